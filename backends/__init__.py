@@ -1,0 +1,1 @@
+"""The frameworks: one interface, one folder for each, and the workers that run them."""

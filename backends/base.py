@@ -1,0 +1,164 @@
+"""The interface of a backend: what every framework's folder implements, in the same order.
+
+Set-up and extraction stand outside what is timed: load the weights, move the inputs to the device, then compute and
+synchronise (timed), then extract.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.case import Case
+from common.specification import Specification
+
+Arrays = dict[str, np.ndarray]
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+DEVICES = ("cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an implementation: enough to say whether it can do it.
+
+    ``lengths`` is (batch,) int64 or None; ``seq_len`` the padded length.
+    """
+
+    spec: Specification
+    dtype: str
+    device: str
+    batch: int
+    seq_len: int
+    lengths: np.ndarray | None
+    gradients: bool
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that an implementation cannot do, with the reason: one row of a framework's table of known gaps.
+
+    Parameters
+    ----------
+    implementations
+        Names within the framework, for example ``("native",)``.
+    what
+        What is not supported, in a few words.
+    reason
+        Why not, in one sentence that names versions where they matter.
+    applies
+        Whether a request falls into the gap.
+    link
+        The upstream issue, where there is one.
+    """
+
+    implementations: tuple[str, ...]
+    what: str
+    reason: str
+    applies: Callable[[Request], bool]
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A case's inputs in NumPy, already rounded to what the run computes in, but held as float64 (see ``Implementation``).
+
+    x (batch, seq_len, input_size); lengths (batch,) int64 or None; h_0, c_0 (num_layers·2, batch, hidden_size), c_0 None
+    but for an LSTM; cotangents by result name, all of them or none.
+    """
+
+    x: np.ndarray
+    lengths: np.ndarray | None
+    h_0: np.ndarray
+    c_0: np.ndarray | None
+    cotangents: Arrays
+
+
+class Implementation(ABC):
+    """One way of one framework to compute a bidirectional RNN.
+
+    Parameters
+    ----------
+    spec
+        The specification; the framework has said that it is supported.
+    dtype
+        ``float16``, ``bfloat16``, ``float32`` or ``float64``: what weights, inputs and arithmetic are in.
+    device
+        ``cpu`` or ``gpu``.
+    """
+
+    def __init__(self, spec: Specification, dtype: str, device: str) -> None:
+        self.spec = spec
+        self.dtype = dtype
+        self.device = device
+
+    @abstractmethod
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Load the canonical weights (float64 arrays by canonical name) in ``dtype`` onto the device."""
+
+    @abstractmethod
+    def move_inputs(self, inputs: Inputs) -> None:
+        """Make the framework's own arrays of the inputs, in ``dtype``, on the device."""
+
+    @abstractmethod
+    def forward(self) -> None:
+        """Compute the outputs and final states."""
+
+    @abstractmethod
+    def forward_backward(self) -> None:
+        """Compute the outputs, the final states and all gradients of the sum of products with the cotangents."""
+
+    @abstractmethod
+    def synchronise(self) -> None:
+        """Wait until what was computed is there; raise what went wrong on the way."""
+
+    @abstractmethod
+    def extract(self) -> Arrays:
+        """The result's tensors in NumPy under their names in a result file, float32 for narrower dtypes."""
+
+    @abstractmethod
+    def path(self) -> str:
+        """The kernel or path taken, as far as it can be told."""
+
+
+class Framework(ABC):
+    """A framework inside its own environment: its facts, its settings, its implementations and its known gaps."""
+
+    name: str
+    gaps: tuple[Gap, ...]
+    implementations: Mapping[str, type[Implementation]]
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of the framework and of the libraries that decide its numbers."""
+
+    @abstractmethod
+    def devices(self) -> dict[str, str]:
+        """Devices that the framework sees: ``cpu``, and ``gpu`` where there is one, with a description."""
+
+    def unsupported(self, implementation: str, request: Request) -> str | None:
+        """Why ``implementation`` cannot do what is asked, or None when it can."""
+        if request.device not in self.devices():
+            return f"{self.name} sees no {request.device} on this machine"
+        for gap in self.gaps:
+            if implementation in gap.implementations and gap.applies(request):
+                return gap.reason
+        return None
+
+
+def request_of(case: Case, dtype: str, device: str) -> Request:
+    """What running ``case`` asks of an implementation."""
+    return Request(case.spec, dtype, device, case.batch, case.seq_len, case.lengths, bool(case.cotangents))
+
+
+def inputs_of(case: Case) -> Inputs:
+    """The inputs of a case with absent states and cotangents filled in with zeros."""
+    c_0 = case.initial_state("c") if case.spec.cell == "lstm" else None
+    return Inputs(case.x, case.lengths, case.initial_state("h"), c_0, case.full_cotangents())
+
+
+def has_empty_row(request: Request) -> bool:
+    """Whether some row has length 0."""
+    return request.lengths is not None and bool((request.lengths == 0).any())

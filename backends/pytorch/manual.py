@@ -1,0 +1,69 @@
+"""manual: torch.nn's unidirectional layer run twice, the second time on input reversed by length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from backends.pytorch.implementation import DEVICES, DTYPES, Results, TorchImplementation
+from backends.pytorch.layout import build_layer, load_layer
+from backends.pytorch.sequence import flip, merge, step_mask
+from common.specification import NUM_DIRECTIONS
+
+
+class Manual(TorchImplementation):
+    """torch.nn.RNN, GRU or LSTM, one module for each layer and direction.
+
+    Packing refuses a length of 0, so such a row runs one step that is then masked: its outputs are 0 and its state stays.
+    """
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._modules = {}
+        self.parameters = {}
+        for layer in range(self.spec.num_layers):
+            for direction in range(NUM_DIRECTIONS):
+                module = build_layer(self.spec, [layer], [direction], DTYPES[self.dtype], DEVICES[self.device])
+                self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
+                self._modules[layer, direction] = module
+
+    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: tuple[torch.Tensor, ...]) -> Results:
+        finals = []
+        for layer in range(self.spec.num_layers):
+            outputs = []
+            for direction in range(NUM_DIRECTIONS):
+                row = layer * NUM_DIRECTIONS + direction
+                initial = tuple(state[row : row + 1] for state in states)
+                source = flip(x, lengths) if direction else x
+                output, final = self._run_module(self._modules[layer, direction], source, lengths, initial)
+                outputs.append(flip(output, lengths) if direction else output)
+                finals.append(final)
+            x = merge(self.spec, *outputs)
+        joined = (torch.cat(group) for group in zip(*finals, strict=True))
+        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+
+    def _run_module(
+        self,
+        module: torch.nn.RNNBase,
+        x: torch.Tensor,
+        lengths: torch.Tensor | None,
+        states: tuple[torch.Tensor, ...],
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        initial = states if len(states) == 2 else states[0]
+        if lengths is None:
+            output, final = module(x, initial)
+            return output, final if isinstance(final, tuple) else (final,)
+        at_least_one = self.host_lengths.clamp(min=1)
+        packed, final = module(pack_padded_sequence(x, at_least_one, True, enforce_sorted=False), initial)
+        output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+        output = torch.where(step_mask(lengths, x.shape[1]), output, torch.zeros_like(output))
+        final = final if isinstance(final, tuple) else (final,)
+        some = (lengths > 0)[:, None]
+        return output, tuple(torch.where(some, new, old) for new, old in zip(final, states, strict=True))
+
+    def path(self) -> str:
+        module = f"torch.nn.{type(self._modules[0, 0]).__name__}"
+        packed = "padded" if self.host_lengths is None else "packed, flipped by length"
+        return f"{len(self._modules)} × unidirectional {module}, {packed}"

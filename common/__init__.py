@@ -1,0 +1,1 @@
+"""Specification, weights, cases, reference and agreement: everything that needs no framework."""

@@ -1,0 +1,232 @@
+"""A case: a specification with inputs, weights and, where there are any, cotangents and expected tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+
+from common import tensorfile
+from common.errors import InputError, from_validation, shown
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import shapes
+
+METADATA_KEY = "birnn.case"
+VERSION = 1
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class CaseHeader(BaseModel):
+    """The metadata of a case file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1]
+    name: Annotated[StrictStr, Field(pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$")]
+    source: StrictStr
+    spec: Specification
+    atol: Tolerance
+    rtol: Tolerance
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to run. Arrays are float64, ``lengths`` int64; shapes are those of the case file (README, formats).
+
+    ``atol`` and ``rtol`` are for ``expected``, whose NaNs mean: not checked. ``cotangents`` may hold ``output``, ``h_n`` and
+    ``c_n``; with any of them, gradients of the sum of products are wanted.
+    """
+
+    name: str
+    source: str
+    spec: Specification
+    x: np.ndarray
+    weights: dict[str, np.ndarray]
+    lengths: np.ndarray | None = None
+    h_0: np.ndarray | None = None
+    c_0: np.ndarray | None = None
+    cotangents: dict[str, np.ndarray] = field(default_factory=dict)
+    expected: dict[str, np.ndarray] = field(default_factory=dict)
+    atol: float = 0.0
+    rtol: float = 0.0
+    file_sha256: str | None = None
+
+    @property
+    def batch(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def seq_len(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """``("h", "c")`` for an LSTM, else ``("h",)``."""
+        return ("h", "c") if self.spec.cell == "lstm" else ("h",)
+
+    def initial_state(self, name: str) -> np.ndarray:
+        """``h_0`` or ``c_0`` (num_layers·2, batch, hidden_size), zeros where the case gives none."""
+        given = {"h": self.h_0, "c": self.c_0}[name]
+        return np.zeros(result_shapes(self.spec, self.batch, self.seq_len)["h_n"]) if given is None else given
+
+    def full_cotangents(self) -> dict[str, np.ndarray]:
+        """All cotangents of the case's results, zeros where it gives none; empty when it gives none at all."""
+        if not self.cotangents:
+            return {}
+        found = result_shapes(self.spec, self.batch, self.seq_len)
+        names = ["output", *(f"{state}_n" for state in self.state_names)]
+        return {name: self.cotangents.get(name, np.zeros(found[name])) for name in names}
+
+    def padding_mask(self) -> np.ndarray:
+        """(batch, seq_len) bool, true where a step is padding."""
+        if self.lengths is None:
+            return np.zeros((self.batch, self.seq_len), bool)
+        return np.arange(self.seq_len) >= self.lengths[:, None]
+
+    def with_padding(self, rng: np.random.Generator) -> Case:
+        """The same case with other numbers in the padding of ``x``."""
+        garbage = rng.normal(scale=10.0, size=self.x.shape)
+        x = np.where(self.padding_mask()[..., None], garbage, self.x)
+        return replace(self, x=x, file_sha256=None)
+
+    def as_bytes(self) -> bytes:
+        """The case as the bytes of its file."""
+        return tensorfile.as_bytes(self._tensors(), {METADATA_KEY: json.dumps(self._header())})
+
+    def sha256(self) -> str:
+        """SHA-256 of the file that the case was read from, or of the file it would be, hexadecimal."""
+        return self.file_sha256 or hashlib.sha256(self.as_bytes()).hexdigest()
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "source": self.source,
+            "spec": self.spec.as_json(),
+            "atol": self.atol,
+            "rtol": self.rtol,
+        }
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        inputs = {"x": self.x, "lengths": self.lengths, "h_0": self.h_0, "c_0": self.c_0}
+        tensors = {f"inputs.{name}": value for name, value in inputs.items() if value is not None}
+        for prefix, group in (("weights", self.weights), ("cotangents", self.cotangents), ("expected", self.expected)):
+            tensors |= {f"{prefix}.{name}": value for name, value in group.items()}
+        return tensors
+
+
+def result_shapes(spec: Specification, batch: int, seq_len: int) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that a result of ``spec`` can hold, gradients included."""
+    state = (spec.num_layers * NUM_DIRECTIONS, batch, spec.hidden_size)
+    states = ("h", "c") if spec.cell == "lstm" else ("h",)
+    found: dict[str, tuple[int, ...]] = {"output": (batch, seq_len, spec.output_size)}
+    found |= {f"{name}_n": state for name in states}
+    found["grad.x"] = (batch, seq_len, spec.input_size)
+    found |= {f"grad.{name}_0": state for name in states}
+    return found | {f"grad.{name}": shape for name, shape in shapes(spec).items()}
+
+
+def write_case(case: Case, path: Path) -> None:
+    """Write a case file, whole or not at all; an ``InputError`` says why it cannot be written."""
+    tensorfile.write_bytes(path, case.as_bytes())
+
+
+def read_case(path: Path) -> Case:
+    """Read and check a case file.
+
+    Raises
+    ------
+    InputError
+        If the file is not safetensors, its header does not fit, a tensor is unknown or missing, has the wrong dtype or
+        shape, or an input is not finite; one sentence that names the file.
+    """
+    tensors, metadata = tensorfile.read(path)
+    header = _read_header(path, metadata)
+    spec = header.spec
+    groups = _grouped(path, tensors)
+    x = groups["inputs"].get("x")
+    if x is None:
+        raise InputError(f"{path}: must have the tensor 'inputs.x'; it is missing")
+    if x.ndim != 3 or x.shape[2] != spec.input_size or 0 in x.shape:
+        raise InputError(
+            f"{path}: inputs.x must have shape (batch, seq_len, {spec.input_size}) with nothing empty; got {x.shape}"
+        )
+    batch, seq_len = x.shape[:2]
+    results = result_shapes(spec, batch, seq_len)
+    states = [name for name in results if name in ("h_n", "c_n")]
+    initial = {name.replace("_n", "_0"): results[name] for name in states}
+    allowed = {
+        "inputs": {"x": x.shape, "lengths": (batch,), **initial},
+        "weights": shapes(spec),
+        "cotangents": {name: results[name] for name in ("output", *states)},
+        "expected": results,
+    }
+    for group, found in groups.items():
+        for name, value in found.items():
+            _check_tensor(path, f"{group}.{name}", value, allowed[group].get(name))
+    for name in shapes(spec):
+        if name not in groups["weights"]:
+            raise InputError(f"{path}: must have the tensor 'weights.{name}'; it is missing")
+    _check_lengths(path, groups["inputs"].get("lengths"), seq_len)
+    return Case(
+        **header.model_dump(exclude={"version", "spec"}),
+        spec=spec,
+        **groups["inputs"],
+        weights={name: groups["weights"][name] for name in shapes(spec)},
+        cotangents=groups["cotangents"],
+        expected=groups["expected"],
+        file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def _read_header(path: Path, metadata: dict[str, str]) -> CaseHeader:
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{path}: must have the metadata key {METADATA_KEY!r}; got {sorted(metadata)}")
+    try:
+        content = json.loads(metadata[METADATA_KEY])
+    except ValueError as error:
+        raise InputError(f"{path}: {METADATA_KEY} must be JSON; got {error}") from None
+    try:
+        return CaseHeader.model_validate(content)
+    except ValidationError as error:
+        raise from_validation(error, f"{path}: {METADATA_KEY}") from None
+
+
+def _grouped(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    groups: dict[str, dict[str, np.ndarray]] = {"inputs": {}, "weights": {}, "cotangents": {}, "expected": {}}
+    for name, value in tensors.items():
+        group, _, rest = name.partition(".")
+        if group not in groups:
+            raise InputError(f"{path}: tensors must be named {', '.join(f'{g}.*' for g in groups)}; got {shown(name)}")
+        groups[group][rest] = value
+    return groups
+
+
+def _check_tensor(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...] | None) -> None:
+    if shape is None:
+        raise InputError(f"{path}: must have no tensor that its specification does not name; got {shown(name)}")
+    dtype = "int64" if name == "inputs.lengths" else "float64"
+    if value.dtype != dtype:
+        raise InputError(f"{path}: {name} must be {dtype}; got {value.dtype}")
+    if value.shape != tuple(shape):
+        raise InputError(f"{path}: {name} must have shape {tuple(shape)}; got {value.shape}")
+    finite = np.isfinite(value)
+    if name.startswith("expected."):
+        finite |= np.isnan(value)
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InputError(f"{path}: {name} must be finite; got {value[index]} at {index}")
+
+
+def _check_lengths(path: Path, lengths: np.ndarray | None, seq_len: int) -> None:
+    if lengths is None:
+        return
+    wrong = np.flatnonzero((lengths < 0) | (lengths > seq_len))
+    if wrong.size:
+        row = int(wrong[0])
+        raise InputError(f"{path}: inputs.lengths must lie between 0 and {seq_len}; got {lengths[row]} at row {row}")

@@ -1,0 +1,206 @@
+"""The reference: a bidirectional RNN in NumPy, forward and gradients, written like the equations.
+
+It runs in any NumPy float type: float64 and longdouble to judge by, float32 and float16 as the plain loop whose error is
+the yardstick, complex128 for complex-step derivatives (forward only). No gradient here comes from a framework.
+
+The methods that a mistake would change (flipping, masking, merging, picking the final state) are small and apart, so that
+``common.mistakes`` can override just them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from common.cells import Cell, Product, State, cell_class, product_in
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import KINDS, DirectionWeights, of_direction, weight_name
+
+FORWARD, REVERSE = range(NUM_DIRECTIONS)
+Arrays = dict[str, np.ndarray]
+
+
+def step_mask(lengths: np.ndarray | None, batch: int, seq_len: int) -> np.ndarray:
+    """Which steps are real: (batch, seq_len) bool, all of them when ``lengths`` is None."""
+    if lengths is None:
+        return np.ones((batch, seq_len), bool)
+    return np.arange(seq_len) < lengths[:, None]
+
+
+def flip(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Reverse the first ``lengths[b]`` steps of row b and leave the padding where it is; its own inverse and adjoint.
+
+    x is (batch, seq_len, …); ``lengths`` (batch,) or None for whole rows.
+    """
+    if lengths is None:
+        return x[:, ::-1]  # time reversed
+    steps = np.arange(x.shape[1])
+    source = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (batch, seq_len)
+    return x[np.arange(x.shape[0])[:, None], source]  # time reversed within each length
+
+
+class Pass:
+    """One direction of one layer over time: h and c kept still past each length, outputs zero there.
+
+    Parameters
+    ----------
+    cell
+        The cell with its weights.
+    mask
+        (batch, seq_len) bool: which steps are real.
+    """
+
+    def __init__(self, cell: Cell, mask: np.ndarray) -> None:
+        self.cell = cell
+        self.mask = mask
+        self._kept: list = []
+
+    def forward(self, x: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Run over x (batch, seq_len, in); gives the outputs (batch, seq_len, hidden_size) and the final state."""
+        output = np.zeros((*x.shape[:2], state.h.shape[1]), x.dtype)
+        self._kept.clear()
+        for t in range(x.shape[1]):
+            real = self.mask[:, t, None]
+            after, kept = self.cell.forward(x[:, t], state)
+            self._kept.append(kept)
+            output[:, t] = np.where(real, after.h, output[:, t])
+            state = State(np.where(real, after.h, state.h), np.where(real, after.c, state.c))
+        return output, state
+
+    def backward(self, d_output: np.ndarray, d_state: State) -> tuple[np.ndarray, State, DirectionWeights]:
+        """Gradients of the input, the initial state and the weights, from those of outputs and final state."""
+        weights = self.cell.weights
+        totals = [np.zeros_like(getattr(weights, kind)) for kind in KINDS]
+        d_x = np.zeros((*d_output.shape[:2], weights.weight_ih.shape[1]), d_output.dtype)
+        for t in reversed(range(d_output.shape[1])):
+            real = self.mask[:, t, None]
+            zero = np.zeros_like(d_state.h)
+            into_step = State(np.where(real, d_state.h + d_output[:, t], zero), np.where(real, d_state.c, zero))
+            gradients = self.cell.backward(into_step, self._kept[t])
+            d_x[:, t] = np.where(real, gradients.x, d_x[:, t])
+            d_state = State(
+                np.where(real, gradients.state.h, d_state.h), np.where(real, gradients.state.c, d_state.c)
+            )
+            totals = [total + getattr(gradients.weights, kind) for total, kind in zip(totals, KINDS, strict=True)]
+        return d_x, d_state, DirectionWeights(*totals)
+
+
+class Reference:
+    """A bidirectional RNN, ``num_layers`` deep, in the dtype that is given.
+
+    Parameters
+    ----------
+    spec
+        The specification.
+    weights
+        Canonical weights by name; they are cast to ``dtype`` first.
+    dtype
+        Any NumPy float type, or complex128 (forward only).
+    """
+
+    def __init__(self, spec: Specification, weights: Mapping[str, np.ndarray], dtype: np.dtype | type) -> None:
+        self.spec = spec
+        self.dtype = np.dtype(dtype)
+        self.weights = {name: value.astype(self.dtype) for name, value in weights.items()}
+
+    # What a mistake can change.
+
+    def product(self) -> Product:
+        return product_in(self.dtype)
+
+    def mask(self, lengths: np.ndarray | None, batch: int, seq_len: int, direction: int) -> np.ndarray:
+        return step_mask(lengths, batch, seq_len)
+
+    def to_direction(self, x: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
+        return flip(x, lengths) if direction == REVERSE else x
+
+    def from_direction(self, output: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
+        return flip(output, lengths) if direction == REVERSE else output
+
+    def final_state(self, output: np.ndarray, state: State) -> State:
+        """What becomes h_n and c_n; ``output`` is one direction's, in the order of the sequence."""
+        return state
+
+    def final_state_gradient(self, d_output: np.ndarray, d_state: State) -> tuple[np.ndarray, State]:
+        return d_output, d_state
+
+    def merge(self, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+        """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's (batch, seq_len, output_size)."""
+        if self.spec.merge == "concat":
+            return np.concatenate([forward, reverse], axis=-1)
+        if self.spec.merge == "mul":
+            return forward * reverse
+        return (forward + reverse) / (2 if self.spec.merge == "ave" else 1)
+
+    def merge_gradient(
+        self, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.spec.merge == "concat":
+            d_forward, d_reverse = np.split(d_output, 2, axis=-1)
+            return d_forward, d_reverse
+        if self.spec.merge == "mul":
+            return d_output * reverse, d_output * forward
+        shared = d_output / (2 if self.spec.merge == "ave" else 1)
+        return shared, shared
+
+    # The network.
+
+    def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
+        """``output`` (batch, seq_len, output_size), ``h_n`` and ``c_n`` (num_layers·2, batch, hidden_size)."""
+        self._lengths = lengths
+        self._passes: dict[tuple[int, int], Pass] = {}
+        self._merged: list[tuple[np.ndarray, np.ndarray]] = []
+        h_0, c_0 = h_0.astype(self.dtype), c_0.astype(self.dtype)
+        h_n, c_n = np.empty_like(h_0), np.empty_like(c_0)
+        current = x.astype(self.dtype)
+        for layer in range(self.spec.num_layers):
+            outputs = []
+            for direction in (FORWARD, REVERSE):
+                row = layer * NUM_DIRECTIONS + direction
+                output, state = self.run_direction(current, State(h_0[row], c_0[row]), layer, direction)
+                h_n[row], c_n[row] = state
+                outputs.append(output)
+            self._merged.append((outputs[FORWARD], outputs[REVERSE]))
+            current = self.merge(*outputs)
+        return {"output": current, "h_n": h_n} | ({"c_n": c_n} if self.spec.cell == "lstm" else {})
+
+    def run_direction(self, x: np.ndarray, state: State, layer: int, direction: int) -> tuple[np.ndarray, State]:
+        """One direction of one layer: its outputs in the order of the sequence, and its final state."""
+        weights = of_direction(self.spec, self.weights, layer, direction)
+        mask = self.mask(self._lengths, *x.shape[:2], direction)
+        run = self._passes[layer, direction] = Pass(cell_class(self.spec)(weights, self.product()), mask)
+        output, state = run.forward(self.to_direction(x, self._lengths, direction), state)
+        output = self.from_direction(output, self._lengths, direction)
+        return output, self.final_state(output, state)
+
+    def backward(self, d_output: np.ndarray, d_h_n: np.ndarray, d_c_n: np.ndarray) -> Arrays:
+        """Gradients ``grad.*`` of Σ d_output·output + Σ d_h_n·h_n + Σ d_c_n·c_n; call ``forward`` first."""
+        found: Arrays = {}
+        d_h_n, d_c_n = d_h_n.astype(self.dtype), d_c_n.astype(self.dtype)
+        d_h_0, d_c_0 = np.empty_like(d_h_n), np.empty_like(d_c_n)
+        d_current = d_output.astype(self.dtype)
+        for layer in reversed(range(self.spec.num_layers)):
+            d_outputs = self.merge_gradient(d_current, *self._merged[layer])
+            d_inputs = []
+            for direction in (FORWARD, REVERSE):
+                row = layer * NUM_DIRECTIONS + direction
+                d_input, d_state = self.back_direction(
+                    d_outputs[direction], State(d_h_n[row], d_c_n[row]), layer, direction, found
+                )
+                d_h_0[row], d_c_0[row] = d_state
+                d_inputs.append(d_input)
+            d_current = d_inputs[FORWARD] + d_inputs[REVERSE]
+        found |= {"grad.x": d_current, "grad.h_0": d_h_0}
+        return found | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
+
+    def back_direction(
+        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, found: Arrays
+    ) -> tuple[np.ndarray, State]:
+        """The adjoint of ``run_direction``; the weights' gradients go into ``found``."""
+        d_output, d_state = self.final_state_gradient(d_output, d_state)
+        d_output = self.from_direction(d_output, self._lengths, direction)  # a flip is its own adjoint
+        d_x, d_state, d_weights = self._passes[layer, direction].backward(d_output, d_state)
+        for kind in KINDS if self.spec.bias else KINDS[:2]:
+            found[f"grad.{weight_name(kind, layer, direction)}"] = getattr(d_weights, kind)
+        return self.to_direction(d_x, self._lengths, direction), d_state

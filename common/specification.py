@@ -1,0 +1,99 @@
+"""What a bidirectional RNN is: the specification that every backend implements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+
+from common.errors import from_validation
+
+Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
+Merge = Literal["concat", "sum", "mul", "ave"]
+Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+CELLS: tuple[Cell, ...] = get_args(Cell)
+MERGES: tuple[Merge, ...] = get_args(Merge)
+NUM_DIRECTIONS = 2
+GATES: dict[Cell, tuple[str, ...]] = {
+    "rnn_tanh": ("h",),
+    "rnn_relu": ("h",),
+    "gru": ("r", "z", "n"),
+    "lstm": ("i", "f", "g", "o"),
+}
+"""Gates in the canonical order, which is PyTorch's (torch.nn.RNN, GRU, LSTM, version 2.13)."""
+
+
+class Specification(BaseModel):
+    """A bidirectional RNN without its weights.
+
+    Parameters
+    ----------
+    cell
+        ``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``.
+    input_size, hidden_size, num_layers
+        Features of a step, units in each direction, stacked layers.
+    bias
+        Whether every layer and direction has ``bias_ih`` and ``bias_hh``.
+    merge
+        How a layer's two directions become its output. It applies after every layer, so the next layer's input
+        is 2·hidden_size wide for ``concat`` and hidden_size for ``sum``, ``mul`` and ``ave``.
+    reset_after
+        GRU only. True: n = tanh(W x + b_ih + r·(R h + b_hh)), as in cuDNN, PyTorch and Keras' default.
+        False: n = tanh(W x + b_ih + R (r·h) + b_hh), as in Cho et al. 2014 (arXiv:1406.1078v3, eq. 8).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell: Cell
+    input_size: Size
+    hidden_size: Size
+    num_layers: Size
+    bias: StrictBool
+    merge: Merge
+    reset_after: StrictBool = True
+
+    @model_validator(mode="after")
+    def _reset_after_is_for_gru(self) -> Specification:
+        if not self.reset_after and self.cell != "gru":
+            raise ValueError(f"must have reset_after=false for the cell gru alone (the cell is {self.cell})")
+        return self
+
+    @property
+    def num_gates(self) -> int:
+        """Rows of a kernel over hidden_size: 1 (rnn), 3 (gru) or 4 (lstm)."""
+        return len(GATES[self.cell])
+
+    @property
+    def output_size(self) -> int:
+        """Width of a layer's merged output."""
+        return NUM_DIRECTIONS * self.hidden_size if self.merge == "concat" else self.hidden_size
+
+    def layer_input_size(self, layer: int) -> int:
+        """Width of what layer ``layer`` reads."""
+        return self.input_size if layer == 0 else self.output_size
+
+    def as_json(self) -> dict[str, Any]:
+        """The specification as its JSON object; ``reset_after`` is there for a GRU alone."""
+        return self.model_dump(exclude=set() if self.cell == "gru" else {"reset_after"})
+
+    def __str__(self) -> str:
+        reset = "" if self.cell != "gru" or self.reset_after else " reset-before"
+        bias = "" if self.bias else " no-bias"
+        sizes = f"{self.input_size}→{self.hidden_size}×{self.num_layers}"
+        return f"{self.cell}{reset} {sizes} {self.merge}{bias}"
+
+
+def specification_from_json(content: Mapping[str, Any], what: str = "spec") -> Specification:
+    """Check ``content`` and make a specification of it.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or missing, or a value has the wrong type or range; ``what`` names the origin.
+    """
+    try:
+        return Specification.model_validate(content)
+    except ValidationError as error:
+        raise from_validation(error, what) from None

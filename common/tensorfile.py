@@ -1,0 +1,72 @@
+"""Reading and writing safetensors files: checked on the way in, whole or not at all on the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+from safetensors.numpy import save
+
+from common.errors import InputError
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every tensor of a safetensors file and its metadata.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not safetensors (truncated, a header that claims more than there is, …).
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: must be a case file; there is no such file") from None
+    except (OSError, safetensors.SafetensorError, TypeError, ValueError, AttributeError) as error:
+        reason = f"it is a folder" if path.is_dir() else _first_line(error)
+        raise InputError(f"{path}: must be a readable safetensors file; got: {reason}") from None
+
+
+def as_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file's bytes."""
+    return save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=dict(metadata))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to a temporary name beside ``path`` and rename it, so that the file is whole or not there.
+
+    Raises
+    ------
+    InputError
+        If the folder or the file cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: must be in a folder that can be written; got: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,68 @@
+"""Canonical weights: their names, shapes and a seeded initialisation.
+
+The layout is PyTorch's (torch.nn.LSTM, version 2.13), for G gates (1 rnn, 3 gru: r z n, 4 lstm: i f g o):
+``weight_ih_l{k}[_reverse]`` (G·hidden_size, layer input), ``weight_hh_…`` (G·hidden_size, hidden_size), ``bias_ih_…`` and
+``bias_hh_…`` (G·hidden_size,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.specification import NUM_DIRECTIONS, Specification
+
+SUFFIXES = ("", "_reverse")
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@dataclass(frozen=True)
+class DirectionWeights:
+    """One layer's weights in one direction, canonical layout; the biases are zeros where there are none."""
+
+    weight_ih: np.ndarray
+    weight_hh: np.ndarray
+    bias_ih: np.ndarray
+    bias_hh: np.ndarray
+
+
+def weight_name(kind: str, layer: int, direction: int) -> str:
+    """The canonical name of a weight; direction 0 is forward, 1 is reverse."""
+    return f"{kind}_l{layer}{SUFFIXES[direction]}"
+
+
+def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight, in PyTorch's order."""
+    rows = spec.num_gates * spec.hidden_size
+    found: dict[str, tuple[int, ...]] = {}
+    for layer in range(spec.num_layers):
+        of_kind: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, spec.layer_input_size(layer)),
+            "weight_hh": (rows, spec.hidden_size),
+            "bias_ih": (rows,),
+            "bias_hh": (rows,),
+        }
+        for direction in range(NUM_DIRECTIONS):
+            for kind in KINDS if spec.bias else KINDS[:2]:
+                found[weight_name(kind, layer, direction)] = of_kind[kind]
+    return found
+
+
+def initialise(spec: Specification, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weights drawn from U(−1/√hidden_size, 1/√hidden_size), as torch.nn.RNNBase does; float64."""
+    bound = 1 / np.sqrt(spec.hidden_size)
+    return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes(spec).items()}
+
+
+def of_direction(
+    spec: Specification, weights: Mapping[str, np.ndarray], layer: int, direction: int
+) -> DirectionWeights:
+    """Pick the weights of one layer and direction, with zero biases for a specification without them."""
+    weight_ih, weight_hh = (weights[weight_name(kind, layer, direction)] for kind in KINDS[:2])
+    if spec.bias:
+        bias_ih, bias_hh = (weights[weight_name(kind, layer, direction)] for kind in KINDS[2:])
+    else:
+        bias_ih = bias_hh = np.zeros(weight_ih.shape[0], weight_ih.dtype)
+    return DirectionWeights(weight_ih, weight_hh, bias_ih, bias_hh)
