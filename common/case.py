@@ -88,15 +88,15 @@ class Case:
             return np.zeros((self.batch, self.seq_len), bool)
         return np.arange(self.seq_len) >= self.lengths[:, None]
 
-    def with_padding(self, rng: np.random.Generator) -> Case:
-        """The same case with other numbers in the padding of ``x``."""
-        garbage = rng.normal(scale=10.0, size=self.x.shape)
+    def with_padding(self, rng: np.random.Generator, scale: float) -> Case:
+        """The same case with numbers from N(0, scale²) in the padding of ``x``."""
+        garbage = rng.normal(scale=scale, size=self.x.shape)
         x = np.where(self.padding_mask()[..., None], garbage, self.x)
         return replace(self, x=x, file_sha256=None)
 
     def as_bytes(self) -> bytes:
         """The case as the bytes of its file."""
-        return tensorfile.as_bytes(self._tensors(), {METADATA_KEY: json.dumps(self._header())})
+        return tensorfile.as_bytes(self.tensors(), {METADATA_KEY: json.dumps(self._header())})
 
     def sha256(self) -> str:
         """SHA-256 of the file that the case was read from, or of the file it would be, hexadecimal."""
@@ -112,7 +112,8 @@ class Case:
             "rtol": self.rtol,
         }
 
-    def _tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Every tensor of the case file, by its name there."""
         inputs = {"x": self.x, "lengths": self.lengths, "h_0": self.h_0, "c_0": self.c_0}
         tensors = {f"inputs.{name}": value for name, value in inputs.items() if value is not None}
         for prefix, group in (("weights", self.weights), ("cotangents", self.cotangents), ("expected", self.expected)):
@@ -173,6 +174,9 @@ def read_case(path: Path) -> Case:
         if name not in groups["weights"]:
             raise InputError(f"{path}: must have the tensor 'weights.{name}'; it is missing")
     _check_lengths(path, groups["inputs"].get("lengths"), seq_len)
+    gradients = [name for name in groups["expected"] if name.startswith("grad.")]
+    if gradients and not groups["cotangents"]:
+        raise InputError(f"{path}: must have cotangents where gradients are expected; got expected.{gradients[0]} and none")
     return Case(
         **header.model_dump(exclude={"version", "spec"}),
         spec=spec,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -23,13 +24,25 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     InputError
         If the file cannot be read or is not safetensors (truncated, a header that claims more than there is, …).
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file alone; raises as ``read`` does."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
-        raise InputError(f"{path}: must be a case file; there is no such file") from None
+        raise InputError(f"{path}: must be a safetensors file; there is no such file") from None
     except (OSError, safetensors.SafetensorError, TypeError, ValueError, AttributeError) as error:
-        reason = f"it is a folder" if path.is_dir() else _first_line(error)
+        reason = "a folder" if path.is_dir() else _first_line(error)
         raise InputError(f"{path}: must be a readable safetensors file; got: {reason}") from None
 
 

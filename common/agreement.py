@@ -1,0 +1,264 @@
+"""Whether a result agrees with the reference: no fixed tolerance, but the plain loop's own error as the unit.
+
+For each tensor the error against the truth is divided by the error of a plain NumPy loop in the same precision on the same
+case (as torch._dynamo.utils.same compares with an eager run). A plain loop can be lucky, so its error counts as no less than
+what rounding the right answer once would cause. How many units correct code may need comes from a calibration
+(benchmarks/calibrate.py, docs/calibration.md), whose limits are in thresholds.json.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.case import Case
+from common.precision import epsilon
+from common.reference import Arrays
+from common.yardstick import Yardstick
+
+THRESHOLDS_FILE = Path(__file__).with_name("thresholds.json")
+MEASURES = ("rms", "max", "relative_l2")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One tensor's error, in units of the plain loop's; ``relative_l2`` is for gradients alone, else None.
+
+    ``max_error`` is the largest absolute error and ``index`` where it is.
+    """
+
+    tensor: str
+    rms: float
+    max: float
+    relative_l2: float | None
+    max_error: float
+    index: tuple[int, ...]
+
+    def exceeds(self, limits: dict[str, float]) -> bool:
+        """Whether any measure is past its limit; a NaN in the result is."""
+        values = zip(MEASURES, (self.rms, self.max, self.relative_l2), strict=True)
+        return not all(value <= limits[name] for name, value in values if value is not None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a result agrees.
+
+    ``reasons`` are sentences; ``measures`` one for each tensor; ``where`` the place that first goes wrong; ``matches`` the known
+    mistake that gives the same numbers.
+    """
+
+    agrees: bool
+    reasons: list[str] = field(default_factory=list)
+    measures: list[Measure] = field(default_factory=list)
+    where: str = ""
+    matches: str = ""
+
+    def worst(self, name: str) -> float:
+        """The largest of one of ``MEASURES`` over the tensors, in units of the plain loop's error; NaN when there is none."""
+        found = [value for each in self.measures if (value := getattr(each, name)) is not None]
+        return max(found, key=_inf_if_nan, default=float("nan"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict as a JSON object; numbers that JSON has no word for become text."""
+        found = asdict(self)
+        for each in found["measures"]:
+            for name, value in each.items():
+                if isinstance(value, float) and not np.isfinite(value):
+                    each[name] = str(value)
+        return found
+
+
+@cache
+def thresholds() -> dict[str, dict[str, float]]:
+    """The limits by dtype and measure, in units of the plain loop's error."""
+    return json.loads(THRESHOLDS_FILE.read_text())["limits"]
+
+
+def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
+    """Compare one tensor of a result with the truth, in units of the plain loop's error."""
+    truth, plain = yard.truth[name], yard.plain[name]
+    error = np.abs(result.astype(truth.dtype) - truth)
+    plain_error = np.abs(plain.astype(truth.dtype) - truth)
+    spacing = epsilon(yard.dtype)
+    # Rounding once: uniform within half a spacing, so at most eps/2, and eps/√12 in the root mean square.
+    rms_unit = max(_rms(plain_error), spacing / np.sqrt(12) * _rms(truth))
+    max_unit = max(plain_error.max(), spacing / 2 * np.abs(truth).max())
+    l2_unit = max(_rms(plain_error), spacing * _rms(truth))
+    index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
+    return Measure(
+        tensor=name,
+        rms=_ratio(_rms(error), rms_unit),
+        max=_ratio(float(error.max()), max_unit),
+        relative_l2=_ratio(_rms(error), l2_unit) if name.startswith("grad.") else None,
+        max_error=float(error.max()),
+        index=tuple(int(i) for i in index),
+    )
+
+
+def judge(result: Arrays, yard: Yardstick) -> Verdict:
+    """Hold a result against the truth and the exact rules, and against the case's own expected tensors."""
+    reasons = _wrong_tensors(result, yard)
+    if reasons:
+        return Verdict(False, reasons)
+    limits = thresholds()[yard.dtype]
+    measures = [measure(name, result[name], yard) for name in yard.truth]
+    wrong = [found for found in measures if found.exceeds(limits)]
+    reasons = [
+        f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loop's error away, "
+        f"{found.max_error:.3g} at {found.index}"
+        for found in wrong
+    ]
+    reasons += broken_rules(result, yard.case) + _unexpected(result, yard, limits)
+    return Verdict(not reasons, reasons, measures, where=first_wrong(wrong, result, yard) if wrong else "")
+
+
+def broken_rules(result: Arrays, case: Case) -> list[str]:
+    """The exact rules that a result breaks, checked with equality; one sentence each.
+
+    Outputs and the input gradient are 0 past a length; a row of length 0 keeps its initial states; where the top layer's
+    merge is concat, its h_n equals the outputs at the last step (forward) and the first (reverse).
+    """
+    broken = []
+    padding = case.padding_mask()
+    for name in ("output", "grad.x"):
+        if name in result and (found := np.argwhere((result[name] != 0) & padding[..., None])).size:
+            broken.append(f"{name} must be 0 past the length; got {result[name][tuple(found[0])]} at {_index(found[0])}")
+    lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
+    empty = lengths == 0
+    for state in case.state_names:
+        differs = (result[f"{state}_n"] != case.initial_state(state)) & empty[:, None]
+        if differs.any():
+            broken.append(f"{state}_n must equal {state}_0 where the length is 0; it differs at {_index(np.argwhere(differs)[0])}")
+    if case.spec.merge == "concat" and not empty.all():
+        rows = np.flatnonzero(~empty)
+        hidden_size = case.spec.hidden_size
+        forward = result["output"][rows, lengths[rows] - 1, :hidden_size]
+        reverse = result["output"][rows, 0, hidden_size:]
+        for direction, slices in (("forward", forward), ("reverse", reverse)):
+            h_n = result["h_n"][-2 if direction == "forward" else -1][rows]
+            if not np.array_equal(h_n, slices):
+                step = "the last step" if direction == "forward" else "step 0"
+                broken.append(f"the top layer's {direction} h_n must equal its outputs at {step}; they differ")
+    return broken
+
+
+def differing(first: Arrays, second: Arrays) -> list[str]:
+    """Sentences on the tensors of two results that are not equal to the last bit (the padding's content apart)."""
+    return [
+        f"{name} must not depend on the padding's content; it differs at {_index(np.argwhere(first[name] != second[name])[0])}"
+        for name in first
+        if not np.array_equal(first[name], second[name])
+    ]
+
+
+def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
+    """Where a result first goes wrong: tensor, index, layer, direction and time step, in the order of computation.
+
+    States tell the layer, the output the time step of the top layer (the last real step first, in the reverse half).
+    """
+    names = [found.tensor for found in wrong]
+    for name in ("h_n", "c_n"):
+        if name in names:
+            index = _index(np.argwhere(_far_off(name, result, yard))[0])
+            layer, direction = divmod(index[0], 2)
+            if layer < yard.case.spec.num_layers - 1 or "output" not in names:
+                return f"{name} at {index}: layer {layer}, {_direction(direction)}"
+    if "output" in names:
+        return _first_wrong_output(_far_off("output", result, yard), yard.case)
+    name = names[0]
+    index = _index(np.argwhere(_far_off(name, result, yard))[0])
+    if name == "grad.x":
+        return f"{name} at {index}: batch row {index[0]}, time step {index[1]}"
+    if name in ("grad.h_0", "grad.c_0"):
+        return f"{name} at {index}: layer {index[0] // 2}, {_direction(index[0] % 2)}"
+    layer_text = name.rpartition("_l")[2].removesuffix("_reverse")
+    return f"{name} at {index}: layer {layer_text}, {_direction(int(name.endswith('_reverse')))}"
+
+
+def _first_wrong_output(far: np.ndarray, case: Case) -> str:
+    layer = case.spec.num_layers - 1
+    places = []
+    if case.spec.merge == "concat":
+        halves = np.split(far, 2, axis=-1)
+    else:
+        halves = [far]
+    for direction, half in enumerate(halves):
+        steps = np.flatnonzero(half.any(axis=(0, 2)))
+        if steps.size:
+            step = int(steps[-1] if direction else steps[0])
+            row, unit = _index(np.argwhere(half[:, step])[0])
+            index = (row, step, unit + direction * case.spec.hidden_size)
+            which = _direction(direction) if len(halves) == 2 else "both directions merged"
+            places.append(f"output at {index}: layer {layer}, {which}, time step {step}")
+    return "; ".join(places)
+
+
+def _far_off(name: str, result: Arrays, yard: Yardstick) -> np.ndarray:
+    """Which elements are off by more than the limit allows any; at least the worst one."""
+    truth = yard.truth[name]
+    error = np.abs(result[name].astype(truth.dtype) - truth)
+    plain_error = np.abs(yard.plain[name].astype(truth.dtype) - truth).max()
+    unit = max(plain_error, epsilon(yard.dtype) / 2 * np.abs(truth).max())
+    far = ~(error <= thresholds()[yard.dtype]["max"] * unit)
+    return far if far.any() else error == error.max()
+
+
+def _wrong_tensors(result: Arrays, yard: Yardstick) -> list[str]:
+    """Sentences on tensors that are missing, unknown, or of the wrong shape."""
+    reasons = [f"the result must have {name}; it is missing" for name in yard.truth if name not in result]
+    reasons += [f"the result must have no {name}; it has" for name in result if name not in yard.truth]
+    return reasons + [
+        f"{name} must have shape {truth.shape}; got {result[name].shape}"
+        for name, truth in yard.truth.items()
+        if name in result and result[name].shape != truth.shape
+    ]
+
+
+def _unexpected(result: Arrays, yard: Yardstick, limits: dict[str, float]) -> list[str]:
+    """Sentences on the case's expected tensors that a result misses.
+
+    The case's atol and rtol say how good the expectation is; what the run's precision costs, by the plain loop, is added.
+    """
+    reasons = []
+    for name, expected in yard.case.expected.items():
+        truth, plain = yard.truth[name], yard.plain[name]
+        plain_error = np.abs(plain.astype(truth.dtype) - truth).max()
+        precision = limits["max"] * max(plain_error, epsilon(yard.dtype) / 2 * np.abs(truth).max())
+        allowed = yard.case.atol + yard.case.rtol * np.abs(expected) + float(precision)
+        off = np.abs(result[name] - expected)
+        wrong = ~(off <= allowed) & ~np.isnan(expected)
+        if wrong.any():
+            index = _index(np.argwhere(wrong)[0])
+            reasons.append(
+                f"{name} must be within {allowed[index]:.3g} of the case's expected {expected[index]:.6g} at {index}; "
+                f"got {result[name][index]:.6g}"
+            )
+    return reasons
+
+
+def _rms(values: np.ndarray) -> float:
+    return np.sqrt(np.mean(np.square(values)))
+
+
+def _ratio(error: float, unit: float) -> float:
+    if unit == 0:
+        return 0.0 if error == 0 else float("inf")
+    return float(error / unit)
+
+
+def _inf_if_nan(value: float) -> float:
+    return float("inf") if np.isnan(value) else value
+
+
+def _index(found: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in found)
+
+
+def _direction(direction: int) -> str:
+    return ("forward", "reverse")[direction]

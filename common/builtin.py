@@ -1,0 +1,63 @@
+"""The built-in cases: small ones that catch every known mistake, and a real one.
+
+Their shapes repeat on purpose, so that JAX and TensorFlow compile few programs: what varies without a compilation (lengths, states,
+padding, weights) varies within a shape. Sizes are pairwise different unless a case is about their being equal.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from common.case import Case
+from common.g2pm import g2pm_case
+from common.making import Shape, make_case
+from common.specification import Specification
+
+CELLS: dict[str, dict[str, Any]] = {
+    "rnn_tanh": {"cell": "rnn_tanh"},
+    "rnn_relu": {"cell": "rnn_relu"},
+    "gru": {"cell": "gru"},
+    "gru_before": {"cell": "gru", "reset_after": False},
+    "lstm": {"cell": "lstm"},
+}
+"""The five cells; ``gru_before`` resets before the recurrent product."""
+
+SIZES = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
+STACK_MERGES = {"rnn_tanh": "sum", "rnn_relu": "ave", "gru": "mul", "gru_before": "sum", "lstm": "ave"}
+
+
+def builtin_cases() -> list[Case]:
+    """All built-in cases, each with gradients."""
+    return [*small_cases(), g2pm_case()]
+
+
+def small_cases() -> Iterator[Case]:
+    """The made-up cases, drawn from a seed that is their name's CRC-32."""
+    for cell in CELLS:
+        yield _case(f"{cell}-ragged", cell, Shape(3, 5, (5, 3, 2)))
+        yield _case(f"{cell}-empty-row", cell, Shape(3, 5, (1, 5, 0)))
+        yield _case(f"{cell}-no-states", cell, Shape(3, 5, (4, 5, 1)), with_states=False)
+        yield _case(f"{cell}-no-bias", cell, Shape(3, 5, (5, 2, 4)), bias=False)
+        merge = STACK_MERGES[cell]
+        yield _case(f"{cell}-two-layers-{merge}", cell, Shape(3, 5), num_layers=2, merge=merge)
+        yield _case(f"{cell}-two-layers-{merge}-no-states", cell, Shape(3, 5), with_states=False, num_layers=2, merge=merge)
+    for cell in ("gru", "lstm"):
+        yield _case(f"{cell}-batch-is-seq-len", cell, Shape(4, 4, (3, 4, 1, 2)), num_layers=2)
+        yield _case(f"{cell}-batch-is-seq-len-empty-row", cell, Shape(4, 4, (4, 0, 3, 1)), num_layers=2)
+        yield _case(f"{cell}-batch-is-seq-len-full", cell, Shape(4, 4, (4, 4, 4, 4)), num_layers=2)
+    yield _case("lstm-one-step", "lstm", Shape(3, 1), merge="mul")
+    yield _case("gru-one-row", "gru", Shape(1, 5), merge="sum")
+    yield _case("rnn_tanh-square", "rnn_tanh", Shape(3, 5), input_size=6)
+    yield _case("gru_before-square", "gru_before", Shape(3, 5), input_size=6, merge="ave")
+    yield _case("rnn_relu-mul", "rnn_relu", Shape(3, 5), merge="mul")
+    yield _case("lstm-long", "lstm", Shape(2, 200, (200, 131)))
+
+
+def _case(name: str, cell: str, shape: Shape, with_states: bool = True, **changes: Any) -> Case:
+    spec = Specification(**(SIZES | CELLS[cell] | changes))
+    seed = zlib.crc32(name.encode())
+    return make_case(
+        name, spec, shape, seed=seed, with_states=with_states, with_cotangents=True, source=f"built in, seed {seed}"
+    )

@@ -1,0 +1,74 @@
+"""Which known mistake explains a result that disagrees."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+
+from common.agreement import thresholds
+from common.mistakes import mistakes
+from common.precision import epsilon
+from common.reference import Arrays
+from common.yardstick import Yardstick
+
+ARITHMETIC_FACTOR = 8.0
+"""How far apart two results' errors may be when both come from the same too narrow arithmetic."""
+
+
+class Explainer:
+    """Compares wrong results with what each known mistake would give; keeps those for the next implementation."""
+
+    def __init__(self) -> None:
+        self._wrong: dict[tuple[str, str], dict[str, tuple[bool, Arrays]]] = {}
+        self._lock = threading.Lock()
+
+    def explain(self, result: Arrays, yard: Yardstick) -> str:
+        """The names of the mistakes that give this result, joined by "or"; empty when none does."""
+        wrong = self._wrong_results(yard)
+        shaped = all(name in result and result[name].shape == yard.truth[name].shape for name in _forward_names(yard))
+        if not shaped:
+            return ""
+        names = [name for name, (arithmetic, found) in wrong.items() if not arithmetic and _same(result, found, yard)]
+        names = names or [
+            name for name, (arithmetic, found) in wrong.items() if arithmetic and _as_far_off(result, found, yard)
+        ]
+        return " or ".join(names)
+
+    def _wrong_results(self, yard: Yardstick) -> dict[str, tuple[bool, Arrays]]:
+        key = (yard.case.sha256(), yard.dtype)
+        with self._lock:
+            if key not in self._wrong:
+                case = replace(yard.case, cotangents={})
+                self._wrong[key] = {
+                    mistake.name: (mistake.arithmetic, mistake.results(case, yard.dtype))
+                    for mistake in mistakes(case.spec)
+                    if mistake.applies(case, yard.dtype)
+                }
+            return self._wrong[key]
+
+
+def _forward_names(yard: Yardstick) -> list[str]:
+    return [name for name in yard.truth if not name.startswith("grad.")]
+
+
+def _same(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
+    """Whether a result is as near to the mistaken one as correct code is to the truth."""
+    limit = thresholds()[yard.dtype]["max"]
+    for name in _forward_names(yard):
+        plain_error = np.abs(yard.plain[name].astype(yard.truth[name].dtype) - yard.truth[name]).max()
+        unit = max(plain_error, epsilon(yard.dtype) * np.abs(wrong[name]).max())
+        if not np.abs(result[name] - wrong[name]).max() <= limit * unit:
+            return False
+    return True
+
+
+def _as_far_off(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
+    """Whether a result is about as far from the truth as the mistaken arithmetic's is."""
+    for name in _forward_names(yard):
+        truth = yard.truth[name]
+        mine, theirs = (np.sqrt(np.mean((found[name] - truth) ** 2)) for found in (result, wrong))
+        if not theirs / ARITHMETIC_FACTOR <= mine <= theirs * ARITHMETIC_FACTOR:
+            return False
+    return True

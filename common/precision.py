@@ -1,0 +1,51 @@
+"""Number formats by name: what a run's inputs are rounded to, and their spacing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import ml_dtypes
+import numpy as np
+
+from common.case import Case
+from common.errors import InputError
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The NumPy dtype of a format; bfloat16 is ml_dtypes'."""
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def epsilon(name: str) -> float:
+    """The distance from 1 to the next number of a format."""
+    return float(ml_dtypes.finfo(numpy_dtype(name)).eps)
+
+
+def rounded(array: np.ndarray, name: str) -> np.ndarray:
+    """float64 numbers rounded to a format and held as float64, so that every framework is given the same ones.
+
+    Raises
+    ------
+    InputError
+        If a number is too large for the format.
+    """
+    with np.errstate(over="ignore"):
+        found = array.astype(numpy_dtype(name)).astype(np.float64)
+    if not np.isfinite(found).all():
+        raise InputError(f"inputs must fit into {name}; got {np.abs(array).max():.3g}")
+    return found
+
+
+def rounded_case(case: Case, dtype: str) -> Case:
+    """The case with weights, inputs and cotangents rounded to ``dtype``; its hash stays that of the case."""
+    return replace(
+        case,
+        x=rounded(case.x, dtype),
+        weights={name: rounded(value, dtype) for name, value in case.weights.items()},
+        h_0=None if case.h_0 is None else rounded(case.h_0, dtype),
+        c_0=None if case.c_0 is None else rounded(case.c_0, dtype),
+        cotangents={name: rounded(value, dtype) for name, value in case.cotangents.items()},
+        file_sha256=case.sha256(),
+    )

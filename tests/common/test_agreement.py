@@ -1,0 +1,133 @@
+"""The rule of agreement: its limits, its exact rules, and what it reports."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.agreement import MEASURES, THRESHOLDS_FILE, broken_rules, differing, judge, measure, thresholds
+from common.builtin import CELLS
+from common.precision import DTYPES
+from common.yardstick import Yardstick, yardstick
+from tests.cases import a_case
+
+LIMIT_MARGIN, MISTAKE_MARGIN = 2, 100
+
+
+@pytest.fixture
+def yard() -> Yardstick:
+    return yardstick(a_case("lstm", num_layers=2), "float32")
+
+
+def changed(yard: Yardstick, name: str, index: tuple, value: float) -> dict[str, np.ndarray]:
+    """The plain loop's result with one number changed."""
+    result = {key: array.copy() for key, array in yard.plain.items()}
+    result[name][index] = value
+    return result
+
+
+def test_correct_code_has_a_margin_of_two_and_mistakes_are_far_outside() -> None:
+    content = json.loads(THRESHOLDS_FILE.read_text())
+    for dtype in DTYPES:
+        for name in MEASURES:
+            assert thresholds()[dtype][name] >= LIMIT_MARGIN * content["worst"][dtype][name] > 0
+    assert content["nearest_mistake"] >= MISTAKE_MARGIN
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_plain_loop_agrees(cell: str, dtype: str) -> None:
+    yard = yardstick(a_case(cell), dtype)
+    verdict = judge(yard.plain, yard)
+    assert verdict.agrees, verdict.reasons
+    assert verdict.worst("rms") <= 1
+
+
+def test_one_wrong_number_disagrees_and_is_located(yard: Yardstick) -> None:
+    result = changed(yard, "output", (1, 2, 3), 0.9)
+    verdict = judge(result, yard)
+    assert not verdict.agrees
+    assert "output at (1, 2, 3): layer 1, forward, time step 2" in verdict.where
+
+
+def test_the_reverse_half_goes_wrong_from_its_last_step_on(yard: Yardstick) -> None:
+    result = changed(yard, "output", (0, slice(0, 4), 8), 0.9)
+    assert judge(result, yard).where == "output at (0, 3, 8): layer 1, reverse, time step 3"
+
+
+def test_a_wrong_state_of_a_lower_layer_is_where_it_begins(yard: Yardstick) -> None:
+    result = changed(yard, "h_n", (1, 2, 3), 0.9)
+    result["output"][0, 0, 0] = 0.9
+    assert judge(result, yard).where == "h_n at (1, 2, 3): layer 0, reverse"
+
+
+def test_a_wrong_weight_gradient_names_layer_and_direction(yard: Yardstick) -> None:
+    result = changed(yard, "grad.weight_hh_l1_reverse", (2, 1), 9.0)
+    assert judge(result, yard).where == "grad.weight_hh_l1_reverse at (2, 1): layer 1, reverse"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_disagree(yard: Yardstick, value: float) -> None:
+    verdict = judge(changed(yard, "grad.x", (0, 0, 0), value), yard)
+    assert not verdict.agrees
+    json.dumps(verdict.as_json(), allow_nan=False)
+
+
+def test_missing_unknown_and_misshapen_tensors_disagree(yard: Yardstick) -> None:
+    result = dict(yard.plain)
+    del result["c_n"]
+    assert judge(result, yard).reasons == ["the result must have c_n; it is missing"]
+    assert judge(yard.plain | {"extra": np.zeros(1)}, yard).reasons == ["the result must have no extra; it has"]
+    assert "shape" in judge(yard.plain | {"h_n": yard.plain["h_n"][:1]}, yard).reasons[0]
+
+
+@pytest.mark.parametrize("name", ["output", "grad.x"])
+def test_a_tiny_number_past_the_length_breaks_a_rule(yard: Yardstick, name: str) -> None:
+    result = changed(yard, name, (2, 4, 1), 1e-30)
+    assert f"{name} must be 0 past the length" in broken_rules(result, yard.case)[0]
+    assert not judge(result, yard).agrees
+
+
+@pytest.mark.parametrize("state", ["h", "c"])
+def test_a_row_of_length_0_must_keep_its_states_exactly(state: str) -> None:
+    yard = yardstick(a_case("lstm", lengths=(5, 0, 3)), "float32")
+    result = changed(yard, f"{state}_n", (1, 1, 2), np.nextafter(yard.plain[f"{state}_n"][1, 1, 2], np.float32(9)))
+    assert f"{state}_n must equal {state}_0 where the length is 0" in broken_rules(result, yard.case)[0]
+
+
+@pytest.mark.parametrize(("row", "direction"), [(-2, "forward"), (-1, "reverse")])
+def test_h_n_must_equal_the_outputs_exactly(yard: Yardstick, row: int, direction: str) -> None:
+    result = changed(yard, "h_n", (row, 1, 2), np.nextafter(yard.plain["h_n"][row, 1, 2], np.float32(9)))
+    assert f"the top layer's {direction} h_n" in broken_rules(result, yard.case)[0]
+
+
+def test_one_bit_of_difference_with_other_padding_is_noticed(yard: Yardstick) -> None:
+    other = changed(yard, "grad.x", (0, 0, 0), np.nextafter(yard.plain["grad.x"][0, 0, 0], np.float32(9)))
+    assert differing(yard.plain, yard.plain) == []
+    assert differing(yard.plain, other) == ["grad.x must not depend on the padding's content; it differs at (0, 0, 0)"]
+
+
+def test_expected_tensors_are_held_and_nan_is_not_checked() -> None:
+    case = a_case("gru")
+    yard = yardstick(case, "float64")
+    expected = np.full(yard.truth["output"].shape, np.nan)
+    expected[0, 0, 0] = float(yard.truth["output"][0, 0, 0])
+    right = replace(yard, case=replace(yard.case, expected={"output": expected}, atol=1e-12))
+    assert judge(yard.plain, right).agrees
+    expected[0, 0, 1] = float(yard.truth["output"][0, 0, 1]) + 1e-6
+    verdict = judge(yard.plain, right)
+    assert not verdict.agrees
+    assert "of the case's expected" in verdict.reasons[0]
+    assert judge(yard.plain, replace(right, case=replace(right.case, atol=1e-5))).agrees
+
+
+def test_an_error_counts_in_units_of_the_plain_loops(yard: Yardstick) -> None:
+    truth, plain = yard.truth["output"], yard.plain["output"]
+    tripled = truth + 3 * (plain.astype(truth.dtype) - truth)
+    found = measure("output", tripled, yard)
+    assert found.rms == pytest.approx(3, rel=1e-3)
+    assert found.max == pytest.approx(3, rel=1e-3)
+    assert found.relative_l2 is None

@@ -1,0 +1,82 @@
+"""Discrimination: every mistake that people really make is caught by the built-in cases, and named when it is the cause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.agreement import judge
+from common.builtin import CELLS, small_cases
+from common.case import Case
+from common.explanation import Explainer
+from common.mistakes import Mistake, mistakes
+from common.specification import Specification
+from common.yardstick import Yardstick, yardstick
+from tests.cases import a_case
+
+LANES = ("float64", "float32")
+
+
+def cell_mistakes() -> list[tuple[str, Mistake]]:
+    sizes = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
+    return [(cell, mistake) for cell, change in CELLS.items() for mistake in mistakes(Specification(**sizes, **change))]
+
+
+@pytest.fixture(scope="module")
+def yards() -> list[Yardstick]:
+    return [yardstick(case, dtype) for dtype in LANES for case in small_cases() if case.seq_len < 100]
+
+
+@pytest.mark.parametrize(("cell", "mistake"), cell_mistakes(), ids=lambda part: getattr(part, "name", part))
+def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]) -> None:
+    """Each lane in which the mistake can be made must see it, on at least one case."""
+    if cell != "lstm" and mistake.name == "(c, h) for (h, c)":
+        assert not any(mistake.applies(yard.case, yard.dtype) for yard in yards if is_cell(yard.case, cell))
+        return
+    lanes = 0
+    for dtype in LANES:
+        concerned = [
+            yard for yard in yards if yard.dtype == dtype and is_cell(yard.case, cell) and mistake.applies(yard.case, dtype)
+        ]
+        lanes += bool(concerned)
+        caught = [yard for yard in concerned if not judge(mistake.results(yard.case, dtype), yard).agrees]
+        assert not concerned or caught, f"no case of {len(concerned)} catches it in {dtype}"
+    assert lanes == (1 if mistake.arithmetic else 2)
+
+
+def is_cell(case: Case, cell: str) -> bool:
+    change = CELLS[cell]
+    return (case.spec.cell, case.spec.reset_after) == (change["cell"], change.get("reset_after", True))
+
+
+def test_the_list_has_every_gate_permutation() -> None:
+    names = [mistake.name for _, mistake in cell_mistakes() if mistake.name.startswith("gates")]
+    assert len(names) == 23 + 5 + 5
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("lstm", "gates i, f, g, o loaded in the order i, g, f, o"),
+        ("gru", "reset before the recurrent product for after"),
+        ("gru", "lengths ignored in the reverse direction"),
+        ("rnn_tanh", "flipped over the padding"),
+        ("rnn_relu", "recurrent kernel transposed"),
+        ("lstm", "(c, h) for (h, c)"),
+        ("gru_before", "TF32-like rounding in a float32 lane"),
+    ],
+)
+def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
+    case = a_case(cell)
+    yard = yardstick(case, "float32")
+    mistake = next(found for found in mistakes(case.spec) if found.name == name)
+    rng = np.random.default_rng(3)
+    result = {key: value * (1 + 1e-7 * rng.normal(size=value.shape)) for key, value in mistake.results(yard.case, "float32").items()}
+    assert not judge(result, yard).agrees
+    assert name in Explainer().explain(result, yard).split(" or ")
+
+
+def test_numbers_from_nowhere_are_not_explained() -> None:
+    yard = yardstick(a_case("gru"), "float32")
+    result = {key: np.random.default_rng(3).normal(size=value.shape) for key, value in yard.truth.items()}
+    assert Explainer().explain(result, yard) == ""

@@ -1,0 +1,143 @@
+"""The reference: against steps computed by hand, and its gradients against complex-step derivatives."""
+
+from __future__ import annotations
+
+from math import exp, tanh
+
+import numpy as np
+import pytest
+
+from common.builtin import CELLS
+from common.case import Case
+from common.reference import Reference, flip
+from common.specification import MERGES, Specification
+from common.yardstick import run_reference
+from tests.cases import a_case
+
+COMPLEX_STEP = 1e-30
+
+
+def sigma(a: float) -> float:
+    return 1 / (1 + exp(-a))
+
+
+# One unit, one feature: W, R, b_ih, b_hh for each gate, then a step by hand from x and h (and c).
+ONE_UNIT = {
+    "weight_ih": [0.5, -0.3, 0.8, 0.2],
+    "weight_hh": [-0.4, 0.7, 0.6, -0.9],
+    "bias_ih": [0.1, 0.2, -0.1, 0.3],
+    "bias_hh": [-0.2, 0.05, 0.4, 0.15],
+}
+
+
+def step_by_hand(cell: str, x: float, h: float, c: float) -> tuple[float, float]:
+    """h' and c' in plain Python floats, term by term."""
+    w, r, b, d = (ONE_UNIT[kind] for kind in ONE_UNIT)
+    a = [w[i] * x + b[i] for i in range(4)]
+    s = [r[i] * h + d[i] for i in range(4)]
+    if cell == "rnn_tanh":
+        return tanh(a[0] + s[0]), c
+    if cell == "rnn_relu":
+        return max(a[0] + s[0], 0.0), c
+    if cell == "lstm":
+        new_c = sigma(a[1] + s[1]) * c + sigma(a[0] + s[0]) * tanh(a[2] + s[2])
+        return sigma(a[3] + s[3]) * tanh(new_c), new_c
+    reset, update = sigma(a[0] + s[0]), sigma(a[1] + s[1])
+    inner = reset * s[2] if cell == "gru" else r[2] * (reset * h) + d[2]
+    return (1 - update) * tanh(a[2] + inner) + update * h, c
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_forward_equals_steps_computed_by_hand(cell: str) -> None:
+    spec = Specification(input_size=1, hidden_size=1, num_layers=1, bias=True, merge="concat", **CELLS[cell])
+    gates = spec.num_gates
+    both = {kind: np.array(values[:gates]) for kind, values in ONE_UNIT.items()}
+    weights = {
+        f"{kind}_l0{suffix}": value[:, None] if kind.startswith("weight") else value
+        for kind, value in both.items()
+        for suffix in ("", "_reverse")
+    }
+    steps, h_0, c_0 = [0.7, -1.2, 0.4], (0.3, -0.6), (0.5, 0.9)
+    found = Reference(spec, weights, np.float64).forward(
+        np.array(steps).reshape(1, 3, 1), np.array([2]), np.array(h_0).reshape(2, 1, 1), np.array(c_0).reshape(2, 1, 1)
+    )
+    # Length 2: the forward half reads steps 0, 1; the reverse half reads 1, 0; step 2 is padding.
+    h, c = h_0[0], c_0[0]
+    forward = []
+    for x in steps[:2]:
+        h, c = step_by_hand(cell, x, h, c)
+        forward.append(h)
+    back_h, back_c = h_0[1], c_0[1]
+    reverse = []
+    for x in steps[1::-1]:
+        back_h, back_c = step_by_hand(cell, x, back_h, back_c)
+        reverse.insert(0, back_h)
+    np.testing.assert_allclose(found["output"][0, :, 0], [*forward, 0], rtol=1e-15, atol=0)
+    np.testing.assert_allclose(found["output"][0, :, 1], [*reverse, 0], rtol=1e-15, atol=0)
+    np.testing.assert_allclose(found["h_n"].ravel(), [h, back_h], rtol=1e-15)
+    if cell == "lstm":
+        np.testing.assert_allclose(found["c_n"].ravel(), [c, back_c], rtol=1e-15)
+
+
+def derivative(case: Case, name: str, index: tuple[int, ...]) -> float:
+    """The complex-step derivative of the sum of products by one number of an input or weight."""
+    values = {"x": case.x, "h_0": case.initial_state("h"), "c_0": case.initial_state("c"), **case.weights}
+    moved = {key: value.astype(np.complex128) for key, value in values.items()}
+    moved[name][index] += COMPLEX_STEP * 1j
+    network = Reference(case.spec, case.weights, np.complex128)
+    network.weights = {key: moved[key] for key in case.weights}
+    found = network.forward(moved["x"], case.lengths, moved["h_0"], moved["c_0"])
+    return sum((case.cotangents[key] * found[key]).sum() for key in found).imag / COMPLEX_STEP
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_match_complex_step_derivatives(cell: str, merge: str) -> None:
+    case = a_case(cell, lengths=(5, 3, 0), num_layers=2, merge=merge)
+    gradients = {name: value for name, value in run_reference(case, np.float64).items() if name.startswith("grad.")}
+    assert set(gradients) >= {"grad.x", "grad.h_0", *(f"grad.{name}" for name in case.weights)}
+    for name, gradient in gradients.items():
+        for index in list(np.ndindex(gradient.shape))[:: max(1, gradient.size // 12)]:
+            expected = derivative(case, name.removeprefix("grad."), index)
+            assert abs(gradient[index] - expected) <= 2e-14 * max(1, abs(expected)), (name, index)
+
+
+def test_a_wrong_gradient_is_noticed_by_the_complex_step() -> None:
+    case = a_case("gru")
+    gradient = run_reference(case, np.float64)["grad.weight_hh_l0"]
+    assert abs(gradient[1, 2] * 1.001 - derivative(case, "weight_hh_l0", (1, 2))) > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_reference_keeps_its_dtype(dtype: type) -> None:
+    for cell in CELLS:
+        found = run_reference(a_case(cell, num_layers=2, merge="ave"), dtype)
+        assert {value.dtype for value in found.values()} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_longdouble_judges_float64(cell: str) -> None:
+    case = a_case(cell, num_layers=2)
+    narrow, wide = run_reference(case, np.float64), run_reference(case, np.longdouble)
+    differences = [np.abs(narrow[name] - wide[name]).max() for name in narrow]
+    assert 0 < max(differences) < 1e-13
+
+
+def test_flip_reverses_by_length_and_is_its_own_inverse() -> None:
+    x = np.arange(8.0).reshape(2, 4, 1)
+    lengths = np.array([3, 0])
+    assert flip(x, lengths)[..., 0].tolist() == [[2, 1, 0, 3], [4, 5, 6, 7]]
+    assert flip(x, None)[..., 0].tolist() == [[3, 2, 1, 0], [7, 6, 5, 4]]
+    np.testing.assert_array_equal(flip(flip(x, lengths), lengths), x)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_reference_keeps_the_exact_rules(cell: str) -> None:
+    from common.agreement import broken_rules, differing
+
+    case = a_case(cell, lengths=(5, 0, 3), num_layers=2)
+    found = run_reference(case, np.float32)
+    narrow = case.with_padding(np.random.default_rng(5), 3.0)
+    assert differing(found, run_reference(narrow, np.float32)) == []
+    rounded = {name: value.astype(np.float64) for name, value in run_reference(case, np.float64).items()}
+    assert broken_rules(rounded, case) == []
