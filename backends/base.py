@@ -16,7 +16,6 @@ from common.case import Case
 from common.specification import Specification
 
 Arrays = dict[str, np.ndarray]
-DTYPES = ("float16", "bfloat16", "float32", "float64")
 DEVICES = ("cpu", "gpu")
 
 

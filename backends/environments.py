@@ -1,0 +1,55 @@
+"""Where each framework's interpreter is, and what a worker process is given to start with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+import sys
+
+from backends.registry import Backend
+
+ROOT = Path(__file__).resolve().parent.parent
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NPROC",  # the only one that jax reads
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "MXNET_CPU_WORKER_NTHREADS",
+)
+
+
+def override_variable(backend: Backend) -> str:
+    """The environment variable that names another interpreter for a backend."""
+    return f"BIRNN_PYTHON_{backend.name.upper().replace('-', '_')}"
+
+
+def interpreter(backend: Backend) -> Path | None:
+    """The Python that has the backend's framework, or None when it is not there."""
+    named = os.environ.get(override_variable(backend))
+    if named:
+        found = shutil.which(named)
+        return Path(found) if found else None
+    if backend.environment is None:
+        return Path(sys.executable)
+    path = Path(os.environ.get("TOX_WORK_DIR", ROOT / ".tox")) / backend.environment / "bin" / "python"
+    return path if path.exists() else None
+
+
+def how_to_create(backend: Backend) -> str:
+    """What to do when ``interpreter`` found nothing, as the end of a sentence."""
+    variable = override_variable(backend)
+    if os.environ.get(variable):
+        return f"set {variable} to a Python interpreter; got {os.environ[variable]!r}"
+    return f"create it with: tox run -e {backend.environment} --notest, in {ROOT}"
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment variables for a worker: the same number of threads in every framework, quiet logs, readable crashes."""
+    found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    found |= {"PYTHONFAULTHANDLER": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return found

@@ -1,0 +1,94 @@
+"""Which implementations a user asked for: names and shell globs against what the workers offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from backends.pool import EnvironmentBroken, EnvironmentMissing, Pool
+from backends.registry import Backend, backends
+from common.errors import InputError
+
+
+@dataclass
+class Selection:
+    """What is there of what was asked for.
+
+    ``implementations`` by backend name, in the backends' order; ``descriptions`` what their workers said of themselves;
+    ``missing`` and ``broken`` sentences by backend name; ``named`` the backends whose name was spelt out.
+    """
+
+    implementations: dict[str, list[str]] = field(default_factory=dict)
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+
+    def absent_but_named(self) -> list[str]:
+        """Sentences on the environments that were asked for by name and are missing."""
+        return [text for name, text in self.missing.items() if name in self.named]
+
+
+def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
+    """Start the workers of the named backends side by side and note what each one says."""
+    found = Selection()
+    known = backends()
+
+    def start(name: str) -> dict[str, Any]:
+        return pool.worker(known[name]).description
+
+    with ThreadPoolExecutor() as threads:
+        started = {name: threads.submit(start, name) for name in names}
+    for name, future in started.items():
+        try:
+            found.descriptions[name] = future.result()
+        except EnvironmentMissing as error:
+            found.missing[name] = str(error)
+        except EnvironmentBroken as error:
+            found.broken[name] = str(error)
+    return found
+
+
+def select(pool: Pool, patterns: Sequence[str]) -> Selection:
+    """Start what the patterns may mean and match them; none means everything.
+
+    Raises
+    ------
+    InputError
+        If a pattern matches no implementation, or an environment that it names is missing.
+    """
+    known = backends()
+    full = [pattern if "/" in pattern else f"{pattern}/*" for pattern in patterns] or ["*/*"]
+    wanted = {pattern: _matching_backends(pattern, known) for pattern in full}
+    names = [name for name in known if any(name in group for group in wanted.values())]
+    found = start_workers(pool, names)
+    found.named = {pattern.partition("/")[0] for pattern in full} & set(known)
+    absent = found.absent_but_named()
+    if absent:
+        raise InputError(absent[0])
+    for name, description in found.descriptions.items():
+        offered = [f"{name}/{implementation}" for implementation in description["implementations"]]
+        chosen = [offer for offer in offered if any(fnmatchcase(offer, pattern) for pattern in full)]
+        found.implementations[name] = [offer.partition("/")[2] for offer in chosen]
+    _check_patterns(full, wanted, found)
+    if not found.descriptions and not found.broken:
+        raise InputError(f"at least one framework's environment must exist; {next(iter(found.missing.values()))}")
+    return found
+
+
+def _matching_backends(pattern: str, known: Mapping[str, Backend]) -> list[str]:
+    matching = [name for name in known if fnmatchcase(name, pattern.partition("/")[0])]
+    if not matching:
+        raise InputError(f"--implementation must name one of the frameworks {', '.join(known)}; got {pattern!r}")
+    return matching
+
+
+def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], found: Selection) -> None:
+    for pattern in patterns:
+        there = [name for name in wanted[pattern] if name in found.descriptions]
+        offered = [f"{name}/{implementation}" for name in there for implementation in found.descriptions[name]["implementations"]]
+        if there and not any(fnmatchcase(offer, pattern) for offer in offered):
+            raise InputError(f"--implementation must match one of {', '.join(offered)}; got {pattern!r}")

@@ -1,0 +1,226 @@
+"""Run cases in implementations, each framework in its worker, and judge what comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.pool import EnvironmentBroken, Pool
+from backends.registry import Backend, backends
+from backends.selection import Selection
+from common.agreement import Verdict, differing, judge
+from common.case import Case, write_case
+from common.explanation import Explainer
+from common.making import GARBAGE_SCALE
+from common.result import Result, read_header, read_result, result_path, write_result
+from common.yardstick import Yardstick, yardstick
+
+AGREES, DISAGREES, RAN, UNSUPPORTED, FAILED = "agrees", "disagrees", "ran", "unsupported", "failed"
+GOOD = (AGREES, RAN, UNSUPPORTED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case in one implementation and dtype.
+
+    ``status`` is agrees, disagrees, ran (nothing was judged), unsupported, failed (an exception), crashed or timed out; ``reason`` says why
+    where it is not agrees or ran; ``log`` is the end of the worker's log where it died.
+    """
+
+    case: str
+    implementation: str
+    dtype: str
+    device: str
+    status: str
+    reason: str = ""
+    log: str = ""
+    seconds: float = 0.0
+    path: str = ""
+    verdict: Verdict | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether this is no failure; unsupported is none."""
+        return self.status in GOOD
+
+    def as_json(self) -> dict[str, Any]:
+        found = {name: value for name, value in vars(self).items() if name != "verdict"}
+        return found | {"verdict": None if self.verdict is None else self.verdict.as_json()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: every case in every selected implementation and dtype.
+
+    ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference; ``resumed`` whether a
+    result file that is there already, of the same case, versions and device, is kept instead of run again.
+    """
+
+    cases: Sequence[Case]
+    dtypes: Sequence[str]
+    device: str
+    timeout_seconds: float
+    out: Path | None = None
+    judged: bool = True
+    resumed: bool = False
+
+    def size(self, selection: Selection) -> int:
+        """How many outcomes there will be."""
+        count = sum(len(names) for names in selection.implementations.values())
+        return count * len(self.cases) * len(self.dtypes)
+
+
+class Study:
+    """Runs a plan; every outcome is handed to ``report`` as soon as it is there.
+
+    Parameters
+    ----------
+    pool
+        The workers.
+    selection
+        What ``backends.selection.select`` found.
+    plan
+        What to run.
+    report
+        Called with each outcome, one at a time.
+    """
+
+    def __init__(self, pool: Pool, selection: Selection, plan: Plan, report: Callable[[Outcome], None]) -> None:
+        self._pool = pool
+        self._selection = selection
+        self._plan = plan
+        self._report = report
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._explainer = Explainer()
+        self._yardsticks: dict[tuple[str, str], Yardstick] = {}
+
+    def run(self) -> None:
+        """Run everything, the frameworks side by side; Ctrl-C stops the workers and comes through."""
+        files = {case.name: self._write(case, "") for case in self._plan.cases}
+        varied = {case.name: self._write_with_other_padding(case) for case in self._plan.cases}
+        if self._plan.judged:
+            for dtype in self._plan.dtypes:
+                for case in self._plan.cases:
+                    self._yardsticks[case.name, dtype] = yardstick(case, dtype)
+        known = backends()
+        names = [name for name, chosen in self._selection.implementations.items() if chosen]
+        with ThreadPoolExecutor(max(1, len(names))) as threads:
+            running = [threads.submit(self._run_backend, known[name], files, varied) for name in names]
+            try:
+                for future in running:
+                    future.result()
+            except BaseException:
+                self._stopped.set()
+                self._pool.kill()
+                raise
+
+    def _write(self, case: Case, suffix: str) -> Path:
+        path = self._pool.folder / f"case{suffix}-{case.sha256()}.safetensors"
+        write_case(case, path)
+        return path
+
+    def _write_with_other_padding(self, case: Case) -> Path | None:
+        """The case file again with other numbers in the padding, where there is padding and results are judged."""
+        if not self._plan.judged or not case.padding_mask().any():
+            return None
+        return self._write(case.with_padding(np.random.default_rng(1), GARBAGE_SCALE), "-padding")
+
+    def _run_backend(self, backend: Backend, files: dict[str, Path], varied: dict[str, Path | None]) -> None:
+        for case, implementation, dtype in self._jobs(backend):
+            if self._stopped.is_set():
+                return
+            try:
+                outcome = self._run_one(backend, case, implementation, dtype, files[case.name], varied[case.name])
+            except EnvironmentBroken as error:  # the worker died and no other one starts
+                outcome = self._outcome(backend, case, implementation, dtype, FAILED, str(error))
+            if not self._stopped.is_set():
+                with self._lock:
+                    self._report(outcome)
+
+    def _jobs(self, backend: Backend) -> Iterator[tuple[Case, str, str]]:
+        for dtype in self._plan.dtypes:
+            for implementation in self._selection.implementations[backend.name]:
+                for case in self._plan.cases:
+                    yield case, implementation, dtype
+
+    def _run_one(
+        self, backend: Backend, case: Case, implementation: str, dtype: str, file: Path, varied: Path | None
+    ) -> Outcome:
+        kept = self._kept(backend, case, implementation, dtype)
+        if kept is not None:
+            return kept
+        reply, result = self._ask(backend, file, implementation, dtype)
+        if result is None:
+            return self._outcome(
+                backend, case, implementation, dtype, reply["status"], reply["reason"], log=reply.get("log", "")
+            )
+        if self._plan.out is not None:
+            write_result(result, result_path(self._plan.out, case.name, result.header.implementation, dtype))
+        details: dict[str, Any] = {"seconds": result.header.seconds, "path": result.header.path}
+        if not self._plan.judged:
+            return self._outcome(backend, case, implementation, dtype, RAN, **details)
+        yard = self._yardsticks[case.name, dtype]
+        verdict = judge(result.tensors, yard)
+        if not verdict.agrees:  # explained by a known mistake where one gives the same numbers
+            verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
+        elif varied is not None:
+            verdict = self._judge_padding(verdict, backend, varied, implementation, dtype, result)
+        status = AGREES if verdict.agrees else DISAGREES
+        return self._outcome(
+            backend, case, implementation, dtype, status, "; ".join(verdict.reasons), verdict=verdict, **details
+        )
+
+    def _judge_padding(
+        self, verdict: Verdict, backend: Backend, varied: Path, implementation: str, dtype: str, result: Result
+    ) -> Verdict:
+        reply, again = self._ask(backend, varied, implementation, dtype)
+        if again is None:
+            return Verdict(False, [f"with other padding: {reply['status']}: {reply['reason']}"], verdict.measures)
+        reasons = differing(result.tensors, again.tensors)
+        return Verdict(False, reasons, verdict.measures) if reasons else verdict
+
+    def _ask(
+        self, backend: Backend, file: Path, implementation: str, dtype: str
+    ) -> tuple[dict[str, Any], Result | None]:
+        path = self._pool.folder / f"result-{backend.name}.safetensors"
+        request = {
+            "op": "run",
+            "case": str(file),
+            "implementation": implementation,
+            "dtype": dtype,
+            "device": self._plan.device,
+            "result": str(path),
+        }
+        reply = self._pool.ask(backend, request, self._plan.timeout_seconds)
+        if reply["status"] != "done":
+            return reply, None
+        result = read_result(path)
+        path.unlink()
+        return reply, result
+
+    def _kept(self, backend: Backend, case: Case, implementation: str, dtype: str) -> Outcome | None:
+        """The outcome for a result file that an earlier run left, or None when there is none that fits."""
+        if not self._plan.resumed or self._plan.out is None:
+            return None
+        path = result_path(self._plan.out, case.name, f"{backend.name}/{implementation}", dtype)
+        if not path.exists():
+            return None
+        header = read_header(path)
+        versions = self._selection.descriptions[backend.name]["versions"]
+        if (header.case_sha256, header.device, header.versions) != (case.sha256(), self._plan.device, versions):
+            return None
+        details: dict[str, Any] = {"seconds": header.seconds, "path": header.path}
+        return self._outcome(backend, case, implementation, dtype, RAN, "kept from an earlier run", **details)
+
+    def _outcome(
+        self, backend: Backend, case: Case, implementation: str, dtype: str, status: str, reason: str = "", **rest: Any
+    ) -> Outcome:
+        name = f"{backend.name}/{implementation}"
+        return Outcome(case.name, name, dtype, self._plan.device, status, reason, **rest)
