@@ -1,0 +1,54 @@
+"""The command ``birnn``: one file a command; this one gathers them and turns bad input into one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from birnn.backends_command import backends_command
+from birnn.case_command import case_app
+from birnn.run_command import run_command
+from birnn.verify_command import verify_command
+from common.errors import InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="One bidirectional RNN in PyTorch, JAX/Flax, TensorFlow/Keras and MXNet, each held against one float64 reference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("backends")(backends_command)
+app.add_typer(case_app, name="case")
+app.command("run")(run_command)
+app.command("verify")(verify_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _complain(str(error))
+    except typer.TyperException as error:
+        code = _complain(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        print("birnn: interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has gone, as in `birnn verify | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _complain(sentence: str) -> int:
+    print(f"birnn: {' '.join(sentence.split())}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""``birnn backends``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def backends_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show each framework's environment, versions, devices, implementations, and what they cannot do and why."""
+    import json
+
+    from backends.pool import Pool
+    from backends.registry import backends
+    from backends.selection import start_workers
+    from birnn.display import stdout
+
+    known = backends()
+    with Pool.open() as pool:
+        found = start_workers(pool, known)
+    content = {name: _content(name, found) for name in known}
+    if as_json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    console = stdout()
+    for name, each in content.items():
+        _print_backend(console, name, each)
+
+
+def _content(name: str, found: Any) -> dict[str, Any]:
+    from backends.environments import interpreter
+    from backends.registry import backends
+
+    python = interpreter(backends()[name])
+    content: dict[str, Any] = {"interpreter": None if python is None else str(python)}
+    if name in found.missing:
+        return content | {"status": "missing", "reason": found.missing[name]}
+    if name in found.broken:
+        return content | {"status": "broken", "reason": found.broken[name]}
+    description = found.descriptions[name]
+    implementations = {
+        implementation: [
+            {key: gap[key] for key in ("what", "reason", "link")}
+            for gap in description["gaps"]
+            if implementation in gap["implementations"]
+        ]
+        for implementation in description["implementations"]
+    }
+    return content | {
+        "status": "found",
+        "versions": description["versions"],
+        "devices": description["devices"],
+        "implementations": {name: {"unsupported": gaps} for name, gaps in implementations.items()},
+    }
+
+
+def _print_backend(console: Any, name: str, content: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    console.print(f"[bold]{name}[/bold]  {content['status']}")
+    if content["status"] != "found":
+        console.print(f"  {escape(content['reason'])}", soft_wrap=True)
+        return
+    console.print(f"  interpreter  {content['interpreter']}", soft_wrap=True)
+    versions = ", ".join(f"{library} {version}" for library, version in content["versions"].items())
+    console.print(f"  versions     {versions}", soft_wrap=True)
+    console.print(f"  devices      {', '.join(f'{device} ({text})' for device, text in content['devices'].items())}")
+    for implementation, each in content["implementations"].items():
+        gaps = each["unsupported"]
+        console.print(f"  {name}/{implementation}: every specification" + (", but not:" if gaps else ""))
+        for gap in gaps:
+            link = f" ({gap['link']})" if gap["link"] else ""
+            console.print(f"    {escape(gap['what'])}: {escape(gap['reason'])}{link}", soft_wrap=True)

@@ -1,0 +1,67 @@
+"""Options that several commands share, and the checks that turn their text into values."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import InputError, shown
+
+Implementations = Annotated[
+    list[str],
+    typer.Option(
+        "--implementation", "-i", help="framework/name, for example torch/native; shell globs such as 'jax/*'; repeatable."
+    ),
+]
+Dtypes = Annotated[
+    list[str], typer.Option("--dtype", help="float16, bfloat16, float32 or float64; repeatable.", show_default=True)
+]
+Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which one run of one case is killed.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads in each worker, the same in every framework.")]
+
+
+def one_of(option: str, value: str, allowed: Sequence[str]) -> str:
+    """``value``, if it is one of those allowed, else an ``InputError``."""
+    if value not in allowed:
+        raise InputError(f"{option} must be one of {', '.join(allowed)}; got {shown(value)}")
+    return value
+
+
+def each_once(values: Sequence[str]) -> list[str]:
+    """The values in their order, without repetitions."""
+    return list(dict.fromkeys(values))
+
+
+def lengths_from(text: str | None) -> tuple[int, ...] | None:
+    """``"5,3,1"`` to (5, 3, 1)."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--lengths must be whole numbers with commas between them; got {shown(text)}") from None
+
+
+def writable_folder(option: str, folder: Path) -> Path:
+    """Make ``folder`` and see that a file can be written there, before anything long begins."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{option} must be a folder that can be written; got {folder}: {os.strerror(error.errno or 0)}") from None
+    return folder
+
+
+def writable_file(option: str, file: Path) -> Path:
+    """See that ``file`` can be written, before anything long begins."""
+    if file.is_dir():
+        raise InputError(f"{option} must be a file; got the folder {file}")
+    writable_folder(f"{option}'s folder", file.parent)
+    return file

@@ -1,0 +1,39 @@
+"""``birnn run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from birnn.options import Device, Dtypes, Implementations, Threads, Timeout
+
+
+def run_command(
+    cases: Annotated[list[Path], typer.Argument(metavar="CASE...", help="Case files.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results go to DIR/CASE/FRAMEWORK-NAME-DTYPE.safetensors.")],
+    implementation: Implementations = [],  # noqa: B006
+    dtype: Dtypes = ["float32", "float64"],  # noqa: B006
+    device: Device = "cpu",
+    timeout: Timeout = 120.0,
+    threads: Threads = 1,
+    again: Annotated[bool, typer.Option("--again", help="Run what an earlier run has left results of, too.")] = False,
+) -> None:
+    """Run each case in each implementation and write the results; what is there already is kept.
+
+    Exit 0 when everything ran or is unsupported, 1 when something failed, crashed or timed out, 2 for bad input.
+    """
+    from birnn.display import outcome_table, print_failures, print_unsupported, stdout
+    from birnn.options import writable_folder
+    from birnn.studying import exit_code, read_cases, run_study
+
+    writable_folder("--out", out)
+    found = run_study(
+        read_cases(cases), implementation, dtype, device, timeout, threads, out=out, judged=False, resumed=not again
+    )
+    console = stdout()
+    console.print(outcome_table(found.outcomes, judged=False))
+    print_unsupported(console, found.outcomes)
+    print_failures(console, found.outcomes)
+    raise typer.Exit(exit_code(found))

@@ -1,0 +1,48 @@
+"""``birnn verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from birnn.options import Device, Dtypes, Implementations, Threads, Timeout
+
+
+def verify_command(
+    cases: Annotated[
+        list[Path] | None, typer.Argument(metavar="[CASE...]", help="Case files; default: the built-in cases.")
+    ] = None,
+    implementation: Implementations = [],  # noqa: B006
+    dtype: Dtypes = ["float32", "float64"],  # noqa: B006
+    device: Device = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, too.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep the results there, as birnn run does.")] = None,
+    timeout: Timeout = 120.0,
+    threads: Threads = 1,
+) -> None:
+    """Hold every implementation against the float64 reference, and against what the cases expect.
+
+    Exit 0 when all agree (unsupported is no failure), 1 when anything disagrees, fails, crashes or times out, 2 for bad
+    input, or when an environment is broken or was asked for by name and is missing.
+    """
+    from birnn.display import outcome_table, print_failures, print_unsupported, stdout
+    from birnn.options import writable_file, writable_folder
+    from birnn.studying import exit_code, read_cases, run_study, write_report
+    from common.builtin import builtin_cases
+
+    if out is not None:
+        writable_folder("--out", out)
+    if json_file is not None:
+        writable_file("--json", json_file)
+    chosen = read_cases(cases) if cases else builtin_cases()
+    found = run_study(chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False)
+    console = stdout()
+    console.print(outcome_table(found.outcomes, judged=True))
+    print_unsupported(console, found.outcomes)
+    print_failures(console, found.outcomes)
+    console.print(found.summary())
+    if json_file is not None:
+        write_report(found, chosen, json_file)
+    raise typer.Exit(exit_code(found))
