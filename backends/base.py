@@ -62,10 +62,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A case's inputs in NumPy, already rounded to what the run computes in, but held as float64 (see ``Implementation``).
+    """A case's inputs in NumPy, already rounded to what the run computes in, but held as float64 (see
+    ``Implementation``).
 
-    x (batch, seq_len, input_size); lengths (batch,) int64 or None; h_0, c_0 (num_layers·2, batch, hidden_size), c_0 None
-    but for an LSTM; cotangents by result name, all of them or none.
+    x (batch, seq_len, input_size); lengths (batch,) int64 or None; h_0, c_0 (num_layers·2, batch, hidden_size), c_0
+    None but for an LSTM; cotangents by result name, all of them or none.
     """
 
     x: np.ndarray

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 import sys
+from pathlib import Path
 
 from backends.registry import Backend
 
@@ -47,7 +47,9 @@ def how_to_create(backend: Backend) -> str:
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Environment variables for a worker: the same number of threads in every framework, quiet logs, readable crashes."""
+    """Environment variables for a worker: the same number of threads in every framework, quiet logs, readable
+    crashes.
+    """
     found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     found |= {"PYTHONFAULTHANDLER": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}

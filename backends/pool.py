@@ -59,7 +59,7 @@ class Worker:
         python = interpreter(backend)
         if python is None:
             raise EnvironmentMissing(f"the environment of {backend.name} must exist; {how_to_create(backend)}")
-        self._log = tempfile.TemporaryFile(prefix="birnn-log-")
+        self._log = tempfile.TemporaryFile(prefix="birnn-log-")  # noqa: SIM115, closed in close()
         self._buffer = b""
         self._count = 0
         try:
@@ -190,7 +190,9 @@ class Pool:
         return self._workers[backend.name]
 
     def ask(self, backend: Backend, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
-        """Ask a backend's worker; a death becomes a reply with status ``crashed`` or ``timed out``, and the log's end."""
+        """Ask a backend's worker; a death becomes a reply with status ``crashed`` or ``timed out``, and the log's
+        end.
+        """
         worker = self.worker(backend)
         try:
             return worker.ask(request, timeout_seconds)

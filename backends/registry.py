@@ -70,7 +70,9 @@ def backends() -> dict[str, Backend]:
         except Exception as error:
             raise InputError(f"the entry point {entry.name} of {ENTRY_POINT_GROUP} must load; got {error!r}") from error
         if not isinstance(backend, Backend):
-            raise InputError(f"the entry point {entry.name} of {ENTRY_POINT_GROUP} must name a Backend; got {backend!r}")
+            raise InputError(
+                f"the entry point {entry.name} of {ENTRY_POINT_GROUP} must name a Backend; got {backend!r}"
+            )
         if backend.name in found:
             raise InputError(f"a backend's name must be its own; got {backend.name!r} twice")
         found[backend.name] = backend

@@ -89,6 +89,10 @@ def _matching_backends(pattern: str, known: Mapping[str, Backend]) -> list[str]:
 def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], found: Selection) -> None:
     for pattern in patterns:
         there = [name for name in wanted[pattern] if name in found.descriptions]
-        offered = [f"{name}/{implementation}" for name in there for implementation in found.descriptions[name]["implementations"]]
+        offered = [
+            f"{name}/{implementation}"
+            for name in there
+            for implementation in found.descriptions[name]["implementations"]
+        ]
         if there and not any(fnmatchcase(offer, pattern) for offer in offered):
             raise InputError(f"--implementation must match one of {', '.join(offered)}; got {pattern!r}")

@@ -29,8 +29,8 @@ GOOD = (AGREES, RAN, UNSUPPORTED)
 class Outcome:
     """What became of one case in one implementation and dtype.
 
-    ``status`` is agrees, disagrees, ran (nothing was judged), unsupported, failed (an exception), crashed or timed out; ``reason`` says why
-    where it is not agrees or ran; ``log`` is the end of the worker's log where it died.
+    ``status`` is agrees, disagrees, ran (nothing was judged), unsupported, failed (an exception), crashed or timed
+    out; ``reason`` says why where it is not agrees or ran; ``log`` is the end of the worker's log where it died.
     """
 
     case: str
@@ -58,8 +58,9 @@ class Outcome:
 class Plan:
     """What to run: every case in every selected implementation and dtype.
 
-    ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference; ``resumed`` whether a
-    result file that is there already, of the same case, versions and device, is kept instead of run again.
+    ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference;
+    ``resumed`` whether a result file that is there already, of the same case, versions and device, is kept instead of
+    run again.
     """
 
     cases: Sequence[Case]

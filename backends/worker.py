@@ -1,7 +1,8 @@
 """The process inside a framework's environment: JSON lines on stdin and stdout, arrays in safetensors files.
 
-Started by ``backends.pool`` as ``python -m backends.worker module:function``. It answers a first line when the framework is imported, then
-one line for each line that it is sent. Whatever else is written to stdout goes to stderr, which is the log.
+Started by ``backends.pool`` as ``python -m backends.worker module:function``. It answers a first line when the
+framework is imported, then one line for each line that it is sent. Whatever else is written to stdout goes to stderr,
+which is the log.
 """
 
 from __future__ import annotations

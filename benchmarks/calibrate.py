@@ -2,9 +2,9 @@
 
     python -m benchmarks.calibrate
 
-runs every implementation of every framework over many seeds, cells, lengths and sizes, in every dtype that it supports, and every
-known mistake over the built-in cases; it writes common/thresholds.json and docs/calibration.md. A limit is ``MARGIN`` times the worst
-that correct code needed, rounded up to two digits.
+runs every implementation of every framework over many seeds, cells, lengths and sizes, in every dtype that it
+supports, and every known mistake over the built-in cases; it writes common/thresholds.json and docs/calibration.md. A
+limit is ``MARGIN`` times the worst that correct code needed, rounded up to two digits.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.progress import Progress
 
 from backends.pool import Pool
 from backends.selection import Selection, select
 from backends.study import UNSUPPORTED, Outcome, Plan, Study
-from birnn.display import progress
 from common.agreement import MEASURES, THRESHOLDS_FILE, measure
 from common.builtin import CELLS, builtin_cases
 from common.case import Case
@@ -35,7 +35,7 @@ from common.yardstick import yardstick
 
 MARGIN = 2.5
 TABLE = Path(__file__).parent.parent / "docs" / "calibration.md"
-SIZES = (
+SIZES: tuple[tuple[Shape, dict[str, Any]], ...] = (
     (Shape(3, 5), {"input_size": 4, "hidden_size": 6, "num_layers": 2, "merge": "concat"}),
     (Shape(1, 1), {"input_size": 3, "hidden_size": 2, "num_layers": 1, "merge": "sum"}),
     (Shape(4, 12), {"input_size": 7, "hidden_size": 5, "num_layers": 2, "merge": "mul"}),
@@ -106,7 +106,11 @@ def nearest_mistakes(limits: dict[str, dict[str, float]]) -> dict[str, tuple[flo
 
 
 def table(
-    worst: Worst, limits: dict[str, dict[str, float]], nearest: dict[str, tuple[float, str, str]], selection: Selection, count: int
+    worst: Worst,
+    limits: dict[str, dict[str, float]],
+    nearest: dict[str, tuple[float, str, str]],
+    selection: Selection,
+    count: int,
 ) -> str:
     """docs/calibration.md."""
     versions = ", ".join(
@@ -117,8 +121,9 @@ def table(
         "",
         "Written by `python -m benchmarks.calibrate`; do not edit.",
         "",
-        f"Errors are in units of the error that a plain NumPy loop in the same precision makes on the same case (common/agreement.py). "
-        f"{count} cases (five cells × {len(SIZES)} sizes × {count // (5 * len(SIZES))} seeds, ragged, with states and gradients) in every implementation "
+        "Errors are in units of the error that a plain NumPy loop in the same precision makes on the same case "
+        f"(common/agreement.py). {count} cases (five cells × {len(SIZES)} sizes × {count // (5 * len(SIZES))} seeds, "
+        "ragged, with states and gradients) in every implementation "
         f"and dtype that supports them; {versions}. A limit is {MARGIN} times the worst, rounded up to two digits.",
         "",
         "## The worst that correct code needed",
@@ -131,12 +136,15 @@ def table(
         for (name, dtype), row in worst.items()
     ]
     lines += ["", "## The limits", "", "| dtype | rms | max | relative L2 |", "|---|---:|---:|---:|"]
-    lines += [f"| {dtype} | " + " | ".join(f"{row[name]:g}" for name in MEASURES) + " |" for dtype, row in limits.items()]
+    lines += [
+        f"| {dtype} | " + " | ".join(f"{row[name]:g}" for name in MEASURES) + " |" for dtype, row in limits.items()
+    ]
     lines += [
         "",
         "## How far away the known mistakes are",
         "",
-        "In multiples of the limit, on the most telling built-in case, for the cell and dtype (float32 or float64) where it tells least.",
+        "In multiples of the limit, on the most telling built-in case, for the cell and dtype (float32 or float64) "
+        "where it tells least.",
         "",
         "| mistake | limits away | cell | dtype |",
         "|---|---:|---|---|",
@@ -160,7 +168,7 @@ def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and
     with Pool.open() as pool:
         selection = select(pool, [])
         plan = Plan(cases, DTYPES, "cpu", timeout_seconds=300)
-        with progress() as bar:
+        with Progress(transient=True) as bar:
             task = bar.add_task("calibrating", total=plan.size(selection))
 
             def report(outcome: Outcome) -> None:
@@ -170,14 +178,19 @@ def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and
             Study(pool, selection, plan, report).run()
     stopped = [each for each in outcomes if each.verdict is None and each.status != UNSUPPORTED]
     if stopped or selection.missing or selection.broken:
-        raise typer.BadParameter(f"every framework must run; got {selection.missing or selection.broken or stopped[:3]}")
+        raise typer.BadParameter(
+            f"every framework must run; got {selection.missing or selection.broken or stopped[:3]}"
+        )
     worst = worst_of_correct_code(sorted(outcomes, key=lambda each: (each.implementation, DTYPES.index(each.dtype))))
     limits = limits_from(worst)
     nearest = nearest_mistakes(limits)
     content = {
         "made_by": "python -m benchmarks.calibrate",
         "limits": limits,
-        "worst": {dtype: {name: max(row[name] for (_, each), row in worst.items() if each == dtype) for name in MEASURES} for dtype in DTYPES},
+        "worst": {
+            dtype: {name: max(row[name] for (_, each), row in worst.items() if each == dtype) for name in MEASURES}
+            for dtype in DTYPES
+        },
         "nearest_mistake": min(ratio for ratio, _, _ in nearest.values()),
     }
     write_bytes(THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())

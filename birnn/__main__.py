@@ -1,4 +1,6 @@
-"""The command ``birnn``: one file a command; this one gathers them and turns bad input into one sentence and exit code 2."""
+"""The command ``birnn``: one file a command; this one gathers them and turns bad input into one sentence and exit
+code 2.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
-    help="One bidirectional RNN in PyTorch, JAX/Flax, TensorFlow/Keras and MXNet, each held against one float64 reference.",
+    help="One bidirectional RNN in PyTorch, JAX/Flax, TensorFlow/Keras and MXNet, held against a float64 reference.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

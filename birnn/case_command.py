@@ -19,23 +19,28 @@ def new(
     num_layers: Annotated[int, typer.Option(help="Stacked bidirectional layers.")] = 1,
     batch: Annotated[int | None, typer.Option(help="Rows; default: one for each length, or 3.")] = None,
     seq_len: Annotated[int | None, typer.Option(help="Steps; default: the largest length, or 5.")] = None,
-    lengths: Annotated[str | None, typer.Option(help="One length a row, for example 5,3,1; default: none are given.")] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="One length a row, for example 5,3,1; default: none are given.")
+    ] = None,
     merge: Annotated[str, typer.Option(help="concat, sum, mul or ave, after every layer.")] = "concat",
     bias: Annotated[bool, typer.Option("--bias/--no-bias", help="With or without biases.")] = True,
     reset_after: Annotated[
-        bool, typer.Option("--reset-after/--no-reset-after", help="GRU: reset gate after or before the recurrent product.")
+        bool,
+        typer.Option("--reset-after/--no-reset-after", help="GRU: reset gate after or before the recurrent product."),
     ] = True,
-    with_states: Annotated[bool, typer.Option("--with-states", help="Give initial states; else they are zero.")] = False,
+    with_states: Annotated[
+        bool, typer.Option("--with-states", help="Give initial states; else they are zero.")
+    ] = False,
     with_cotangents: Annotated[bool, typer.Option("--with-cotangents", help="Ask for gradients.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all numbers in the case.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
 ) -> None:
     """Write a case: inputs, states and cotangents from N(0, 1), garbage in the padding, PyTorch's initial weights."""
+    from birnn.options import lengths_from
     from common.case import write_case
     from common.errors import InputError
     from common.making import Shape, make_case
     from common.specification import specification_from_json
-    from birnn.options import lengths_from
 
     content = {
         "cell": cell,

@@ -40,7 +40,9 @@ def progress() -> Progress:
 
 
 def outcome_table(outcomes: Iterable[Outcome], judged: bool) -> Table:
-    """One row an implementation and dtype: how many cases agree, are unsupported, or went wrong, and the worst error."""
+    """One row an implementation and dtype: how many cases agree, are unsupported, or went wrong, and the worst
+    error.
+    """
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.implementation, outcome.dtype].append(outcome)
@@ -57,7 +59,13 @@ def outcome_table(outcomes: Iterable[Outcome], judged: bool) -> Table:
         count = {status: sum(outcome.status == status for outcome in group) for status in (AGREES, RAN, UNSUPPORTED)}
         wrong = sum(not outcome.good for outcome in group)
         good = count[AGREES] + count[RAN]
-        verdict = "[red]see below[/red]" if wrong else ("[green]agrees[/green]" if judged else "ran") if good else "unsupported"
+        verdict = (
+            "[red]see below[/red]"
+            if wrong
+            else ("[green]agrees[/green]" if judged else "ran")
+            if good
+            else "unsupported"
+        )
         cells = [implementation, dtype, str(good), str(count[UNSUPPORTED]), str(wrong)]
         cells += [worst_error(group)] if judged else []
         table.add_row(*cells, f"{sum(outcome.seconds for outcome in group):.2f}", verdict)

@@ -15,14 +15,18 @@ from common.errors import InputError, shown
 Implementations = Annotated[
     list[str],
     typer.Option(
-        "--implementation", "-i", help="framework/name, for example torch/native; shell globs such as 'jax/*'; repeatable."
+        "--implementation",
+        "-i",
+        help="framework/name, for example torch/native; shell globs such as 'jax/*'; repeatable.",
     ),
 ]
 Dtypes = Annotated[
     list[str], typer.Option("--dtype", help="float16, bfloat16, float32 or float64; repeatable.", show_default=True)
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which one run of one case is killed.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds after which one run of one case is killed.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads in each worker, the same in every framework.")]
 
 
@@ -55,7 +59,9 @@ def writable_folder(option: str, folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{option} must be a folder that can be written; got {folder}: {os.strerror(error.errno or 0)}") from None
+        raise InputError(
+            f"{option} must be a folder that can be written; got {folder}: {os.strerror(error.errno or 0)}"
+        ) from None
     return folder
 
 

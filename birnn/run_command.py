@@ -12,7 +12,9 @@ from birnn.options import Device, Dtypes, Implementations, Threads, Timeout
 
 def run_command(
     cases: Annotated[list[Path], typer.Argument(metavar="CASE...", help="Case files.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results go to DIR/CASE/FRAMEWORK-NAME-DTYPE.safetensors.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Results go to DIR/CASE/FRAMEWORK-NAME-DTYPE.safetensors.")
+    ],
     implementation: Implementations = [],  # noqa: B006
     dtype: Dtypes = ["float32", "float64"],  # noqa: B006
     device: Device = "cpu",

@@ -17,8 +17,12 @@ def verify_command(
     implementation: Implementations = [],  # noqa: B006
     dtype: Dtypes = ["float32", "float64"],  # noqa: B006
     device: Device = "cpu",
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, too.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep the results there, as birnn run does.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, too.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Keep the results there, as birnn run does.")
+    ] = None,
     timeout: Timeout = 120.0,
     threads: Threads = 1,
 ) -> None:

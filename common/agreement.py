@@ -1,9 +1,9 @@
 """Whether a result agrees with the reference: no fixed tolerance, but the plain loop's own error as the unit.
 
-For each tensor the error against the truth is divided by the error of a plain NumPy loop in the same precision on the same
-case (as torch._dynamo.utils.same compares with an eager run). A plain loop can be lucky, so its error counts as no less than
-what rounding the right answer once would cause. How many units correct code may need comes from a calibration
-(benchmarks/calibrate.py, docs/calibration.md), whose limits are in thresholds.json.
+For each tensor the error against the truth is divided by the error of a plain NumPy loop in the same precision on the
+same case (as torch._dynamo.utils.same compares with an eager run). A plain loop can be lucky, so its error counts as
+no less than what rounding the right answer once would cause. How many units correct code may need comes from a
+calibration (benchmarks/calibrate.py, docs/calibration.md), whose limits are in thresholds.json.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Measure:
 class Verdict:
     """Whether a result agrees.
 
-    ``reasons`` are sentences; ``measures`` one for each tensor; ``where`` the place that first goes wrong; ``matches`` the known
-    mistake that gives the same numbers.
+    ``reasons`` are sentences; ``measures`` one for each tensor; ``where`` the place that first goes wrong;
+    ``matches`` the known mistake that gives the same numbers.
     """
 
     agrees: bool
@@ -60,7 +60,9 @@ class Verdict:
     matches: str = ""
 
     def worst(self, name: str) -> float:
-        """The largest of one of ``MEASURES`` over the tensors, in units of the plain loop's error; NaN when there is none."""
+        """The largest of one of ``MEASURES`` over the tensors, in units of the plain loop's error; NaN when there is
+        none.
+        """
         found = [value for each in self.measures if (value := getattr(each, name)) is not None]
         return max(found, key=_inf_if_nan, default=float("nan"))
 
@@ -121,20 +123,23 @@ def judge(result: Arrays, yard: Yardstick) -> Verdict:
 def broken_rules(result: Arrays, case: Case) -> list[str]:
     """The exact rules that a result breaks, checked with equality; one sentence each.
 
-    Outputs and the input gradient are 0 past a length; a row of length 0 keeps its initial states; where the top layer's
-    merge is concat, its h_n equals the outputs at the last step (forward) and the first (reverse).
+    Outputs and the input gradient are 0 past a length; a row of length 0 keeps its initial states; where the top
+    layer's merge is concat, its h_n equals the outputs at the last step (forward) and the first (reverse).
     """
     broken = []
     padding = case.padding_mask()
     for name in ("output", "grad.x"):
         if name in result and (found := np.argwhere((result[name] != 0) & padding[..., None])).size:
-            broken.append(f"{name} must be 0 past the length; got {result[name][tuple(found[0])]} at {_index(found[0])}")
+            broken.append(
+                f"{name} must be 0 past the length; got {result[name][tuple(found[0])]} at {_index(found[0])}"
+            )
     lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
     empty = lengths == 0
     for state in case.state_names:
         differs = (result[f"{state}_n"] != case.initial_state(state)) & empty[:, None]
         if differs.any():
-            broken.append(f"{state}_n must equal {state}_0 where the length is 0; it differs at {_index(np.argwhere(differs)[0])}")
+            index = _index(np.argwhere(differs)[0])
+            broken.append(f"{state}_n must equal {state}_0 where the length is 0; it differs at {index}")
     if case.spec.merge == "concat" and not empty.all():
         rows = np.flatnonzero(~empty)
         hidden_size = case.spec.hidden_size
@@ -150,11 +155,12 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
 
 def differing(first: Arrays, second: Arrays) -> list[str]:
     """Sentences on the tensors of two results that are not equal to the last bit (the padding's content apart)."""
-    return [
-        f"{name} must not depend on the padding's content; it differs at {_index(np.argwhere(first[name] != second[name])[0])}"
-        for name in first
-        if not np.array_equal(first[name], second[name])
-    ]
+    reasons = []
+    for name in first:
+        if not np.array_equal(first[name], second[name]):
+            index = _index(np.argwhere(first[name] != second[name])[0])
+            reasons.append(f"{name} must not depend on the padding's content; it differs at {index}")
+    return reasons
 
 
 def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
@@ -184,10 +190,7 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
 def _first_wrong_output(far: np.ndarray, case: Case) -> str:
     layer = case.spec.num_layers - 1
     places = []
-    if case.spec.merge == "concat":
-        halves = np.split(far, 2, axis=-1)
-    else:
-        halves = [far]
+    halves = np.split(far, 2, axis=-1) if case.spec.merge == "concat" else [far]
     for direction, half in enumerate(halves):
         steps = np.flatnonzero(half.any(axis=(0, 2)))
         if steps.size:
@@ -223,7 +226,8 @@ def _wrong_tensors(result: Arrays, yard: Yardstick) -> list[str]:
 def _unexpected(result: Arrays, yard: Yardstick, limits: dict[str, float]) -> list[str]:
     """Sentences on the case's expected tensors that a result misses.
 
-    The case's atol and rtol say how good the expectation is; what the run's precision costs, by the plain loop, is added.
+    The case's atol and rtol say how good the expectation is; what the run's precision costs, by the plain loop, is
+    added.
     """
     reasons = []
     for name, expected in yard.case.expected.items():

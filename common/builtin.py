@@ -1,7 +1,8 @@
 """The built-in cases: small ones that catch every known mistake, and a real one.
 
-Their shapes repeat on purpose, so that JAX and TensorFlow compile few programs: what varies without a compilation (lengths, states,
-padding, weights) varies within a shape. Sizes are pairwise different unless a case is about their being equal.
+Their shapes repeat on purpose, so that JAX and TensorFlow compile few programs: what varies without a compilation
+(lengths, states, padding, weights) varies within a shape. Sizes are pairwise different unless a case is about their
+being equal.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CELLS: dict[str, dict[str, Any]] = {
 }
 """The five cells; ``gru_before`` resets before the recurrent product."""
 
-SIZES = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
+SIZES: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
 STACK_MERGES = {"rnn_tanh": "sum", "rnn_relu": "ave", "gru": "mul", "gru_before": "sum", "lstm": "ave"}
 
 
@@ -42,7 +43,9 @@ def small_cases() -> Iterator[Case]:
         yield _case(f"{cell}-no-bias", cell, Shape(3, 5, (5, 2, 4)), bias=False)
         merge = STACK_MERGES[cell]
         yield _case(f"{cell}-two-layers-{merge}", cell, Shape(3, 5), num_layers=2, merge=merge)
-        yield _case(f"{cell}-two-layers-{merge}-no-states", cell, Shape(3, 5), with_states=False, num_layers=2, merge=merge)
+        yield _case(
+            f"{cell}-two-layers-{merge}-no-states", cell, Shape(3, 5), with_states=False, num_layers=2, merge=merge
+        )
     for cell in ("gru", "lstm"):
         yield _case(f"{cell}-batch-is-seq-len", cell, Shape(4, 4, (3, 4, 1, 2)), num_layers=2)
         yield _case(f"{cell}-batch-is-seq-len-empty-row", cell, Shape(4, 4, (4, 0, 3, 1)), num_layers=2)

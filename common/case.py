@@ -38,8 +38,8 @@ class CaseHeader(BaseModel):
 class Case:
     """What to run. Arrays are float64, ``lengths`` int64; shapes are those of the case file (README, formats).
 
-    ``atol`` and ``rtol`` are for ``expected``, whose NaNs mean: not checked. ``cotangents`` may hold ``output``, ``h_n`` and
-    ``c_n``; with any of them, gradients of the sum of products are wanted.
+    ``atol`` and ``rtol`` are for ``expected``, whose NaNs mean: not checked. ``cotangents`` may hold ``output``,
+    ``h_n`` and ``c_n``; with any of them, gradients of the sum of products are wanted.
     """
 
     name: str
@@ -176,14 +176,22 @@ def read_case(path: Path) -> Case:
     _check_lengths(path, groups["inputs"].get("lengths"), seq_len)
     gradients = [name for name in groups["expected"] if name.startswith("grad.")]
     if gradients and not groups["cotangents"]:
-        raise InputError(f"{path}: must have cotangents where gradients are expected; got expected.{gradients[0]} and none")
+        raise InputError(
+            f"{path}: must have cotangents where gradients are expected; got expected.{gradients[0]} and none"
+        )
     return Case(
-        **header.model_dump(exclude={"version", "spec"}),
+        name=header.name,
+        source=header.source,
         spec=spec,
-        **groups["inputs"],
+        x=x,
+        lengths=groups["inputs"].get("lengths"),
+        h_0=groups["inputs"].get("h_0"),
+        c_0=groups["inputs"].get("c_0"),
         weights={name: groups["weights"][name] for name in shapes(spec)},
         cotangents=groups["cotangents"],
         expected=groups["expected"],
+        atol=header.atol,
+        rtol=header.rtol,
         file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 

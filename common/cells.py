@@ -1,8 +1,8 @@
 """The equations of the cells, one step at a time, with the derivatives written out by hand.
 
-Every function works in the dtype of its arguments, complex ones included (for complex-step derivatives, Squire and Trapp
-1998, doi:10.1137/S003614459631241X). Shapes: x (batch, in), h and c (batch, hidden_size). Gates lie along the rows of the
-kernels in the canonical order: r, z, n (gru) and i, f, g, o (lstm).
+Every function works in the dtype of its arguments, complex ones included (for complex-step derivatives, Squire and
+Trapp 1998, doi:10.1137/S003614459631241X). Shapes: x (batch, in), h and c (batch, hidden_size). Gates lie along the
+rows of the kernels in the canonical order: r, z, n (gru) and i, f, g, o (lstm).
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def sigmoid_slope(y: np.ndarray) -> np.ndarray:
 class Cell:
     """One direction's cell with its weights.
 
-    ``forward`` gives the state after a step and what ``backward`` needs; ``backward`` takes the gradient of the loss with
-    respect to that state and gives the gradients of everything that went in.
+    ``forward`` gives the state after a step and what ``backward`` needs; ``backward`` takes the gradient of the loss
+    with respect to that state and gives the gradients of everything that went in.
     """
 
     weights: DirectionWeights
@@ -84,7 +84,13 @@ class Cell:
         return self.product(h, self.weights.weight_hh.T) + self.weights.bias_hh
 
     def _gradients(
-        self, d_input: np.ndarray, d_recurrent: np.ndarray, x: np.ndarray, h: np.ndarray, d_h: np.ndarray, d_c: np.ndarray
+        self,
+        d_input: np.ndarray,
+        d_recurrent: np.ndarray,
+        x: np.ndarray,
+        h: np.ndarray,
+        d_h: np.ndarray,
+        d_c: np.ndarray,
     ) -> StepGradients:
         """Carry gradients of the two sums before the non-linearities, (batch, G·hidden_size), to what they came from.
 
@@ -149,7 +155,9 @@ class GRUResetAfter(Cell):
 
 
 class GRUResetBefore(Cell):
-    """h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + R_n (r·h) + b_hn) (Cho et al. 2014, arXiv:1406.1078v3, eq. 8)."""
+    """h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + R_n (r·h) + b_hn) (Cho et al. 2014, arXiv:1406.1078v3, eq.
+    8).
+    """
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         hidden_size = state.h.shape[1]
@@ -183,7 +191,9 @@ class GRUResetBefore(Cell):
 
 
 class LSTM(Cell):
-    """c' = f·c + i·g, h' = o·tanh(c') (Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; torch.nn.LSTM)."""
+    """c' = f·c + i·g, h' = o·tanh(c') (Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000;
+    torch.nn.LSTM).
+    """
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         a_i, a_f, a_g, a_o = np.split(self._input_sums(x) + self._state_sums(state.h), 4, axis=1)

@@ -1,7 +1,7 @@
 """The real case: the trained bidirectional LSTM of g2pM, a tagger for Mandarin pronunciations, on real sentences.
 
-g2pM (Park and Lee 2020, arXiv:2004.03136; PyPI package g2pM, Apache-2.0) carries its weights as NumPy arrays in PyTorch's layout, and
-its own NumPy code for the network, which gives the expected outputs.
+g2pM (Park and Lee 2020, arXiv:2004.03136; PyPI package g2pM, Apache-2.0) carries its weights as NumPy arrays in
+PyTorch's layout, and its own NumPy code for the network, which gives the expected outputs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from common.case import Case
 from common.specification import Specification
 from common.weights import shapes
 
-# Sentences with polyphones (行, 长, 重, 乐, 得, 还, 都, 着, 了 …): written for this suite, and three old lines that nobody owns.
+# Sentences with polyphones (行, 长, 重, 乐, 得, 还, 都, 着, 了 …), written for this suite; three are classical.
 SENTENCES = (
     "银行门口有一行人在行走。",
     "他长大以后当了校长，头发也长了。",
@@ -56,7 +56,7 @@ def g2pm_case() -> Case:
     state = (2, batch, hidden_size)
     return Case(
         name="g2pm",
-        source="PyPI package g2pM: its trained weights, its embeddings of the sentences in common/g2pm.py, its own outputs",
+        source="PyPI package g2pM: its trained weights, its embeddings of real sentences, its own outputs",
         spec=spec,
         x=model.get_embedding(ids).astype(np.float64),
         weights={name: getattr(model, name.replace("_l0", "")).astype(np.float64) for name in shapes(spec)},
@@ -72,9 +72,14 @@ def g2pm_case() -> Case:
 
 
 def _outputs(model, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """g2pM's own cells and reversal, run as its ``predict`` does: (batch, seq_len, 2·hidden_size), NaN past the lengths."""
+    """g2pM's own cells and reversal, run as its ``predict`` does: (batch, seq_len, 2·hidden_size), NaN past the
+    lengths.
+    """
     halves = []
-    for cell, order in ((model.fw_lstm_cell, ids), (model.bw_lstm_cell, model.reverse_sequence(ids, lengths).astype(int))):
+    for cell, order in (
+        (model.fw_lstm_cell, ids),
+        (model.bw_lstm_cell, model.reverse_sequence(ids, lengths).astype(int)),
+    ):
         states, outputs = None, []
         for step in np.moveaxis(model.get_embedding(order), 1, 0):  # (seq_len, batch, input_size)
             states = cell(step, states)

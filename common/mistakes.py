@@ -2,8 +2,8 @@
 
 Tests demand that the built-in cases catch every one; ``birnn verify`` names the one that explains a failure.
 
-A mistake is either made around the network (weights or states loaded in the wrong order, and read back in it), or inside it (a
-``Reference`` with one method changed), or in its arithmetic.
+A mistake is either made around the network (weights or states loaded in the wrong order, and read back in it), or
+inside it (a ``Reference`` with one method changed), or in its arithmetic.
 """
 
 from __future__ import annotations
@@ -73,7 +73,11 @@ def _weight_mistakes(spec: Specification) -> Iterator[Mistake]:
     if spec.reset_after:  # elsewhere the two biases are only ever added
         yield _remap("bias_ih and bias_hh swapped", _has_bias, _swap_biases, _swap_biases)
     wrong = spec.model_copy(update={"reset_after": not spec.reset_after})
-    name = "reset before the recurrent product for after" if spec.reset_after else "reset after the recurrent product for before"
+    name = (
+        "reset before the recurrent product for after"
+        if spec.reset_after
+        else "reset after the recurrent product for before"
+    )
     yield Mistake(
         name,
         _always,
@@ -95,7 +99,9 @@ def _remap(name: str, applies: Callable[[Case, str], bool], load: Change, read: 
 
 def _gate_order(order: tuple[int, ...]) -> Change:
     def change(spec: Specification, weights: Weights) -> Weights:
-        return {name: np.concatenate([np.split(value, len(order))[i] for i in order]) for name, value in weights.items()}
+        return {
+            name: np.concatenate([np.split(value, len(order))[i] for i in order]) for name, value in weights.items()
+        }
 
     return change
 
@@ -139,7 +145,9 @@ def _state_mistakes() -> Iterator[Mistake]:
     def reverse_first(num_layers: int) -> np.ndarray:
         return np.arange(num_layers * NUM_DIRECTIONS).reshape(num_layers, NUM_DIRECTIONS)[:, ::-1].ravel()
 
-    yield _state_order("states in the order: all forward, then all reverse", lambda case, _: case.spec.num_layers > 1, by_direction)
+    yield _state_order(
+        "states in the order: all forward, then all reverse", lambda case, _: case.spec.num_layers > 1, by_direction
+    )
     yield _state_order("states in the order: reverse, forward", _always, reverse_first)
     yield Mistake("(c, h) for (h, c)", lambda case, _: case.spec.cell == "lstm", _swapped_states)
     yield Mistake("initial states ignored", lambda case, _: case.h_0 is not None, _without_initial_states)
@@ -220,7 +228,7 @@ class LengthsIgnoredOutputsMasked(LengthsIgnored):
     """As ``LengthsIgnored``, with the outputs past the length set to 0 in the end."""
 
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
-        self._real = np.asarray(super().mask(lengths, *x.shape[:2], FORWARD))[..., None]
+        self._real = np.asarray(super().mask(lengths, x.shape[0], x.shape[1], FORWARD))[..., None]
         found = super().forward(x, lengths, h_0, c_0)
         return found | {"output": np.where(self._real, found["output"], np.zeros_like(found["output"]))}
 
@@ -298,7 +306,9 @@ def _inside(name: str, kind: type[Reference], applies: Callable[[Case, str], boo
 
 
 class TF32(Reference):
-    """Products of operands rounded to TF32's 10 bits after the leading one, summed in float32 (NVIDIA A100 whitepaper, 2020)."""
+    """Products of operands rounded to TF32's 10 bits after the leading one, summed in float32 (NVIDIA A100
+    whitepaper, 2020).
+    """
 
     def product(self) -> Product:
         def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """The reference: a bidirectional RNN in NumPy, forward and gradients, written like the equations.
 
-It runs in any NumPy float type: float64 and longdouble to judge by, float32 and float16 as the plain loop whose error is
-the yardstick, complex128 for complex-step derivatives (forward only). No gradient here comes from a framework.
+It runs in any NumPy float type: float64 and longdouble to judge by, float32 and float16 as the plain loop whose error
+is the yardstick, complex128 for complex-step derivatives (forward only). No gradient here comes from a framework.
 
-The methods that a mistake would change (flipping, masking, merging, picking the final state) are small and apart, so that
-``common.mistakes`` can override just them.
+The methods that a mistake would change (flipping, masking, merging, picking the final state) are small and apart, so
+that ``common.mistakes`` can override just them.
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ class Pass:
             into_step = State(np.where(real, d_state.h + d_output[:, t], zero), np.where(real, d_state.c, zero))
             gradients = self.cell.backward(into_step, self._kept[t])
             d_x[:, t] = np.where(real, gradients.x, d_x[:, t])
-            d_state = State(
-                np.where(real, gradients.state.h, d_state.h), np.where(real, gradients.state.c, d_state.c)
-            )
+            d_state = State(np.where(real, gradients.state.h, d_state.h), np.where(real, gradients.state.c, d_state.c))
             totals = [total + getattr(gradients.weights, kind) for total, kind in zip(totals, KINDS, strict=True)]
         return d_x, d_state, DirectionWeights(*totals)
 
@@ -99,9 +97,12 @@ class Reference:
         Any NumPy float type, or complex128 (forward only).
     """
 
-    def __init__(self, spec: Specification, weights: Mapping[str, np.ndarray], dtype: np.dtype | type) -> None:
+    def __init__(self, spec: Specification, weights: Mapping[str, np.ndarray], dtype: np.dtype | type | str) -> None:
         self.spec = spec
         self.dtype = np.dtype(dtype)
+        self._lengths: np.ndarray | None = None
+        self._passes: dict[tuple[int, int], Pass] = {}
+        self._merged: list[tuple[np.ndarray, np.ndarray]] = []
         self.weights = {name: value.astype(self.dtype) for name, value in weights.items()}
 
     # What a mistake can change.
@@ -148,9 +149,7 @@ class Reference:
 
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
         """``output`` (batch, seq_len, output_size), ``h_n`` and ``c_n`` (num_layers·2, batch, hidden_size)."""
-        self._lengths = lengths
-        self._passes: dict[tuple[int, int], Pass] = {}
-        self._merged: list[tuple[np.ndarray, np.ndarray]] = []
+        self._lengths, self._passes, self._merged = lengths, {}, []
         h_0, c_0 = h_0.astype(self.dtype), c_0.astype(self.dtype)
         h_n, c_n = np.empty_like(h_0), np.empty_like(c_0)
         current = x.astype(self.dtype)
@@ -168,7 +167,7 @@ class Reference:
     def run_direction(self, x: np.ndarray, state: State, layer: int, direction: int) -> tuple[np.ndarray, State]:
         """One direction of one layer: its outputs in the order of the sequence, and its final state."""
         weights = of_direction(self.spec, self.weights, layer, direction)
-        mask = self.mask(self._lengths, *x.shape[:2], direction)
+        mask = self.mask(self._lengths, x.shape[0], x.shape[1], direction)
         run = self._passes[layer, direction] = Pass(cell_class(self.spec)(weights, self.product()), mask)
         output, state = run.forward(self.to_direction(x, self._lengths, direction), state)
         output = self.from_direction(output, self._lengths, direction)

@@ -18,9 +18,9 @@ METADATA_KEY = "birnn.result"
 class ResultHeader(BaseModel):
     """The metadata of a result file.
 
-    ``implementation`` is ``framework/name``; ``versions`` those of the framework and its libraries; ``path`` the kernel or path taken, as
-    far as it can be told; ``seconds`` the time from the call to the end of the wait for the device, any compilation
-    included (not a benchmark); ``case_sha256`` the hash of the case file.
+    ``implementation`` is ``framework/name``; ``versions`` those of the framework and its libraries; ``path`` the
+    kernel or path taken, as far as it can be told; ``seconds`` the time from the call to the end of the wait for the
+    device, any compilation included (not a benchmark); ``case_sha256`` the hash of the case file.
     """
 
     model_config = ConfigDict(extra="forbid")

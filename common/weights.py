@@ -1,8 +1,8 @@
 """Canonical weights: their names, shapes and a seeded initialisation.
 
 The layout is PyTorch's (torch.nn.LSTM, version 2.13), for G gates (1 rnn, 3 gru: r z n, 4 lstm: i f g o):
-``weight_ih_l{k}[_reverse]`` (G·hidden_size, layer input), ``weight_hh_…`` (G·hidden_size, hidden_size), ``bias_ih_…`` and
-``bias_hh_…`` (G·hidden_size,).
+``weight_ih_l{k}[_reverse]`` (G·hidden_size, layer input), ``weight_hh_…`` (G·hidden_size, hidden_size), ``bias_ih_…``
+and ``bias_hh_…`` (G·hidden_size,).
 """
 
 from __future__ import annotations

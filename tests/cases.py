@@ -20,7 +20,8 @@ def a_case(
     seed: int = 0,
     **changes: Any,
 ) -> Case:
-    """A small case with unequal sizes, garbage in the padding, states and cotangents; ``cell`` is a name in ``CELLS``."""
+    """A small case with unequal sizes, garbage in the padding, states and cotangents; ``cell`` is a name in
+    ``CELLS``."""
     spec = Specification(**(SIZES | CELLS[cell] | changes))
     shape = Shape(batch, seq_len, lengths)
     return make_case(

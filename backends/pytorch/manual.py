@@ -17,7 +17,8 @@ from common.specification import NUM_DIRECTIONS
 class Manual(TorchImplementation):
     """torch.nn.RNN, GRU or LSTM, one module for each layer and direction.
 
-    Packing refuses a length of 0, so such a row runs one step that is then masked: its outputs are 0 and its state stays.
+    Packing refuses a length of 0, so such a row runs one step that is then masked: its outputs are 0 and its state
+    stays.
     """
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
@@ -55,6 +56,7 @@ class Manual(TorchImplementation):
         if lengths is None:
             output, final = module(x, initial)
             return output, final if isinstance(final, tuple) else (final,)
+        assert self.host_lengths is not None
         at_least_one = self.host_lengths.clamp(min=1)
         packed, final = module(pack_padded_sequence(x, at_least_one, True, enforce_sorted=False), initial)
         output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])

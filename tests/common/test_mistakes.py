@@ -1,4 +1,5 @@
-"""Discrimination: every mistake that people really make is caught by the built-in cases, and named when it is the cause."""
+"""Discrimination: every mistake that people really make is caught by the built-in cases, and named when it is the
+cause."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.agreement import judge
-from common.builtin import CELLS, small_cases
+from common.builtin import CELLS, SIZES, small_cases
 from common.case import Case
 from common.explanation import Explainer
 from common.mistakes import Mistake, mistakes
@@ -18,8 +19,7 @@ LANES = ("float64", "float32")
 
 
 def cell_mistakes() -> list[tuple[str, Mistake]]:
-    sizes = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
-    return [(cell, mistake) for cell, change in CELLS.items() for mistake in mistakes(Specification(**sizes, **change))]
+    return [(cell, mistake) for cell, change in CELLS.items() for mistake in mistakes(Specification(**SIZES, **change))]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,9 @@ def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]
     lanes = 0
     for dtype in LANES:
         concerned = [
-            yard for yard in yards if yard.dtype == dtype and is_cell(yard.case, cell) and mistake.applies(yard.case, dtype)
+            yard
+            for yard in yards
+            if yard.dtype == dtype and is_cell(yard.case, cell) and mistake.applies(yard.case, dtype)
         ]
         lanes += bool(concerned)
         caught = [yard for yard in concerned if not judge(mistake.results(yard.case, dtype), yard).agrees]
@@ -71,7 +73,10 @@ def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
     yard = yardstick(case, "float32")
     mistake = next(found for found in mistakes(case.spec) if found.name == name)
     rng = np.random.default_rng(3)
-    result = {key: value * (1 + 1e-7 * rng.normal(size=value.shape)) for key, value in mistake.results(yard.case, "float32").items()}
+    result = {
+        key: value * (1 + 1e-7 * rng.normal(size=value.shape))
+        for key, value in mistake.results(yard.case, "float32").items()
+    }
     assert not judge(result, yard).agrees
     assert name in Explainer().explain(result, yard).split(" or ")
 

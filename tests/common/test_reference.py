@@ -68,7 +68,7 @@ def test_forward_equals_steps_computed_by_hand(cell: str) -> None:
         h, c = step_by_hand(cell, x, h, c)
         forward.append(h)
     back_h, back_c = h_0[1], c_0[1]
-    reverse = []
+    reverse: list[float] = []
     for x in steps[1::-1]:
         back_h, back_c = step_by_hand(cell, x, back_h, back_c)
         reverse.insert(0, back_h)

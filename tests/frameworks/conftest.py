@@ -1,0 +1,62 @@
+"""Each framework in its own environment: skipped where it is missing, failed where it is meant to be there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from backends.base import Framework
+from backends.registry import BUILT_IN, Backend
+
+BY_ENVIRONMENT = {backend.environment: backend for backend in BUILT_IN}
+THIS_ENVIRONMENT = os.environ.get("TOX_ENV_NAME", "")
+
+
+def concerned() -> list[Backend]:
+    """The backend that this tox environment is named for; outside such an environment, all of them."""
+    own = BY_ENVIRONMENT.get(THIS_ENVIRONMENT)
+    return [own] if own else list(BUILT_IN)
+
+
+@cache
+def loaded(backend: Backend) -> Framework | str:
+    """The framework, or why it cannot be imported."""
+    try:
+        return backend.load_framework()
+    except ImportError as error:
+        return str(error)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``framework`` runs once a framework; ``implementation`` once for each of its implementations, too."""
+    if "implementation" in metafunc.fixturenames:
+        pairs = list(_pairs())
+        metafunc.parametrize(
+            ("framework", "implementation"),
+            pairs,
+            indirect=["framework"],
+            ids=[f"{b.name}-{name}" for b, name in pairs],
+        )
+    elif "framework" in metafunc.fixturenames:
+        metafunc.parametrize("framework", concerned(), indirect=True, ids=[backend.name for backend in concerned()])
+
+
+def _pairs() -> Iterator[tuple[Backend, str]]:
+    for backend in concerned():
+        found = loaded(backend)
+        for name in [found] if isinstance(found, str) else found.implementations:
+            yield backend, "missing" if isinstance(found, str) else name
+
+
+@pytest.fixture
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """A framework that can be imported here."""
+    backend: Backend = request.param
+    found = loaded(backend)
+    if isinstance(found, str):
+        stop = pytest.fail if backend.environment == THIS_ENVIRONMENT else pytest.skip
+        stop(f"{backend.name} cannot be imported: {found}")
+    return found

@@ -1,0 +1,136 @@
+"""Every implementation of every framework, inside its own environment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backends.base import DEVICES, Framework, Implementation, inputs_of, request_of
+from backends.execution import Unsupported, execute
+from common.agreement import differing, judge
+from common.builtin import CELLS, small_cases
+from common.case import Case
+from common.precision import DTYPES, rounded_case
+from common.yardstick import yardstick
+from tests.cases import a_case
+
+CASES = {case.name: case for case in small_cases()}
+
+
+def run(framework: Framework, implementation: str, case: Case, dtype: str = "float64") -> dict[str, np.ndarray]:
+    """A case's result tensors, or a skip with the declared reason."""
+    try:
+        return execute(framework, case, implementation, dtype, "cpu").tensors
+    except Unsupported as reason:
+        pytest.skip(f"declared unsupported: {reason}")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_agrees_with_the_reference(framework: Framework, implementation: str, cell: str) -> None:
+    """A ragged case in float64; the study runs all cases in both precisions."""
+    case = CASES[f"{cell}-ragged"]
+    verdict = judge(run(framework, implementation, case), yardstick(case, "float64"))
+    assert verdict.agrees, verdict.reasons
+
+
+def test_padding_has_no_influence(framework: Framework, implementation: str) -> None:
+    case = CASES["lstm-ragged"]
+    other = case.with_padding(np.random.default_rng(9), 3.0)
+    assert differing(run(framework, implementation, case), run(framework, implementation, other)) == []
+
+
+def test_forward_alone_gives_the_same_outputs(framework: Framework, implementation: str) -> None:
+    case = CASES["gru-ragged"]
+    both = run(framework, implementation, case)
+    forward = run(framework, implementation, replace(case, cotangents={}))
+    assert set(forward) == {"output", "h_n"}
+    yard = yardstick(replace(case, cotangents={}), "float64")
+    assert judge(forward, yard).agrees
+    assert judge({name: both[name] for name in forward}, yard).agrees
+
+
+def built(framework: Framework, implementation: str, case: Case, dtype: str) -> Implementation:
+    found = framework.implementations[implementation](case.spec, dtype, "cpu")
+    case = rounded_case(case, dtype)
+    found.load_weights(case.weights)
+    found.move_inputs(inputs_of(case))
+    return found
+
+
+def test_computing_twice_gives_the_same_numbers_and_does_not_add_up(framework: Framework, implementation: str) -> None:
+    found = built(framework, implementation, CASES["lstm-ragged"], "float32")
+    results = []
+    for _ in range(2):
+        found.forward_backward()
+        found.synchronise()
+        results.append(found.extract())
+    assert differing(*results) == []
+
+
+def test_two_networks_at_once_do_not_disturb_each_other(framework: Framework, implementation: str) -> None:
+    """Compilations are shared between cases of a shape; weights and inputs must not be."""
+    case = CASES["gru-ragged"]
+    other = a_case("gru", lengths=(5, 3, 2), seed=11)
+    first = built(framework, implementation, case, "float64")
+    second = built(framework, implementation, other, "float64")
+    for network in (first, second):
+        network.forward_backward()
+        network.synchronise()
+    assert judge(first.extract(), yardstick(case, "float64")).agrees
+    assert judge(second.extract(), yardstick(other, "float64")).agrees
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_agrees_or_is_declared(framework: Framework, implementation: str, dtype: str) -> None:
+    case = CASES["gru-ragged"]
+    verdict = judge(run(framework, implementation, case, dtype), yardstick(case, dtype))
+    assert verdict.agrees, verdict.reasons
+
+
+def test_every_implementation_says_what_it_takes(framework: Framework, implementation: str) -> None:
+    case = CASES["lstm-ragged"]
+    assert len(execute(framework, case, implementation, "float64", "cpu").header.path) > 5
+
+
+def test_every_gap_is_real(framework: Framework) -> None:
+    """A case in the gap, run anyway, raises or is wrong; else the gap is out of date."""
+    candidates = [(case, dtype) for dtype in ("float64", "float32", "float16", "bfloat16") for case in CASES.values()]
+    for gap in framework.gaps:
+        inside = [(case, dtype) for case, dtype in candidates if gap.applies(request_of(case, dtype, "cpu"))]
+        assert inside, f"no built-in case is in the gap {gap.what!r}"
+        case, dtype = inside[0]
+        for implementation in gap.implementations:
+            assert implementation in framework.implementations
+            assert not agrees(framework, implementation, case, dtype), f"{implementation} can do {gap.what}"
+
+
+def agrees(framework: Framework, implementation: str, case: Case, dtype: str) -> bool:
+    """Whether an implementation computes a case rightly, whatever it declares."""
+    try:
+        found = built(framework, implementation, case, dtype)
+        found.forward_backward()
+        found.synchronise()
+        result = found.extract()
+    except Exception:
+        return False
+    return judge(result, yardstick(case, dtype)).agrees
+
+
+def test_scratch_supports_every_specification_and_both_precisions(framework: Framework) -> None:
+    for case in CASES.values():
+        for dtype in ("float32", "float64"):
+            assert framework.unsupported("scratch", request_of(case, dtype, "cpu")) is None
+
+
+def test_gpu_is_declared_unsupported_where_there_is_none(framework: Framework) -> None:
+    assert set(framework.devices()) <= set(DEVICES)
+    if "gpu" not in framework.devices():
+        reason = framework.unsupported("scratch", request_of(CASES["gru-ragged"], "float32", "gpu"))
+        assert reason == f"{framework.name} sees no gpu on this machine"
+
+
+def test_the_framework_says_its_versions(framework: Framework) -> None:
+    assert all(version and "+" not in version for version in framework.versions().values())
+    assert DTYPES == ("float16", "bfloat16", "float32", "float64")

@@ -1,0 +1,106 @@
+"""A backend whose implementations misbehave in the ways that real ones do; NumPy is its framework."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from backends.base import Arrays, Framework
+from backends.registry import Backend
+from tests.numpy_loop.birnn_numpy_loop.framework import Loop
+
+BACKEND = Backend(name="misbehaving", load="tests.workers.misbehaving:load")
+NOT_IMPORTABLE = Backend(name="misbehaving", load="tests.workers.misbehaving:fail_to_load")
+DIES_AT_START = Backend(name="misbehaving", load="tests.workers.misbehaving:die")
+
+
+class Segfaults(Loop):
+    """Dies on a case of batch 1, as a native library would."""
+
+    def forward(self) -> None:
+        if self._inputs.x.shape[0] == 1:
+            print("about to touch memory that is not ours", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        super().forward()
+
+
+class Hangs(Loop):
+    """Never answers on a case of batch 1, and has a child process that would outlive it."""
+
+    def forward(self) -> None:
+        if self._inputs.x.shape[0] == 1:
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            print(f"child {child.pid}", file=sys.stderr, flush=True)
+            time.sleep(600)
+        super().forward()
+
+
+class Noisy(Loop):
+    """Writes to stdout from Python, from the descriptor and from a child, in the middle of everything."""
+
+    def forward(self) -> None:
+        print('{"status": "done"}', flush=True)
+        os.write(1, b"noise on descriptor 1\n" * 1000)
+        subprocess.run(["echo", "noise from a child"], check=True)
+        super().forward()
+
+
+class Raises(Loop):
+    def forward(self) -> None:
+        raise RuntimeError("the kernel does not like this\nand says why at length")
+
+
+class DirectionsSwapped(Loop):
+    """Concatenates the reverse half first."""
+
+    def extract(self) -> Arrays:
+        found = super().extract()
+        return found | {"output": np.roll(found["output"], self.spec.hidden_size, axis=-1)}
+
+
+class ReadsPadding(Loop):
+    """Moves one number of a gradient by one bit, up or down with the sign of the last row's padding."""
+
+    def extract(self) -> Arrays:
+        found = super().extract()
+        gradient = found["grad.h_0"].copy()
+        gradient[0, 0, 0] = np.nextafter(gradient[0, 0, 0], np.float32(np.sign(self._inputs.x[-1, -1, 0]) * np.inf))
+        return found | {"grad.h_0": gradient}
+
+
+class Misbehaving(Framework):
+    name = "misbehaving"
+    gaps = ()
+    implementations = {
+        "well": Loop,
+        "segfaults": Segfaults,
+        "hangs": Hangs,
+        "noisy": Noisy,
+        "raises": Raises,
+        "swapped": DirectionsSwapped,
+        "reads-padding": ReadsPadding,
+    }
+
+    def versions(self) -> dict[str, str]:
+        return {"misbehaving": "1.0"}
+
+    def devices(self) -> dict[str, str]:
+        return {"cpu": "1 thread"}
+
+
+def load() -> Framework:
+    return Misbehaving()
+
+
+def fail_to_load() -> Framework:
+    raise ImportError("libfoo.so.3: cannot open shared object file")
+
+
+def die() -> Framework:
+    print("illegal instruction, roughly", file=sys.stderr, flush=True)
+    os._exit(3)

@@ -1,0 +1,111 @@
+"""A study: outcomes for every case, whatever the implementations do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.pool import Pool
+from backends.selection import select
+from backends.study import Outcome, Plan, Study
+from common.case import Case
+from common.errors import InputError
+from common.result import read_result
+from tests.cases import a_case
+from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
+from tests.workers.misbehaving import BACKEND, NOT_IMPORTABLE
+
+CASES = [
+    replace(a_case("gru"), name="rows"),
+    replace(a_case("gru", batch=1, lengths=(5,)), name="one-row"),
+    replace(a_case("lstm", num_layers=2), name="deep"),
+]
+
+
+def outcomes(patterns: list[str], cases: list[Case] = CASES, **options: Any) -> dict[tuple[str, str], Outcome]:
+    """Run the cases in float32 and give the outcomes by implementation and case."""
+    found: list[Outcome] = []
+    with Pool.open() as pool:
+        selection = select(pool, patterns)
+        plan = Plan(cases, ["float32"], "cpu", timeout_seconds=3, **options)
+        Study(pool, selection, plan, found.append).run()
+        assert len(found) == plan.size(selection)
+    return {(outcome.implementation.partition("/")[2], outcome.case): outcome for outcome in found}
+
+
+@pytest.fixture(autouse=True)
+def _register(registered: Callable[..., None]) -> None:
+    registered(BACKEND)
+
+
+def test_crashes_hangs_noise_and_exceptions_end_as_outcomes_and_the_rest_runs() -> None:
+    found = outcomes(["misbehaving/well", "misbehaving/[shnr]*s", "misbehaving/noisy"])
+    assert {found["well", case.name].status for case in CASES} == {"agrees"}
+    assert {found["noisy", case.name].status for case in CASES} == {"agrees"}
+    assert {found["raises", case.name].status for case in CASES} == {"failed"}
+    for name, status in (("segfaults", "crashed"), ("hangs", "timed out")):
+        assert found[name, "one-row"].status == status
+        assert found[name, "one-row"].log
+        assert {found[name, "rows"].status, found[name, "deep"].status} == {"agrees"}
+
+
+def test_a_wrong_implementation_is_located_and_explained() -> None:
+    found = outcomes(["misbehaving/swapped"])
+    assert {outcome.status for outcome in found.values()} == {"disagrees"}
+    verdict = found["swapped", "rows"].verdict
+    assert verdict is not None
+    assert (
+        verdict.where
+        == "output at (0, 0, 0): layer 0, forward, time step 0; output at (0, 4, 6): layer 0, reverse, time step 4"
+    )
+    assert verdict.matches == "the two halves of the output swapped"
+
+
+def test_one_bit_from_the_padding_disagrees() -> None:
+    """Every number is within rounding of the right one; only the second run, with other padding, tells."""
+    padding = CASES[0].padding_mask()[..., None]
+    cases = [replace(CASES[0], name=f"padding{sign}", x=np.where(padding, sign * 5.0, CASES[0].x)) for sign in (-1, 1)]
+    found = outcomes(["misbehaving/reads-padding"], cases)
+    reasons = sorted(outcome.reason for outcome in found.values())
+    assert reasons == ["", "grad.h_0 must not depend on the padding's content; it differs at (0, 0, 0)"]
+
+
+def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
+    found = outcomes(["misbehaving/well"], out=tmp_path, judged=False, resumed=True)
+    assert {outcome.status for outcome in found.values()} == {"ran"}
+    file = tmp_path / "rows" / "misbehaving-well-float32.safetensors"
+    result = read_result(file)
+    assert result.header.case_sha256 == CASES[0].sha256()
+    assert result.header.versions["misbehaving"] == "1.0"
+    written = file.stat().st_mtime_ns
+    again = outcomes(["misbehaving/well"], out=tmp_path, judged=False, resumed=True)
+    assert {outcome.reason for outcome in again.values()} == {"kept from an earlier run"}
+    assert file.stat().st_mtime_ns == written
+    other = [replace(a_case("gru", seed=1), name="rows")]
+    assert outcomes(["misbehaving/well"], other, out=tmp_path, judged=False, resumed=True)["well", "rows"].reason == ""
+    assert file.stat().st_mtime_ns > written
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("nosuch/native", "--implementation must name one of the frameworks misbehaving; got 'nosuch/native'"),
+        ("misbehaving/nosuch", "--implementation must match one of misbehaving/well"),
+    ],
+)
+def test_unknown_implementations_are_bad_input(pattern: str, sentence: str) -> None:
+    with Pool.open() as pool, pytest.raises(InputError, match=sentence.split(";")[0]):
+        select(pool, [pattern])
+
+
+def test_a_broken_environment_is_noted_and_the_rest_runs(registered: Callable[..., None]) -> None:
+    registered(NOT_IMPORTABLE, NUMPY)
+    with Pool.open() as pool:
+        selection = select(pool, [])
+        assert "libfoo.so.3" in selection.broken["misbehaving"]
+        assert selection.implementations == {"numpy": ["loop"]}
