@@ -17,6 +17,6 @@ GAPS = (
         what="lengths of 0",
         reason="torch.nn.utils.rnn.pack_padded_sequence raises for a length of 0",
         applies=lambda request: has_empty_row(request),
-        link="https://github.com/pytorch/pytorch/issues/9681",
+        link="https://github.com/pytorch/pytorch/issues/11514",
     ),
 )

@@ -1,0 +1,75 @@
+"""Canonical weights to and from Gluon's layers and cells: the layout is the same, only the names differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
+from mxnet.gluon import rnn
+
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import KINDS, weight_name
+
+LAYERS = {"rnn_tanh": rnn.RNN, "rnn_relu": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
+CELLS = {"rnn_tanh": rnn.RNNCell, "rnn_relu": rnn.RNNCell, "gru": rnn.GRUCell, "lstm": rnn.LSTMCell}
+NAMES = {"weight_ih": "i2h_weight", "weight_hh": "h2h_weight", "bias_ih": "i2h_bias", "bias_hh": "h2h_bias"}
+SIDES = "lr"
+
+
+def build_layer(
+    spec: Specification, layers: Sequence[int], by_length: bool, dtype: np.dtype, device: mx.Context
+) -> gluon.HybridBlock:
+    """A bidirectional mxnet.gluon.rnn layer, batch first, for some of the specification's layers."""
+    module = LAYERS[spec.cell](
+        spec.hidden_size,
+        num_layers=len(layers),
+        layout="NTC",
+        bidirectional=True,
+        input_size=spec.layer_input_size(layers[0]),
+        dtype=dtype,
+        use_sequence_length=by_length,
+        **activation(spec),
+    )
+    module.initialize(mx.init.Zero(), ctx=device)
+    return module
+
+
+def build_cell(spec: Specification, layer: int, dtype: np.dtype, device: mx.Context) -> rnn.HybridRecurrentCell:
+    """An mxnet.gluon.rnn cell for one of the specification's layers in one direction."""
+    module = CELLS[spec.cell](spec.hidden_size, input_size=spec.layer_input_size(layer), **activation(spec))
+    module.cast(dtype)
+    module.initialize(mx.init.Zero(), ctx=device)
+    return module
+
+
+def activation(spec: Specification) -> dict[str, str]:
+    """The option that makes an RNN tanh or relu; left out, rnn.RNN is relu and rnn.RNNCell tanh (MXNet 1.9.1)."""
+    return {"activation": spec.cell.removeprefix("rnn_")} if spec.cell.startswith("rnn") else {}
+
+
+def load_layer(
+    spec: Specification,
+    module: gluon.HybridBlock,
+    weights: Mapping[str, np.ndarray],
+    layers: Sequence[int],
+    directions: Sequence[int],
+) -> dict[str, nd.NDArray]:
+    """Copy canonical weights into ``module``; gives its parameters under their canonical names.
+
+    Gluon has no layer or cell without biases: where the specification has none, they stay zeros and get no gradient.
+    """
+    found = {}
+    for i, layer in enumerate(layers):
+        for j, direction in enumerate(directions):
+            prefix = f"{SIDES[j]}{i}_" if len(directions) == NUM_DIRECTIONS else ""  # a cell has one of each
+            for kind in KINDS:
+                parameter = getattr(module, prefix + NAMES[kind])
+                if kind.startswith("bias") and not spec.bias:
+                    parameter.grad_req = "null"
+                    continue
+                name = weight_name(kind, layer, direction)
+                parameter.set_data(nd.array(weights[name], dtype="float64").astype(parameter.dtype))
+                found[name] = parameter.data()
+    return found

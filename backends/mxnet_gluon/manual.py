@@ -1,0 +1,74 @@
+"""manual: Gluon's cells unrolled twice, the second time on input reversed by length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+
+import numpy as np
+from mxnet.gluon import rnn
+
+from backends.mxnet_gluon.implementation import DEVICES, DTYPES, MXNetImplementation, Tensor
+from backends.mxnet_gluon.layout import build_cell, load_layer
+from backends.mxnet_gluon.sequence import flip, merge, unstack
+from common.specification import NUM_DIRECTIONS
+
+
+class Manual(MXNetImplementation):
+    """mxnet.gluon.rnn.RNNCell, GRUCell or LSTMCell, one for each layer and direction.
+
+    Cells, not the fused layer with bidirectional=False, which gives no c at the end of a shorter row. For a length of 0
+    ``unroll`` would read its states from memory before the array (SequenceLast, MXNet 1.9.1), so such a row runs one
+    step that is then masked: its outputs are 0 and its state stays.
+    """
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._modules = {}
+        self.parameters = {}
+        for layer in range(self.spec.num_layers):
+            for direction in range(NUM_DIRECTIONS):
+                module = build_cell(self.spec, layer, DTYPES[self.dtype], DEVICES[self.device])
+                self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
+                self._modules[layer, direction] = module
+        self.blocks = list(self._modules.values())
+
+    def run(
+        self, F: ModuleType, x: Tensor, lengths: Tensor | None, states: list[Tensor], weights: list[Tensor]
+    ) -> list[Tensor]:
+        finals = []
+        by_row = [unstack(F, state, NUM_DIRECTIONS * self.spec.num_layers) for state in states]
+        x = F.swapaxes(x, 0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
+        for layer in range(self.spec.num_layers):
+            outputs = []
+            for direction in range(NUM_DIRECTIONS):
+                row = layer * NUM_DIRECTIONS + direction
+                initial = [state[row] for state in by_row]
+                source = flip(F, x, lengths) if direction else x
+                output, final = self._run_module(F, self._modules[layer, direction], source, lengths, initial)
+                outputs.append(flip(F, output, lengths) if direction else output)
+                finals.append(final)
+            x = merge(F, self.spec, *outputs)
+        joined = (F.stack(*group, axis=0) for group in zip(*finals, strict=True))
+        return [F.swapaxes(x, 0, 1), *joined]  # (seq_len, batch, …) to (batch, seq_len, …)
+
+    def _run_module(
+        self,
+        F: ModuleType,
+        module: rnn.HybridRecurrentCell,
+        x: Tensor,
+        lengths: Tensor | None,
+        states: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
+        options = {"begin_state": states, "layout": "TNC", "merge_outputs": True}
+        if lengths is None:
+            return module.unroll(self.seq_len, x, **options)
+        at_least_one = F.maximum(lengths, 1)
+        output, final = module.unroll(self.seq_len, x, valid_length=at_least_one, **options)
+        output = F.SequenceMask(output, lengths, use_sequence_length=True)
+        some = lengths > 0  # (batch,)
+        return output, [F.where(some, new, old) for new, old in zip(final, states, strict=True)]
+
+    def path(self) -> str:
+        module = f"mxnet.gluon.rnn.{type(self.blocks[0]).__name__}"
+        unrolled = "unrolled" if self._lengths is None else "unrolled and flipped by length"
+        return f"{len(self.blocks)} × {module}, {unrolled}, in one graph"
