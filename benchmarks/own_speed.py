@@ -1,0 +1,138 @@
+"""Measure how fast the suite itself is, and put the figures and the table of agreement into the README.
+
+    python -m benchmarks.own_speed [--cold]
+
+needs the environments in place; ``--cold`` also times the README's first command from a fresh clone with empty caches;
+without it the figure that the README has for that is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backends.pool import Pool
+from backends.registry import BUILT_IN
+from common.tensorfile import write_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+HELP_RUNS, EMPTY_CALLS = 20, 1000
+
+
+def timed(command: list[str], folder: Path = ROOT, **environment: str) -> tuple[float, str]:
+    """Wall seconds and stdout of a command; what it writes to stderr is shown when it fails."""
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(
+            f"{' '.join(command)} must succeed; got {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return seconds, done.stdout
+
+
+def verify_seconds() -> tuple[float, str]:
+    """``birnn verify`` with everything, and the table that it prints."""
+    return timed([sys.executable, "-m", "birnn", "verify"])
+
+
+def help_seconds() -> float:
+    """``birnn --help``, median."""
+    command = [str(Path(sys.executable).with_name("birnn")), "--help"]
+    return statistics.median(timed(command)[0] for _ in range(HELP_RUNS))
+
+
+def empty_call_seconds() -> dict[str, float]:
+    """An empty call to a warm worker of each framework, median."""
+    found = {}
+    with Pool.open() as pool:
+        for backend in BUILT_IN:
+            pool.ask(backend, {"op": "ping"}, 60)
+            samples = []
+            for _ in range(EMPTY_CALLS):
+                started = time.perf_counter()
+                pool.ask(backend, {"op": "ping"}, 60)
+                samples.append(time.perf_counter() - started)
+            found[backend.name] = statistics.median(samples)
+    return found
+
+
+def cold_study_seconds() -> float:
+    """The README's first command in a fresh clone, with a fresh interpreter environment and empty caches."""
+    with tempfile.TemporaryDirectory(prefix="birnn-cold-") as name:
+        folder = Path(name)
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(folder / "clone")], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "python")], check=True)
+        caches = {
+            "UV_CACHE_DIR": str(folder / "uv"),
+            "PIP_CACHE_DIR": str(folder / "pip"),
+            "XDG_CACHE_HOME": str(folder),
+        }
+        path = {"PATH": f"{folder / 'python' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        unset = [f"--unset={variable}" for variable in os.environ if variable.startswith(("TOX", "VIRTUAL_ENV"))]
+        command = "python -m pip install -q tox && tox run -m study"
+        return timed(["env", *unset, "bash", "-c", command], folder / "clone", **caches, **path)[0]
+
+
+def machine() -> str:
+    """Processor, cores, interpreter, commit and day of the measurement."""
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    commit = timed(["git", "rev-parse", "--short", "HEAD"])[1].strip()
+    day = datetime.now(UTC).date().isoformat()
+    processor = model[1] if model else platform.machine()
+    return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}, commit {commit}, {day}"
+
+
+def replaced(text: str, blocks: Mapping[str, str]) -> str:
+    """``text`` with what stands between each pair of markers, ``<!-- NAME -->`` and ``<!-- /NAME -->``, replaced."""
+    for name, block in blocks.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if start not in text or end not in text:
+            raise SystemExit(f"README.md must have the markers {start.strip()} and {end}; it has not")
+        head, _, rest = text.partition(start)
+        text = f"{head}{start}{block}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def kept_cold_figure(text: str) -> str:
+    """The figure of an earlier ``--cold``, as the README has it."""
+    found = re.search(r"\| `tox run -m study`.*?\| ([^|]*) \|$", text, re.MULTILINE)
+    return found[1] if found else "not measured"
+
+
+def main(cold: Annotated[bool, typer.Option(help="Also time a fresh clone with empty caches.")] = False) -> None:
+    """Measure, and write the README's figures."""
+    text = README.read_text()
+    cold_figure = f"{cold_study_seconds():.0f} s" if cold else kept_cold_figure(text)
+    seconds, printed = verify_seconds()
+    calls = empty_call_seconds()
+    slowest = max(calls, key=lambda name: calls[name])
+    rows = [
+        "| what | target | measured |",
+        "|---|---|---|",
+        f"| `birnn verify`: all cases, all implementations, float32 and float64, gradients | 60 s | {seconds:.1f} s |",
+        f"| `birnn --help` | 0.3 s | {help_seconds():.2f} s |",
+        f"| an empty call to a warm worker (slowest: {slowest}) | 1 ms | {calls[slowest] * 1e3:.2f} ms |",
+        f"| `tox run -m study` from a fresh clone with cold caches | 4 min | {cold_figure} |",
+        "",
+        f"Measured by `python -m benchmarks.own_speed --cold` on {machine()}.",
+    ]
+    blocks = {"speed": "\n".join(rows), "table": f"```text\n{printed.rstrip()}\n```"}
+    write_bytes(README, replaced(README.read_text(), blocks).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)
