@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backends.environments import how_to_create, interpreter, worker_environment
+from backends.environments import compilation_cache, how_to_create, interpreter, worker_environment
 from backends.exchange import exchange_folder
 from backends.registry import Backend
 
@@ -59,6 +59,7 @@ class Worker:
         python = interpreter(backend)
         if python is None:
             raise EnvironmentMissing(f"the environment of {backend.name} must exist; {how_to_create(backend)}")
+        started = time.monotonic()
         self._log = tempfile.TemporaryFile(prefix="birnn-log-")  # noqa: SIM115, closed in close()
         self._buffer = b""
         self._count = 0
@@ -68,7 +69,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env=worker_environment(threads),
+                env=compilation_cache(backend) | worker_environment(threads),
                 start_new_session=True,
             )
         except OSError as error:
@@ -79,6 +80,7 @@ class Worker:
             raise EnvironmentBroken(
                 f"the environment of {backend.name} must start a worker; {error}: {_last_line(error.log)}"
             ) from None
+        self.start_seconds = time.monotonic() - started
         if self.description["status"] != "ready":
             self.close()
             raise EnvironmentBroken(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,16 +104,14 @@ class Study:
         self._yardsticks: dict[tuple[str, str], Yardstick] = {}
 
     def run(self) -> None:
-        """Run everything, the frameworks side by side; Ctrl-C stops the workers and comes through."""
+        """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         files = {case.name: self._write(case, "") for case in self._plan.cases}
         varied = {case.name: self._write_with_other_padding(case) for case in self._plan.cases}
-        if self._plan.judged:
-            for dtype in self._plan.dtypes:
-                for case in self._plan.cases:
-                    self._yardsticks[case.name, dtype] = yardstick(case, dtype)
         known = backends()
         names = [name for name, chosen in self._selection.implementations.items() if chosen]
-        with ThreadPoolExecutor(max(1, len(names))) as threads:
+        # As many at a time as there are cores, those first that were slow to start: they are slow to compile, too.
+        names.sort(key=lambda name: self._pool.worker(known[name]).start_seconds, reverse=True)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
             running = [threads.submit(self._run_backend, known[name], files, varied) for name in names]
             try:
                 for future in running:
@@ -167,7 +166,7 @@ class Study:
         details: dict[str, Any] = {"seconds": result.header.seconds, "path": result.header.path}
         if not self._plan.judged:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
-        yard = self._yardsticks[case.name, dtype]
+        yard = self._yardstick(case, dtype)
         verdict = judge(result.tensors, yard)
         if not verdict.agrees:  # explained by a known mistake where one gives the same numbers
             verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
@@ -177,6 +176,12 @@ class Study:
         return self._outcome(
             backend, case, implementation, dtype, status, "; ".join(verdict.reasons), verdict=verdict, **details
         )
+
+    def _yardstick(self, case: Case, dtype: str) -> Yardstick:
+        with self._lock:
+            if (case.name, dtype) not in self._yardsticks:
+                self._yardsticks[case.name, dtype] = yardstick(case, dtype)
+            return self._yardsticks[case.name, dtype]
 
     def _judge_padding(
         self, verdict: Verdict, backend: Backend, varied: Path, implementation: str, dtype: str, result: Result

@@ -40,21 +40,20 @@ def small_cases() -> Iterator[Case]:
         yield _case(f"{cell}-ragged", cell, Shape(3, 5, (5, 3, 2)))
         yield _case(f"{cell}-empty-row", cell, Shape(3, 5, (1, 5, 0)))
         yield _case(f"{cell}-no-states", cell, Shape(3, 5, (4, 5, 1)), with_states=False)
-        yield _case(f"{cell}-no-bias", cell, Shape(3, 5, (5, 2, 4)), bias=False)
-        merge = STACK_MERGES[cell]
-        yield _case(f"{cell}-two-layers-{merge}", cell, Shape(3, 5), num_layers=2, merge=merge)
-        yield _case(
-            f"{cell}-two-layers-{merge}-no-states", cell, Shape(3, 5), with_states=False, num_layers=2, merge=merge
-        )
-    for cell in ("gru", "lstm"):
-        yield _case(f"{cell}-batch-is-seq-len", cell, Shape(4, 4, (3, 4, 1, 2)), num_layers=2)
-        yield _case(f"{cell}-batch-is-seq-len-empty-row", cell, Shape(4, 4, (4, 0, 3, 1)), num_layers=2)
-        yield _case(f"{cell}-batch-is-seq-len-full", cell, Shape(4, 4, (4, 4, 4, 4)), num_layers=2)
-    yield _case("lstm-one-step", "lstm", Shape(3, 1), merge="mul")
-    yield _case("gru-one-row", "gru", Shape(1, 5), merge="sum")
+        yield _case(f"{cell}-full", cell, Shape(3, 5, (5, 5, 5)))
+        stack: dict[str, Any] = {"num_layers": 2, "merge": STACK_MERGES[cell], "bias": False}
+        name = f"{cell}-two-layers-{STACK_MERGES[cell]}-no-bias"
+        yield _case(name, cell, Shape(3, 5), **stack)
+        yield _case(f"{name}-no-states", cell, Shape(3, 5), with_states=False, **stack)
+    yield _case("gru-two-layers", "gru", Shape(3, 5), num_layers=2)
+    yield _case("gru-two-layers-no-states", "gru", Shape(3, 5), with_states=False, num_layers=2)
+    yield _case("lstm-batch-is-seq-len", "lstm", Shape(4, 4, (3, 4, 1, 2)), num_layers=2)
+    yield _case("lstm-batch-is-seq-len-empty-row", "lstm", Shape(4, 4, (4, 0, 3, 1)), num_layers=2)
+    yield _case("lstm-batch-is-seq-len-full", "lstm", Shape(4, 4, (4, 4, 4, 4)), num_layers=2)
+    yield _case("lstm-batch-is-seq-len-no-states", "lstm", Shape(4, 4, (2, 1, 4, 3)), with_states=False, num_layers=2)
+    yield _case("lstm-one-step", "lstm", Shape(3, 1))
+    yield _case("gru-one-row", "gru", Shape(1, 5))
     yield _case("rnn_tanh-square", "rnn_tanh", Shape(3, 5), input_size=6)
-    yield _case("gru_before-square", "gru_before", Shape(3, 5), input_size=6, merge="ave")
-    yield _case("rnn_relu-mul", "rnn_relu", Shape(3, 5), merge="mul")
     yield _case("lstm-long", "lstm", Shape(2, 200, (200, 131)))
 
 

@@ -1,0 +1,83 @@
+"""manual: flax.linen's unidirectional RNN run twice, the second time on input reversed by length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen
+
+from backends.base import Arrays
+from backends.jax_flax.implementation import JaxImplementation, Results, States, Tree
+from backends.jax_flax.layout import (
+    build_linen_cell,
+    canonical_gradients,
+    carry_of,
+    linen_denses,
+    load_cell,
+    states_of,
+)
+from backends.jax_flax.sequence import flip, merge, step_mask
+from common.specification import NUM_DIRECTIONS, Specification
+
+
+class Manual(JaxImplementation):
+    """flax.linen.RNN on SimpleCell, GRUCell or OptimizedLSTMCell, applied once for each layer and direction.
+
+    Flax hands out live numbers past a length, and for a length of 0 the state after all the padding: such outputs are
+    masked, and such a row's state stays. Flax's cells have no switch for their biases: without biases they hold zeros,
+    which is exact.
+    """
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.parameters = []
+        for layer in range(self.spec.num_layers):
+            for direction in range(NUM_DIRECTIONS):
+                cell = load_cell(self.spec, linen_denses(self.spec), weights, layer, direction)
+                self.parameters.append(jax.tree.map(self.array, {"cell": cell}))
+
+    @classmethod
+    def run(
+        cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
+    ) -> Results:
+        finals = []
+        for layer in range(spec.num_layers):
+            outputs = []
+            for direction in range(NUM_DIRECTIONS):
+                row = layer * NUM_DIRECTIONS + direction
+                initial = tuple(state[row] for state in states)
+                source = flip(x, lengths) if direction else x
+                output, final = cls._run_module(spec, parameters[row], source, lengths, initial)
+                outputs.append(flip(output, lengths) if direction else output)
+                finals.append(final)
+            x = merge(spec, *outputs)
+        joined = (jnp.stack(group) for group in zip(*finals, strict=True))
+        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+
+    @classmethod
+    def _run_module(
+        cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
+    ) -> tuple[jax.Array, States]:
+        module = linen.RNN(build_linen_cell(spec, x.dtype), return_carry=True)
+        carry, output = module.apply({"params": parameters}, x, initial_carry=carry_of(states), seq_lengths=lengths)
+        final = states_of(carry)
+        if lengths is None:
+            return output, final
+        output = jnp.where(step_mask(lengths, x.shape[1]), output, jnp.zeros_like(output))
+        some = (lengths > 0)[:, None]
+        return output, tuple(jnp.where(some, new, old) for new, old in zip(final, states, strict=True))
+
+    def canonical(self, gradients: Tree) -> Arrays:
+        found: Arrays = {}
+        for row, tree in enumerate(gradients):
+            layer, direction = divmod(row, NUM_DIRECTIONS)
+            found |= canonical_gradients(self.spec, linen_denses(self.spec), tree["cell"], layer, direction)
+        return found
+
+    def path(self) -> str:
+        cell = type(build_linen_cell(self.spec, jnp.float32)).__name__
+        ragged = "" if self._inputs[1] is None else ", seq_lengths, flipped and masked by length"
+        notes = "" if self.spec.bias else ", zero biases"
+        return f"{len(self.parameters)} × unidirectional flax.linen.RNN({cell}){ragged}{notes}"

@@ -1,0 +1,32 @@
+"""Lengths and directions on arrays: masks, reversal by length, merging."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from common.specification import Specification
+
+
+def step_mask(lengths: jax.Array, seq_len: int) -> jax.Array:
+    """(batch, seq_len, 1) bool, true where a step is real."""
+    return (jnp.arange(seq_len, dtype=lengths.dtype) < lengths[:, None])[..., None]
+
+
+def flip(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (batch, seq_len, features)."""
+    if lengths is None:
+        return jnp.flip(x, 1)  # time reversed
+    steps = jnp.arange(x.shape[1], dtype=lengths.dtype)
+    source = jnp.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (batch, seq_len)
+    return jnp.take_along_axis(x, source[..., None], axis=1)  # time reversed within each length
+
+
+def merge(spec: Specification, forward: jax.Array, reverse: jax.Array) -> jax.Array:
+    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output."""
+    if spec.merge == "concat":
+        return jnp.concatenate([forward, reverse], axis=-1)
+    if spec.merge == "mul":
+        return forward * reverse
+    total = forward + reverse
+    return total / 2 if spec.merge == "ave" else total

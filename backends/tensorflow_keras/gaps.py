@@ -1,0 +1,22 @@
+"""What TensorFlow's implementations cannot do, and why; imports no framework."""
+
+from __future__ import annotations
+
+from backends.base import Gap, has_empty_row
+from common.specification import Specification
+
+
+def uses_cudnn(spec: Specification, device: str) -> bool:
+    """Whether a Keras layer takes its cuDNN kernel (Keras 3.15, keras/src/backend/tensorflow/rnn.py: cudnn_ok)."""
+    return device == "gpu" and spec.cell in ("gru", "lstm") and spec.bias and spec.reset_after
+
+
+GAPS = (
+    Gap(
+        implementations=("native",),
+        what="lengths of 0 on a GPU",
+        reason="the cuDNN kernel of Keras 3.15 asserts that no row is masked as a whole",
+        applies=lambda request: uses_cudnn(request.spec, request.device) and has_empty_row(request),
+        link="https://github.com/tensorflow/tensorflow/issues/43103",
+    ),
+)

@@ -1,0 +1,96 @@
+"""scratch: the equations step by step in TensorFlow operations, as in Dive into Deep Learning, section 10.4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from backends.tensorflow_keras.implementation import Parameters, Results, States, TensorFlowImplementation, execution
+from backends.tensorflow_keras.sequence import flip, merge, step_mask
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import KINDS, weight_name
+
+
+def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """(batch, in) times a kernel (rows, in): (batch, rows)."""
+    return tf.matmul(x, kernel, transpose_b=True)  # (rows, in) to (in, rows)
+
+
+def step(spec: Specification, w: list[tf.Tensor], x: tf.Tensor, states: States) -> States:
+    """One step of the cell: x (batch, in) and states (batch, hidden_size) to the new states; equations in common.cells.
+
+    ``w`` is weight_ih, weight_hh and, with biases, bias_ih and bias_hh.
+    """
+    kernel, recurrent_kernel, bias, recurrent_bias = (*w, 0, 0)[:4]
+    h = states[0]
+    from_x = product(x, kernel) + bias
+    if spec.cell == "gru" and not spec.reset_after:
+        rows = 2 * spec.hidden_size
+        bias_rz, bias_n = (recurrent_bias[:rows], recurrent_bias[rows:]) if spec.bias else (0, 0)
+        x_rz, x_n = from_x[:, :rows], from_x[:, rows:]
+        rz = tf.sigmoid(x_rz + product(h, recurrent_kernel[:rows]) + bias_rz)
+        r, z = tf.split(rz, 2, axis=1)  # (batch, hidden_size) each
+        n = tf.tanh(x_n + product(r * h, recurrent_kernel[rows:]) + bias_n)
+        return ((1 - z) * n + z * h,)
+    from_h = product(h, recurrent_kernel) + recurrent_bias
+    if spec.cell == "gru":
+        x_r, x_z, x_n = tf.split(from_x, 3, axis=1)  # (batch, hidden_size) each
+        h_r, h_z, h_n = tf.split(from_h, 3, axis=1)
+        r, z = tf.sigmoid(x_r + h_r), tf.sigmoid(x_z + h_z)
+        n = tf.tanh(x_n + r * h_n)
+        return ((1 - z) * n + z * h,)
+    if spec.cell == "lstm":
+        i, f, g, o = tf.split(from_x + from_h, 4, axis=1)  # (batch, hidden_size) each
+        c = tf.sigmoid(f) * states[1] + tf.sigmoid(i) * tf.tanh(g)
+        return tf.sigmoid(o) * tf.tanh(c), c
+    return (tf.tanh(from_x + from_h) if spec.cell == "rnn_tanh" else tf.nn.relu(from_x + from_h),)
+
+
+class Scratch(TensorFlowImplementation):
+    """A while loop over time; states stay and outputs are 0 past a length."""
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.parameters = {name: self.tensor(value) for name, value in weights.items()}
+
+    def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
+        finals = []
+        for layer in range(self.spec.num_layers):
+            outputs = []
+            for direction in range(NUM_DIRECTIONS):
+                row = layer * NUM_DIRECTIONS + direction
+                source = flip(x, lengths) if direction else x
+                initial = tuple(state[row] for state in states)
+                kinds = KINDS if self.spec.bias else KINDS[:2]
+                w = [parameters[weight_name(kind, layer, direction)] for kind in kinds]
+                output, final = self._run_direction(w, source, lengths, initial)
+                outputs.append(flip(output, lengths) if direction else output)
+                finals.append(final)
+            x = merge(self.spec, *outputs)
+        joined = (tf.stack(group) for group in zip(*finals, strict=True))
+        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+
+    def _run_direction(
+        self, w: list[tf.Tensor], x: tf.Tensor, lengths: tf.Tensor | None, states: States
+    ) -> tuple[tf.Tensor, States]:
+        seq_len = x.shape[1]
+        inputs = tf.TensorArray(x.dtype, seq_len).unstack(tf.transpose(x, (1, 0, 2)))  # (seq_len, batch, in)
+        if lengths is not None:
+            mask = tf.transpose(step_mask(lengths, seq_len), (1, 0, 2))  # (seq_len, batch, 1)
+            masks = tf.TensorArray(tf.bool, seq_len).unstack(mask)
+
+        def body(t: tf.Tensor, outputs: tf.TensorArray, states: States) -> tuple[tf.Tensor, tf.TensorArray, States]:
+            new = step(self.spec, w, inputs.read(t), states)
+            if lengths is None:
+                return t + 1, outputs.write(t, new[0]), new
+            real = masks.read(t)  # (batch, 1)
+            states = tuple(tf.where(real, after, before) for after, before in zip(new, states, strict=True))
+            return t + 1, outputs.write(t, tf.where(real, new[0], tf.zeros_like(new[0]))), states
+
+        outputs = tf.TensorArray(x.dtype, seq_len, element_shape=states[0].shape)
+        _, outputs, states = tf.while_loop(lambda t, *_: t < seq_len, body, (0, outputs, states))
+        return tf.transpose(outputs.stack(), (1, 0, 2)), states  # (batch, seq_len, hidden_size)
+
+    def path(self) -> str:
+        return f"TensorFlow operations in a while loop over time, {execution()}"
