@@ -38,6 +38,8 @@ def main() -> None:
         code = _complain(str(error))
     except typer.TyperException as error:
         code = _complain(error.format_message())
+    except MemoryError:
+        code = _complain("what is asked for must fit into this machine's memory; it does not")
     except (KeyboardInterrupt, typer.Abort):
         print("birnn: interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED

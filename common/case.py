@@ -157,28 +157,7 @@ def read_case(path: Path) -> Case:
         raise InputError(
             f"{path}: inputs.x must have shape (batch, seq_len, {spec.input_size}) with nothing empty; got {x.shape}"
         )
-    batch, seq_len = x.shape[:2]
-    results = result_shapes(spec, batch, seq_len)
-    states = [name for name in results if name in ("h_n", "c_n")]
-    initial = {name.replace("_n", "_0"): results[name] for name in states}
-    allowed = {
-        "inputs": {"x": x.shape, "lengths": (batch,), **initial},
-        "weights": shapes(spec),
-        "cotangents": {name: results[name] for name in ("output", *states)},
-        "expected": results,
-    }
-    for group, found in groups.items():
-        for name, value in found.items():
-            _check_tensor(path, f"{group}.{name}", value, allowed[group].get(name))
-    for name in shapes(spec):
-        if name not in groups["weights"]:
-            raise InputError(f"{path}: must have the tensor 'weights.{name}'; it is missing")
-    _check_lengths(path, groups["inputs"].get("lengths"), seq_len)
-    gradients = [name for name in groups["expected"] if name.startswith("grad.")]
-    if gradients and not groups["cotangents"]:
-        raise InputError(
-            f"{path}: must have cotangents where gradients are expected; got expected.{gradients[0]} and none"
-        )
+    _check_tensors(path, spec, groups)
     return Case(
         name=header.name,
         source=header.source,
@@ -217,6 +196,31 @@ def _grouped(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, dict[str, 
             raise InputError(f"{path}: tensors must be named {', '.join(f'{g}.*' for g in groups)}; got {shown(name)}")
         groups[group][rest] = value
     return groups
+
+
+def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, np.ndarray]]) -> None:
+    batch, seq_len = groups["inputs"]["x"].shape[:2]
+    results = result_shapes(spec, batch, seq_len)
+    states = [name for name in results if name in ("h_n", "c_n")]
+    initial = {name.replace("_n", "_0"): results[name] for name in states}
+    allowed: dict[str, dict[str, tuple[int, ...]]] = {
+        "inputs": {"x": (batch, seq_len, spec.input_size), "lengths": (batch,), **initial},
+        "weights": shapes(spec),
+        "cotangents": {name: results[name] for name in ("output", *states)},
+        "expected": results,
+    }
+    for group, found in groups.items():
+        for name, value in found.items():
+            _check_tensor(path, f"{group}.{name}", value, allowed[group].get(name))
+    for name in shapes(spec):
+        if name not in groups["weights"]:
+            raise InputError(f"{path}: must have the tensor 'weights.{name}'; it is missing")
+    _check_lengths(path, groups["inputs"].get("lengths"), seq_len)
+    gradients = [name for name in groups["expected"] if name.startswith("grad.")]
+    if gradients and not groups["cotangents"]:
+        raise InputError(
+            f"{path}: must have cotangents where gradients are expected; got expected.{gradients[0]} and none"
+        )
 
 
 def _check_tensor(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...] | None) -> None:

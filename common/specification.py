@@ -12,6 +12,7 @@ from common.errors import from_validation
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 Merge = Literal["concat", "sum", "mul", "ave"]
 Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Depth = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 
 CELLS: tuple[Cell, ...] = get_args(Cell)
 MERGES: tuple[Merge, ...] = get_args(Merge)
@@ -33,7 +34,7 @@ class Specification(BaseModel):
     cell
         ``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``.
     input_size, hidden_size, num_layers
-        Features of a step, units in each direction, stacked layers.
+        Features of a step, units in each direction (both at most 1,000,000), stacked layers (at most 1,000).
     bias
         Whether every layer and direction has ``bias_ih`` and ``bias_hh``.
     merge
@@ -49,7 +50,7 @@ class Specification(BaseModel):
     cell: Cell
     input_size: Size
     hidden_size: Size
-    num_layers: Size
+    num_layers: Depth
     bias: StrictBool
     merge: Merge
     reset_after: StrictBool = True

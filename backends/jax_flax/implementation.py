@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends.base import Arrays, Implementation, Inputs
+from backends.jax_flax.sequence import States
 from common.specification import Specification
 from common.weights import shapes
 
@@ -25,7 +26,6 @@ Tree = Any
 PROGRAMS_KEPT = 150
 """Programs of one process before compiled ones are dropped. Each costs 130 to 640 memory mappings on a CPU, of which
 Linux allows 65,530 (vm.max_map_count); past that LLVM aborts the process (jaxlib 0.10.2)."""
-States = tuple[jax.Array, ...]
 Results = dict[str, jax.Array]
 
 

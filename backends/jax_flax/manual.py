@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen
 
 from backends.base import Arrays
-from backends.jax_flax.implementation import JaxImplementation, Results, States, Tree
+from backends.jax_flax.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layout import (
     build_linen_cell,
     canonical_gradients,
@@ -19,7 +19,7 @@ from backends.jax_flax.layout import (
     load_cell,
     states_of,
 )
-from backends.jax_flax.sequence import flip, merge, step_mask
+from backends.jax_flax.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
 
 
@@ -42,19 +42,10 @@ class Manual(JaxImplementation):
     def run(
         cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
     ) -> Results:
-        finals = []
-        for layer in range(spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                initial = tuple(state[row] for state in states)
-                source = flip(x, lengths) if direction else x
-                output, final = cls._run_module(spec, parameters[row], source, lengths, initial)
-                outputs.append(flip(output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(spec, *outputs)
-        joined = (jnp.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        def run_direction(x: jax.Array, states: States, layer: int, direction: int) -> tuple[jax.Array, States]:
+            return cls._run_module(spec, parameters[layer * NUM_DIRECTIONS + direction], x, lengths, states)
+
+        return run_stack(spec, x, lengths, states, run_direction)
 
     @classmethod
     def _run_module(

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen, nnx
 
 from backends.base import Arrays
-from backends.jax_flax.implementation import JaxImplementation, Results, States, Tree
+from backends.jax_flax.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layout import (
     Dense,
     build_linen_cell,
@@ -25,7 +25,7 @@ from backends.jax_flax.layout import (
     nnx_denses,
     states_of,
 )
-from backends.jax_flax.sequence import merge, step_mask
+from backends.jax_flax.sequence import States, merge, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
 
 DIRECTIONS = ("forward_rnn", "backward_rnn")

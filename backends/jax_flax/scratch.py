@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends.base import Arrays
-from backends.jax_flax.implementation import JaxImplementation, Results, States, Tree
-from backends.jax_flax.sequence import flip, merge, step_mask
+from backends.jax_flax.implementation import JaxImplementation, Results, Tree
+from backends.jax_flax.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import KINDS, of_direction, weight_name
 
@@ -61,24 +61,17 @@ class Scratch(JaxImplementation):
     def run(
         cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
     ) -> Results:
-        finals = []
-        for layer in range(spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                source = flip(x, lengths) if direction else x
-                initial = tuple(state[row] for state in states)
-                w = [parameters[weight_name(kind, layer, direction)] for kind in KINDS]
-                output, final = cls._run_direction(spec, w, source, lengths, initial)
-                outputs.append(flip(output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(spec, *outputs)
-        joined = (jnp.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        mask = None if lengths is None else step_mask(lengths, x.shape[1]).swapaxes(0, 1)  # to (seq_len, batch, 1)
+
+        def run_direction(x: jax.Array, states: States, layer: int, direction: int) -> tuple[jax.Array, States]:
+            w = [parameters[weight_name(kind, layer, direction)] for kind in KINDS]
+            return cls._run_direction(spec, w, x, mask, states)
+
+        return run_stack(spec, x, lengths, states, run_direction)
 
     @classmethod
     def _run_direction(
-        cls, spec: Specification, w: list[jax.Array], x: jax.Array, lengths: jax.Array | None, states: States
+        cls, spec: Specification, w: list[jax.Array], x: jax.Array, mask: jax.Array | None, states: States
     ) -> tuple[jax.Array, States]:
         def body(states: States, at_t: tuple[jax.Array, jax.Array | None]) -> tuple[States, jax.Array]:
             x_t, real = at_t  # (batch, in) and (batch, 1)
@@ -89,7 +82,6 @@ class Scratch(JaxImplementation):
             return held, jnp.where(real, new[0], jnp.zeros_like(new[0]))
 
         steps = x.swapaxes(0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
-        mask = None if lengths is None else step_mask(lengths, x.shape[1]).swapaxes(0, 1)  # to (seq_len, batch, 1)
         states, output = jax.lax.scan(body, states, (steps, mask))
         return output.swapaxes(0, 1), states  # (seq_len, batch, hidden_size) to (batch, seq_len, hidden_size)
 

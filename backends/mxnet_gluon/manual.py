@@ -10,7 +10,7 @@ from mxnet.gluon import rnn
 
 from backends.mxnet_gluon.implementation import DEVICES, DTYPES, MXNetImplementation, Tensor
 from backends.mxnet_gluon.layout import build_cell, load_layer
-from backends.mxnet_gluon.sequence import flip, merge, unstack
+from backends.mxnet_gluon.sequence import States, run_stack
 from common.specification import NUM_DIRECTIONS
 
 
@@ -35,21 +35,10 @@ class Manual(MXNetImplementation):
     def run(
         self, F: ModuleType, x: Tensor, lengths: Tensor | None, states: list[Tensor], weights: list[Tensor]
     ) -> list[Tensor]:
-        finals = []
-        by_row = [unstack(F, state, NUM_DIRECTIONS * self.spec.num_layers) for state in states]
-        x = F.swapaxes(x, 0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
-        for layer in range(self.spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                initial = [state[row] for state in by_row]
-                source = flip(F, x, lengths) if direction else x
-                output, final = self._run_module(F, self._modules[layer, direction], source, lengths, initial)
-                outputs.append(flip(F, output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(F, self.spec, *outputs)
-        joined = (F.stack(*group, axis=0) for group in zip(*finals, strict=True))
-        return [F.swapaxes(x, 0, 1), *joined]  # (seq_len, batch, …) to (batch, seq_len, …)
+        def run_direction(x: Tensor, states: States, layer: int, direction: int) -> tuple[Tensor, States]:
+            return self._run_module(F, self._modules[layer, direction], x, lengths, states)
+
+        return run_stack(F, self.spec, x, lengths, states, run_direction)
 
     def _run_module(
         self,

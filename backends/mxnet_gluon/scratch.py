@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from backends.mxnet_gluon.implementation import MXNetImplementation, Tensor
-from backends.mxnet_gluon.sequence import flip, merge, step_mask, unstack
-from common.specification import NUM_DIRECTIONS, Specification
+from backends.mxnet_gluon.sequence import States, run_stack, step_mask, unstack
+from common.specification import Specification
 from common.weights import KINDS, weight_name
 
-States = list[Tensor]
 Affine = Callable[[ModuleType, Tensor, Tensor, Tensor | None, int], Tensor]
 
 
@@ -86,26 +85,16 @@ class Scratch(MXNetImplementation):
     def run(
         self, F: ModuleType, x: Tensor, lengths: Tensor | None, states: States, weights: list[Tensor]
     ) -> list[Tensor]:
-        finals = []
         by_name = dict(zip(self.parameters, weights, strict=True))
-        by_row = [unstack(F, state, NUM_DIRECTIONS * self.spec.num_layers) for state in states]
-        x = F.swapaxes(x, 0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
-        for layer in range(self.spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                initial = [state[row] for state in by_row]
-                source = flip(F, x, lengths) if direction else x
-                w = [by_name.get(weight_name(kind, layer, direction)) for kind in KINDS]
-                output, final = self._run_direction(F, source, lengths, initial, w)
-                outputs.append(flip(F, output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(F, self.spec, *outputs)
-        joined = (F.stack(*group, axis=0) for group in zip(*finals, strict=True))
-        return [F.swapaxes(x, 0, 1), *joined]  # (seq_len, batch, …) to (batch, seq_len, …)
+
+        def run_direction(x: Tensor, states: States, layer: int, direction: int) -> tuple[Tensor, States]:
+            w = [by_name.get(weight_name(kind, layer, direction)) for kind in KINDS]
+            return self._run_direction(F, w, x, lengths, states)
+
+        return run_stack(F, self.spec, x, lengths, states, run_direction)
 
     def _run_direction(
-        self, F: ModuleType, x: Tensor, lengths: Tensor | None, states: States, w: list[Tensor | None]
+        self, F: ModuleType, w: list[Tensor | None], x: Tensor, lengths: Tensor | None, states: States
     ) -> tuple[Tensor, States]:
         mask = None if lengths is None else unstack(F, step_mask(F, lengths, self.seq_len), self.seq_len)
         w = cut(F, self.spec, w)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from backends.base import Arrays, Implementation, Inputs
+from backends.pytorch.sequence import States
 
 DTYPES = {
     "float16": torch.float16,
@@ -27,7 +28,7 @@ class TorchImplementation(Implementation):
     """The tensors that gradients are taken by, under their canonical names."""
 
     @abstractmethod
-    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: tuple[torch.Tensor, ...]) -> Results:
+    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
         """Output and final states by result name; ``lengths`` is on the device, ``self.host_lengths`` is not."""
 
     def tensor(self, array: np.ndarray, requires_grad: bool = False) -> torch.Tensor:

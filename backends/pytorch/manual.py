@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from backends.pytorch.implementation import DEVICES, DTYPES, Results, TorchImplementation
 from backends.pytorch.layout import build_layer, load_layer
-from backends.pytorch.sequence import flip, merge, step_mask
+from backends.pytorch.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS
 
 
@@ -30,28 +30,17 @@ class Manual(TorchImplementation):
                 self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
                 self._modules[layer, direction] = module
 
-    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: tuple[torch.Tensor, ...]) -> Results:
-        finals = []
-        for layer in range(self.spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                initial = tuple(state[row : row + 1] for state in states)
-                source = flip(x, lengths) if direction else x
-                output, final = self._run_module(self._modules[layer, direction], source, lengths, initial)
-                outputs.append(flip(output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(self.spec, *outputs)
-        joined = (torch.cat(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
+        def run_direction(x: torch.Tensor, states: States, layer: int, direction: int) -> tuple[torch.Tensor, States]:
+            initial = tuple(state[None] for state in states)  # to (1, batch, hidden_size), and back
+            output, final = self._run_module(self._modules[layer, direction], x, lengths, initial)
+            return output, tuple(state[0] for state in final)
+
+        return run_stack(self.spec, x, lengths, states, run_direction)
 
     def _run_module(
-        self,
-        module: torch.nn.RNNBase,
-        x: torch.Tensor,
-        lengths: torch.Tensor | None,
-        states: tuple[torch.Tensor, ...],
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        self, module: torch.nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor | None, states: States
+    ) -> tuple[torch.Tensor, States]:
         initial = states if len(states) == 2 else states[0]
         if lengths is None:
             output, final = module(x, initial)

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from backends.pytorch.implementation import DEVICES, DTYPES, Results, TorchImplementation
 from backends.pytorch.layout import build_layer, load_layer
-from backends.pytorch.sequence import merge
+from backends.pytorch.sequence import States, merge
 from common.specification import NUM_DIRECTIONS
 
 
@@ -31,7 +31,7 @@ class Native(TorchImplementation):
             self.parameters |= load_layer(self.spec, module, weights, layers, (0, 1))
             self._modules.append(module)
 
-    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: tuple[torch.Tensor, ...]) -> Results:
+    def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
         finals = []
         rows = 0
         for module in self._modules:
@@ -44,9 +44,7 @@ class Native(TorchImplementation):
         joined = (torch.cat(group) for group in zip(*finals, strict=True))
         return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
 
-    def _run_module(
-        self, module: torch.nn.RNNBase, x: torch.Tensor, states: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def _run_module(self, module: torch.nn.RNNBase, x: torch.Tensor, states: States) -> tuple[torch.Tensor, States]:
         initial = states if len(states) == 2 else states[0]
         if self.host_lengths is None:
             output, final = module(x, initial)

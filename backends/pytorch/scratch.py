@@ -8,11 +8,9 @@ import numpy as np
 import torch
 
 from backends.pytorch.implementation import Results, TorchImplementation
-from backends.pytorch.sequence import flip, merge, step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from backends.pytorch.sequence import States, run_stack, step_mask
+from common.specification import Specification
 from common.weights import KINDS, weight_name
-
-States = tuple[torch.Tensor, ...]
 
 
 def step(spec: Specification, w: list[torch.Tensor], x: torch.Tensor, states: States) -> States:
@@ -51,26 +49,18 @@ class Scratch(TorchImplementation):
         self.parameters = {name: self.tensor(value, requires_grad=True) for name, value in weights.items()}
 
     def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
-        finals = []
-        for layer in range(self.spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                source = flip(x, lengths) if direction else x
-                initial = tuple(state[row] for state in states)
-                output, final = self._run_direction(source, lengths, initial, layer, direction)
-                outputs.append(flip(output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(self.spec, *outputs)
-        joined = (torch.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        mask = None if lengths is None else step_mask(lengths, x.shape[1])
+
+        def run_direction(x: torch.Tensor, states: States, layer: int, direction: int) -> tuple[torch.Tensor, States]:
+            kinds = KINDS if self.spec.bias else KINDS[:2]
+            w = [self.parameters[weight_name(kind, layer, direction)] for kind in kinds]
+            return self._run_direction(w, x, mask, states)
+
+        return run_stack(self.spec, x, lengths, states, run_direction)
 
     def _run_direction(
-        self, x: torch.Tensor, lengths: torch.Tensor | None, states: States, layer: int, direction: int
+        self, w: list[torch.Tensor], x: torch.Tensor, mask: torch.Tensor | None, states: States
     ) -> tuple[torch.Tensor, States]:
-        kinds = KINDS if self.spec.bias else KINDS[:2]
-        w = [self.parameters[weight_name(kind, layer, direction)] for kind in kinds]
-        mask = None if lengths is None else step_mask(lengths, x.shape[1])
         outputs = []
         for t in range(x.shape[1]):
             new = step(self.spec, w, x[:, t], states)

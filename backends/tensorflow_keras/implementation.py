@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from backends.base import Arrays, Implementation, Inputs
+from backends.tensorflow_keras.sequence import States
 from common.specification import Specification
 
 DTYPES = {
@@ -19,10 +20,11 @@ DTYPES = {
     "float32": tf.float32,
     "float64": tf.float64,
 }
+GRAPHS_KEPT = 128
+"""Graphs of one process before the one unused for longest is dropped; each holds some 20 MB."""
 DEVICES = {"cpu": "/CPU:0", "gpu": "/GPU:0"}
 Parameters = Mapping[str, tf.Tensor]
 Results = dict[str, tf.Tensor]
-States = tuple[tf.Tensor, ...]
 
 
 class TensorFlowImplementation(Implementation):
@@ -92,7 +94,7 @@ def execution() -> str:
     return "run eagerly" if tf.config.functions_run_eagerly() else "in a graph"
 
 
-@cache
+@lru_cache(GRAPHS_KEPT)
 def _graph(
     implementation: type[TensorFlowImplementation], spec: Specification, dtype: str, device: str, gradients: bool
 ) -> Callable[..., Any]:

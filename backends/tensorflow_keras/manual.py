@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from backends.base import Arrays
 from backends.tensorflow_keras.gaps import uses_cudnn
-from backends.tensorflow_keras.implementation import Parameters, Results, States, TensorFlowImplementation, execution
+from backends.tensorflow_keras.implementation import Parameters, Results, TensorFlowImplementation, execution
 from backends.tensorflow_keras.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
-from backends.tensorflow_keras.sequence import flip, merge, step_mask
+from backends.tensorflow_keras.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS
 
 
@@ -42,22 +42,13 @@ class Manual(TensorFlowImplementation):
                 self._modules[layer, direction] = module
 
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
-        finals = []
-        for layer in range(self.spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                initial = tuple(state[row] for state in states)
-                source = flip(x, lengths) if direction else x
-                module = self._modules[layer, direction]
-                values = [parameters[name] for name in variable_names(self.spec, layer, direction)]
-                with keras.StatelessScope(zip(module.trainable_variables, values, strict=True)):
-                    output, final = self._run_module(module, source, lengths, initial)
-                outputs.append(flip(output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(self.spec, *outputs)
-        joined = (tf.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        def run_direction(x: tf.Tensor, states: States, layer: int, direction: int) -> tuple[tf.Tensor, States]:
+            module = self._modules[layer, direction]
+            values = [parameters[name] for name in variable_names(self.spec, layer, direction)]
+            with keras.StatelessScope(zip(module.trainable_variables, values, strict=True)):
+                return self._run_module(module, x, lengths, states)
+
+        return run_stack(self.spec, x, lengths, states, run_direction)
 
     def _run_module(
         self, module: keras.layers.RNN, x: tf.Tensor, lengths: tf.Tensor | None, states: States

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from backends.base import Arrays
 from backends.tensorflow_keras.gaps import uses_cudnn
-from backends.tensorflow_keras.implementation import Parameters, Results, States, TensorFlowImplementation, execution
+from backends.tensorflow_keras.implementation import Parameters, Results, TensorFlowImplementation, execution
 from backends.tensorflow_keras.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
-from backends.tensorflow_keras.sequence import step_mask
+from backends.tensorflow_keras.sequence import States, step_mask
 from common.specification import NUM_DIRECTIONS
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from backends.tensorflow_keras.implementation import Parameters, Results, States, TensorFlowImplementation, execution
-from backends.tensorflow_keras.sequence import flip, merge, step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from backends.tensorflow_keras.implementation import Parameters, Results, TensorFlowImplementation, execution
+from backends.tensorflow_keras.sequence import States, run_stack, step_mask
+from common.specification import Specification
 from common.weights import KINDS, weight_name
 
 
@@ -55,34 +55,26 @@ class Scratch(TensorFlowImplementation):
         self.parameters = {name: self.tensor(value) for name, value in weights.items()}
 
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
-        finals = []
-        for layer in range(self.spec.num_layers):
-            outputs = []
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
-                source = flip(x, lengths) if direction else x
-                initial = tuple(state[row] for state in states)
-                kinds = KINDS if self.spec.bias else KINDS[:2]
-                w = [parameters[weight_name(kind, layer, direction)] for kind in kinds]
-                output, final = self._run_direction(w, source, lengths, initial)
-                outputs.append(flip(output, lengths) if direction else output)
-                finals.append(final)
-            x = merge(self.spec, *outputs)
-        joined = (tf.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        mask = None if lengths is None else step_mask(lengths, x.shape[1])
+
+        def run_direction(x: tf.Tensor, states: States, layer: int, direction: int) -> tuple[tf.Tensor, States]:
+            kinds = KINDS if self.spec.bias else KINDS[:2]
+            w = [parameters[weight_name(kind, layer, direction)] for kind in kinds]
+            return self._run_direction(w, x, mask, states)
+
+        return run_stack(self.spec, x, lengths, states, run_direction)
 
     def _run_direction(
-        self, w: list[tf.Tensor], x: tf.Tensor, lengths: tf.Tensor | None, states: States
+        self, w: list[tf.Tensor], x: tf.Tensor, mask: tf.Tensor | None, states: States
     ) -> tuple[tf.Tensor, States]:
         seq_len = x.shape[1]
         inputs = tf.TensorArray(x.dtype, seq_len).unstack(tf.transpose(x, (1, 0, 2)))  # (seq_len, batch, in)
-        if lengths is not None:
-            mask = tf.transpose(step_mask(lengths, seq_len), (1, 0, 2))  # (seq_len, batch, 1)
-            masks = tf.TensorArray(tf.bool, seq_len).unstack(mask)
+        if mask is not None:
+            masks = tf.TensorArray(tf.bool, seq_len).unstack(tf.transpose(mask, (1, 0, 2)))  # (seq_len, batch, 1)
 
         def body(t: tf.Tensor, outputs: tf.TensorArray, states: States) -> tuple[tf.Tensor, tf.TensorArray, States]:
             new = step(self.spec, w, inputs.read(t), states)
-            if lengths is None:
+            if mask is None:
                 return t + 1, outputs.write(t, new[0]), new
             real = masks.read(t)  # (batch, 1)
             states = tuple(tf.where(real, after, before) for after, before in zip(new, states, strict=True))
