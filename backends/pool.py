@@ -138,7 +138,10 @@ class Worker:
                 raise self._end(WorkerDied, None)
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise self._end(WorkerDied, f"the worker's answer must be JSON; got {line[:60]!r}") from None
 
     def _end(self, kind: type[WorkerDied], text: str | None) -> WorkerDied:
         if text is None:

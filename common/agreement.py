@@ -84,9 +84,8 @@ def thresholds() -> dict[str, dict[str, float]]:
 
 def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
     """Compare one tensor of a result with the truth, in units of the plain loop's error."""
-    truth, plain = yard.truth[name], yard.plain[name]
+    truth, plain_error = yard.truth[name], yard.allowance(name)
     error = np.abs(result.astype(truth.dtype) - truth)
-    plain_error = np.abs(plain.astype(truth.dtype) - truth)
     spacing = epsilon(yard.dtype)
     # Rounding once: uniform within half a spacing, so at most eps/2, and eps/√12 in the root mean square.
     rms_unit = max(_rms(plain_error), spacing / np.sqrt(12) * _rms(truth))
@@ -206,8 +205,7 @@ def _far_off(name: str, result: Arrays, yard: Yardstick) -> np.ndarray:
     """Which elements are off by more than the limit allows any; at least the worst one."""
     truth = yard.truth[name]
     error = np.abs(result[name].astype(truth.dtype) - truth)
-    plain_error = np.abs(yard.plain[name].astype(truth.dtype) - truth).max()
-    unit = max(plain_error, epsilon(yard.dtype) / 2 * np.abs(truth).max())
+    unit = max(yard.allowance(name).max(), epsilon(yard.dtype) / 2 * np.abs(truth).max())
     far = ~(error <= thresholds()[yard.dtype]["max"] * unit)
     return far if far.any() else error == error.max()
 
@@ -231,9 +229,8 @@ def _unexpected(result: Arrays, yard: Yardstick, limits: dict[str, float]) -> li
     """
     reasons = []
     for name, expected in yard.case.expected.items():
-        truth, plain = yard.truth[name], yard.plain[name]
-        plain_error = np.abs(plain.astype(truth.dtype) - truth).max()
-        precision = limits["max"] * max(plain_error, epsilon(yard.dtype) / 2 * np.abs(truth).max())
+        spacing = epsilon(yard.dtype) * np.abs(yard.truth[name]).max()
+        precision = limits["max"] * max(yard.allowance(name).max(), spacing / 2)
         allowed = yard.case.atol + yard.case.rtol * np.abs(expected) + float(precision)
         off = np.abs(result[name] - expected)
         wrong = ~(off <= allowed) & ~np.isnan(expected)

@@ -70,6 +70,8 @@ class Cell:
 
     weights: DirectionWeights
     product: Product
+    kink: float = 0.0
+    """Where the slope of relu jumps from 0 to 1; moved off 0 only to see which gradients hang on rounding."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         raise NotImplementedError
@@ -123,13 +125,13 @@ class RNNRelu(Cell):
     """h' = max(W x + b_ih + R h + b_hh, 0) (torch.nn.RNN with nonlinearity="relu")."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
-        h = relu(self._input_sums(x) + self._state_sums(state.h))
-        return State(h, state.c), (x, state.h, h)
+        a = self._input_sums(x) + self._state_sums(state.h)
+        return State(relu(a), state.c), (x, state.h, a)
 
     def backward(self, d_state: State, kept: Any) -> StepGradients:
-        x, h_before, h = kept
-        d_a = np.where(h > 0, d_state.h, np.zeros_like(h))
-        return self._gradients(d_a, d_a, x, h_before, np.zeros_like(h), d_state.c)
+        x, h_before, a = kept
+        d_a = np.where(a > self.kink, d_state.h, np.zeros_like(a))
+        return self._gradients(d_a, d_a, x, h_before, np.zeros_like(a), d_state.c)
 
 
 class GRUResetAfter(Cell):

@@ -57,8 +57,7 @@ def _same(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
     """Whether a result is as near to the mistaken one as correct code is to the truth."""
     limit = thresholds()[yard.dtype]["max"]
     for name in _forward_names(yard):
-        plain_error = np.abs(yard.plain[name].astype(yard.truth[name].dtype) - yard.truth[name]).max()
-        unit = max(plain_error, epsilon(yard.dtype) * np.abs(wrong[name]).max())
+        unit = max(yard.allowance(name).max(), epsilon(yard.dtype) * np.abs(wrong[name]).max())
         if not np.abs(result[name] - wrong[name]).max() <= limit * unit:
             return False
     return True

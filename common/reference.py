@@ -95,10 +95,19 @@ class Reference:
         Canonical weights by name; they are cast to ``dtype`` first.
     dtype
         Any NumPy float type, or complex128 (forward only).
+    kink
+        See ``common.cells.Cell``.
     """
 
-    def __init__(self, spec: Specification, weights: Mapping[str, np.ndarray], dtype: np.dtype | type | str) -> None:
+    def __init__(
+        self,
+        spec: Specification,
+        weights: Mapping[str, np.ndarray],
+        dtype: np.dtype | type | str,
+        kink: float = 0.0,
+    ) -> None:
         self.spec = spec
+        self.kink = kink
         self.dtype = np.dtype(dtype)
         self._lengths: np.ndarray | None = None
         self._passes: dict[tuple[int, int], Pass] = {}
@@ -168,7 +177,7 @@ class Reference:
         """One direction of one layer: its outputs in the order of the sequence, and its final state."""
         weights = of_direction(self.spec, self.weights, layer, direction)
         mask = self.mask(self._lengths, x.shape[0], x.shape[1], direction)
-        run = self._passes[layer, direction] = Pass(cell_class(self.spec)(weights, self.product()), mask)
+        run = self._passes[layer, direction] = Pass(cell_class(self.spec)(weights, self.product(), self.kink), mask)
         output, state = run.forward(self.to_direction(x, self._lengths, direction), state)
         output = self.from_direction(output, self._lengths, direction)
         return output, self.final_state(output, state)

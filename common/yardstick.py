@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from common.case import Case
-from common.precision import numpy_dtype, rounded_case
+from common.precision import epsilon, numpy_dtype, rounded_case
 from common.reference import Arrays, Reference
+
+KINK_WIDTH = 32.0
+"""How many of the plain loop's largest errors from 0 a pre-activation of relu may lie for its side to be open."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,41 @@ class Yardstick:
         The reference's tensors for the rounded case: longdouble for float64, float64 for what is narrower.
     plain
         The same reference run as a plain loop in ``dtype``.
+    ambiguity
+        For gradients through relu: how much they change when pre-activations within rounding of 0 fall on the other
+        side. Correct code may fall on either.
     """
 
     case: Case
     dtype: str
     truth: Arrays
     plain: Arrays
+    ambiguity: Arrays = field(default_factory=dict)
+
+    def allowance(self, name: str) -> np.ndarray:
+        """The absolute error that one tensor of the plain loop's result has, elementwise, with the ambiguity added."""
+        error = np.abs(self.plain[name].astype(self.truth[name].dtype) - self.truth[name])
+        return error + self.ambiguity[name] if name in self.ambiguity else error
 
 
 def yardstick(case: Case, dtype: str) -> Yardstick:
     """Run the reference twice on the rounded case: wider than ``dtype``, and in ``dtype``."""
     case = rounded_case(case, dtype)
-    return Yardstick(case, dtype, run_reference(case, truth_dtype(dtype)), run_reference(case, numpy_dtype(dtype)))
+    truth, plain = run_reference(case, truth_dtype(dtype)), run_reference(case, numpy_dtype(dtype))
+    yard = Yardstick(case, dtype, truth, plain)
+    if case.spec.cell == "rnn_relu" and case.cotangents:
+        return replace(yard, ambiguity=_ambiguity(yard))
+    return yard
+
+
+def _ambiguity(yard: Yardstick) -> Arrays:
+    """Gradients with relu's slope jumping a little above 0, against a little below; 0 when nothing lies between."""
+    largest = max(np.abs(yard.truth[name]).max() for name in ("output", "h_n"))
+    error = max(yard.allowance(name).max() for name in ("output", "h_n"))
+    width = float(KINK_WIDTH * max(error, epsilon(yard.dtype) * largest))
+    case, dtype = yard.case, truth_dtype(yard.dtype)
+    above, below = (run_network(Reference(case.spec, case.weights, dtype, kink), case) for kink in (width, -width))
+    return {name: np.abs(above[name] - below[name]) for name in above if name.startswith("grad.")}
 
 
 def truth_dtype(dtype: str) -> np.dtype:

@@ -11,7 +11,8 @@ import pytest
 from common.agreement import MEASURES, THRESHOLDS_FILE, broken_rules, differing, judge, measure, thresholds
 from common.builtin import CELLS
 from common.precision import DTYPES
-from common.yardstick import Yardstick, yardstick
+from common.reference import Reference
+from common.yardstick import Yardstick, run_network, yardstick
 from tests.cases import a_case
 
 LIMIT_MARGIN, MISTAKE_MARGIN = 2, 100
@@ -131,3 +132,22 @@ def test_an_error_counts_in_units_of_the_plain_loops(yard: Yardstick) -> None:
     assert found.rms == pytest.approx(3, rel=1e-3)
     assert found.max == pytest.approx(3, rel=1e-3)
     assert found.relative_l2 is None
+
+
+def test_either_side_of_relus_kink_is_right_and_nothing_else_is() -> None:
+    """A weight is moved until a pre-activation of the first step is a billionth: its sign is rounding's in float32."""
+    case = a_case("rnn_relu", lengths=None)
+    weights = {name: value.astype(np.float32).astype(np.float64) for name, value in case.weights.items()}
+    x, h_0 = (value.astype(np.float32).astype(np.float64) for value in (case.x, case.initial_state("h")))
+    inputs = weights["weight_ih_l0"] @ x[0, 0] + weights["weight_hh_l0"] @ h_0[0, 0] + weights["bias_ih_l0"]
+    weights["bias_hh_l0"][2] = np.float32(-inputs[2])  # the sum is now within rounding of 0
+    near = replace(case, weights=weights, x=x, h_0=h_0, file_sha256=None)
+    yard = yardstick(near, "float32")
+    assert yard.ambiguity["grad.bias_hh_l0"][2] > 1e-3
+    sides = [run_network(Reference(near.spec, near.weights, np.float32, kink), near) for kink in (1e-6, -1e-6)]
+    assert np.abs(sides[0]["grad.bias_hh_l0"][2] - sides[1]["grad.bias_hh_l0"][2]) > 1e-3
+    for side in sides:
+        assert judge(side, yard).agrees
+    assert not yardstick(case, "float32").ambiguity["grad.bias_hh_l0"].any()
+    wrong = {name: value * (1.01 if name == "grad.weight_hh_l0_reverse" else 1) for name, value in sides[0].items()}
+    assert not judge(wrong, yard).agrees
