@@ -162,7 +162,7 @@ def _rounded_up(value: float) -> float:
     return math.ceil(value * 10**digits) / 10**digits
 
 
-def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and size.")] = 20) -> None:
+def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and size.")] = 8) -> None:
     """Run the calibration and write the limits and their table."""
     cases = list(calibration_cases(seeds))
     outcomes: list[Outcome] = []

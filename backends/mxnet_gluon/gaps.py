@@ -37,7 +37,7 @@ GAPS = (
         what="lengths of 0, on a GPU",
         reason="cudnnSetRNNDataDescriptor, which MXNet 1.9.1 hands the lengths to, refuses a length of 0",
         applies=lambda request: request.device == "gpu" and has_empty_row(request),
-        link="https://forums.developer.nvidia.com/t/80022",
+        link="https://github.com/tensorflow/tensorflow/issues/43103",
     ),
     Gap(
         implementations=("native",),
@@ -82,8 +82,8 @@ GAPS = (
         implementations=("manual", "scratch"),
         what="bfloat16",
         reason=(
-            "MXNet 1.9.1 truncates bfloat16 where it should round (an LSTM's gradients over 30 steps are 15 times as "
-            "far off as a plain loop's), raises without AVX-512, and has no bfloat16 on a GPU"
+            "MXNet 1.9.1 truncates bfloat16 where it should round: an LSTM's gradients over 30 steps are 15 times as "
+            "far off as a plain loop's"
         ),
         applies=lambda request: request.dtype == "bfloat16",
     ),
