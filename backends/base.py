@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.probing import Probes
 from common.case import Case
 from common.specification import Specification
 
@@ -137,6 +138,10 @@ class Framework(ABC):
     @abstractmethod
     def devices(self) -> dict[str, str]:
         """Devices that the framework sees: ``cpu``, and ``gpu`` where there is one, with a description."""
+
+    def probes(self) -> Probes:
+        """Known divergences of this framework, each with a function that measures it."""
+        return Probes()
 
     def unsupported(self, implementation: str, request: Request) -> str | None:
         """Why ``implementation`` cannot do what is asked, or None when it can."""

@@ -52,8 +52,8 @@ def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
     return found
 
 
-def select(pool: Pool, patterns: Sequence[str]) -> Selection:
-    """Start what the patterns may mean and match them; none means everything.
+def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation") -> Selection:
+    """Start what the patterns may mean and match them; none means everything; ``option`` is named in errors.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def select(pool: Pool, patterns: Sequence[str]) -> Selection:
     """
     known = backends()
     full = [pattern if "/" in pattern else f"{pattern}/*" for pattern in patterns] or ["*/*"]
-    wanted = {pattern: _matching_backends(pattern, known) for pattern in full}
+    wanted = {pattern: _matching_backends(pattern, known, option) for pattern in full}
     names = [name for name in known if any(name in group for group in wanted.values())]
     found = start_workers(pool, names)
     found.named = {pattern.partition("/")[0] for pattern in full} & set(known)
@@ -79,10 +79,10 @@ def select(pool: Pool, patterns: Sequence[str]) -> Selection:
     return found
 
 
-def _matching_backends(pattern: str, known: Mapping[str, Backend]) -> list[str]:
+def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) -> list[str]:
     matching = [name for name in known if fnmatchcase(name, pattern.partition("/")[0])]
     if not matching:
-        raise InputError(f"--implementation must name one of the frameworks {', '.join(known)}; got {pattern!r}")
+        raise InputError(f"{option} must name one of the frameworks {', '.join(known)}; got {pattern!r}")
     return matching
 
 

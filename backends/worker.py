@@ -46,10 +46,14 @@ def describe(framework: Framework) -> dict[str, Any]:
 
 
 def answer(framework: Framework, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks: ``ping``, or ``run`` a case file and write the result file."""
+    """Do what a request asks: ``ping``, list or run ``probes``, or ``run`` a case file and write the result file."""
     if request["op"] == "ping":
         return {"status": "done"}
     try:
+        if request["op"] == "probes":
+            return {"status": "done", "probes": [probe.as_json() for probe in framework.probes().values()]}
+        if request["op"] == "probe":
+            return {"status": "done", "observation": vars(framework.probes()[request["name"]].measure())}
         case = read_case(Path(request["case"]))
         result = execute(framework, case, request["implementation"], request["dtype"], request["device"])
         write_result(result, Path(request["result"]))

@@ -1,4 +1,4 @@
-"""Measure how fast the suite itself is, and put the figures and the table of agreement into the README.
+"""Measure how fast the suite itself is; put the figures, the table of agreement and the worst findings into the README.
 
     python -m benchmarks.own_speed [--cold]
 
@@ -23,13 +23,15 @@ from typing import Annotated
 
 import typer
 
+from backends.findings import read_record, worst
 from backends.pool import Pool
 from backends.registry import BUILT_IN
 from common.tensorfile import write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-HELP_RUNS, EMPTY_CALLS = 20, 1000
+FINDINGS = ROOT / "docs" / "findings.json"
+HELP_RUNS, EMPTY_CALLS, WORST = 20, 1000, 5
 
 
 def timed(command: list[str], folder: Path = ROOT, **environment: str) -> tuple[float, str]:
@@ -87,6 +89,17 @@ def cold_study_seconds() -> float:
         return timed(["env", *unset, "bash", "-c", command], folder / "clone", **caches, **path)[0]
 
 
+def probe_seconds() -> float:
+    """``birnn probe`` of all frameworks, held against the record."""
+    return timed([sys.executable, "-m", "birnn", "probe", "--expect", str(FINDINGS)])[0]
+
+
+def worst_findings() -> str:
+    """The worst of the record, as a list."""
+    found = worst(read_record(FINDINGS).findings, WORST)
+    return "\n".join(f"- **{each.key}** ({each.status}). {each.what} {each.consequence}" for each in found)
+
+
 def machine() -> str:
     """Processor, cores, interpreter, commit and day of the measurement."""
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
@@ -124,13 +137,15 @@ def main(cold: Annotated[bool, typer.Option(help="Also time a fresh clone with e
         "| what | target | measured |",
         "|---|---|---|",
         f"| `birnn verify`: all cases, all implementations, float32 and float64, gradients | 60 s | {seconds:.1f} s |",
+        f"| `birnn probe`: every probe in all four environments | 60 s | {probe_seconds():.1f} s |",
         f"| `birnn --help` | 0.3 s | {help_seconds():.2f} s |",
         f"| an empty call to a warm worker (slowest: {slowest}) | 1 ms | {calls[slowest] * 1e3:.2f} ms |",
         f"| `tox run -m study` from a fresh clone with cold caches | 4 min | {cold_figure} |",
         "",
         f"Measured by `python -m benchmarks.own_speed --cold` on {machine()}.",
     ]
-    blocks = {"speed": "\n".join(rows), "table": f"```text\n{printed.rstrip()}\n```"}
+    table = f"```text\n{printed.rstrip()}\n```"
+    blocks = {"speed": "\n".join(rows), "table": table, "findings": worst_findings()}
     write_bytes(README, replaced(README.read_text(), blocks).encode())
 
 

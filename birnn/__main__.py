@@ -11,6 +11,7 @@ import typer
 
 from birnn.backends_command import backends_command
 from birnn.case_command import case_app
+from birnn.probe_command import probe_command
 from birnn.run_command import run_command
 from birnn.verify_command import verify_command
 from common.errors import InputError
@@ -28,6 +29,7 @@ app.command("backends")(backends_command)
 app.add_typer(case_app, name="case")
 app.command("run")(run_command)
 app.command("verify")(verify_command)
+app.command("probe")(probe_command)
 
 
 def main() -> None:

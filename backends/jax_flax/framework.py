@@ -13,6 +13,7 @@ from backends.jax_flax.gaps import GAPS
 from backends.jax_flax.manual import Manual
 from backends.jax_flax.native import NativeLinen, NativeNnx
 from backends.jax_flax.scratch import Scratch
+from backends.probing import Probes
 
 
 class Jax(Framework):
@@ -37,3 +38,8 @@ class Jax(Framework):
         if jax.default_backend() == "gpu":
             found["gpu"] = jax.devices("gpu")[0].device_kind
         return found
+
+    def probes(self) -> Probes:
+        from backends.jax_flax.probes import PROBES
+
+        return PROBES

@@ -11,6 +11,7 @@ from backends.mxnet_gluon.gaps import GAPS
 from backends.mxnet_gluon.manual import Manual
 from backends.mxnet_gluon.native import Native
 from backends.mxnet_gluon.scratch import Scratch
+from backends.probing import Probes
 
 
 class MXNet(Framework):
@@ -33,3 +34,8 @@ class MXNet(Framework):
             _, total = mx.context.gpu_memory_info(0)
             found["gpu"] = f"GPU 0, {total / 2**30:.0f} GiB"  # MXNet 1.9.1 does not tell its name
         return found
+
+    def probes(self) -> Probes:
+        from backends.mxnet_gluon.probes import PROBES
+
+        return PROBES

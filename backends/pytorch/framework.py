@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from backends.base import Framework
+from backends.probing import Probes
 from backends.pytorch.gaps import GAPS
 from backends.pytorch.manual import Manual
 from backends.pytorch.native import Native
@@ -33,3 +34,8 @@ class PyTorch(Framework):
         if torch.cuda.is_available():
             found["gpu"] = torch.cuda.get_device_name(0)
         return found
+
+    def probes(self) -> Probes:
+        from backends.pytorch.probes import PROBES
+
+        return PROBES

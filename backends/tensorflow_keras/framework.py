@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from backends.base import Framework
+from backends.probing import Probes
 from backends.tensorflow_keras.gaps import GAPS
 from backends.tensorflow_keras.manual import Manual
 from backends.tensorflow_keras.native import Native
@@ -41,3 +42,8 @@ class TensorFlow(Framework):
         for gpu in tf.config.list_physical_devices("GPU")[:1]:
             found["gpu"] = tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         return found
+
+    def probes(self) -> Probes:
+        from backends.tensorflow_keras.probes import PROBES
+
+        return PROBES

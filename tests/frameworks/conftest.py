@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import pytest
@@ -31,24 +31,28 @@ def loaded(backend: Backend) -> Framework | str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``framework`` runs once a framework; ``implementation`` once for each of its implementations, too."""
-    if "implementation" in metafunc.fixturenames:
-        pairs = list(_pairs())
-        metafunc.parametrize(
-            ("framework", "implementation"),
-            pairs,
-            indirect=["framework"],
-            ids=[f"{b.name}-{name}" for b, name in pairs],
-        )
-    elif "framework" in metafunc.fixturenames:
+    """``framework`` runs once a framework; ``implementation`` and ``probe`` once for each that it has."""
+    for argument, named in (("implementation", _implementations), ("probe", _probes)):
+        if argument in metafunc.fixturenames:
+            pairs = [(backend, name) for backend in concerned() for name in _names(backend, named)]
+            ids = [f"{backend.name}-{name}" for backend, name in pairs]
+            metafunc.parametrize(("framework", argument), pairs, indirect=["framework"], ids=ids)
+            return
+    if "framework" in metafunc.fixturenames:
         metafunc.parametrize("framework", concerned(), indirect=True, ids=[backend.name for backend in concerned()])
 
 
-def _pairs() -> Iterator[tuple[Backend, str]]:
-    for backend in concerned():
-        found = loaded(backend)
-        for name in [found] if isinstance(found, str) else found.implementations:
-            yield backend, "missing" if isinstance(found, str) else name
+def _implementations(framework: Framework) -> Iterable[str]:
+    return framework.implementations
+
+
+def _probes(framework: Framework) -> Iterable[str]:
+    return framework.probes()
+
+
+def _names(backend: Backend, named: Callable[[Framework], Iterable[str]]) -> Iterable[str]:
+    found = loaded(backend)
+    return ["missing"] if isinstance(found, str) else named(found)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from backends.base import Arrays, Framework
+from backends.probing import Observation, Probes, observed
 from backends.registry import Backend
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
 
@@ -73,6 +74,31 @@ class ReadsPadding(Loop):
         return found | {"grad.h_0": gradient}
 
 
+PROBES = Probes()
+TEXTS = {"what": "One expects this, and gets that.", "consequence": "It hurts.", "way_out": "Do not."}
+
+
+@PROBES.add(harm="silent", **TEXTS)
+def halves_are_swapped(halves: tuple[int, int] = (1, 0)) -> Observation:
+    return observed(known=halves == (1, 0), expected=halves == (0, 1), evidence=f"the halves are {halves}")
+
+
+@PROBES.add(harm="late", **TEXTS)
+def measuring_raises() -> Observation:
+    raise RuntimeError("no such kernel")
+
+
+@PROBES.add(harm="late", **TEXTS)
+def measuring_kills() -> Observation:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError
+
+
+@PROBES.add(harm="surprise", **TEXTS)
+def needs_a_gpu() -> Observation:
+    return Observation("not applicable", "there is no GPU here")
+
+
 class Misbehaving(Framework):
     name = "misbehaving"
     gaps = ()
@@ -91,6 +117,9 @@ class Misbehaving(Framework):
 
     def devices(self) -> dict[str, str]:
         return {"cpu": "1 thread"}
+
+    def probes(self) -> Probes:
+        return PROBES
 
 
 def load() -> Framework:

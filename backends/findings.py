@@ -1,0 +1,161 @@
+"""Run the frameworks' probes in their environments, and say what they found: as rows, as Markdown, against a record."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from backends.pool import Pool
+from backends.probing import HARMS, TOPICS, Harm, Status
+from backends.registry import Backend, backends
+from backends.selection import Selection
+from common.errors import InputError, from_validation
+
+
+class Finding(BaseModel):
+    """One probe's texts and what it measured; ``failed`` means that it could not run, and ``evidence`` then says
+    why.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    framework: str
+    name: str
+    what: str
+    consequence: str
+    way_out: str
+    harm: Harm
+    upstream: str
+    topic: str
+    status: Status | Literal["failed"]
+    evidence: str
+
+    @property
+    def key(self) -> str:
+        """``framework/name``."""
+        return f"{self.framework}/{self.name}"
+
+
+class Record(BaseModel):
+    """Findings with the versions that they were measured on; a JSON file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1]
+    versions: dict[str, dict[str, str]]
+    findings: list[Finding]
+
+
+def run_probes(
+    pool: Pool, selection: Selection, timeout_seconds: float, report: Callable[[Finding], None]
+) -> list[Finding]:
+    """Run every probe of the frameworks that were found, side by side; in the frameworks' and probes' own order."""
+    known = backends()
+
+    def of_framework(name: str) -> list[Finding]:
+        found = []
+        for finding in _findings(pool, known[name], timeout_seconds):
+            report(finding)
+            found.append(finding)
+        return found
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        groups = list(threads.map(of_framework, selection.descriptions))
+    return [finding for group in groups for finding in group]
+
+
+def _findings(pool: Pool, backend: Backend, timeout_seconds: float) -> Iterator[Finding]:
+    listed = pool.ask(backend, {"op": "probes"}, timeout_seconds)
+    if listed["status"] != "done":
+        raise InputError(f"the probes of {backend.name} must be listed; got: {listed['reason']}")
+    for texts in listed["probes"]:
+        reply = pool.ask(backend, {"op": "probe", "name": texts["name"]}, timeout_seconds)
+        observation = reply.get("observation", {"status": "failed", "evidence": reply.get("reason", "")})
+        yield Finding(framework=backend.name, **texts, **observation)
+
+
+def make_record(selection: Selection, findings: Sequence[Finding]) -> Record:
+    """Findings with the versions of what was found."""
+    versions = {name: description["versions"] for name, description in selection.descriptions.items()}
+    return Record(version=1, versions=versions, findings=list(findings))
+
+
+def read_record(path: Path) -> Record:
+    """Read a record; an ``InputError`` says in one sentence what is wrong with it."""
+    try:
+        return Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise from_validation(error, str(path)) from None
+    except ValueError as error:
+        raise InputError(f"{path} must be JSON; got: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path} must be a file that can be read; got: {error.strerror}") from None
+
+
+def differences(record: Record, findings: Sequence[Finding]) -> list[str]:
+    """Sentences on probes of the frameworks that ran whose status is not the record's, or that only one side has."""
+    ran = {finding.framework for finding in findings}
+    old = {finding.key: finding.status for finding in record.findings if finding.framework in ran}
+    new = {finding.key: finding.status for finding in findings}
+    return [
+        f"{key}: {old.get(key, 'not in the record')} became {new.get(key, 'not there any more')}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def worst(findings: Sequence[Finding], count: int) -> list[Finding]:
+    """The most harmful that are present: each framework's first, then each one's second, and so on."""
+    ranked = []
+    for framework in dict.fromkeys(finding.framework for finding in findings):
+        mine = [each for each in findings if each.framework == framework and each.status == "present"]
+        mine.sort(key=lambda finding: list(HARMS).index(finding.harm))
+        ranked += [(list(HARMS).index(finding.harm), rank, finding) for rank, finding in enumerate(mine)]
+    ranked.sort(key=lambda entry: entry[:2])
+    return [finding for _, _, finding in ranked[:count]]
+
+
+def as_markdown(record: Record) -> str:
+    """docs/findings.md: by framework, and there by harm, the worst first."""
+    count = len(record.findings)
+    lines = [
+        "# Findings: where the frameworks silently differ",
+        "",
+        "Written by `birnn probe --markdown`; do not edit. Each is a probe that measures, in the framework's own",
+        "environment, whether the divergence is still there, and `birnn probe --expect docs/findings.json` notices",
+        f"when one changes. There are {count}; each says what was measured.",
+    ]
+    for topic, text in TOPICS.items():
+        if about := [finding for finding in record.findings if finding.topic == topic]:
+            lines += ["", f"## {topic.capitalize()}", "", text, ""]
+            lines += [f"- {finding.key} ({finding.status}): {finding.evidence}" for finding in about]
+    for framework, versions in record.versions.items():
+        mine = [finding for finding in record.findings if finding.framework == framework]
+        if mine:
+            told = ", ".join(f"{library} {version}" for library, version in versions.items())
+            lines += ["", f"## {framework}", "", f"{told}."]
+            lines += [line for harm in HARMS for line in _section(harm, [each for each in mine if each.harm == harm])]
+    return "\n".join(lines) + "\n"
+
+
+def _section(harm: Harm, findings: Sequence[Finding]) -> Iterator[str]:
+    if not findings:
+        return
+    yield from ("", f"### {HARMS[harm]}")
+    for finding in findings:
+        yield from ("", f"#### {finding.name}", "", finding.what, "")
+        yield f"- {finding.status.capitalize()}: {finding.evidence}"
+        yield from (f"- In practice: {finding.consequence}", f"- The way out: {finding.way_out}")
+        if finding.upstream:
+            yield f"- Upstream: <{finding.upstream}>"
+
+
+def count_by_status(findings: Sequence[Finding]) -> Mapping[str, int]:
+    """How many have each status."""
+    return {status: sum(each.status == status for each in findings) for status in {each.status for each in findings}}

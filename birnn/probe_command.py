@@ -1,0 +1,78 @@
+"""``birnn probe``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from birnn.options import Timeout
+
+
+def probe_command(
+    framework: Annotated[
+        list[str], typer.Option("--framework", "-f", help="torch, jax, tensorflow or mxnet; repeatable; default: all.")
+    ] = [],  # noqa: B006
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the findings there.")] = None,
+    expect: Annotated[
+        Path | None, typer.Option("--expect", metavar="FILE", help="Compare with findings that --json has written.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as in docs/findings.md.")] = False,
+    timeout: Timeout = 120.0,
+) -> None:
+    """Measure whether the known divergences of the frameworks are still there.
+
+    Exit 0 whatever is found, 1 when a probe could not run or, with --expect, when a status is another one, 2 for bad
+    input.
+    """
+    from backends.findings import as_markdown, differences, make_record, read_record, run_probes
+    from backends.pool import Pool
+    from backends.selection import select
+    from birnn.display import progress, stderr, stdout
+    from birnn.options import writable_file
+    from common.tensorfile import write_bytes
+
+    expected = None if expect is None else read_record(expect)
+    if json_file is not None:
+        writable_file("--json", json_file)
+    notes, console = stderr(), stdout()
+    with Pool.open() as pool:
+        with notes.status("starting a worker in each environment"):
+            selection = select(pool, framework, "--framework")
+        for text in [*selection.missing.values(), *selection.broken.values()]:
+            notes.print(f"birnn: {text}", markup=False)
+        with progress() as bar:
+            task = bar.add_task("probing", total=None)
+            findings = run_probes(pool, selection, timeout, lambda finding: bar.advance(task))
+    record = make_record(selection, findings)
+    if markdown:
+        print(as_markdown(record), end="")
+    else:
+        _print_findings(console, findings)
+    if json_file is not None:
+        write_bytes(json_file, (record.model_dump_json(indent=1) + "\n").encode())
+    changed = [] if expected is None else differences(expected, findings)
+    for text in changed:
+        notes.print(f"birnn: {text}", markup=False)
+    failed = any(finding.status == "failed" for finding in findings)
+    raise typer.Exit(1 if failed or changed else 2 if selection.broken else 0)
+
+
+def _print_findings(console: Any, findings: Any) -> None:
+    from rich.markup import escape
+
+    from backends.findings import count_by_status
+
+    colours = {"present": "yellow", "fixed": "green", "changed": "red", "failed": "red"}
+    for finding in findings:
+        colour = colours.get(finding.status, "dim")
+        console.print(f"[{colour}]{finding.status}[/] [bold]{finding.key}[/]  ({finding.harm})", soft_wrap=True)
+        console.print(f"    {escape(finding.what)}", soft_wrap=True)
+        console.print(f"    measured: {escape(finding.evidence)}", soft_wrap=True)
+        console.print(f"    in practice: {escape(finding.consequence)}", soft_wrap=True)
+        console.print(f"    way out: {escape(finding.way_out)}", soft_wrap=True)
+        if finding.upstream:
+            console.print(f"    upstream: {finding.upstream}", soft_wrap=True)
+    counts = count_by_status(findings)
+    console.print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))

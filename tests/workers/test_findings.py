@@ -1,0 +1,101 @@
+"""Findings: probes run in workers, and a record notices when a status changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backends.findings import Finding, as_markdown, differences, make_record, read_record, run_probes, worst
+from backends.pool import Pool
+from backends.probing import Observation, Probes, observed
+from backends.selection import Selection, select
+from common.errors import InputError
+from tests.workers.misbehaving import BACKEND
+
+
+@pytest.fixture
+def study(registered: Callable[..., None]) -> tuple[Selection, list[Finding]]:
+    registered(BACKEND)
+    with Pool.open() as pool:
+        selection = select(pool, [])
+        return selection, run_probes(pool, selection, 5, lambda finding: None)
+
+
+def test_a_probe_that_raises_crashes_or_hangs_is_a_finding_and_the_rest_runs(
+    study: tuple[Selection, list[Finding]],
+) -> None:
+    _, findings = study
+    assert {finding.name: finding.status for finding in findings} == {
+        "halves-are-swapped": "present",
+        "measuring-raises": "failed",
+        "measuring-kills": "failed",
+        "needs-a-gpu": "not applicable",
+    }
+    evidence = {finding.name: finding.evidence for finding in findings}
+    assert evidence["measuring-raises"] == "RuntimeError: no such kernel"
+    assert "SIGSEGV" in evidence["measuring-kills"]
+
+
+def test_a_record_notices_a_changed_a_new_and_a_vanished_probe(
+    study: tuple[Selection, list[Finding]], tmp_path: Path
+) -> None:
+    record = make_record(*study)
+    file = tmp_path / "record.json"
+    file.write_text(record.model_dump_json())
+    findings = study[1]
+    assert differences(read_record(file), findings) == []
+    fixed = findings[0].model_copy(update={"status": "fixed"})
+    new = findings[0].model_copy(update={"name": "brand-new"})
+    assert differences(record, [fixed, *findings[1:3], new]) == [
+        "misbehaving/halves-are-swapped: present became fixed",
+        "misbehaving/needs-a-gpu: not applicable became not there any more",
+        "misbehaving/brand-new: not in the record became present",
+    ]
+    other = findings[0].model_copy(update={"framework": "other"})
+    assert differences(record, [other]) == ["other/halves-are-swapped: not in the record became present"]
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [("{", "must be JSON"), ("[]", "record.json"), ('{"version": 2, "versions": {}, "findings": []}', "version")],
+)
+def test_a_bad_record_is_one_sentence(tmp_path: Path, content: str, part: str) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=part) as caught:
+        read_record(file)
+    assert str(file) in str(caught.value)
+    with pytest.raises(InputError, match="must be a file that can be read"):
+        read_record(tmp_path / "none.json")
+
+
+def test_markdown_has_every_finding_and_the_worst_first(study: tuple[Selection, list[Finding]]) -> None:
+    text = as_markdown(make_record(*study))
+    positions = [
+        text.index(f"#### {finding.name}") for finding in sorted(study[1], key=lambda each: each.harm != "silent")
+    ]
+    assert positions == sorted(positions)
+    assert [finding.name for finding in worst(study[1], 5)] == ["halves-are-swapped"]
+    json.dumps(text)
+
+
+def test_a_verdict_is_present_fixed_or_changed() -> None:
+    assert observed(True, False, "").status == "present"
+    assert observed(False, True, "").status == "fixed"
+    assert observed(False, False, "").status == "changed"
+    assert observed(True, True, "").status == "fixed"
+
+
+def test_two_probes_of_one_name_are_refused() -> None:
+    probes = Probes()
+    texts = {"what": "A.", "consequence": "B.", "way_out": "C."}
+
+    def same_name() -> Observation:
+        return Observation("fixed", "")
+
+    probes.add(harm="silent", **texts)(same_name)
+    with pytest.raises(ValueError, match="its own"):
+        probes.add(harm="silent", **texts)(same_name)
