@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -322,3 +323,39 @@ def tf32_is_on_by_default(errors: Callable[[], list[float]] = errors_on_the_gpu)
     default, exact = errors()
     evidence = f"the error of a float32 LSTM is {default:.2g} by default and {exact:.2g} without TF32"
     return observed(default > 10 * exact, default < 2 * exact, evidence)
+
+
+def onnx_final_state(x: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """H (2, batch, HIDDEN) of a bidirectional ONNX LSTM by onnx.reference; x is (seq_len, batch, 4), float32."""
+    import onnx
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    shapes = {"W": (2, 4 * HIDDEN, 4), "R": (2, 4 * HIDDEN, HIDDEN), "B": (2, 8 * HIDDEN)}
+    weights = {name: draw(*shape, dtype=torch.float32).numpy() for name, shape in shapes.items()}
+    node = helper.make_node(
+        "LSTM", ["X", *weights, "sequence_lens"], ["", "Y_h"], hidden_size=HIDDEN, direction="bidirectional"
+    )
+    inputs = [
+        helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, None),
+        helper.make_tensor_value_info("sequence_lens", onnx.TensorProto.INT32, None),
+    ]
+    output = helper.make_tensor_value_info("Y_h", onnx.TensorProto.FLOAT, None)
+    kept = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+    model = helper.make_model(helper.make_graph([node], "lstm", inputs, [output], kept))
+    return ReferenceEvaluator(model).run(None, {"X": x, "sequence_lens": np.array(lengths, np.int32)})[0]
+
+
+@PROBES.add(
+    what="onnx.reference, the standard's own evaluator, ought to stop each row at sequence_lens; it ignores them.",
+    consequence="Held against it, a right export of a ragged batch looks wrong, and one without lengths looks right.",
+    way_out="Compare lengths with onnxruntime, or run each row alone and trimmed.",
+    harm="silent",
+)
+def onnx_reference_ignores_lengths(final_state: Callable[..., np.ndarray] = onnx_final_state) -> Observation:
+    x = draw(5, 3, 4, dtype=torch.float32).numpy()
+    found, padded = final_state(x, LENGTHS), onnx_final_state(x, (5, 5, 5))
+    rows = [onnx_final_state(x[:length, row : row + 1], (length,)) for row, length in enumerate(LENGTHS)]
+    off, moved = (float(np.abs(found - other).max()) for other in (np.concatenate(rows, 1), padded))
+    evidence = f"h is {off:.2g} from that of each row alone, and {moved:.2g} from that without lengths"
+    return observed(off > FAR and moved == 0, off < FAR, evidence)

@@ -213,6 +213,20 @@ def test_verify_refuses_bad_options_before_it_runs(tmp_path: Path, options: tupl
     assert_one_sentence(birnn("verify", *(places.get(word, word) for word in options)), part)
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--framework", "theano"), "--framework must name one of the frameworks"),
+        (("--expect", "NONE"), "must be a file that can be read"),
+        (("--json", "BLOCKED"), "--json's folder must be a folder that can be written"),
+    ],
+)
+def test_probe_refuses_bad_options_before_it_runs(tmp_path: Path, options: tuple[str, ...], part: str) -> None:
+    (tmp_path / "file").touch()
+    places = {"NONE": tmp_path / "none.json", "BLOCKED": tmp_path / "file" / "r.json"}
+    assert_one_sentence(birnn("probe", *(places.get(word, word) for word in options)), part)
+
+
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     write_case(CASE, tmp_path / "c.safetensors")
     assert_one_sentence(birnn("run", tmp_path / "c.safetensors", "--out", "/proc/nowhere"), "--out", "/proc/nowhere")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -19,6 +20,7 @@ from backends.pytorch.silent_probes import (
     errors_on_the_gpu,
     half_rate_for_biases,
     one_rate,
+    onnx_final_state,
 )
 
 
@@ -90,6 +92,11 @@ def without_autocast(cell: type[nn.RNNBase], x: Any) -> Tensor:
         return float32_layer(cell, x)
 
 
+def rows_alone(x: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    rows = [onnx_final_state(x[:length, row : row + 1], [length]) for row, length in enumerate(lengths)]
+    return np.concatenate(rows, axis=1)
+
+
 def dropout_after(num_layers: int) -> Callable[[Tensor], Tensor]:
     layer, drop = a_layer(num_layers=num_layers), nn.Dropout(0.5)
     return lambda x: drop(layer(x)[0])
@@ -107,6 +114,7 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "gru-biases-do-not-add": sum_r_and_z,
     "gru-resets-after-the-product": cho,
     "tf32-is-on-by-default": without_tf32,
+    "onnx-reference-ignores-lengths": rows_alone,
     "packing-shortens-seq-len": padded_to,
     "packing-refuses-length-0": padded_to,
     "autocast-hangs-on-cell-and-packing": without_autocast,
