@@ -49,7 +49,7 @@ def probe_command(
     if markdown:
         print(as_markdown(record), end="")
     else:
-        _print_findings(console, findings)
+        _print_findings(console, record)
     if json_file is not None:
         write_bytes(json_file, (record.model_dump_json(indent=1) + "\n").encode())
     changed = [] if expected is None else differences(expected, findings)
@@ -59,13 +59,18 @@ def probe_command(
     raise typer.Exit(1 if failed or changed else 2 if selection.broken else 0)
 
 
-def _print_findings(console: Any, findings: Any) -> None:
+def _print_findings(console: Any, record: Any) -> None:
     from rich.markup import escape
 
     from backends.findings import count_by_status
 
     colours = {"present": "yellow", "fixed": "green", "changed": "red", "failed": "red"}
-    for finding in findings:
+    told = None
+    for finding in record.findings:
+        if finding.framework != told:
+            told = finding.framework
+            versions = ", ".join(f"{library} {version}" for library, version in record.versions[told].items())
+            console.print(f"[bold]{told}[/bold]: {versions}", soft_wrap=True)
         colour = colours.get(finding.status, "dim")
         console.print(f"[{colour}]{finding.status}[/] [bold]{finding.key}[/]  ({finding.harm})", soft_wrap=True)
         console.print(f"    {escape(finding.what)}", soft_wrap=True)
@@ -74,5 +79,5 @@ def _print_findings(console: Any, findings: Any) -> None:
         console.print(f"    way out: {escape(finding.way_out)}", soft_wrap=True)
         if finding.upstream:
             console.print(f"    upstream: {finding.upstream}", soft_wrap=True)
-    counts = count_by_status(findings)
+    counts = count_by_status(record.findings)
     console.print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
