@@ -73,7 +73,7 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
         offered = [f"{name}/{implementation}" for implementation in description["implementations"]]
         chosen = [offer for offer in offered if any(fnmatchcase(offer, pattern) for pattern in full)]
         found.implementations[name] = [offer.partition("/")[2] for offer in chosen]
-    _check_patterns(full, wanted, found)
+    _check_patterns(full, wanted, found, option)
     if not found.descriptions and not found.broken:
         raise InputError(f"at least one framework's environment must exist; {next(iter(found.missing.values()))}")
     return found
@@ -86,7 +86,7 @@ def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) 
     return matching
 
 
-def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], found: Selection) -> None:
+def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], found: Selection, option: str) -> None:
     for pattern in patterns:
         there = [name for name in wanted[pattern] if name in found.descriptions]
         offered = [
@@ -95,4 +95,4 @@ def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], fo
             for implementation in found.descriptions[name]["implementations"]
         ]
         if there and not any(fnmatchcase(offer, pattern) for offer in offered):
-            raise InputError(f"--implementation must match one of {', '.join(offered)}; got {pattern!r}")
+            raise InputError(f"{option} must match one of {', '.join(offered)}; got {pattern!r}")

@@ -126,7 +126,7 @@ def test_backends_shows_every_framework_or_how_to_create_it() -> None:
 def test_help_imports_no_framework_and_no_numpy() -> None:
     """What makes it quick; the time itself is measured in benchmarks/."""
     script = "import sys; sys.argv = ['birnn', '--help']\nimport birnn.__main__\n" + (
-        "try: birnn.__main__.main()\nexcept SystemExit: pass\n"
+        "import contextlib\nwith contextlib.suppress(SystemExit): birnn.__main__.main()\n"
         "print([name for name in ('numpy', 'pydantic', 'torch', 'jax', 'tensorflow', 'mxnet') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
