@@ -15,9 +15,10 @@ from itertools import permutations
 import numpy as np
 
 from common.case import Case
-from common.cells import Product, State
+from common.cells import State
 from common.reference import FORWARD, REVERSE, Arrays, Reference
 from common.specification import GATES, NUM_DIRECTIONS, Specification
+from common.tf32 import TF32
 from common.weights import SUFFIXES
 from common.yardstick import run_reference, truth_dtype
 
@@ -303,23 +304,6 @@ def _inside(name: str, kind: type[Reference], applies: Callable[[Case, str], boo
 
 
 # Mistakes in the arithmetic.
-
-
-class TF32(Reference):
-    """Products of operands rounded to TF32's 10 bits after the leading one, summed in float32 (NVIDIA A100
-    whitepaper, 2020).
-    """
-
-    def product(self) -> Product:
-        def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return np.matmul(_to_tf32(a), _to_tf32(b))
-
-        return multiply
-
-
-def _to_tf32(a: np.ndarray) -> np.ndarray:
-    bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def _arithmetic_mistakes() -> Iterator[Mistake]:
