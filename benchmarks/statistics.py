@@ -1,0 +1,203 @@
+"""Medians and ratios with intervals, and what may be concluded from them.
+
+Times within one process resemble each other more than times of two processes do (memory layout, code alignment, the
+order of allocation), so intervals come from a bootstrap on two levels: processes are drawn with replacement, then
+samples within each drawn process (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time", section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 1000
+COVERAGE = 0.95
+DRAWN = 200
+"""At most so many samples are drawn from a process in one resample."""
+SAME = 0.05
+"""Ratios within this of 1 are the same for practical purposes, when the noise floor is below half of it."""
+GAP = 5.0
+"""Two groups of samples are two modes when their distance is so many times the spread within them,"""
+GAP_OVER_MEDIAN = 0.03
+"""and at least this part of the median,"""
+GROUP = 0.15
+"""and each holds at least this part of the samples."""
+FEWEST_FOR_MODES = 20
+STEADY = 0.05
+"""Samples are steady when the medians of the last two windows differ by at most this part,"""
+LONGEST_WINDOW = 5
+"""each of as many samples, or a third of those there are."""
+
+FASTER, SLOWER, SAME_SPEED, AMBIGUOUS = "faster", "slower", "same", "ambiguous"
+Groups = Sequence[Sequence[float]]
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median with its 95 % interval; seconds, or a ratio without unit."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width over the median."""
+        return (self.high - self.low) / 2 / self.median
+
+
+def median_interval(samples: Groups, seed: int = 0) -> Interval:
+    """The median of all samples, a sequence for each process, with its two-level bootstrap interval."""
+    drawn = _resampled_medians(samples, np.random.default_rng(seed))
+    return _interval(float(np.median(np.concatenate(_arrays(samples)))), drawn)
+
+
+def ratio_interval(a: Groups, b: Groups, seed: int = 0) -> Interval:
+    """B's median over a's, when the two were measured apart; each a sequence of samples for each process."""
+    rng = np.random.default_rng(seed)
+    drawn = _resampled_medians(b, rng) / _resampled_medians(a, rng)
+    return _interval(_ratio(a, b), drawn)
+
+
+def paired_ratio_interval(
+    a: Mapping[Place, Sequence[float]], b: Mapping[Place, Sequence[float]], seed: int = 0
+) -> Interval:
+    """B over a, from blocks that ran next to each other: what changed the machine's speed changed both.
+
+    Every sample is divided by its cycle's level, the geometric mean of the two blocks' medians; then medians are taken
+    as in ``ratio_interval``. ``a`` and ``b`` hold samples by (process, cycle); only places that both have count, and
+    ``ValueError`` is raised when there is none.
+    """
+    return ratio_interval(*_levelled(a, b), seed)
+
+
+def paired_ratio(a: Mapping[Place, Sequence[float]], b: Mapping[Place, Sequence[float]]) -> float:
+    """The same without its interval."""
+    return _ratio(*_levelled(a, b))
+
+
+def _levelled(
+    a: Mapping[Place, Sequence[float]], b: Mapping[Place, Sequence[float]]
+) -> tuple[list[list[float]], list[list[float]]]:
+    """The samples of both by process, each over its cycle's level."""
+    levelled: tuple[dict[int, list[float]], dict[int, list[float]]] = ({}, {})
+    for place in a:
+        if place in b:
+            level = np.sqrt(np.median(a[place]) * np.median(b[place]))
+            for groups, samples in zip(levelled, (a[place], b[place]), strict=True):
+                groups.setdefault(place[0], []).extend(sample / level for sample in samples)
+    if not levelled[0]:
+        raise ValueError("a and b must have a cycle in common; got none")
+    return list(levelled[0].values()), list(levelled[1].values())
+
+
+def _ratio(a: Groups, b: Groups) -> float:
+    return float(np.median(np.concatenate(_arrays(b))) / np.median(np.concatenate(_arrays(a))))
+
+
+def verdict(ratio: Interval, floor: float, same: float = SAME) -> str:
+    """What a ratio of b over a says of b: ``faster``, ``slower``, ``same`` or ``ambiguous``.
+
+    Parameters
+    ----------
+    ratio
+        b's time over a's.
+    floor
+        The |log ratio| that pairs of one and the same thing stay below in 95 of 100 cases: faster or slower needs the
+        whole interval beyond it.
+    same
+        The relative difference that does not matter; twice the floor counts when it is more.
+    """
+    low, high = np.log(ratio.low), np.log(ratio.high)
+    if low > floor:
+        return SLOWER
+    if high < -floor:
+        return FASTER
+    margin = max(np.log1p(same), 2 * floor)
+    return SAME_SPEED if -margin <= low and high <= margin else AMBIGUOUS
+
+
+def noise_floor(ratios: Sequence[float]) -> float | None:
+    """The |log ratio| that 95 of 100 A/A ratios stay below, None where there are none; with fewer than 20, the
+    largest.
+    """
+    if not ratios:
+        return None
+    return float(np.quantile(np.abs(np.log(ratios)), COVERAGE, method="higher"))
+
+
+def is_steady(samples: Sequence[float]) -> bool:
+    """Whether warm-up has ended: the last two windows of samples have about the same median."""
+    window = min(LONGEST_WINDOW, len(samples) // 3)
+    if window == 0:
+        return False
+    last, before = np.median(samples[-window:]), np.median(samples[-2 * window : -window])
+    return bool(abs(last - before) <= STEADY * before)
+
+
+def is_drifting(samples: Sequence[float]) -> bool:
+    """Whether the samples after the warm-up still go one way: the thirds' medians rise or fall by more than thrice
+    ``STEADY`` from the first to the last, and hardly overlap.
+    """
+    third = len(samples) // 3
+    if third < 3:
+        return False
+    first, last = np.asarray(samples[:third]), np.asarray(samples[-third:])
+    change = np.median(last) / np.median(first) - 1
+    if abs(change) <= 3 * STEADY:
+        return False
+    above = np.mean(last[:, None] > first[None, :])
+    return bool(above > 0.95 or above < 0.05)
+
+
+def is_bimodal(samples: Sequence[float]) -> bool:
+    """Whether the samples fall into two groups, as when an implementation takes one of two paths.
+
+    The cut is where the groups' summed squared deviations are least (Otsu 1979); the spread within a group is its
+    median absolute deviation. Outliers are no group: each needs ``GROUP`` of the samples.
+    """
+    ordered = np.sort(np.asarray(samples, float))
+    count = len(ordered)
+    if count < FEWEST_FOR_MODES:
+        return False
+    cuts = np.arange(max(2, int(np.ceil(GROUP * count))), count - max(2, int(np.ceil(GROUP * count))) + 1)
+    sums, squares = np.cumsum(ordered), np.cumsum(ordered**2)
+    below = squares[cuts - 1] - sums[cuts - 1] ** 2 / cuts
+    above = squares[-1] - squares[cuts - 1] - (sums[-1] - sums[cuts - 1]) ** 2 / (count - cuts)
+    cut = int(cuts[np.argmin(below + above)])
+    low, high = ordered[:cut], ordered[cut:]
+    distance = np.median(high) - np.median(low)
+    spread = max(np.median(np.abs(group - np.median(group))) for group in (low, high))
+    gap = high[0] - low[-1]
+    return bool(distance > GAP * spread and distance > GAP_OVER_MEDIAN * np.median(ordered) and gap > distance / 4)
+
+
+def _resampled_medians(samples: Groups, rng: np.random.Generator) -> np.ndarray:
+    """(RESAMPLES,) medians of two-level resamples."""
+    arrays = _arrays(samples)
+    counts = np.array([len(array) for array in arrays])
+    table = np.zeros((len(arrays), counts.max()))
+    for row, array in zip(table, arrays, strict=True):
+        row[: len(array)] = array
+    process = rng.integers(len(arrays), size=(RESAMPLES, len(arrays), 1))
+    drawn = min(DRAWN, int(np.ceil(counts.mean())))
+    uniform = rng.random((RESAMPLES, len(arrays), drawn))
+    index = (uniform * counts[process]).astype(int)
+    return np.median(table[process, index].reshape(RESAMPLES, -1), axis=1)
+
+
+def _interval(median: float, drawn: np.ndarray) -> Interval:
+    outside = (1 - COVERAGE) / 2
+    low, high = np.quantile(drawn, [outside, 1 - outside])
+    # The medians of resamples need not surround the median of the samples; an interval must.
+    return Interval(median, min(float(low), median), max(float(high), median))
+
+
+def _arrays(samples: Groups) -> list[np.ndarray]:
+    found = [np.asarray(group, float) for group in samples if len(group)]
+    if not found:
+        raise ValueError("there must be samples; got none")
+    return found
