@@ -104,19 +104,29 @@ def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
 
 def judge(result: Arrays, yard: Yardstick) -> Verdict:
     """Hold a result against the truth and the exact rules, and against the case's own expected tensors."""
+    found = judge_tensors(result, yard)
+    if not found.measures:
+        return found
+    limits = thresholds()[yard.dtype]
+    wrong = [each for each in found.measures if each.exceeds(limits)]
+    reasons = found.reasons + broken_rules(result, yard.case) + _unexpected(result, yard, limits)
+    return Verdict(not reasons, reasons, found.measures, where=first_wrong(wrong, result, yard) if wrong else "")
+
+
+def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
+    """Hold a result's tensors against the truth, each by itself; no measures where some are missing or misshapen."""
     reasons = _wrong_tensors(result, yard)
     if reasons:
         return Verdict(False, reasons)
     limits = thresholds()[yard.dtype]
     measures = [measure(name, result[name], yard) for name in yard.truth]
-    wrong = [found for found in measures if found.exceeds(limits)]
     reasons = [
         f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loop's error away, "
         f"{found.max_error:.3g} at {found.index}"
-        for found in wrong
+        for found in measures
+        if found.exceeds(limits)
     ]
-    reasons += broken_rules(result, yard.case) + _unexpected(result, yard, limits)
-    return Verdict(not reasons, reasons, measures, where=first_wrong(wrong, result, yard) if wrong else "")
+    return Verdict(not reasons, reasons, measures)
 
 
 def broken_rules(result: Arrays, case: Case) -> list[str]:
@@ -134,6 +144,11 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
             )
     lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
     empty = lengths == 0
+    beyond = np.arange(case.spec.state_size) >= np.array(case.spec.hidden_sizes * case.spec.num_layers)[:, None, None]
+    for name in result:
+        if name in ("h_n", "c_n", "grad.h_0", "grad.c_0") and ((result[name] != 0) & beyond).any():
+            index = _index(np.argwhere((result[name] != 0) & beyond)[0])
+            broken.append(f"{name} must be 0 beyond the units of its direction; got {result[name][index]} at {index}")
     for state in case.state_names:
         differs = (result[f"{state}_n"] != case.initial_state(state)) & empty[:, None]
         if differs.any():
@@ -145,7 +160,8 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
         forward = result["output"][rows, lengths[rows] - 1, :hidden_size]
         reverse = result["output"][rows, 0, hidden_size:]
         for direction, slices in (("forward", forward), ("reverse", reverse)):
-            h_n = result["h_n"][-2 if direction == "forward" else -1][rows]
+            row, units = (-2, hidden_size) if direction == "forward" else (-1, case.spec.hidden_sizes[1])
+            h_n = result["h_n"][row][rows, :units]
             if not np.array_equal(h_n, slices):
                 step = "the last step" if direction == "forward" else "step 0"
                 broken.append(f"the top layer's {direction} h_n must equal its outputs at {step}; they differ")
@@ -189,7 +205,7 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
 def _first_wrong_output(far: np.ndarray, case: Case) -> str:
     layer = case.spec.num_layers - 1
     places = []
-    halves = np.split(far, 2, axis=-1) if case.spec.merge == "concat" else [far]
+    halves = np.split(far, [case.spec.hidden_size], axis=-1) if case.spec.merge == "concat" else [far]
     for direction, half in enumerate(halves):
         steps = np.flatnonzero(half.any(axis=(0, 2)))
         if steps.size:

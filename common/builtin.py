@@ -48,6 +48,10 @@ def small_cases() -> Iterator[Case]:
         name = f"{cell}-two-layers-{STACK_MERGES[cell]}-no-bias"
         yield _case(name, cell, Shape(3, 5), **stack)
         yield _case(f"{name}-no-states", cell, Shape(3, 5), with_states=False, **stack)
+        yield _case(f"{cell}-two-layers-weighted", cell, Shape(3, 5, (5, 3, 2)), num_layers=2, merge="weighted")
+    yield _case("gru-unequal", "gru", Shape(3, 5, (5, 0, 2)), num_layers=2, hidden_size_reverse=3)
+    yield _case("gru_before-unequal", "gru_before", Shape(3, 5), hidden_size_reverse=7)
+    yield _case("lstm-unequal", "lstm", Shape(3, 5, (4, 5, 1)), num_layers=2, hidden_size_reverse=7)
     yield _case("gru-two-layers", "gru", Shape(3, 5), num_layers=2)
     yield _case("gru-two-layers-no-states", "gru", Shape(3, 5), with_states=False, num_layers=2)
     yield _case("lstm-batch-is-seq-len", "lstm", Shape(4, 4, (3, 4, 1, 2)), num_layers=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
 from common import tensorfile
 from common.errors import InputError, from_validation, shown
@@ -17,7 +17,8 @@ from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import shapes
 
 METADATA_KEY = "birnn.case"
-VERSION = 1
+VERSIONS = (1, 2)
+"""Version 2 knows the merge ``weighted`` and ``hidden_size_reverse``; files that need neither are of version 1."""
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -26,12 +27,18 @@ class CaseHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1]
+    version: Literal[1, 2]
     name: Annotated[StrictStr, Field(pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$")]
     source: StrictStr
     spec: Specification
     atol: Tolerance
     rtol: Tolerance
+
+    @model_validator(mode="after")
+    def _version_knows_its_options(self) -> CaseHeader:
+        if self.version == 1 and self.spec.needs_version_2:
+            raise ValueError("must have version 2 for the merge weighted and for hidden_size_reverse (it has 1)")
+        return self
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Case:
 
     def _header(self) -> dict[str, Any]:
         return {
-            "version": VERSION,
+            "version": VERSIONS[self.spec.needs_version_2],
             "name": self.name,
             "source": self.source,
             "spec": self.spec.as_json(),
@@ -123,7 +130,7 @@ class Case:
 
 def result_shapes(spec: Specification, batch: int, seq_len: int) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that a result of ``spec`` can hold, gradients included."""
-    state = (spec.num_layers * NUM_DIRECTIONS, batch, spec.hidden_size)
+    state = (spec.num_layers * NUM_DIRECTIONS, batch, spec.state_size)
     states = ("h", "c") if spec.cell == "lstm" else ("h",)
     found: dict[str, tuple[int, ...]] = {"output": (batch, seq_len, spec.output_size)}
     found |= {f"{name}_n": state for name in states}
@@ -212,6 +219,9 @@ def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, 
     for group, found in groups.items():
         for name, value in found.items():
             _check_tensor(path, f"{group}.{name}", value, allowed[group].get(name))
+    for state in initial:
+        if state in groups["inputs"]:
+            _check_units(path, spec, state, groups["inputs"][state])
     for name in shapes(spec):
         if name not in groups["weights"]:
             raise InputError(f"{path}: must have the tensor 'weights.{name}'; it is missing")
@@ -237,6 +247,13 @@ def _check_tensor(path: Path, name: str, value: np.ndarray, shape: tuple[int, ..
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InputError(f"{path}: {name} must be finite; got {value[index]} at {index}")
+
+
+def _check_units(path: Path, spec: Specification, name: str, value: np.ndarray) -> None:
+    for direction, units in enumerate(spec.hidden_sizes):
+        if (value[direction::NUM_DIRECTIONS, :, units:] != 0).any():
+            which = ("forward", "reverse")[direction]
+            raise InputError(f"{path}: inputs.{name} must be 0 beyond the {units} units of the {which} direction")
 
 
 def _check_lengths(path: Path, lengths: np.ndarray | None, seq_len: int) -> None:

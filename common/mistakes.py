@@ -19,7 +19,7 @@ from common.cells import State
 from common.reference import FORWARD, REVERSE, Arrays, Reference
 from common.specification import GATES, NUM_DIRECTIONS, Specification
 from common.tf32 import TF32
-from common.weights import SUFFIXES
+from common.weights import SUFFIXES, merge_weight_name
 from common.yardstick import run_reference, truth_dtype
 
 Weights = dict[str, np.ndarray]
@@ -68,7 +68,7 @@ def _weight_mistakes(spec: Specification) -> Iterator[Mistake]:
     yield _remap("recurrent kernel zeroed", _always, _zero("weight_hh"), _keep)
     yield _remap("bias_ih dropped", _has_bias, _zero("bias_ih"), _keep)
     yield _remap("bias_hh dropped", _has_bias, _zero("bias_hh"), _keep)
-    yield _remap("the two directions' weights swapped", _always, _swap_directions, _swap_directions)
+    yield _remap("the two directions' weights swapped", _equal_sizes, _swap_directions, _swap_directions)
     if spec.cell != "gru":
         return
     if spec.reset_after:  # elsewhere the two biases are only ever added
@@ -101,7 +101,8 @@ def _remap(name: str, applies: Callable[[Case, str], bool], load: Change, read: 
 def _gate_order(order: tuple[int, ...]) -> Change:
     def change(spec: Specification, weights: Weights) -> Weights:
         return {
-            name: np.concatenate([np.split(value, len(order))[i] for i in order]) for name, value in weights.items()
+            name: value if name.startswith("merge") else np.concatenate([np.split(value, len(order))[i] for i in order])
+            for name, value in weights.items()
         }
 
     return change
@@ -126,6 +127,8 @@ def _keep(spec: Specification, weights: Weights) -> Weights:
 
 def _swap_directions(spec: Specification, weights: Weights) -> Weights:
     def other(name: str) -> str:
+        if name.startswith("merge"):
+            return name
         return name.removesuffix(SUFFIXES[1]) if name.endswith(SUFFIXES[1]) else name + SUFFIXES[1]
 
     return {name: weights[other(name)] for name in weights}
@@ -147,12 +150,18 @@ def _state_mistakes() -> Iterator[Mistake]:
         return np.arange(num_layers * NUM_DIRECTIONS).reshape(num_layers, NUM_DIRECTIONS)[:, ::-1].ravel()
 
     yield _state_order(
-        "states in the order: all forward, then all reverse", lambda case, _: case.spec.num_layers > 1, by_direction
+        "states in the order: all forward, then all reverse",
+        lambda case, dtype: case.spec.num_layers > 1 and _equal_sizes(case, dtype),
+        by_direction,
     )
-    yield _state_order("states in the order: reverse, forward", _always, reverse_first)
+    yield _state_order("states in the order: reverse, forward", _equal_sizes, reverse_first)
     yield Mistake("(c, h) for (h, c)", lambda case, _: case.spec.cell == "lstm", _swapped_states)
     yield Mistake("initial states ignored", lambda case, _: case.h_0 is not None, _without_initial_states)
-    yield Mistake("the two halves of the output swapped", lambda case, _: case.spec.merge == "concat", _swapped_halves)
+    yield Mistake(
+        "the two halves of the output swapped",
+        lambda case, dtype: case.spec.merge == "concat" and _equal_sizes(case, dtype),
+        _swapped_halves,
+    )
 
 
 def _state_order(name: str, applies: Callable[[Case, str], bool], rows: Callable[[int], np.ndarray]) -> Mistake:
@@ -254,6 +263,7 @@ class MergedAfterTheStackOnly(Reference):
 
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
         self._lengths, self._passes = lengths, {}
+        self._top = self.spec.num_layers - 1
         h_0, c_0 = h_0.astype(self.dtype), c_0.astype(self.dtype)
         h_n, c_n = np.empty_like(h_0), np.empty_like(c_0)
         tops = []
@@ -265,14 +275,14 @@ class MergedAfterTheStackOnly(Reference):
                 h_n[row], c_n[row] = state
             tops.append(current)
         self._tops = tops
-        return {"output": self.merge(*tops), "h_n": h_n} | ({"c_n": c_n} if self.spec.cell == "lstm" else {})
+        return {"output": self.merge(self._top, *tops), "h_n": h_n} | ({"c_n": c_n} if self.spec.cell == "lstm" else {})
 
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray, d_c_n: np.ndarray) -> Arrays:
         found: Arrays = {}
         d_h_n, d_c_n = d_h_n.astype(self.dtype), d_c_n.astype(self.dtype)
         d_h_0, d_c_0 = np.empty_like(d_h_n), np.empty_like(d_c_n)
         d_inputs = []
-        d_tops = self.merge_gradient(d_output.astype(self.dtype), *self._tops)
+        d_tops = self.merge_gradient(self._top, found, d_output.astype(self.dtype), *self._tops)
         for direction in (FORWARD, REVERSE):
             d_current = d_tops[direction]
             for layer in reversed(range(self.spec.num_layers)):
@@ -282,7 +292,23 @@ class MergedAfterTheStackOnly(Reference):
                 d_h_0[row], d_c_0[row] = d_state
             d_inputs.append(d_current)
         found |= {"grad.x": d_inputs[FORWARD] + d_inputs[REVERSE], "grad.h_0": d_h_0}
+        for layer in range(self._top if self.spec.merge == "weighted" else 0):  # never used
+            name = merge_weight_name(layer)
+            found[f"grad.{name}"] = np.zeros_like(self.weights[name])
         return found | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
+
+
+class MergeWeightsSwapped(Reference):
+    """A learned merge whose rows are taken for the other direction."""
+
+    def merge(self, layer: int, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+        return super().merge(layer, reverse, forward)
+
+    def merge_gradient(
+        self, layer: int, found: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        d_reverse, d_forward = super().merge_gradient(layer, found, d_output, reverse, forward)
+        return d_forward, d_reverse
 
 
 def _network_mistakes() -> Iterator[Mistake]:
@@ -292,6 +318,9 @@ def _network_mistakes() -> Iterator[Mistake]:
     yield _inside("lengths ignored in the reverse direction", LengthsIgnoredInReverse, _ragged)
     yield _inside("lengths ignored, outputs masked in the end", LengthsIgnoredOutputsMasked, _ragged)
     yield _inside("last output taken for the final state", LastOutputForState, lambda case, _: case.seq_len > 1)
+    yield _inside(
+        "the rows of a learned merge swapped", MergeWeightsSwapped, lambda case, _: case.spec.merge == "weighted"
+    )
     yield _inside(
         "merge after the stack only",
         MergedAfterTheStackOnly,
@@ -323,6 +352,11 @@ def _arithmetic_mistakes() -> Iterator[Mistake]:
 
 def _always(case: Case, dtype: str) -> bool:
     return True
+
+
+def _equal_sizes(case: Case, dtype: str) -> bool:
+    """Otherwise shapes would not fit, and a mistake that cannot be made need not be caught."""
+    return case.spec.hidden_size_reverse is None
 
 
 def _has_bias(case: Case, dtype: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.cells import Cell, Product, State, cell_class, product_in
 from common.specification import NUM_DIRECTIONS, Specification
-from common.weights import KINDS, DirectionWeights, of_direction, weight_name
+from common.weights import KINDS, DirectionWeights, merge_weight_name, of_direction, weight_name
 
 FORWARD, REVERSE = range(NUM_DIRECTIONS)
 Arrays = dict[str, np.ndarray]
@@ -135,20 +135,30 @@ class Reference:
     def final_state_gradient(self, d_output: np.ndarray, d_state: State) -> tuple[np.ndarray, State]:
         return d_output, d_state
 
-    def merge(self, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+    def merge(self, layer: int, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
         """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's (batch, seq_len, output_size)."""
         if self.spec.merge == "concat":
             return np.concatenate([forward, reverse], axis=-1)
+        if self.spec.merge == "weighted":
+            weight = self.weights[merge_weight_name(layer)]
+            return weight[FORWARD] * forward + weight[REVERSE] * reverse
         if self.spec.merge == "mul":
             return forward * reverse
         return (forward + reverse) / (2 if self.spec.merge == "ave" else 1)
 
     def merge_gradient(
-        self, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+        self, layer: int, found: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
+        """The adjoint of ``merge``; the gradient of a learned merge goes into ``found``."""
         if self.spec.merge == "concat":
-            d_forward, d_reverse = np.split(d_output, 2, axis=-1)
+            d_forward, d_reverse = np.split(d_output, [self.spec.hidden_size], axis=-1)
             return d_forward, d_reverse
+        if self.spec.merge == "weighted":
+            weight = self.weights[merge_weight_name(layer)]
+            found[f"grad.{merge_weight_name(layer)}"] = np.stack(
+                [(d_output * forward).sum(axis=(0, 1)), (d_output * reverse).sum(axis=(0, 1))]
+            )
+            return d_output * weight[FORWARD], d_output * weight[REVERSE]
         if self.spec.merge == "mul":
             return d_output * reverse, d_output * forward
         shared = d_output / (2 if self.spec.merge == "ave" else 1)
@@ -160,18 +170,23 @@ class Reference:
         """``output`` (batch, seq_len, output_size), ``h_n`` and ``c_n`` (num_layers·2, batch, hidden_size)."""
         self._lengths, self._passes, self._merged = lengths, {}, []
         h_0, c_0 = h_0.astype(self.dtype), c_0.astype(self.dtype)
-        h_n, c_n = np.empty_like(h_0), np.empty_like(c_0)
+        h_n, c_n = np.zeros_like(h_0), np.zeros_like(c_0)
         current = x.astype(self.dtype)
         for layer in range(self.spec.num_layers):
             outputs = []
             for direction in (FORWARD, REVERSE):
-                row = layer * NUM_DIRECTIONS + direction
-                output, state = self.run_direction(current, State(h_0[row], c_0[row]), layer, direction)
-                h_n[row], c_n[row] = state
+                row, units = self.place(layer, direction)
+                state = State(h_0[row, :, units], c_0[row, :, units])
+                output, state = self.run_direction(current, state, layer, direction)
+                h_n[row, :, units], c_n[row, :, units] = state
                 outputs.append(output)
             self._merged.append((outputs[FORWARD], outputs[REVERSE]))
-            current = self.merge(*outputs)
+            current = self.merge(layer, *outputs)
         return {"output": current, "h_n": h_n} | ({"c_n": c_n} if self.spec.cell == "lstm" else {})
+
+    def place(self, layer: int, direction: int) -> tuple[int, slice]:
+        """Where a direction's state stands: its row, and its units among those of the wider direction."""
+        return layer * NUM_DIRECTIONS + direction, slice(self.spec.hidden_sizes[direction])
 
     def run_direction(self, x: np.ndarray, state: State, layer: int, direction: int) -> tuple[np.ndarray, State]:
         """One direction of one layer: its outputs in the order of the sequence, and its final state."""
@@ -186,17 +201,16 @@ class Reference:
         """Gradients ``grad.*`` of Σ d_output·output + Σ d_h_n·h_n + Σ d_c_n·c_n; call ``forward`` first."""
         found: Arrays = {}
         d_h_n, d_c_n = d_h_n.astype(self.dtype), d_c_n.astype(self.dtype)
-        d_h_0, d_c_0 = np.empty_like(d_h_n), np.empty_like(d_c_n)
+        d_h_0, d_c_0 = np.zeros_like(d_h_n), np.zeros_like(d_c_n)
         d_current = d_output.astype(self.dtype)
         for layer in reversed(range(self.spec.num_layers)):
-            d_outputs = self.merge_gradient(d_current, *self._merged[layer])
+            d_outputs = self.merge_gradient(layer, found, d_current, *self._merged[layer])
             d_inputs = []
             for direction in (FORWARD, REVERSE):
-                row = layer * NUM_DIRECTIONS + direction
-                d_input, d_state = self.back_direction(
-                    d_outputs[direction], State(d_h_n[row], d_c_n[row]), layer, direction, found
-                )
-                d_h_0[row], d_c_0[row] = d_state
+                row, units = self.place(layer, direction)
+                d_state = State(d_h_n[row, :, units], d_c_n[row, :, units])
+                d_input, d_state = self.back_direction(d_outputs[direction], d_state, layer, direction, found)
+                d_h_0[row, :, units], d_c_0[row, :, units] = d_state
                 d_inputs.append(d_input)
             d_current = d_inputs[FORWARD] + d_inputs[REVERSE]
         found |= {"grad.x": d_current, "grad.h_0": d_h_0}

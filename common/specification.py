@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 from common.errors import from_validation
 
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
-Merge = Literal["concat", "sum", "mul", "ave"]
+Merge = Literal["concat", "sum", "mul", "ave", "weighted"]
 Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Depth = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 
@@ -39,10 +39,16 @@ class Specification(BaseModel):
         Whether every layer and direction has ``bias_ih`` and ``bias_hh``.
     merge
         How a layer's two directions become its output. It applies after every layer, so the next layer's input
-        is 2·hidden_size wide for ``concat`` and hidden_size for ``sum``, ``mul`` and ``ave``.
+        is 2·hidden_size wide for ``concat`` and hidden_size for the others. ``weighted`` is learned: the layer has a
+        ``merge_weight_l{k}`` (2, hidden_size), and its output is row 0 times forward plus row 1 times reverse, feature
+        by feature.
     reset_after
         GRU only. True: n = tanh(W x + b_ih + r·(R h + b_hh)), as in cuDNN, PyTorch and Keras' default.
         False: n = tanh(W x + b_ih + R (r·h) + b_hh), as in Cho et al. 2014 (arXiv:1406.1078v3, eq. 8).
+    hidden_size_reverse
+        Units of the reverse direction where they are not ``hidden_size``; for ``concat`` alone, whose output is then
+        hidden_size + hidden_size_reverse wide. States are as wide as the wider direction; what a narrower direction has
+        beyond its units is 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,11 +60,14 @@ class Specification(BaseModel):
     bias: StrictBool
     merge: Merge
     reset_after: StrictBool = True
+    hidden_size_reverse: Size | None = None
 
     @model_validator(mode="after")
-    def _reset_after_is_for_gru(self) -> Specification:
+    def _options_go_together(self) -> Specification:
         if not self.reset_after and self.cell != "gru":
             raise ValueError(f"must have reset_after=false for the cell gru alone (the cell is {self.cell})")
+        if self.hidden_size_reverse is not None and self.merge != "concat":
+            raise ValueError(f"must have hidden_size_reverse for the merge concat alone (the merge is {self.merge})")
         return self
 
     @property
@@ -69,20 +78,51 @@ class Specification(BaseModel):
     @property
     def output_size(self) -> int:
         """Width of a layer's merged output."""
-        return NUM_DIRECTIONS * self.hidden_size if self.merge == "concat" else self.hidden_size
+        return sum(self.hidden_sizes) if self.merge == "concat" else self.hidden_size
+
+    @property
+    def hidden_sizes(self) -> tuple[int, int]:
+        """Units of the forward and of the reverse direction."""
+        return self.hidden_size, self.hidden_size_reverse or self.hidden_size
+
+    @property
+    def state_size(self) -> int:
+        """Width of the states: that of the wider direction."""
+        return max(self.hidden_sizes)
+
+    @property
+    def needs_version_2(self) -> bool:
+        """Whether this cannot be said in version 1 of the file formats."""
+        return self.merge == "weighted" or self.hidden_size_reverse is not None
+
+    def of_direction(self, layer: int, direction: int) -> Specification:
+        """One layer's RNN in one direction: a specification with its sizes, one layer, and no merge to speak of."""
+        return self.model_copy(
+            update={
+                "input_size": self.layer_input_size(layer),
+                "hidden_size": self.hidden_sizes[direction],
+                "hidden_size_reverse": None,
+                "num_layers": 1,
+                "merge": "concat",
+            }
+        )
 
     def layer_input_size(self, layer: int) -> int:
         """Width of what layer ``layer`` reads."""
         return self.input_size if layer == 0 else self.output_size
 
     def as_json(self) -> dict[str, Any]:
-        """The specification as its JSON object; ``reset_after`` is there for a GRU alone."""
-        return self.model_dump(exclude=set() if self.cell == "gru" else {"reset_after"})
+        """The specification as its JSON object; ``reset_after`` is there for a GRU alone, ``hidden_size_reverse`` where
+        it is given.
+        """
+        absent = set() if self.cell == "gru" else {"reset_after"}
+        return self.model_dump(exclude=absent | (set() if self.hidden_size_reverse else {"hidden_size_reverse"}))
 
     def __str__(self) -> str:
         reset = "" if self.cell != "gru" or self.reset_after else " reset-before"
         bias = "" if self.bias else " no-bias"
-        sizes = f"{self.input_size}→{self.hidden_size}×{self.num_layers}"
+        units = "+".join(map(str, dict.fromkeys(self.hidden_sizes)))
+        sizes = f"{self.input_size}→{units}×{self.num_layers}"
         return f"{self.cell}{reset} {sizes} {self.merge}{bias}"
 
 

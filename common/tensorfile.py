@@ -48,7 +48,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def as_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file's bytes."""
-    return save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=dict(metadata))
+    return save({name: np.require(value, requirements="C") for name, value in tensors.items()}, metadata=dict(metadata))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,7 +2,8 @@
 
 The layout is PyTorch's (torch.nn.LSTM, version 2.13), for G gates (1 rnn, 3 gru: r z n, 4 lstm: i f g o):
 ``weight_ih_l{k}[_reverse]`` (G·hidden_size, layer input), ``weight_hh_…`` (G·hidden_size, hidden_size), ``bias_ih_…``
-and ``bias_hh_…`` (G·hidden_size,).
+and ``bias_hh_…`` (G·hidden_size,). hidden_size is the direction's own. A learned merge adds ``merge_weight_l{k}``
+(2, hidden_size), after the layer's others.
 """
 
 from __future__ import annotations
@@ -33,27 +34,43 @@ def weight_name(kind: str, layer: int, direction: int) -> str:
     return f"{kind}_l{layer}{SUFFIXES[direction]}"
 
 
+def merge_weight_name(layer: int) -> str:
+    """The canonical name of a layer's learned merge."""
+    return f"merge_weight_l{layer}"
+
+
 def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight, in PyTorch's order."""
-    rows = spec.num_gates * spec.hidden_size
     found: dict[str, tuple[int, ...]] = {}
     for layer in range(spec.num_layers):
-        of_kind: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, spec.layer_input_size(layer)),
-            "weight_hh": (rows, spec.hidden_size),
-            "bias_ih": (rows,),
-            "bias_hh": (rows,),
-        }
         for direction in range(NUM_DIRECTIONS):
+            hidden_size = spec.hidden_sizes[direction]
+            rows = spec.num_gates * hidden_size
+            of_kind: dict[str, tuple[int, ...]] = {
+                "weight_ih": (rows, spec.layer_input_size(layer)),
+                "weight_hh": (rows, hidden_size),
+                "bias_ih": (rows,),
+                "bias_hh": (rows,),
+            }
             for kind in KINDS if spec.bias else KINDS[:2]:
                 found[weight_name(kind, layer, direction)] = of_kind[kind]
+        if spec.merge == "weighted":
+            found[merge_weight_name(layer)] = (NUM_DIRECTIONS, spec.hidden_size)
     return found
 
 
 def initialise(spec: Specification, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Weights drawn from U(−1/√hidden_size, 1/√hidden_size), as torch.nn.RNNBase does; float64."""
-    bound = 1 / np.sqrt(spec.hidden_size)
-    return {name: rng.uniform(-bound, bound, shape) for name, shape in shapes(spec).items()}
+    """Weights drawn from U(−1/√hidden_size, 1/√hidden_size), as torch.nn.RNNBase does, those of a learned merge from
+    U(0, 1); float64.
+    """
+    found = {}
+    for name, shape in shapes(spec).items():
+        if name.startswith("merge"):
+            found[name] = rng.uniform(size=shape)
+        else:
+            bound = 1 / np.sqrt(spec.hidden_sizes[name.endswith(SUFFIXES[1])])
+            found[name] = rng.uniform(-bound, bound, shape)
+    return found
 
 
 def of_direction(

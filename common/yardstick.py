@@ -10,6 +10,7 @@ import numpy as np
 from common.case import Case
 from common.precision import epsilon, numpy_dtype, rounded_case
 from common.reference import Arrays, Reference
+from common.tf32 import TF32
 
 KINK_WIDTH = 32.0
 """How many of the plain loop's largest errors from 0 a pre-activation of relu may lie for its side to be open."""
@@ -46,10 +47,14 @@ class Yardstick:
         return error + self.ambiguity[name] if name in self.ambiguity else error
 
 
-def yardstick(case: Case, dtype: str) -> Yardstick:
-    """Run the reference twice on the rounded case: wider than ``dtype``, and in ``dtype``."""
+def yardstick(case: Case, dtype: str, tf32: bool = False) -> Yardstick:
+    """Run the reference twice on the rounded case: wider than ``dtype``, and in ``dtype``.
+
+    With ``tf32`` the plain loop of float32 multiplies as a GPU's fast lane does; other dtypes know no such lane.
+    """
     case = rounded_case(case, dtype)
-    truth, plain = run_reference(case, truth_dtype(dtype)), run_reference(case, numpy_dtype(dtype))
+    kind = TF32 if tf32 and dtype == "float32" else Reference
+    truth, plain = run_reference(case, truth_dtype(dtype)), run_reference(case, numpy_dtype(dtype), kind)
     yard = Yardstick(case, dtype, truth, plain)
     if case.spec.cell == "rnn_relu" and case.cotangents:
         return replace(yard, ambiguity=_ambiguity(yard))
@@ -58,12 +63,26 @@ def yardstick(case: Case, dtype: str) -> Yardstick:
 
 def _ambiguity(yard: Yardstick) -> Arrays:
     """Gradients with relu's slope jumping a little above 0, against a little below; 0 when nothing lies between."""
-    largest = max(np.abs(yard.truth[name]).max() for name in ("output", "h_n"))
-    error = max(yard.allowance(name).max() for name in ("output", "h_n"))
-    width = float(KINK_WIDTH * max(error, epsilon(yard.dtype) * largest))
+    width = kink_width(yard)
     case, dtype = yard.case, truth_dtype(yard.dtype)
     above, below = (run_network(Reference(case.spec, case.weights, dtype, kink), case) for kink in (width, -width))
     return {name: np.abs(above[name] - below[name]) for name in above if name.startswith("grad.")}
+
+
+def kink_width(yard: Yardstick) -> float:
+    """How far from 0 a pre-activation of relu may lie for its side to be rounding's."""
+    largest = max(np.abs(yard.truth[name]).max() for name in ("output", "h_n"))
+    error = max(yard.allowance(name).max() for name in ("output", "h_n"))
+    return float(KINK_WIDTH * max(error, epsilon(yard.dtype) * largest))
+
+
+def in_order_error(total: np.ndarray, terms: int, dtype: str) -> np.ndarray:
+    """The error, in the root mean square, of a sum of so many terms that is added up one after the other in ``dtype``.
+
+    Each of n additions rounds a partial sum by eps/√12 of it, and partial sums grow to the total. The plain loop is
+    better than this: its matrix products add up in blocks, which not every library's do.
+    """
+    return epsilon(dtype) * np.sqrt(terms / 12) * np.abs(total)
 
 
 def truth_dtype(dtype: str) -> np.dtype:
