@@ -1,0 +1,153 @@
+"""Batches: a model's inputs, labels and coin flips as a dictionary of NumPy arrays, the same in every framework.
+
+Sequence model: ``x`` (batch, seq_len, input_size) float64, or ``tokens`` (batch, seq_len) int64 (any valid id in the
+padding); ``lengths`` (batch,) int64, or absent when all rows are full; ``labels`` int64 and ``counted`` bool, both
+(batch, seq_len) for the readout ``steps`` and (batch,) for ``final``: the loss and the accuracy are over the counted
+positions, and what is past a length is never counted.
+
+Encoder–decoder: ``tokens`` and ``lengths`` as above (always there); ``targets`` (batch, target_len) int64, each row
+ended by the end token, then padding; ``target_lengths`` (batch,) int64, the end token included (0: a row that only
+fills the batch up); ``forced`` (target_len,) bool: whether step u is given the right token before it, else the model's
+own best one (step 0 is given the start token in any case).
+
+Both, in training with dropout: ``dropout.{l}`` (batch, seq_len, output_size) float64 for every layer l but the top:
+factors 0 or 1 / (1 − dropout) on the layer's merged output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from common.errors import InputError, shown
+from common.models.specification import PADDING, Arrays, Model, Seq2Seq, SequenceModel, rnn_of
+
+Batch = Mapping[str, np.ndarray]
+KINDS = {"i": np.int64, "f": np.float64, "b": np.bool_}
+
+
+def dropout_name(layer: int) -> str:
+    """The name of the factors on the output of an rnn layer."""
+    return f"dropout.{layer}"
+
+
+def has_dropout(batch: Batch) -> bool:
+    """Whether the batch holds dropout's factors, and so is for training."""
+    return dropout_name(0) in batch
+
+
+def sizes(batch: Batch) -> tuple[int, int]:
+    """(batch, seq_len) of the model's input."""
+    rows, steps = (batch["x"] if "x" in batch else batch["tokens"]).shape[:2]
+    return rows, steps
+
+
+def counted(spec: Model, batch: Batch) -> np.ndarray:
+    """Which labels the loss and the accuracy are over, bool in the shape of the labels or targets."""
+    if isinstance(spec, SequenceModel):
+        return batch["counted"]
+    return np.arange(batch["targets"].shape[1]) < batch["target_lengths"][:, None]
+
+
+def labels(spec: Model, batch: Batch) -> np.ndarray:
+    """The right answers: a sequence model's labels, an encoder–decoder's targets."""
+    return batch["labels"] if isinstance(spec, SequenceModel) else batch["targets"]
+
+
+def dropout_factors(spec: Model, rows: int, steps: int, rng: np.random.Generator) -> Arrays:
+    """Factors for one batch, drawn for every layer but the top; none for a model without dropout."""
+    if not spec.dropout:
+        return {}
+    shape = (rows, steps, rnn_of(spec).output_size)
+    return {
+        dropout_name(layer): (rng.random(shape) >= spec.dropout) / (1 - spec.dropout)
+        for layer in range(rnn_of(spec).num_layers - 1)
+    }
+
+
+def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
+    """Check that a batch fits a model.
+
+    ``labelled`` says whether labels and what goes with them must be there (training, judging) or must not (prediction).
+
+    Raises
+    ------
+    InputError
+        One sentence on the first thing that does not fit.
+    """
+    source = "tokens" if isinstance(spec, Seq2Seq) or spec.num_embeddings is not None else "x"
+    if source not in batch:
+        raise InputError(f"a batch must have {source}; it has {', '.join(sorted(batch)) or 'nothing'}")
+    if batch[source].ndim != (2 if source == "tokens" else 3) or 0 in batch[source].shape:
+        features = "" if source == "tokens" else f", {rnn_of(spec).input_size}"
+        what = f"{source} must have shape (batch, seq_len{features}) with nothing empty"
+        raise InputError(f"{what}; got {batch[source].shape}")
+    expected = _expected(spec, batch, source, labelled)
+    for name in batch:
+        if name not in expected:
+            raise InputError(f"a batch must have no {shown(name)} here; it has")
+    for name, (kind, shape) in expected.items():
+        if name in batch:
+            _check_array(name, batch[name], kind, shape)
+        elif name != "lengths" or isinstance(spec, Seq2Seq):
+            raise InputError(f"a batch must have {name}; it is missing")
+    _check_values(spec, batch, source, labelled)
+
+
+def _expected(spec: Model, batch: Batch, source: str, labelled: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Kind and shape of every array that a batch can hold."""
+    rows, steps = batch[source].shape[:2]
+    found: dict[str, tuple[str, tuple[int, ...]]] = {"lengths": ("i", (rows,))}
+    found[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, rnn_of(spec).input_size))
+    if not labelled:
+        return found
+    if spec.dropout and has_dropout(batch):
+        for layer in range(rnn_of(spec).num_layers - 1):
+            found[dropout_name(layer)] = ("f", (rows, steps, rnn_of(spec).output_size))
+    if isinstance(spec, SequenceModel):
+        shape = (rows, steps) if spec.readout == "steps" else (rows,)
+        return found | {"labels": ("i", shape), "counted": ("b", shape)}
+    target_len = batch["targets"].shape[-1] if "targets" in batch else 0
+    targets = {"targets": ("i", (rows, target_len)), "target_lengths": ("i", (rows,)), "forced": ("b", (target_len,))}
+    return found | targets
+
+
+def _check_array(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    if array.dtype != KINDS[kind]:
+        raise InputError(f"{name} must be {np.dtype(KINDS[kind])}; got {array.dtype}")
+    if array.shape != shape:
+        raise InputError(f"{name} must have shape {shape}; got {array.shape}")
+    if kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite; got {array[~np.isfinite(array)][0]}")
+
+
+def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> None:
+    steps = batch[source].shape[1]
+    if "lengths" in batch:
+        _check_range("lengths", batch["lengths"], 1, steps)
+    if source == "tokens":
+        size = spec.source_size if isinstance(spec, Seq2Seq) else spec.num_embeddings
+        _check_range("tokens", batch["tokens"], 0, (size or 1) - 1)
+    if not labelled:
+        return
+    if isinstance(spec, SequenceModel):
+        _check_range("labels", batch["labels"], 0, spec.classes - 1)
+        if spec.readout == "steps" and "lengths" in batch:
+            past = np.arange(steps) >= batch["lengths"][:, None]
+            if (batch["counted"] & past).any():
+                row, step = (int(i) for i in np.argwhere(batch["counted"] & past)[0])
+                raise InputError(f"counted must be false past the lengths; it is true at row {row}, step {step}")
+        return
+    _check_range("targets", batch["targets"], 0, spec.target_size - 1)
+    _check_range("target_lengths", batch["target_lengths"], 0, batch["targets"].shape[1])
+    padding = ~counted(spec, batch)
+    if (batch["targets"][padding] != PADDING).any() or (batch["targets"][~padding] == PADDING).any():
+        raise InputError(f"targets must be {PADDING} past the target_lengths and nowhere else; they are not")
+
+
+def _check_range(name: str, array: np.ndarray, least: int, most: int) -> None:
+    wrong = np.argwhere((array < least) | (array > most))
+    if wrong.size:
+        index = tuple(int(i) for i in wrong[0])
+        raise InputError(f"{name} must lie between {least} and {most}; got {array[index]} at {index}")

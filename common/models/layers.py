@@ -1,0 +1,181 @@
+"""The parts of the models in NumPy, each with its gradient written out by hand: embedding, stack, linear, loss.
+
+As everywhere in the reference, all works in the dtype that is given, complex128 included (forward only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from common.cells import Product, relu
+from common.models.specification import Arrays, one_layer, split_layers
+from common.reference import Reference
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import shapes
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a model's reference computes in.
+
+    Parameters
+    ----------
+    dtype
+        Any NumPy float type, or complex128.
+    layer
+        The kind of ``Reference``, which also gives the product of matrices.
+    kink, head_kink
+        Where the slope of relu jumps, in the cell and in the head; see ``common.cells.Cell``.
+    """
+
+    dtype: np.dtype
+    layer: type[Reference] = Reference
+    kink: float = 0.0
+    head_kink: float = 0.0
+
+    @property
+    def wide(self) -> np.dtype:
+        """What softmax, means and sums over many positions are computed in: at least float32."""
+        return np.promote_types(self.dtype, np.float32)
+
+    @cached_property
+    def product(self) -> Product:
+        """The product of matrices."""
+        one = Specification(cell="rnn_tanh", input_size=1, hidden_size=1, num_layers=1, bias=False, merge="concat")
+        return self.layer(one, {}, self.dtype).product()
+
+
+def embedding_gradient(tokens: np.ndarray, gradient: np.ndarray, rows: int, arithmetic: Arithmetic) -> np.ndarray:
+    """The table's gradient (rows, width) from that of what was looked up (…, width); tokens (…)."""
+    found = np.zeros((rows, gradient.shape[-1]), arithmetic.wide)
+    np.add.at(found, tokens.ravel(), gradient.reshape(-1, gradient.shape[-1]).astype(arithmetic.wide))
+    return found.astype(arithmetic.dtype)
+
+
+class Stack:
+    """A bidirectional RNN a layer at a time, from zero states, with dropout's factors between the layers.
+
+    ``outputs`` are the layers' merged outputs of the last ``forward``.
+    """
+
+    def __init__(self, rnn: Specification, weights: Mapping[str, np.ndarray], arithmetic: Arithmetic) -> None:
+        self.rnn = rnn
+        self.arithmetic = arithmetic
+        self.outputs: list[np.ndarray] = []
+        self._factors: Sequence[np.ndarray] = ()
+        self._layers = [
+            arithmetic.layer(one_layer(rnn, layer), found, arithmetic.dtype, arithmetic.kink)
+            for layer, found in enumerate(split_layers(rnn, weights))
+        ]
+
+    def forward(
+        self, x: np.ndarray, lengths: np.ndarray | None, factors: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size).
+
+        ``factors`` multiply the outputs of all layers but the top, or are empty.
+        """
+        zeros = np.zeros((NUM_DIRECTIONS, x.shape[0], self.rnn.state_size), self.arithmetic.dtype)
+        self._factors = [factor.astype(self.arithmetic.dtype) for factor in factors]
+        self.outputs = []
+        states = []
+        for i, layer in enumerate(self._layers):
+            found = layer.forward(x, lengths, zeros, zeros)
+            self.outputs.append(found["output"])
+            states.append(found["h_n"])
+            x = found["output"] * self._factors[i] if i < len(self._factors) else found["output"]
+        return x, np.concatenate(states)
+
+    def backward(self, d_output: np.ndarray, d_h_n: np.ndarray) -> tuple[np.ndarray, Arrays]:
+        """The gradient of x, and those of the weights by canonical name."""
+        found: Arrays = {}
+        no_c = np.zeros((NUM_DIRECTIONS, *d_h_n.shape[1:]), self.arithmetic.dtype)
+        for i in reversed(range(len(self._layers))):
+            if i < len(self._factors):
+                d_output = d_output * self._factors[i]
+            rows = slice(i * NUM_DIRECTIONS, (i + 1) * NUM_DIRECTIONS)
+            gradients = self._layers[i].backward(d_output, d_h_n[rows], no_c)
+            d_output = gradients["grad.x"]
+            for name in shapes(self._layers[i].spec):
+                found[name.replace("_l0", f"_l{i}", 1)] = gradients[f"grad.{name}"]
+        return d_output, found
+
+
+class Head:
+    """Linear layers with ReLU between them; parameters ``head.{i}.weight`` (out, in) and ``head.{i}.bias`` (out,)."""
+
+    def __init__(self, weights: Mapping[str, np.ndarray], arithmetic: Arithmetic) -> None:
+        self.arithmetic = arithmetic
+        count = sum(name.startswith("head.") for name in weights) // 2
+        self._layers = [(weights[f"head.{i}.weight"], weights[f"head.{i}.bias"]) for i in range(count)]
+
+    def forward(self, x: np.ndarray) -> list[np.ndarray]:
+        """What every linear layer gives, before ReLU; the last is the logits (…, classes). x is (…, readout_size)."""
+        found: list[np.ndarray] = []
+        for weight, bias in self._layers:
+            found.append(self.arithmetic.product(relu(found[-1]) if found else x, weight.T) + bias)
+        return found
+
+    def backward(self, d_logits: np.ndarray, x: np.ndarray, sums: Sequence[np.ndarray]) -> tuple[np.ndarray, Arrays]:
+        """The gradients of x and of the parameters; ``sums`` are what ``forward`` gave, the logits not needed."""
+        found: Arrays = {}
+        gradient = d_logits
+        for i in reversed(range(len(self._layers))):
+            before = x if i == 0 else relu(sums[i - 1])
+            name = f"head.{i}"
+            found[f"{name}.weight"], found[f"{name}.bias"] = linear_gradients(gradient, before, self.arithmetic)
+            gradient = self.arithmetic.product(gradient, self._layers[i][0])
+            if i > 0:
+                gradient = np.where(sums[i - 1] > self.arithmetic.head_kink, gradient, np.zeros_like(gradient))
+        return gradient, found
+
+
+def linear_gradients(d_output: np.ndarray, x: np.ndarray, arithmetic: Arithmetic) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of weight (out, in) and bias (out,) of a linear layer, from (…, out) and (…, in)."""
+    flat = d_output.reshape(-1, d_output.shape[-1])  # (positions, out)
+    weight = arithmetic.product(flat.T, x.reshape(-1, x.shape[-1]))
+    return weight, flat.astype(arithmetic.wide).sum(axis=0).astype(arithmetic.dtype)
+
+
+class Loss(NamedTuple):
+    """Cross-entropy: of every position (0 where not counted), their mean, how many are right, and the gradient of the
+    mean by the logits.
+    """
+
+    each: np.ndarray
+    mean: np.ndarray
+    correct: np.ndarray
+    gradient: np.ndarray
+
+
+def cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, counted: np.ndarray, divisor: int, arithmetic: Arithmetic
+) -> Loss:
+    """The mean cross-entropy between softmax(logits) and the labels over the counted positions.
+
+    logits (…, classes), labels and counted (…); ``divisor`` is what the sum is divided by: how many are counted, or 1
+    where none are.
+    """
+    right = (best(logits) == labels) & counted
+    wide = logits.astype(arithmetic.wide)
+    shifted = wide - wide.real.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    total = exponentials.sum(axis=-1, keepdims=True)
+    label = labels[..., None]
+    losses = (np.log(total) - np.take_along_axis(shifted, label, axis=-1))[..., 0]
+    losses = np.where(counted, losses, np.zeros_like(losses))
+    gradient = exponentials / total
+    np.put_along_axis(gradient, label, np.take_along_axis(gradient, label, axis=-1) - 1, axis=-1)
+    gradient = np.where(counted[..., None], gradient / divisor, np.zeros_like(gradient))
+    mean = np.asarray(losses.sum() / arithmetic.wide.type(divisor))
+    return Loss(losses, mean, np.asarray(right.sum(), np.int64), gradient.astype(arithmetic.dtype))
+
+
+def best(logits: np.ndarray) -> np.ndarray:
+    """The first largest logit of each position, (…) int64."""
+    return logits.real.argmax(axis=-1)

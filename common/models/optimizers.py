@@ -1,0 +1,200 @@
+"""The training rule: which gradients count, clipping, weight decay and the three optimizers, in NumPy.
+
+Two biases: where ``bias_hh`` is only ever added to ``bias_ih``, training both would move their sum twice as far as one
+bias (measured 2.0000 for SGD and Adam). So rows of ``bias_hh`` that are only added stay as they are: their gradient
+counts as 0 in the norm, the moments and the update. A framework with one summed bias then trains equally. The rows
+that are trained are the third gate's of a reset-after GRU, which the reset gate multiplies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import from_validation
+from common.models.specification import Arrays, Model, SequenceModel, parameters, rnn_of
+
+OptimizerName = Literal["sgd", "momentum", "adam"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+STATE: dict[OptimizerName, tuple[str, ...]] = {"sgd": (), "momentum": ("momentum",), "adam": ("first", "second")}
+"""What each optimizer keeps for a parameter."""
+
+
+class OptimizerSettings(BaseModel):
+    """An optimizer and all its numbers.
+
+    For a parameter p with gradient g, step t = 1, 2, …:
+
+    - ``sgd``: p ← p − learning_rate·g
+    - ``momentum``: m ← momentum·m + g, p ← p − learning_rate·m (Polyak 1964, as torch.optim.SGD writes it)
+    - ``adam``: first ← beta1·first + (1 − beta1)·g, second ← beta2·second + (1 − beta2)·g²,
+      p ← p − learning_rate·(first/(1 − beta1^t)) / (√(second/(1 − beta2^t)) + epsilon) (Kingma and Ba 2015,
+      arXiv:1412.6980, algorithm 1: epsilon is added to the root of the bias-corrected second moment)
+
+    Before that p ← p − learning_rate·weight_decay·p for matrices (kernels, embeddings), not for vectors: decay
+    decoupled from the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101). With ``clip_norm`` all gradients are
+    first multiplied by min(1, clip_norm / norm), norm being that of all trained parameters' gradients together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: OptimizerName
+    learning_rate: Positive
+    momentum: Decay = 0.9
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
+    clip_norm: Positive | None = None
+
+
+def optimizer_from_json(content: Mapping[str, Any], what: str = "optimizer") -> OptimizerSettings:
+    """Check ``content`` and make settings of it; an ``InputError`` says what does not fit."""
+    try:
+        return OptimizerSettings.model_validate(content)
+    except ValidationError as error:
+        raise from_validation(error, what) from None
+
+
+def trained_parameters(spec: Model) -> list[str]:
+    """The parameters that training moves, in the order of ``parameters``: all but a frozen embedding and those
+    ``bias_hh`` that are only added to ``bias_ih``.
+    """
+    frozen = {"embedding"} if isinstance(spec, SequenceModel) and spec.frozen_embedding else set()
+    return [name for name in parameters(spec) if name not in frozen and not (_is_bias_hh(name) and not _resets(spec))]
+
+
+def gradient_masks(spec: Model) -> Arrays:
+    """For trained parameters of which some rows are frozen: 1 where a row is trained and 0 where not, (rows,) float64.
+
+    These are the ``bias_hh`` of reset-after GRUs, whose rows r and z are only added to ``bias_ih``.
+    """
+    every = parameters(spec)
+    return {
+        name: np.repeat([0.0, 0.0, 1.0], every[name][0] // 3)  # rows r, z, n
+        for name in trained_parameters(spec)
+        if _is_bias_hh(name)
+    }
+
+
+def _is_bias_hh(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("bias_hh")
+
+
+def _resets(spec: Model) -> bool:
+    """Whether the reset gate multiplies a recurrent bias."""
+    rnn = rnn_of(spec)
+    return rnn.cell == "gru" and rnn.reset_after
+
+
+def decays(shape: tuple[int, ...]) -> bool:
+    """Whether weight decay applies to a parameter of this shape: to matrices alone."""
+    return len(shape) == 2
+
+
+def trained_gradients(spec: Model, results: Mapping[str, np.ndarray]) -> Arrays:
+    """The gradients by which training moves: those of the trained parameters, frozen rows set to 0.
+
+    ``results`` holds raw gradients as ``grad.<parameter>``; the names that come back have no ``grad.``.
+    """
+    masks = gradient_masks(spec)
+    found = {name: results[f"grad.{name}"] for name in trained_parameters(spec)}
+    return {name: value * masks[name].astype(value.dtype) if name in masks else value for name, value in found.items()}
+
+
+def global_norm(gradients: Mapping[str, np.ndarray]) -> float:
+    """The root of the sum of all squares, in at least float64."""
+    squares = [np.square(value.astype(np.promote_types(value.dtype, np.float64))).sum() for value in gradients.values()]
+    return float(np.sqrt(sum(squares)))
+
+
+class Optimizer:
+    """An optimizer in NumPy, in the dtype of the parameters it is given.
+
+    Parameters
+    ----------
+    settings
+        Which one, and its numbers.
+
+    Attributes
+    ----------
+    state
+        By ``momentum``, ``first`` or ``second``, then by parameter name; empty before the first step.
+    count
+        Steps taken.
+    """
+
+    def __init__(self, settings: OptimizerSettings) -> None:
+        self.settings = settings
+        self.state: dict[str, Arrays] = {kind: {} for kind in STATE[settings.name]}
+        self.count = 0
+
+    def step(self, weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Arrays:
+        """The weights after one step; those without a gradient are the same arrays as before."""
+        self.count += 1
+        scale = self.clip_scale(global_norm(gradients))
+        moved = dict(weights)
+        for name, gradient in gradients.items():
+            before = weights[name]
+            if decays(before.shape):
+                before = before - before * (self.settings.learning_rate * self.settings.weight_decay)
+            direction = self.direction(name, gradient if scale == 1 else gradient * scale)
+            moved[name] = (before - self.settings.learning_rate * direction).astype(weights[name].dtype, copy=False)
+        return moved
+
+    def clip_scale(self, norm: float) -> float:
+        """What clipping multiplies all gradients by."""
+        limit = self.settings.clip_norm
+        return 1.0 if limit is None or norm <= limit else limit / norm
+
+    def direction(self, name: str, gradient: np.ndarray) -> np.ndarray:
+        """What −learning_rate multiplies, with the state moved on."""
+        settings = self.settings
+        if settings.name == "sgd":
+            return gradient
+        before = {kind: self.state[kind].get(name, np.zeros_like(gradient)) for kind in self.state}
+        if settings.name == "momentum":
+            self.state["momentum"][name] = settings.momentum * before["momentum"] + gradient
+            return self.state["momentum"][name]
+        first = settings.beta1 * before["first"] + (1 - settings.beta1) * gradient
+        second = settings.beta2 * before["second"] + (1 - settings.beta2) * np.square(gradient)
+        self.state["first"][name], self.state["second"][name] = first, second
+        corrected = np.sqrt(second / (1 - settings.beta2**self.count))
+        return first / (1 - settings.beta1**self.count) / (corrected + settings.epsilon)
+
+    def state_arrays(self) -> Arrays:
+        """The state as ``<kind>.<parameter>`` float64 and ``count`` () int64, as checkpoints hold it."""
+        found = {
+            f"{kind}.{name}": np.asarray(value, np.float64)
+            for kind, values in self.state.items()
+            for name, value in values.items()
+        }
+        return found | {"count": np.array(self.count, np.int64)}
+
+    def load_state_arrays(self, arrays: Mapping[str, np.ndarray], dtype: np.dtype | type = np.float64) -> None:
+        """Take over what ``state_arrays`` gave, the moments in ``dtype``."""
+        self.count = int(arrays["count"])
+        for kind, values in self.state.items():
+            values.clear()
+            prefix = f"{kind}."
+            values.update(
+                {
+                    name.removeprefix(prefix): value.astype(dtype)
+                    for name, value in arrays.items()
+                    if name.startswith(prefix)
+                }
+            )
+
+
+def state_shapes(spec: Model, settings: OptimizerSettings) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array of an optimizer's state, as checkpoints hold it."""
+    shapes = parameters(spec)
+    found: dict[str, tuple[int, ...]] = {
+        f"{kind}.{name}": shapes[name] for kind in STATE[settings.name] for name in trained_parameters(spec)
+    }
+    return found | {"count": ()}

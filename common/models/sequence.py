@@ -1,0 +1,102 @@
+"""The reference of the sequence model: embedding, bidirectional RNN and linear layers, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from common.models.batch import Batch, dropout_name, has_dropout, sizes
+from common.models.layers import Arithmetic, Head, Loss, Stack, best, cross_entropy, embedding_gradient
+from common.models.specification import Arrays, SequenceModel, rnn_weights, with_prefix
+from common.reference import FORWARD, REVERSE, step_mask
+
+
+class SequenceReference:
+    """A sequence model, forward and gradients.
+
+    The methods that a mistake would change are small and apart. ``loss``, ``logits`` and ``sums`` (what every linear
+    layer gives) are those of the last ``forward``.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    weights
+        Its parameters by canonical name; they are cast to the arithmetic's dtype first.
+    arithmetic
+        What to compute in.
+    """
+
+    loss: Loss
+
+    def __init__(self, spec: SequenceModel, weights: Mapping[str, np.ndarray], arithmetic: Arithmetic) -> None:
+        self.spec = spec
+        self.arithmetic = arithmetic
+        self.weights = {name: value.astype(arithmetic.dtype) for name, value in weights.items()}
+        self.stack = Stack(spec.rnn, rnn_weights(spec, self.weights), arithmetic)
+        self.head = Head(self.weights, arithmetic)
+        self.sums: list[np.ndarray] = []
+
+    # What a mistake can change.
+
+    def factors(self, batch: Batch) -> list[np.ndarray]:
+        """Dropout's factors on the outputs of all layers but the top; none in evaluation."""
+        layers = range(self.spec.rnn.num_layers - 1) if has_dropout(batch) else ()
+        return [batch[dropout_name(layer)] for layer in layers]
+
+    def counted(self, batch: Batch) -> np.ndarray:
+        return batch["counted"]
+
+    def divisor(self, counted: np.ndarray) -> int:
+        return max(int(counted.sum()), 1)
+
+    def final_states(self, h_n: np.ndarray) -> np.ndarray:
+        """The top layer's final states (batch, 2·hidden_size): forward, then reverse."""
+        return np.concatenate([h_n[-2 + FORWARD], h_n[-2 + REVERSE]], axis=-1)
+
+    def final_states_gradient(self, gradient: np.ndarray, h_n: np.ndarray) -> np.ndarray:
+        found = np.zeros_like(h_n)
+        found[-2 + FORWARD], found[-2 + REVERSE] = np.split(gradient, 2, axis=-1)  # (batch, hidden_size) each
+        return found
+
+    # The network.
+
+    def logits(self, batch: Batch) -> np.ndarray:
+        """(batch, seq_len, classes), 0 past the lengths, or (batch, classes)."""
+        lengths = batch.get("lengths")
+        x = self.weights["embedding"][batch["tokens"]] if "embedding" in self.weights else batch["x"]
+        self._output, self._h_n = self.stack.forward(x, lengths, self.factors(batch))
+        self._readout = self._output if self.spec.readout == "steps" else self.final_states(self._h_n)
+        self.sums = self.head.forward(self._readout)
+        if self.spec.readout == "steps":
+            real = step_mask(lengths, *sizes(batch))[..., None]
+            self.sums[-1] = np.where(real, self.sums[-1], np.zeros_like(self.sums[-1]))
+        return self.sums[-1]
+
+    def forward(self, batch: Batch) -> Arrays:
+        """``loss`` (), ``correct`` () and ``logits``."""
+        self._batch = batch
+        logits = self.logits(batch)
+        counted = self.counted(batch)
+        self.loss = cross_entropy(logits, batch["labels"], counted, self.divisor(counted), self.arithmetic)
+        return {"loss": self.loss.mean, "correct": self.loss.correct, "logits": logits}
+
+    def backward(self) -> Arrays:
+        """The loss's gradients by parameter name; call ``forward`` first."""
+        d_readout, found = self.head.backward(self.loss.gradient, self._readout, self.sums)
+        if self.spec.readout == "steps":
+            d_output, d_h_n = d_readout, np.zeros_like(self._h_n)
+        else:
+            d_output, d_h_n = np.zeros_like(self._output), self.final_states_gradient(d_readout, self._h_n)
+        d_x, of_rnn = self.stack.backward(d_output, d_h_n)
+        found |= with_prefix("rnn.", of_rnn)
+        if "embedding" in self.weights and not self.spec.frozen_embedding:
+            rows = len(self.weights["embedding"])
+            found["embedding"] = embedding_gradient(self._batch["tokens"], d_x, rows, self.arithmetic)
+        return found
+
+    def predict(self, batch: Batch) -> Arrays:
+        """``labels`` (0 past the lengths) and ``logits`` of an unlabelled batch."""
+        logits = self.logits(batch)
+        return {"labels": best(logits), "logits": logits}

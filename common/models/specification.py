@@ -1,0 +1,312 @@
+"""What a model is: the two kinds that every framework builds, the names and shapes of their parameters, their start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, model_validator
+
+from common import weights
+from common.errors import from_validation
+from common.specification import NUM_DIRECTIONS, Size, Specification
+
+Arrays = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+PADDING, START, END = range(3)
+"""Token ids of an encoder–decoder's targets that are no symbol."""
+
+
+class SequenceModel(BaseModel):
+    """(Embedding →) bidirectional RNN → linear layers: a label for each step, or one for the whole sequence.
+
+    Parameters
+    ----------
+    rnn
+        The bidirectional RNN; its initial states are zeros. With embeddings its ``input_size`` is their width.
+    num_embeddings
+        Rows of the embedding table; None when the batches hold features (``x``) and no tokens.
+    frozen_embedding
+        Whether the embedding has no gradient and is not trained.
+    readout
+        ``steps``: the head reads the output of every step (batch, seq_len, output_size). ``final``: it reads the top
+        layer's final states, forward then reverse, (batch, 2·hidden_size).
+    hidden
+        Widths of linear layers with ReLU before the last one.
+    classes
+        Width of the last linear layer.
+    dropout
+        Share of the merged output of every rnn layer but the top that is set to 0 in training; the masks are in the
+        batches.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["sequence"] = "sequence"
+    rnn: Specification
+    num_embeddings: Size | None = None
+    frozen_embedding: StrictBool = False
+    readout: Literal["steps", "final"]
+    hidden: tuple[Size, ...] = ()
+    classes: Size
+    dropout: Share = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> SequenceModel:
+        if self.frozen_embedding and self.num_embeddings is None:
+            raise ValueError("must have num_embeddings where frozen_embedding is true")
+        if self.readout == "final" and self.rnn.hidden_size_reverse is not None:
+            raise ValueError("must have directions of one size where the readout is final")
+        _check_dropout(self.dropout, self.rnn)
+        return self
+
+    @property
+    def readout_size(self) -> int:
+        """Width of what the first linear layer reads."""
+        return self.rnn.output_size if self.readout == "steps" else NUM_DIRECTIONS * self.rnn.hidden_size
+
+    @property
+    def head_sizes(self) -> tuple[int, ...]:
+        """Widths from what the head reads to the classes; linear layer i goes from width i to width i + 1."""
+        return (self.readout_size, *self.hidden, self.classes)
+
+
+class Seq2Seq(BaseModel):
+    """Encoder–decoder: tokens in, tokens out, with or without attention (Bahdanau et al. 2015, arXiv:1409.0473).
+
+    Decoder layer l starts from tanh(W [forward; reverse final state of encoder layer l] + b): the bridge. The decoder
+    is a reset-after GRU with as many layers and units as the encoder. Token ids: 0 padding, 1 start, 2 end.
+
+    Parameters
+    ----------
+    source_size, target_size
+        The two vocabularies' sizes.
+    embedding_size
+        Width of both embeddings.
+    encoder
+        A bidirectional reset-after GRU with biases, merged by concat.
+    attention, attention_size
+        Whether there is additive attention, and the width A of its inner layer (None without).
+    decoder
+        ``gru``: one direction. ``bidirectional``: a bidirectional GRU that is run over a sequence of one step at a
+        time, both directions' states carried on.
+    dropout
+        As in ``SequenceModel``, for the encoder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["seq2seq"] = "seq2seq"
+    source_size: Size
+    target_size: Annotated[int, Field(strict=True, gt=END, le=1_000_000)]
+    embedding_size: Size
+    encoder: Specification
+    attention: StrictBool
+    attention_size: Size | None = None
+    decoder: Literal["gru", "bidirectional"] = "gru"
+    dropout: Share = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Seq2Seq:
+        encoder = self.encoder
+        if encoder.cell != "gru" or not encoder.reset_after or not encoder.bias or encoder.merge != "concat":
+            raise ValueError(f"must have a reset-after gru with biases and concat as its encoder (it is {encoder})")
+        if encoder.hidden_size_reverse is not None:
+            raise ValueError(f"must have an encoder with directions of one size (it is {encoder})")
+        if encoder.input_size != self.embedding_size:
+            raise ValueError(f"must have an encoder of input_size {self.embedding_size} (it is {encoder.input_size})")
+        if self.attention != (self.attention_size is not None):
+            raise ValueError("must have attention_size where attention is true, and there alone")
+        _check_dropout(self.dropout, encoder)
+        return self
+
+    @property
+    def memory_size(self) -> int:
+        """Width 2H of the encoder's output, and of the context that attention makes of it."""
+        return self.encoder.output_size
+
+    @property
+    def decoder_directions(self) -> int:
+        """1 or 2."""
+        return 1 if self.decoder == "gru" else NUM_DIRECTIONS
+
+    @property
+    def state_size(self) -> int:
+        """Width of a decoder layer's states of all its directions together: H or 2H."""
+        return self.decoder_directions * self.encoder.hidden_size
+
+    @property
+    def decoder_rnn(self) -> Specification:
+        """The decoder as a bidirectional specification; a ``gru`` decoder has its forward weights alone.
+
+        Its input is the embedding, with attention followed by the context. (``layer_input_size`` does not hold for a
+        ``gru`` decoder: above layer 0 that reads ``state_size`` features.)
+        """
+        context = self.memory_size if self.attention else 0
+        return self.encoder.model_copy(update={"input_size": self.embedding_size + context})
+
+    def decoder_input_size(self, layer: int) -> int:
+        """Width of what decoder layer ``layer`` reads."""
+        return self.decoder_rnn.input_size if layer == 0 else self.state_size
+
+    @property
+    def readout_size(self) -> int:
+        """Width of what the head reads: the top states after the step, with attention followed by the context."""
+        return self.state_size + (self.memory_size if self.attention else 0)
+
+
+Model = SequenceModel | Seq2Seq
+_ANY_MODEL: TypeAdapter = TypeAdapter(Annotated[Model, Field(discriminator="kind")])
+
+
+def _check_dropout(dropout: float, rnn: Specification) -> None:
+    if dropout and rnn.num_layers == 1:
+        raise ValueError("must have dropout 0 where the rnn has one layer: it is between layers")
+
+
+def model_from_json(content: Mapping[str, Any], what: str = "model") -> Model:
+    """Check ``content`` and make a model's specification of it.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or missing, or a value has the wrong type or range; ``what`` names the origin.
+    """
+    try:
+        return _ANY_MODEL.validate_python(content)
+    except ValidationError as error:
+        raise from_validation(error, what) from None
+
+
+def model_as_json(spec: Model) -> dict[str, Any]:
+    """The specification as its JSON object, which ``model_from_json`` reads."""
+    found = spec.model_dump(mode="json")
+    name = rnn_prefix(spec).removesuffix(".")
+    return found | {name: rnn_of(spec).as_json()}
+
+
+def rnn_of(spec: Model) -> Specification:
+    """The bidirectional RNN of a model: its ``rnn`` or its ``encoder``."""
+    return spec.rnn if isinstance(spec, SequenceModel) else spec.encoder
+
+
+def rnn_prefix(spec: Model) -> str:
+    """What stands before the canonical names of the bidirectional RNN's weights: ``rnn.`` or ``encoder.``."""
+    return "rnn." if isinstance(spec, SequenceModel) else "encoder."
+
+
+def parameters(spec: Model) -> Shapes:
+    """Name and shape of every parameter, in the order in which everything lists them.
+
+    ``embedding`` or ``source_embedding`` and ``target_embedding`` (num_embeddings, width), ``rnn.<canonical>`` or
+    ``encoder.<canonical>``, ``bridge.{l}.*``, ``decoder.<canonical>``, ``attention.*``, ``head.{i}.weight`` (out, in)
+    and ``head.{i}.bias`` (out,).
+    """
+    return dict(_sequence_parameters(spec) if isinstance(spec, SequenceModel) else _seq2seq_parameters(spec))
+
+
+def _sequence_parameters(spec: SequenceModel) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if spec.num_embeddings is not None:
+        yield "embedding", (spec.num_embeddings, spec.rnn.input_size)
+    for name, shape in weights.shapes(spec.rnn).items():
+        yield f"rnn.{name}", shape
+    yield from _head_parameters(spec.head_sizes)
+
+
+def _seq2seq_parameters(spec: Seq2Seq) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "source_embedding", (spec.source_size, spec.embedding_size)
+    yield "target_embedding", (spec.target_size, spec.embedding_size)
+    for name, shape in weights.shapes(spec.encoder).items():
+        yield f"encoder.{name}", shape
+    for layer in range(spec.encoder.num_layers):
+        yield f"bridge.{layer}.weight", (spec.state_size, spec.memory_size)
+        yield f"bridge.{layer}.bias", (spec.state_size,)
+    for name, shape in decoder_shapes(spec).items():
+        yield f"decoder.{name}", shape
+    if spec.attention_size is not None:
+        yield "attention.w1", (spec.attention_size, spec.state_size)
+        yield "attention.w2", (spec.attention_size, spec.memory_size)
+        yield "attention.v", (spec.attention_size,)
+    yield from _head_parameters((spec.readout_size, spec.target_size))
+
+
+def _head_parameters(sizes: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for i, (before, after) in enumerate(pairwise(sizes)):
+        yield f"head.{i}.weight", (after, before)
+        yield f"head.{i}.bias", (after,)
+
+
+def decoder_shapes(spec: Seq2Seq) -> Shapes:
+    """Name (without ``decoder.``) and shape of the decoder's weights; a ``gru`` decoder has no ``_reverse`` ones."""
+    found = {}
+    for name, shape in weights.shapes(spec.decoder_rnn).items():
+        if spec.decoder == "gru" and name.endswith(weights.SUFFIXES[1]):
+            continue
+        kind, _, layer = name.removesuffix(weights.SUFFIXES[1]).rpartition("_l")
+        found[name] = (shape[0], spec.decoder_input_size(int(layer))) if kind == "weight_ih" else shape
+    return found
+
+
+def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
+    """Parameters drawn in the order of ``parameters``, float64.
+
+    Embeddings from N(0, 1), as torch.nn.Embedding; the weights of an RNN from U(−1/√hidden_size, 1/√hidden_size), as
+    torch.nn.RNNBase; all else from U(−1/√in, 1/√in) with the width ``in`` of what the layer reads, as torch.nn.Linear.
+    """
+    found: Arrays = {}
+    shapes = parameters(spec)
+    for name, shape in shapes.items():
+        if "embedding" in name:
+            found[name] = rng.normal(size=shape)
+            continue
+        if name.startswith(("rnn.", "encoder.", "decoder.")):
+            width = rnn_of(spec).hidden_size
+        else:
+            width = shapes[name.replace(".bias", ".weight")][-1]
+        bound = 1 / np.sqrt(width)
+        found[name] = rng.uniform(-bound, bound, shape)
+    return found
+
+
+# One layer of a stack at a time, for dropout between layers.
+
+
+def one_layer(rnn: Specification, layer: int) -> Specification:
+    """Layer ``layer`` of a stack as a specification of its own."""
+    return rnn.model_copy(update={"input_size": rnn.layer_input_size(layer), "num_layers": 1})
+
+
+def split_layers(rnn: Specification, stack: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A stack's weights (or anything else by canonical name) as those of one-layer specifications."""
+    return [
+        {name: stack[_in_layer(name, layer)] for name in weights.shapes(one_layer(rnn, layer))}
+        for layer in range(rnn.num_layers)
+    ]
+
+
+def join_layers(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The inverse of ``split_layers``."""
+    return {_in_layer(name, layer): value for layer, found in enumerate(layers) for name, value in found.items()}
+
+
+def _in_layer(name: str, layer: int) -> str:
+    return name.replace("_l0", f"_l{layer}", 1)
+
+
+def with_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values under names that begin with ``prefix``."""
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+def without_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The values whose names begin with ``prefix``, under the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def rnn_weights(spec: Model, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """The bidirectional RNN's weights of a model's, by their canonical names."""
+    return cast("Arrays", without_prefix(rnn_prefix(spec), arrays))
