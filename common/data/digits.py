@@ -1,0 +1,43 @@
+"""The 8×8 digits of scikit-learn (UCI's optical recognition of handwritten digits, its test part) as sequences.
+
+All of the digits fill all 8 rows, but few all 8 columns. So a digit is read by columns, from left to right: a step is
+a column of 8 pixels, and the empty columns on either side are cut away, which makes lengths of 1 to 8 steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.data.files import data_package
+
+BRIGHTEST = 16
+PIXELS = 8
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Digit:
+    """pixels (seq_len, 8) float64 from 0 to 1, a column of the picture at each step; its digit."""
+
+    pixels: np.ndarray
+    digit: int
+
+
+def read_digits() -> list[Digit]:
+    """All 1,797 digits, in scikit-learn's order.
+
+    Raises
+    ------
+    InputError
+        If scikit-learn is not installed.
+    """
+    found = data_package("sklearn.datasets", "scikit-learn", "the digits").load_digits()
+    columns = np.swapaxes(found.images, 1, 2) / BRIGHTEST  # (digits, rows, columns) → (digits, columns, rows)
+    return [Digit(_without_margins(picture), int(digit)) for picture, digit in zip(columns, found.target, strict=True)]
+
+
+def _without_margins(columns: np.ndarray) -> np.ndarray:
+    inked = np.flatnonzero(columns.any(axis=1))
+    return columns[inked[0] : inked[-1] + 1]

@@ -1,0 +1,106 @@
+"""Plain text: its tokens, texts with labels, and sentences for masked prediction.
+
+Tokens, by one rule for everything: three or more underscores (a gap to fill) are a token; so is every longest run of
+letters, digits and underscores, with apostrophes inside it (don't); so is every other character but white
+space. Case is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from common.data.files import broken, lines
+from common.errors import InputError
+
+GAP = "___"
+TOKEN = re.compile(r"_{3,}|(?:[^\W_]|_(?!__))+(?:['’](?:[^\W_]|_(?!__))+)*|[^\w\s]")
+SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+")
+LONGEST_SENTENCE = 64
+"""Tokens; what is longer (a list, a table, text without full stops) is cut into pieces of at most so many."""
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text's label and tokens."""
+
+    label: str
+    words: tuple[str, ...]
+
+
+def tokenise(text: str) -> tuple[str, ...]:
+    """The tokens of a text; gaps of any length become ``GAP``."""
+    return tuple(GAP if token.startswith(GAP) else token for token in TOKEN.findall(text))
+
+
+def read_labelled(path: Path) -> list[LabelledText]:
+    """The texts of a file of lines ``label<TAB>text``; blank lines are skipped, further tabs belong to the text.
+
+    Raises
+    ------
+    InputError
+        As ``common.data.files.lines``; or if a line has no tab, no label, or no token after it.
+    """
+    found = []
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        label, tab, text = line.partition("\t")
+        if not tab or not label.strip():
+            raise broken(path, number, "must be a label, a tab and a text", line)
+        words = tokenise(text)
+        if not words:
+            raise broken(path, number, "the text after the label and the tab must not be empty", text)
+        found.append(LabelledText(label.strip(), words))
+    if not found:
+        raise InputError(f"{path}: must hold at least one line with a label and a text; it has blank lines alone")
+    return found
+
+
+def read_texts(path: Path) -> list[tuple[str, ...]]:
+    """The tokens of every line of a file that is not blank: texts to predict labels or gaps of.
+
+    Raises
+    ------
+    InputError
+        As ``common.data.files.lines``, or if all lines are blank.
+    """
+    found = [words for _, line in lines(path) if (words := tokenise(line))]
+    if not found:
+        raise InputError(f"{path}: must hold at least one text; it has blank lines alone")
+    return found
+
+
+def read_sentences(path: Path) -> list[tuple[str, ...]]:
+    """The sentences of a plain text, as tokens.
+
+    Blank lines end a paragraph, and with it a sentence; other line breaks are spaces. Within a paragraph a sentence
+    ends after a full stop, exclamation or question mark (and closing quotes) that white space follows. Sentences of
+    more than ``LONGEST_SENTENCE`` tokens are cut.
+
+    Raises
+    ------
+    InputError
+        As ``common.data.files.lines``, or if all lines are blank.
+    """
+    paragraphs: list[list[str]] = [[]]
+    for _, line in lines(path):
+        if line.strip():
+            paragraphs[-1].append(line.strip())
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    found: list[tuple[str, ...]] = []
+    for paragraph in paragraphs:
+        for words in map(tokenise, _sentences(" ".join(paragraph))):
+            found += (words[start : start + LONGEST_SENTENCE] for start in range(0, len(words), LONGEST_SENTENCE))
+    if not found:
+        raise InputError(f"{path}: must hold at least one sentence; it has blank lines alone")
+    return found
+
+
+def _sentences(paragraph: str) -> list[str]:
+    """The paragraph cut behind every sentence end."""
+    starts = [0, *(match.end() for match in SENTENCE_END.finditer(paragraph)), len(paragraph)]
+    return [paragraph[start:end] for start, end in pairwise(starts)]
