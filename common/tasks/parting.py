@@ -1,0 +1,61 @@
+"""Where two training traces part, and whether faster than chaos explains.
+
+Training multiplies small differences: rounding alone makes two correct frameworks part sooner or later. How fast is a
+matter of the model, the data and the learning rate, so no fixed number tells right from wrong; the yardstick is the
+same implementation trained again with the last bit of one number of its input flipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.models.trace import Step
+from common.precision import epsilon
+
+PARTED = 1e-3
+"""Two traces have parted at the first step whose losses differ by more than this part."""
+EXPLAINED = 100.0
+"""A gap is explained when it is at most so many times the twin's largest so far: a twin starts with one wrong bit, two
+frameworks with rounding errors in every number."""
+AGREES, PARTS, TOO_FAST = "agrees", "parts as chaos does", "parts faster than chaos explains"
+
+
+@dataclass(frozen=True)
+class Parting:
+    """How one trace compares with another.
+
+    ``step`` is the first step (from 0) at which they have parted, None when never; ``largest`` the largest relative
+    gap between the losses; ``unexplained`` the first step at which the gap is more than chaos explains, None when
+    never; ``verdict`` one of the three above.
+    """
+
+    step: int | None
+    largest: float
+    unexplained: int | None
+    verdict: str
+
+
+def gaps(a: Sequence[Step], b: Sequence[Step]) -> np.ndarray:
+    """|loss_a − loss_b| over |loss_a|, for each step that both have; infinite where either is not a number."""
+    count = min(len(a), len(b))
+    first, second = (np.array([step.loss for step in trace[:count]]) for trace in (a, b))
+    found = np.abs(first - second) / np.maximum(np.abs(first), np.finfo(float).tiny)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def compare(a: Sequence[Step], b: Sequence[Step], twin: Sequence[Step], dtype: str) -> Parting:
+    """How trace b parts from trace a, against how a's twin does; all in ``dtype``."""
+    found = gaps(a, b)
+    chaos = np.maximum.accumulate(gaps(a, twin))[: len(found)]
+    chaos = np.pad(chaos, (0, len(found) - len(chaos)), mode="edge") if len(chaos) else np.zeros_like(found)
+    allowed = EXPLAINED * np.maximum(chaos, epsilon(dtype))
+    step, unexplained = _first(found > PARTED), _first(found > allowed)
+    verdict = TOO_FAST if unexplained is not None else AGREES if step is None else PARTS
+    return Parting(step, float(found.max(initial=0.0)), unexplained, verdict)
+
+
+def _first(where: np.ndarray) -> int | None:
+    return int(np.argmax(where)) if where.any() else None

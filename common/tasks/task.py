@@ -1,0 +1,120 @@
+"""What a task is: a model, its first weights, examples to train on and held-out ones to judge by, all from one seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.data.batching import Batching, batches, evaluation_batches
+from common.data.examples import Example
+from common.models.batch import Batch, counted, labels
+from common.models.optimizers import OptimizerSettings
+from common.models.specification import Arrays, Model, Seq2Seq, model_as_json
+from common.specification import Cell, Merge
+from common.tensorfile import as_bytes
+
+NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose of a task; None leaves the task's own default.
+
+    ``data`` are files: for training, and optionally for judging; without the second a share of the first is held out.
+    ``limit`` is how many examples of the training data are used at most. ``embeddings`` is a file of word vectors.
+    ``forcing`` is the share of teacher forcing.
+    """
+
+    data: tuple[Path, ...] = ()
+    cell: Cell | None = None
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    merge: Merge | None = None
+    embedding_size: int | None = None
+    embeddings: Path | None = None
+    frozen: bool = False
+    dropout: float = 0.0
+    attention: bool = True
+    decoder: str = "gru"
+    forcing: float = 1.0
+    batch_size: int | None = None
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A trivial answer's share of right ones on the held-out examples, and what it is."""
+
+    accuracy: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model with its data.
+
+    ``vocabularies`` is a JSON object: what turns ids into words and labels again, kept in checkpoints; ``epochs`` and
+    ``optimizer`` are defaults.
+    """
+
+    name: str
+    spec: Model
+    weights: Arrays
+    training: Sequence[Example]
+    held_out: Sequence[Example]
+    batching: Batching
+    baseline: Baseline
+    seed: int
+    epochs: int
+    optimizer: OptimizerSettings
+    vocabularies: dict[str, Any] = field(default_factory=dict)
+
+    def epoch(self, number: int) -> list[Arrays]:
+        """The training batches of an epoch, from 0 on: the same ones every time."""
+        return list(batches(self.spec, self.training, self.batching, self.seed, number))
+
+    def evaluation(self) -> list[Arrays]:
+        """Labelled batches of the held-out examples."""
+        return list(evaluation_batches(self.held_out, self.batching, self.seed))
+
+    def largest(self) -> Arrays:
+        """The batch of the first epoch with the most steps, to ask an implementation whether it can."""
+        return max(self.epoch(0), key=lambda batch: (batch["x"] if "x" in batch else batch["tokens"]).shape[1])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the model, its first weights and the first epoch's batches."""
+        found = hashlib.sha256(json.dumps(model_as_json(self.spec), sort_keys=True).encode())
+        found.update(as_bytes(self.weights, {}))
+        for batch in self.epoch(0):
+            found.update(as_bytes({name: np.asarray(value) for name, value in batch.items()}, {}))
+        return found.hexdigest()
+
+    def max_steps(self) -> int:
+        """How long a decoder's answers to the held-out examples may get."""
+        return max(batch["targets"].shape[1] for batch in self.evaluation())
+
+
+def unlabelled(batch: Batch) -> Arrays:
+    """What of a batch is there at prediction."""
+    return {name: value for name, value in batch.items() if name in ("x", "tokens", "lengths")}
+
+
+def right_answers(spec: Model, batch: Batch, answer: np.ndarray) -> tuple[int, int]:
+    """How many counted positions of a labelled batch an answer has right, and how many there are.
+
+    ``answer`` is the labels of ``predict``, or the tokens of ``decode`` (batch, max_steps), which are compared place
+    by place.
+    """
+    right = labels(spec, batch)
+    if isinstance(spec, Seq2Seq):
+        width = right.shape[1]
+        answer = np.pad(answer, ((0, 0), (0, max(0, width - answer.shape[1]))))[:, :width]
+    where = counted(spec, batch)
+    return int(((answer == right) & where).sum()), int(where.sum())
