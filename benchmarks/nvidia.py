@@ -1,0 +1,129 @@
+"""What NVIDIA's driver says of the GPU: nvidia-smi's tables, and the size of its cache."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+SECONDS = 20.0
+GPU_FIELDS = (
+    "name",
+    "driver_version",
+    "persistence_mode",
+    "clocks.sm",
+    "clocks.max.sm",
+    "clocks.mem",
+    "clocks.max.mem",
+    "temperature.gpu",
+    "power.limit",
+    "utilization.gpu",
+    "memory.used",
+    "memory.total",
+    "compute_mode",
+)
+PROCESS_FIELDS = ("pid", "process_name", "used_memory")
+SLOWDOWNS = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "too warm (software)",
+    0x40: "too warm (hardware)",
+    0x80: "power brake",
+}
+"""Bits of clocks_throttle_reasons.active that mean a slower clock than was asked for (NVML, nvmlClocksThrottleReasons);
+idle, clocks that were set, and sync boost are left out."""
+L2_CACHE_SIZE = 38
+"""CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE of the CUDA driver API."""
+
+
+@dataclass(frozen=True)
+class GpuUser:
+    """A process on the GPU; ``memory`` in MiB, None where the driver does not say."""
+
+    pid: int
+    name: str
+    memory: float | None
+
+
+def parse_table(text: str, fields: tuple[str, ...]) -> list[dict[str, str | None]]:
+    """The lines of nvidia-smi's ``--format=csv,noheader,nounits``; what it does not know ([N/A], …) is None."""
+    found = []
+    for line in text.strip().splitlines():
+        values = [value.strip() for value in line.split(", ")]
+        if len(values) == len(fields):
+            known = (None if value.startswith("[") or value in ("", "N/A") else value for value in values)
+            found.append(dict(zip(fields, known, strict=True)))
+    return found
+
+
+def parse_users(text: str) -> list[GpuUser]:
+    """The processes in nvidia-smi's answer to ``--query-compute-apps``; names without their folders."""
+    return [
+        GpuUser(int(row["pid"]), (row["process_name"] or "unknown").rpartition("/")[2], number(row["used_memory"]))
+        for row in parse_table(text, PROCESS_FIELDS)
+        if row["pid"] is not None and row["pid"].isdigit()
+    ]
+
+
+def parse_slowdowns(text: str) -> list[str]:
+    """Why the clock is slower than it could be, from ``clocks_throttle_reasons.active`` (a hexadecimal number)."""
+    try:
+        active = int(text.strip().splitlines()[0], 16)
+    except (IndexError, ValueError):
+        return []
+    return [reason for bit, reason in SLOWDOWNS.items() if active & bit]
+
+
+def number(text: str | None) -> float | None:
+    """A number of the table, None where there is none."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def gpu_state() -> dict[str, str | None] | None:
+    """``GPU_FIELDS`` of the first visible GPU; None without one or without nvidia-smi."""
+    rows = parse_table(_ask(f"--query-gpu={','.join(GPU_FIELDS)}"), GPU_FIELDS)
+    return rows[0] if rows else None
+
+
+def gpu_users() -> list[GpuUser]:
+    """The processes on the first visible GPU."""
+    return parse_users(_ask(f"--query-compute-apps={','.join(PROCESS_FIELDS)}"))
+
+
+def gpu_slowdowns() -> list[str]:
+    """Why the first visible GPU runs slower than it could, if it does."""
+    return parse_slowdowns(_ask("--query-gpu=clocks_throttle_reasons.active"))
+
+
+def _ask(query: str) -> str:
+    """nvidia-smi's answer; empty when it fails, since not every driver knows every field."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
+    command = [program, f"--id={first}", query, "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def gpu_cache_bytes() -> int | None:
+    """The size of the first GPU's L2 cache from the CUDA driver, None without one; makes no context."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, size = ctypes.c_int(), ctypes.c_int()
+    asked = (
+        lambda: cuda.cuInit(0),
+        lambda: cuda.cuDeviceGet(ctypes.byref(device), 0),
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(size), L2_CACHE_SIZE, device),
+    )
+    return size.value if all(call() == 0 for call in asked) and size.value > 0 else None
