@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from importlib.metadata import distributions
 
 import numpy as np
 
@@ -20,6 +21,12 @@ class Unsupported(Exception):
 def all_versions(framework: Framework) -> dict[str, str]:
     """The versions of the interpreter, NumPy, and what the framework names."""
     return {"python": platform.python_version(), "numpy": np.__version__, **framework.versions()}
+
+
+def all_packages() -> dict[str, str]:
+    """Every installed distribution of this environment with its version, without local build tags."""
+    found = {each.metadata["Name"]: each.version.split("+")[0] for each in distributions()}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def execute(framework: Framework, case: Case, implementation: str, dtype: str, device: str) -> Result:

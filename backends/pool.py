@@ -10,8 +10,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from backends.environments import compilation_cache, how_to_create, interpreter, worker_environment
@@ -19,7 +20,7 @@ from backends.exchange import exchange_folder
 from backends.registry import Backend
 
 START_SECONDS = 180.0
-LOG_LINES = 20
+LOG_LINES = 40
 
 
 class EnvironmentMissing(Exception):
@@ -47,7 +48,8 @@ class WorkerTimedOut(WorkerDied):
 
 
 class Worker:
-    """One long-lived process in a backend's environment, in a session of its own.
+    """One long-lived process in a backend's environment, in a session of its own, with these environment variables
+    on top of its usual ones.
 
     Raises
     ------
@@ -55,7 +57,13 @@ class Worker:
         If there is no interpreter, or the framework cannot be imported there.
     """
 
-    def __init__(self, backend: Backend, threads: int, start_seconds: float = START_SECONDS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        threads: int,
+        start_seconds: float = START_SECONDS,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         python = interpreter(backend)
         if python is None:
             raise EnvironmentMissing(f"the environment of {backend.name} must exist; {how_to_create(backend)}")
@@ -69,7 +77,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env=compilation_cache(backend) | worker_environment(threads),
+                env=compilation_cache(backend) | worker_environment(threads) | dict(variables),
                 start_new_session=True,
             )
         except OSError as error:
@@ -162,17 +170,18 @@ class Worker:
 class Pool:
     """Workers by backend: started when first asked, replaced after they die. Use it as ``with Pool.open() as pool``."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self.folder = folder
         self._threads = threads
+        self._variables = variables
         self._workers: dict[str, Worker] = {}
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, threads: int = 1) -> Iterator[Pool]:
+    def open(cls, threads: int = 1, variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[Pool]:
         """A pool with an exchange folder of its own; at the end every worker is killed and the folder removed."""
         with exchange_folder() as folder:
-            pool = cls(folder, threads)
+            pool = cls(folder, threads, variables)
             try:
                 yield pool
             finally:
@@ -191,8 +200,12 @@ class Pool:
     def worker(self, backend: Backend) -> Worker:
         """The backend's living worker; raises as ``Worker`` does."""
         if backend.name not in self._workers:
-            self._workers[backend.name] = Worker(backend, self._threads)
+            self._workers[backend.name] = Worker(backend, self._threads, variables=self._variables)
         return self._workers[backend.name]
+
+    def pids(self) -> dict[str, int]:
+        """The living workers' process ids by backend."""
+        return {name: worker.pid for name, worker in self._workers.items()}
 
     def ask(self, backend: Backend, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
         """Ask a backend's worker; a death becomes a reply with status ``crashed`` or ``timed out``, and the log's

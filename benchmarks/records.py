@@ -127,8 +127,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What the machine can do, measured in the run: ``name`` is product (flops a second), copy (bytes a second) or
-    barrier (seconds); ``how`` says what was measured, and in which framework.
+    """What the machine can do, measured in the run: ``name`` is product (flops a second), copy (bytes a second),
+    barrier (seconds) or on_chip (bytes), or one of a framework's own, as in product/torch; ``how`` says what was
+    measured, and in which framework.
     """
 
     run: str

@@ -1,0 +1,265 @@
+"""Time an implementation inside its environment: set up, first call, blocks of calls, each ended by its fence.
+
+The controller (benchmarks/measuring.py) opens several implementations, then asks for short blocks in turn; between its
+blocks a worker does nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.base import LANES, Framework, Implementation, Request, inputs_of, request_of
+from backends.execution import Unsupported, all_versions
+from common import tensorfile
+from common.case import Case, read_case
+from common.precision import rounded_case
+from common.result import Result, ResultHeader, write_result
+from common.specification import specification_from_json
+from common.training import Training, rounded_training
+
+clock, sleep = time.perf_counter, time.sleep
+"""What time is taken with; tests put another one here, so that made-up costs come out exactly."""
+FENCE_TRIALS = 3
+LEAK_PART = 0.3
+LEAK_SECONDS = 0.0005
+
+
+class FenceLeaks(Exception):
+    """``synchronise`` returned before the results were there; the text is one sentence."""
+
+
+@dataclass
+class Opened:
+    """An implementation that is ready to be timed; ``call`` starts the pass, ``run.synchronise`` waits for it."""
+
+    run: Implementation
+    call: Callable[[], None]
+    work: str
+
+
+@dataclass
+class Timing:
+    """A worker's implementations under the clock, by handle; ``lane`` is the one that the process is in."""
+
+    framework: Framework
+    opened: dict[str, Opened] = field(default_factory=dict)
+    lane: str = LANES[0]
+
+    def open(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Build one implementation for one pass of a case file, and make the first call.
+
+        With ``result`` the first call's results go to that file, to be judged before anything is timed. ``training`` is
+        a file with a ``Training``'s arrays, ``learning_rate`` that of the timed steps, ``telling_rate`` that of the
+        step that is judged.
+
+        Returns
+        -------
+        dict
+            build_seconds, first_call_seconds, path, samples (seconds of the calls since), and the memory that the
+            set-up and a second call took at their peak: peak_host_bytes and peak_device_bytes (None where it cannot be
+            told).
+
+        Raises
+        ------
+        Unsupported, FenceLeaks
+            Whatever the framework raises comes through as it is.
+        """
+        self._use_lane(request["lane"])
+        case = read_case(Path(request["case"]))
+        if request["pass"] == "forward":
+            case = replace(case, cotangents={})
+        self._check_supported(case, request)
+        before = resident_bytes()
+        started = clock()
+        case = rounded_case(case, request["dtype"])
+        run = self.framework.implementations[request["implementation"]](case.spec, request["dtype"], request["device"])
+        self._load(run, case, request, request.get("telling_rate"))
+        built = clock()
+        call = {"forward": run.forward, "forward_backward": run.forward_backward, "train_step": run.train_step}[
+            request["pass"]
+        ]
+        call()
+        run.synchronise()
+        first_call_seconds = clock() - built
+        if "result" in request:
+            self._write_result(run, case, request, first_call_seconds)
+        if request["pass"] == "train_step" and "result" in request:
+            self._load(run, case, request, request["learning_rate"])  # from the first weights, at the usual rate
+        peaks = self._peaks(run, call, before)
+        calls = check_fence(run, call)
+        self.opened[request["handle"]] = Opened(run, call, request["pass"])
+        return {
+            "build_seconds": built - started,
+            "first_call_seconds": first_call_seconds,
+            "samples": calls,
+            "path": run.path(),
+            **peaks,
+        }
+
+    def block(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Call again and again, at least ``least`` and at most ``most`` times, until ``seconds`` are over.
+
+        Returns
+        -------
+        dict
+            ``samples``: the seconds of each call, from before it to after its fence.
+        """
+        opened = self.opened[request["handle"]]
+        call, synchronise, now = opened.call, opened.run.synchronise, clock
+        samples: list[float] = []
+        least, most = request["least"], request["most"]
+        gc.disable()
+        try:
+            end = now() + request["seconds"]
+            while len(samples) < least or (len(samples) < most and now() < end):
+                started = now()
+                call()
+                synchronise()
+                samples.append(now() - started)
+        finally:
+            gc.enable()
+        return {"samples": samples}
+
+    def kernels(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What really runs in an opened implementation's pass; slow, and never between blocks."""
+        opened = self.opened[request["handle"]]
+        return {"kernels": opened.run.kernels(opened.work)}
+
+    def close(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Let go of the handles given, or of all."""
+        for handle in request.get("handles", list(self.opened)):
+            self.opened.pop(handle, None)
+        gc.collect()
+        return {}
+
+    def _use_lane(self, lane: str) -> None:
+        if lane != self.lane:
+            if self.opened:
+                raise RuntimeError(f"a process must stay in its lane, {self.lane}; got {lane}")
+            self.framework.use_lane(lane)
+            self.lane = lane
+
+    def _check_supported(self, case: Case, request: dict[str, Any]) -> None:
+        reason = self.framework.unsupported(
+            request["implementation"], request_of(case, request["dtype"], request["device"])
+        )
+        if reason is not None:
+            raise Unsupported(reason)
+
+    def _load(self, run: Implementation, case: Case, request: dict[str, Any], learning_rate: float | None) -> None:
+        run.load_weights(case.weights)
+        run.move_inputs(inputs_of(case))
+        if request["pass"] == "train_step":
+            tensors, _ = tensorfile.read(Path(request["training"]))
+            rate = request["learning_rate"] if learning_rate is None else learning_rate
+            training = Training(tensors["weight"], tensors["bias"], tensors["labels"], rate)
+            try:
+                run.load_training(rounded_training(training, request["dtype"]))
+            except NotImplementedError as error:
+                raise Unsupported(str(error)) from None
+
+    def _write_result(self, run: Implementation, case: Case, request: dict[str, Any], seconds: float) -> None:
+        header = ResultHeader(
+            case=case.name,
+            case_sha256=case.sha256(),
+            implementation=f"{self.framework.name}/{request['implementation']}",
+            dtype=request["dtype"],
+            device=request["device"],
+            versions=all_versions(self.framework),
+            path=run.path(),
+            seconds=seconds,
+        )
+        write_result(Result(header, run.extract()), Path(request["result"]))
+
+    def _peaks(self, run: Implementation, call: Callable[[], None], before: int | None) -> dict[str, int | None]:
+        """Peak memory over a second call, the host's over what was resident before the set-up."""
+        resettable = reset_peak_resident()
+        self.framework.reset_peak()
+        call()
+        run.synchronise()
+        peak = peak_resident_bytes() if resettable else None
+        host = None if peak is None or before is None else max(0, peak - before)
+        return {"peak_host_bytes": host, "peak_device_bytes": self.framework.peak_device_bytes()}
+
+
+def reason_against(framework: Framework, request: dict[str, Any]) -> str | None:
+    """Why an implementation cannot do a pass of a case that has not been made yet, or None; sizes are enough."""
+    lengths = None if request["lengths"] is None else np.array(request["lengths"], np.int64)
+    asked = Request(
+        specification_from_json(request["spec"]),
+        request["dtype"],
+        request["device"],
+        request["batch"],
+        request["seq_len"],
+        lengths,
+        request["pass"] != "forward",
+    )
+    return framework.unsupported(request["implementation"], asked)
+
+
+def check_fence(run: Implementation, call: Callable[[], None]) -> list[float]:
+    """Raise ``FenceLeaks`` when results are still being computed after ``synchronise``: an extraction waits for them
+    then, and one after a pause does not. Else the seconds of the calls.
+    """
+    calls, extractions, later = [], [], []
+    for _ in range(FENCE_TRIALS):
+        called, extracted = _call_and_extract(run, call, 0.0)
+        calls.append(called)
+        extractions.append(extracted)
+        later.append(_call_and_extract(run, call, called + extracted)[1])
+        waited = min(extractions) - min(later)
+        if waited <= max(LEAK_SECONDS, LEAK_PART * (min(calls) + waited)):
+            return calls
+    raise FenceLeaks(
+        f"synchronise must return when the results are there; it did after {min(calls) * 1e3:.1f} ms, and "
+        f"{waited * 1e3:.1f} ms more were needed"
+    )
+
+
+def _call_and_extract(run: Implementation, call: Callable[[], None], pause: float) -> tuple[float, float]:
+    """Seconds of a call with its fence, and of the extraction of its results after a pause."""
+    started = clock()
+    call()
+    run.synchronise()
+    fenced = clock()
+    sleep(pause)
+    extracting = clock()
+    run.extract()
+    return fenced - started, clock() - extracting
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process that is resident now; None where Linux's /proc is not there."""
+    return _status_bytes("VmRSS")
+
+
+def peak_resident_bytes() -> int | None:
+    """The most that was resident since ``reset_peak_resident``."""
+    return _status_bytes("VmHWM")
+
+
+def reset_peak_resident() -> bool:
+    """Start counting the peak anew (5 into /proc/self/clear_refs, Linux 4.0); whether that could be done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status_bytes(name: str) -> int | None:
+    path = Path("/proc") / str(os.getpid()) / "status"
+    if not path.exists():
+        return None
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None

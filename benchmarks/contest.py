@@ -1,0 +1,342 @@
+"""One job in one set of fresh processes: open every implementation, warm up, and time them in turn.
+
+Blocks are short and their order is drawn anew in each cycle, so that whatever changes the machine's speed meets all
+implementations alike. One implementation runs twice, as A and A': how far the two come out apart is noise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.pool import Pool
+from backends.registry import Backend, backends
+from benchmarks.judging import Judge
+from benchmarks.quiet import settle, total_cpu_seconds
+from benchmarks.records import (
+    CRASHED,
+    DISAGREES,
+    FAILED,
+    OUT_OF_MEMORY,
+    TIMED_OUT,
+    UNSUPPORTED,
+    Block,
+    Key,
+)
+from benchmarks.settings import Job
+from benchmarks.statistics import is_steady, median_interval
+from common.agreement import differing
+from common.case import write_case
+from common.making import GARBAGE_SCALE
+from common.result import read_result
+from common.tensorfile import as_bytes, write_bytes
+
+BLOCK_SECONDS = 0.03
+MOST_CALLS = 200
+WARM_CALLS = 9
+WARM_SECONDS = 0.05
+"""Warm-up takes at least so many calls, or so long a time when that is over first,"""
+MOST_WARM_CALLS = 60
+MOST_WARM_SECONDS = 3.0
+"""and at most both of these."""
+FEWEST_CYCLES, MOST_CYCLES = 3, 20
+NARROW = 0.01
+"""An interval is narrow enough when its half width is at most this part of the median."""
+FALLING = 0.9
+"""Noise still falls when the widest interval is below this part of what it was ``LOOKED_BACK`` cycles ago."""
+LOOKED_BACK = 3
+NARROW_ENOUGH, NO_LONGER_FALLS, BUDGET = "interval narrow enough", "noise no longer falls", "budget"
+MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
+MEMORY_WORDS = ("out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate", "bad_alloc")
+
+
+@dataclass
+class Facts:
+    """What opening an implementation told: what the row of its key holds besides times."""
+
+    build_seconds: float
+    first_call_seconds: float
+    path: str
+    peak_host_bytes: int | None
+    peak_device_bytes: int | None
+    error_rms: float | None = None
+    error_max: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an implementation is not timed: a status of ``records``, a reason, and the end of the worker's log."""
+
+    status: str
+    reason: str
+    log: str = ""
+
+
+@dataclass
+class Runner:
+    """An opened implementation; ``twin`` is 1 for the second of the A/A pair."""
+
+    key: Key
+    twin: int
+    backend: Backend
+    warm: list[float]
+    timed: list[float] = field(default_factory=list)
+    steady: bool = False
+
+    @property
+    def handle(self) -> str:
+        """Its name in the worker."""
+        return f"{self.key.implementation}#{self.twin}"
+
+
+@dataclass
+class Found:
+    """What a contest found out, by key: facts, failures, kernels, who never got steady; and why it stopped."""
+
+    facts: dict[Key, Facts] = field(default_factory=dict)
+    failures: dict[Key, Failure] = field(default_factory=dict)
+    kernels: dict[Key, list[str]] = field(default_factory=dict)
+    unsteady: set[Key] = field(default_factory=set)
+    stop: str = ""
+
+
+class Contest:
+    """One job, one set of processes.
+
+    Parameters
+    ----------
+    pool
+        Fresh workers.
+    job, judge
+        What to time, and its judge.
+    process
+        The number of this set of processes in the run.
+    rng
+        Draws the order.
+    timeout_seconds
+        After which a call to a worker is killed.
+    report
+        Called with each block as soon as it is there.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        job: Job,
+        judge: Judge,
+        *,
+        run: str,
+        process: int,
+        rng: np.random.Generator,
+        timeout_seconds: float,
+        report: Callable[[Block], None],
+    ) -> None:
+        self._pool, self._job, self._judge = pool, job, judge
+        self._run, self._process, self._rng = run, process, rng
+        self._timeout = timeout_seconds
+        self._report = report
+        self._runners: list[Runner] = []
+        self._last: str | None = None
+        self.found = Found()
+
+    def hold(self, implementations: Sequence[str], twin: str, unknown: set[str], deadline: float) -> Found:
+        """Time the implementations until ``deadline`` (of time.monotonic) or until more time would not help.
+
+        ``twin`` runs a second time beside itself; ``unknown`` are those that have not been judged yet.
+        """
+        try:
+            for name in self._rng.permutation(list(implementations)).tolist():
+                self._enter(name, 0, name in unknown)
+            if any(runner.key.implementation == twin for runner in self._runners):
+                self._enter(twin, 1, False)
+            for runner in self._in_random_order():
+                self._warm_up(runner)
+            self._time(deadline)
+            for runner in self._runners:
+                if runner.twin == 0 and runner.key.implementation in unknown:
+                    reply = self._ask(runner, {"op": "kernels"})
+                    self.found.kernels[runner.key] = reply.get("kernels", [])
+        finally:
+            self._remove_files()
+        for backend in {runner.backend.name: runner.backend for runner in self._runners}.values():
+            self._pool.ask(backend, {"op": "close"}, self._timeout)
+        return self.found
+
+    # Opening and judging.
+
+    def _enter(self, name: str, twin: int, judged: bool) -> None:
+        key = self._job.key(name)
+        runner = Runner(key, twin, backends()[key.framework], [])
+        if self._open(runner, judged):
+            self._runners.append(runner)
+
+    def _open(self, runner: Runner, judged: bool) -> bool:
+        """Open an implementation in its worker; False, and a failure noted, when that cannot be."""
+        request = self._request(runner, "")
+        result = self._pool.folder / "result.safetensors"
+        if judged:
+            request["result"] = str(result)
+            if self._job.passed == "train_step":
+                request["telling_rate"] = self._judge.telling_rate()
+        reply = self._ask(runner, request)
+        if reply["status"] != "done":
+            self.found.failures[runner.key] = failure_of(reply)
+            return False
+        facts = Facts(
+            reply["build_seconds"],
+            reply["first_call_seconds"],
+            reply["path"],
+            reply["peak_host_bytes"],
+            reply["peak_device_bytes"],
+        )
+        if runner.twin == 0:
+            self.found.facts.setdefault(runner.key, facts)
+        if judged and (failure := self._disagreement(runner, result, facts)) is not None:
+            self.found.failures[runner.key] = failure
+            self._ask(runner, {"op": "close", "handles": [runner.handle]})
+            return False
+        runner.warm = reply["samples"]
+        return True
+
+    def _disagreement(self, runner: Runner, result: Path, facts: Facts) -> Failure | None:
+        """Judge the first call's results, and that the padding has no influence on them; the errors go to ``facts``."""
+        tensors = read_result(result).tensors
+        result.unlink()
+        verdict = self._judge.judge(self._job.passed, self._job.dtype, tensors)
+        facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
+        if not verdict.agrees:
+            return Failure(DISAGREES, "; ".join(verdict.reasons))
+        if self._job.passed == "train_step" or not self._judge.made.padding_mask().any():
+            return None
+        other = {"handle": "other padding"}
+        reply = self._ask(runner, self._request(runner, "-padding") | {"result": str(result)} | other)
+        if reply["status"] != "done":
+            return failure_of(reply)
+        reasons = differing(tensors, read_result(result).tensors)
+        result.unlink()
+        self._ask(runner, {"op": "close", "handles": list(other.values())})
+        return Failure(DISAGREES, "; ".join(reasons)) if reasons else None
+
+    def _request(self, runner: Runner, suffix: str) -> dict[str, Any]:
+        """What ``open`` needs, for the case file with a suffix."""
+        request = {
+            "op": "open",
+            "case": str(self._case_file(suffix)),
+            "implementation": runner.key.implementation.partition("/")[2],
+            "pass": self._job.passed,
+            "dtype": self._job.dtype,
+            "device": self._job.device,
+            "lane": self._job.lane,
+        }
+        if self._job.passed == "train_step":
+            request |= {"training": str(self._training_file()), "learning_rate": self._judge.training.learning_rate}
+        return request
+
+    def _case_file(self, suffix: str) -> Path:
+        path = self._pool.folder / f"{self._job.case.name}{suffix}.safetensors"
+        if not path.exists():
+            made = self._judge.made
+            write_case(made.with_padding(np.random.default_rng(1), GARBAGE_SCALE) if suffix else made, path)
+        return path
+
+    def _training_file(self) -> Path:
+        path = self._pool.folder / f"{self._job.case.name}-training.safetensors"
+        if not path.exists():
+            training = self._judge.training
+            tensors = {"weight": training.weight, "bias": training.bias, "labels": training.labels}
+            write_bytes(path, as_bytes(tensors, {}))
+        return path
+
+    def _remove_files(self) -> None:
+        for path in self._pool.folder.glob("*.safetensors"):
+            path.unlink()
+
+    # Timing.
+
+    def _warm_up(self, runner: Runner) -> None:
+        """Call until the samples are steady, or until enough calls have been made to say that they will not be."""
+        while not runner.steady and runner.key not in self.found.failures:
+            enough = len(runner.warm) >= WARM_CALLS or sum(runner.warm) >= WARM_SECONDS
+            if enough and is_steady(runner.warm):
+                runner.steady = True
+            elif len(runner.warm) >= MOST_WARM_CALLS and sum(runner.warm) >= MOST_WARM_SECONDS:
+                break
+            else:
+                runner.warm += self._block(runner, cycle=-1)
+        if not runner.steady:
+            self.found.unsteady.add(runner.key)
+
+    def _time(self, deadline: float) -> None:
+        """Cycles of blocks; ``found.stop`` says why there are no more."""
+        widths: list[float] = []
+        for cycle in range(MOST_CYCLES):
+            for runner in self._in_random_order():
+                if runner.key not in self.found.failures:  # one may fail while others of this cycle wait
+                    runner.timed += self._block(runner, cycle)
+            if not self._runners:
+                return
+            widths.append(max(median_interval([runner.timed]).half_width for runner in self._runners if runner.timed))
+            if cycle + 1 >= FEWEST_CYCLES and widths[-1] <= NARROW:
+                self.found.stop = NARROW_ENOUGH
+            elif cycle + 1 >= FEWEST_CYCLES + LOOKED_BACK and widths[-1] > FALLING * widths[-1 - LOOKED_BACK]:
+                self.found.stop = NO_LONGER_FALLS
+            elif time.monotonic() >= deadline:
+                self.found.stop = BUDGET
+            if self.found.stop:
+                return
+        self.found.stop = MOST_CYCLES_DONE
+
+    def _block(self, runner: Runner, cycle: int) -> list[float]:
+        """One block, reported; ``cycle`` is -1 in the warm-up. Nothing, and the runner is out, when it failed."""
+        pids = self._pool.pids()
+        if self._last is not None and self._last != runner.backend.name and self._last in pids:
+            settle(pids[self._last])
+        self._last = runner.backend.name
+        others = [pid for name, pid in pids.items() if name != runner.backend.name]
+        before, started, clock = total_cpu_seconds(others), datetime.now(UTC), time.perf_counter()
+        request = {"op": "block", "seconds": BLOCK_SECONDS, "least": 1, "most": MOST_CALLS}
+        reply = self._ask(runner, request)
+        others_cpu = (total_cpu_seconds(others) - before) / (time.perf_counter() - clock)
+        if reply["status"] != "done":
+            self._drop(runner, failure_of(reply))
+            return []
+        samples = tuple(reply["samples"])
+        self._report(
+            Block(self._run, runner.key, self._process, cycle, runner.twin, cycle < 0, started, samples, others_cpu)
+        )
+        return list(samples)
+
+    def _ask(self, runner: Runner, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._pool.ask(runner.backend, {"handle": runner.handle, **request}, self._timeout)
+
+    def _drop(self, runner: Runner, failure: Failure) -> None:
+        """Take a failed implementation out; when its worker died, open the framework's others in a new one."""
+        self.found.failures[runner.key] = failure
+        self._runners = [each for each in self._runners if each.key != runner.key]
+        if failure.status not in (CRASHED, TIMED_OUT, OUT_OF_MEMORY):
+            return
+        self._runners = [
+            each for each in self._runners if each.backend != runner.backend or self._open(each, judged=False)
+        ]
+
+    def _in_random_order(self) -> list[Runner]:
+        return [self._runners[i] for i in self._rng.permutation(len(self._runners))]
+
+
+def failure_of(reply: Mapping[str, Any]) -> Failure:
+    """A worker's answer that is not ``done``, as a failure."""
+    status, reason = reply["status"], reply["reason"]
+    if status == "unsupported":
+        return Failure(UNSUPPORTED, reason)
+    if any(word in reason.lower() for word in MEMORY_WORDS):
+        status = OUT_OF_MEMORY
+    elif "SIGKILL" in reason and status == CRASHED:
+        status, reason = OUT_OF_MEMORY, f"{reason}, as Linux does when memory runs out"
+    known = status in (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
+    return Failure(status if known else FAILED, reason, reply.get("log", ""))

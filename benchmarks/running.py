@@ -1,0 +1,78 @@
+"""Which run of a store a command means: a new one, or an earlier one that goes on."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from backends.environments import ROOT
+from benchmarks import machine
+from benchmarks.records import Run
+from benchmarks.settings import Settings
+from benchmarks.store import Store
+
+
+def run_for(
+    store: Store,
+    settings: Settings,
+    environments: Iterable[str],
+    *,
+    label: str,
+    seed: int | None,
+    command: str,
+    again: bool,
+) -> Run:
+    """The latest run of the store with the same settings, machine, environments and commit, or a new one.
+
+    ``environments`` are the ids of those that were found; ``again`` asks for a new one in any case; ``seed`` is drawn
+    where none is given.
+    """
+    described, commit = machine.fingerprint(), commit_of_suite()
+    fingerprint = settings.fingerprint(described, environments, commit)
+    earlier = None if again else store.latest_run(fingerprint)
+    if earlier is not None:
+        return earlier
+    started = datetime.now(UTC)
+    taken = {run.run for run in store.runs()}
+    name = started.strftime("%Y%m%d-%H%M%S")
+    suffix = 1
+    while (run_name := name if suffix == 1 else f"{name}-{suffix}") in taken:
+        suffix += 1
+    run = Run(
+        run=run_name,
+        label=label,
+        settings=settings.as_json(),
+        fingerprint=fingerprint,
+        seed=secrets.randbits(32) if seed is None else seed,
+        machine=described,
+        suite_version=suite_version(),
+        commit=commit,
+        command=command,
+        started=started,
+    )
+    store.add_run(run)
+    return run
+
+
+def suite_version() -> str:
+    """The installed version of birnn."""
+    try:
+        return version("birnn")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def commit_of_suite() -> str:
+    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD").strip()
+        return f"{commit}-changed" if _git("status", "--porcelain", "--untracked-files=no").strip() else commit
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout

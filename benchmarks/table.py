@@ -1,0 +1,83 @@
+"""A run's medians as a table: cases down, implementations across; one table for each pass, dtype, lane and track."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.ranking import CLEAR, standings
+from benchmarks.records import NEVER_STEADY, TIMED, Block, Row
+
+Group = tuple[str, str, str, str, int]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one implementation did on one case: ``text`` is its median in ms and half its interval in percent, or the
+    status; ``fastest`` whether it is the fastest beyond the noise.
+    """
+
+    text: str
+    fastest: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table: ``heading`` says what was timed, ``lines`` are a case's name, its cells, and its limit in ms."""
+
+    heading: str
+    implementations: list[str]
+    lines: list[tuple[str, list[Cell], str]]
+
+
+def grids(rows: Sequence[Row], blocks: Iterable[Block], floor: float | None) -> list[Grid]:
+    """The tables of a run, in the order of its rows; ``floor`` is its noise floor."""
+    clear = {standing.key for standing in standings(rows, blocks, floor) if standing.verdict == CLEAR}
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        key = row.key
+        groups.setdefault((key.passed, key.dtype, key.device, key.lane, key.threads), []).append(row)
+    return [_grid(group, mine, clear) for group, mine in groups.items()]
+
+
+def _grid(group: Group, rows: Sequence[Row], clear: set) -> Grid:
+    passed, dtype, device, lane, threads = group
+    names = list(dict.fromkeys(row.key.implementation for row in rows))
+    by_place = {(row.key.case, row.key.implementation): row for row in rows}
+    lines = []
+    for case in dict.fromkeys(row.key.case for row in rows):
+        mine = [by_place.get((case, name)) for name in names]
+        cells = [Cell("") if row is None else Cell(cell_text(row), row.key in clear) for row in mine]
+        limits = [row.limit_seconds for row in mine if row is not None and row.limit_seconds is not None]
+        lines.append((case, cells, f"{limits[0] * 1e3:.3g}" if limits else ""))
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    return Grid(f"{passed}, {dtype}, {device}, {lane} lane, {count}: ms a call", names, lines)
+
+
+def cell_text(row: Row) -> str:
+    """``45.1 ±0.6%``, with a ``~`` where the samples fall into two groups or never got steady; or the status."""
+    if row.status not in TIMED or row.median_seconds is None:
+        return row.status
+    assert row.low_seconds is not None
+    assert row.high_seconds is not None
+    half = (row.high_seconds - row.low_seconds) / 2 / row.median_seconds
+    doubtful = "~" if row.bimodal or row.status == NEVER_STEADY else ""
+    return f"{doubtful}{milliseconds(row.median_seconds)} ±{half:.1%}"
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits, without an exponent."""
+    value = seconds * 1e3
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.1 else f"{value:.4f}"
+
+
+def as_markdown(grid: Grid) -> str:
+    """A grid as a Markdown table, the fastest beyond the noise in bold."""
+    lines = [
+        f"| {grid.heading} | {' | '.join(grid.implementations)} | limit |",
+        f"|---|{'---:|' * (len(grid.implementations) + 1)}",
+    ]
+    for case, cells, limit in grid.lines:
+        texts = [f"**{cell.text}**" if cell.fastest else cell.text for cell in cells]
+        lines.append(f"| {case} | {' | '.join(texts)} | {limit} |")
+    return "\n".join(lines)

@@ -1,0 +1,269 @@
+"""What ``birnn bench`` does: read the wishes, measure with progress, print tables, explain, examine the machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from backends.base import DEVICES, LANES, PASSES
+from backends.pool import Pool
+from backends.registry import backends
+from backends.selection import Selection, select
+from benchmarks import machine
+from benchmarks.cases import load_set
+from benchmarks.measuring import Progress as Told
+from benchmarks.measuring import Session, environment_of
+from benchmarks.records import RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
+from benchmarks.running import commit_of_suite, run_for
+from benchmarks.settings import Job, Settings
+from benchmarks.store import Store
+from benchmarks.summary import noise_floor_of
+from benchmarks.table import Grid, cell_text, grids
+from birnn.display import stderr, stdout
+from birnn.options import each_once, one_of
+from common.errors import InputError, shown
+from common.precision import DTYPES
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options of ``birnn bench`` as they were typed."""
+
+    cases: str
+    case_patterns: Sequence[str]
+    patterns: Sequence[str]
+    passes: str | None
+    dtypes: Sequence[str]
+    device: str
+    lane: str
+    threads: Sequence[int]
+    processes: int
+    budget: str
+    timeout_seconds: float
+
+    def settings(self) -> Settings:
+        """The options checked, with the set's defaults filled in; an ``InputError`` names the option."""
+        chosen = load_set(self.cases)
+        kept = tuple(
+            case
+            for case in chosen.cases
+            if not self.case_patterns or any(fnmatchcase(case.name, pattern) for pattern in self.case_patterns)
+        )
+        if not kept:
+            raise InputError(
+                f"--case must match one of {', '.join(case.name for case in chosen.cases)}; "
+                f"got {shown(', '.join(self.case_patterns))}"
+            )
+        passes = () if self.passes is None else tuple(each_once([part.strip() for part in self.passes.split(",")]))
+        return Settings.of_set(
+            chosen.model_copy(update={"cases": kept}),
+            tuple(one_of("--passes", passed, PASSES) for passed in passes),
+            patterns=tuple(self.patterns) or chosen.implementations,
+            dtypes=tuple(one_of("--dtype", dtype, DTYPES) for dtype in each_once(self.dtypes)) or chosen.dtypes,
+            device=one_of("--device", self.device, DEVICES),
+            lane=one_of("--lane", self.lane, LANES),
+            threads=tuple(dict.fromkeys(self.threads)) or (len(os.sched_getaffinity(0)),),
+            processes=self.processes,
+            budget_seconds=seconds_from(self.budget),
+            timeout_seconds=self.timeout_seconds,
+        )
+
+
+def seconds_from(text: str) -> float:
+    """``"90s"``, ``"10m"`` or ``"2h"`` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise InputError(f"--budget must be a number of s, m or h, such as 90s, 10m or 2h; got {shown(text)}")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bool, retry_failed: bool) -> int:
+    """Measure what is still to be measured, and print the tables."""
+    settings = wishes.settings()
+    notes = stderr()
+    with Store.open(path, write=True) as store:
+        if store.note:
+            notes.print(f"birnn: {store.note}", markup=False)
+        with notes.status("starting a worker in each environment"):
+            environments = _environments(settings)
+        command = shlex.join(["birnn", *sys.argv[1:]])
+        run = run_for(store, settings, environments, label=label, seed=seed, command=command, again=again)
+        interrupted = False
+        with _Bar(notes) as told:
+            session = Session(store, run, settings, told, retry_failed)
+            try:
+                finished = session.measure()
+            except KeyboardInterrupt:
+                interrupted = True
+        rows = store.rows(run.run)
+        print_run(stdout(), store, run, rows)
+        if interrupted:
+            notes.print("birnn: interrupted; the same command goes on where this one stopped", markup=False)
+            return EXIT_INTERRUPTED
+        if not finished:
+            notes.print("birnn: the budget is over; the same command goes on where this one stopped", markup=False)
+    return 1 if any(row.status in RETRIED for row in rows) else 0
+
+
+def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> None:
+    """A run's tables, what has no times with the reason, and the noise floor."""
+    blocks = store.blocks(run.run)
+    floor = noise_floor_of(blocks)
+    for grid in grids(rows, blocks, floor):
+        console.print(rich_table(grid))
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row.status not in TIMED:
+            reasons.setdefault((row.status, row.key.implementation, row.reason), []).append(row.key.case)
+    for (status, implementation, reason), cases in reasons.items():
+        where = cases[0] if len(cases) == 1 else f"{len(cases)} combinations"
+        console.print(f"[dim]{status}[/dim] {implementation}, {where}: {escape(reason)}", soft_wrap=True)
+    noise = "no A/A pair was measured" if floor is None else f"A/A pairs differ by up to {floor:.1%}"
+    console.print(f"run {run.run}; {noise}; bold: fastest beyond that", soft_wrap=True)
+
+
+def rich_table(grid: Grid) -> Table:
+    """A grid for the terminal."""
+    table = Table(title=grid.heading, title_justify="left")
+    table.add_column("case", no_wrap=True)
+    for name in grid.implementations:
+        table.add_column(name.replace("/", "/\n"), justify="right")
+    table.add_column("limit", justify="right")
+    for case, cells, limit in grid.lines:
+        table.add_row(case, *(f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text for cell in cells), limit)
+    return table
+
+
+def explain(wishes: Wishes, path: Path) -> int:
+    """For each combination: that it will run, has been measured, or why it will not run."""
+    settings = wishes.settings()
+    known: dict[Key, Row] = {}
+    with Pool.open(settings.threads[0]) as pool:
+        selection = select(pool, settings.patterns)
+        if path.exists():
+            with Store.open(path) as store:
+                run = store.latest_run(_fingerprint(pool, selection, settings))
+                known = {row.key: row for row in store.rows(run.run)} if run else {}
+        table = Table()
+        for name in ("case", "pass", "dtype", "implementation", "will it run?"):
+            table.add_column(name)
+        for job in settings.jobs():
+            for framework, names in selection.implementations.items():
+                for name in names:
+                    key = job.key(f"{framework}/{name}")
+                    answer = _answer(pool, job, key, known.get(key))
+                    table.add_row(job.case.name, job.passed, job.dtype, key.implementation, escape(answer))
+        for text in [*selection.missing.values(), *selection.broken.values()]:
+            stderr().print(f"birnn: {text}", markup=False)
+    stdout().print(table)
+    return 0
+
+
+def _answer(pool: Pool, job: Job, key: Key, row: Row | None) -> str:
+    if row is not None and row.status in TIMED:
+        return f"measured: {cell_text(row)} ms"
+    if row is not None and row.status in (*RETRIED, UNSUPPORTED):
+        hint = "; --retry-failed tries it again" if row.status in RETRIED else ""
+        return f"no, {row.status}: {row.reason}{hint}"
+    request = {
+        "op": "supported",
+        "spec": job.case.spec.as_json(),
+        "dtype": job.dtype,
+        "device": job.device,
+        "batch": job.case.batch,
+        "seq_len": job.case.seq_len,
+        "lengths": job.case.drawn_lengths(),
+        "pass": job.passed,
+        "implementation": key.implementation.partition("/")[2],
+    }
+    reply = pool.ask(backends()[key.framework], request, 60)
+    reason = reply["reason"]
+    return "yes" if reason is None else f"no, unsupported: {reason}"
+
+
+def examine(wishes: Wishes) -> int:
+    """Whether this machine is fit to measure on, and what to do where it is not."""
+    from benchmarks import doctor
+
+    settings = wishes.settings()
+    table = Table()
+    for name in ("what", "", "found", "what to do"):
+        table.add_column(name)
+    marks = {True: "[green]good[/green]", False: "[red]bad[/red]", None: "[dim]unknown[/dim]"}
+    with Pool.open(settings.threads[0]) as pool:
+        selection = select(pool, settings.patterns)
+        checks = doctor.examine(pool, selection, settings.threads[0], settings.device)
+    for check in checks:
+        table.add_row(check.name, marks[check.ok], escape(check.found), escape("" if check.ok else check.advice))
+    stdout().print(table)
+    return 1 if any(check.ok is False for check in checks) else 0
+
+
+def _environments(settings: Settings) -> list[str]:
+    with Pool.open(settings.threads[0]) as pool:
+        selection = select(pool, settings.patterns)
+        return [environment_of(pool, selection, name).environment for name in selection.descriptions]
+
+
+class _Bar:
+    """Progress on stderr, drawn when there is something to say: no thread of the controller runs while it measures."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            auto_refresh=False,
+        )
+        self._task = self._progress.add_task("starting", total=None, left="")
+
+    def __enter__(self) -> Told:
+        self._progress.start()
+        return Told(self._job, self._row, self._note)
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def _job(self, text: str, done: int, total: int, left: float) -> None:
+        self._progress.update(
+            self._task,
+            description=text,
+            completed=done,
+            total=total,
+            left=f"at most {left / 60:.1f} min left",
+            refresh=True,
+        )
+
+    def _row(self, row: Row) -> None:
+        if row.status in TIMED:
+            self._progress.update(
+                self._task, description=f"{row.key.implementation} {cell_text(row)} ms, {row.key.case}", refresh=True
+            )
+
+    def _note(self, text: str) -> None:
+        self._progress.console.print(f"birnn: {text}", markup=False)
+
+
+def _fingerprint(pool: Pool, selection: Selection, settings: Settings) -> str:
+
+    environments: list[Any] = [environment_of(pool, selection, name).environment for name in selection.descriptions]
+    return settings.fingerprint(machine.fingerprint(), environments, commit_of_suite())

@@ -1,0 +1,234 @@
+"""A made-up framework whose implementations take a known time, and do what makes measuring go wrong; NumPy computes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from backends import timing
+from backends.base import Arrays, Framework, Gap, Inputs
+from backends.registry import Backend
+from tests.numpy_loop.birnn_numpy_loop.framework import Loop
+
+BACKEND = Backend(name="paced", load="tests.benchmarks.paced:load")
+OTHER = Backend(name="other", load="tests.benchmarks.paced:load_other")
+SECONDS = 0.002
+
+
+class Clock:
+    """A clock that goes on only when something is made to take time, so that costs are known exactly, and a little
+    noise from a seed.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._rng = np.random.default_rng(os.getpid())
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds * float(np.exp(self._rng.normal(0, 0.01)))
+
+
+CLOCK = Clock()
+
+
+def spin(seconds: float) -> None:
+    """Take a core for a real while."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+class Steady(Loop):
+    """Computes once, when the inputs are there; a call takes ``seconds``."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__(*arguments)
+        self.calls = 0
+
+    @property
+    def seconds(self) -> float:
+        return SECONDS
+
+    def move_inputs(self, inputs: Inputs) -> None:
+        super().move_inputs(inputs)
+        loop = Loop(self.spec, self.dtype, self.device)
+        loop._network = self._network
+        loop.move_inputs(inputs)
+        (loop.forward_backward if inputs.cotangents else loop.forward)()
+        self._found = loop._found
+
+    def forward(self) -> None:
+        self.calls += 1
+        CLOCK.spend(self.seconds)
+
+    def forward_backward(self) -> None:
+        self.forward()
+
+    def kernels(self, work: str) -> list[str]:
+        return [f"busy loop for {work}"]
+
+
+class Slower(Steady):
+    @property
+    def seconds(self) -> float:
+        return 1.1 * SECONDS
+
+
+class Bimodal(Steady):
+    """Takes one of two paths in turn."""
+
+    @property
+    def seconds(self) -> float:
+        return SECONDS * (1.3 if self.calls % 2 else 1.0)
+
+
+class Drifting(Steady):
+    """Gets slower with every call, for ever."""
+
+    @property
+    def seconds(self) -> float:
+        return SECONDS * 1.03**self.calls
+
+
+class Compiling(Steady):
+    """Takes long the first time."""
+
+    @property
+    def seconds(self) -> float:
+        return 0.2 if self.calls == 1 else SECONDS
+
+
+class Leaky(Steady):
+    """Starts to compute and returns; its fence waits for nothing."""
+
+    def forward(self) -> None:
+        self._ready = CLOCK.now + 10 * SECONDS
+
+    def extract(self) -> Arrays:
+        CLOCK.now = max(CLOCK.now, self._ready)
+        return super().extract()
+
+
+class Fenced(Leaky):
+    """The same with a fence."""
+
+    _ready = 0.0
+
+    def synchronise(self) -> None:
+        CLOCK.now = max(CLOCK.now, self._ready)
+
+
+class Busy(Steady):
+    """Really takes its time."""
+
+    def forward(self) -> None:
+        super().forward()
+        spin(self.seconds)
+
+
+class Spinning(Busy):
+    """Leaves a thread running that takes a core, as some libraries' pools do."""
+
+    def forward(self) -> None:
+        super().forward()
+        if self.calls == 1:
+            threading.Thread(target=spin, args=(600,), daemon=True).start()
+
+
+class Wrong(Steady):
+    def extract(self) -> Arrays:
+        return {name: value * 1.001 for name, value in super().extract().items()}
+
+
+class Crashing(Steady):
+    """Dies at the tenth call."""
+
+    def forward(self) -> None:
+        super().forward()
+        if self.calls == 10:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Hanging(Steady):
+    """Never comes back from the tenth call."""
+
+    def forward(self) -> None:
+        super().forward()
+        if self.calls == 10:
+            time.sleep(600)
+
+
+class Hungry(Steady):
+    def forward(self) -> None:
+        raise MemoryError("Unable to allocate 1.00 PiB")
+
+
+class Incapable(Steady):
+    """Declares that it cannot do it."""
+
+
+class Paced(Framework):
+    name = "paced"
+    gaps = (
+        Gap(("incapable",), "everything", "it was made for this", applies=lambda request: True),
+        Gap(("backward-less",), "gradients", "it was made for this", applies=lambda request: request.gradients),
+    )
+    implementations = {
+        "steady": Steady,
+        "slower": Slower,
+        "bimodal": Bimodal,
+        "drifting": Drifting,
+        "compiling": Compiling,
+        "leaky": Leaky,
+        "fenced": Fenced,
+        "busy": Busy,
+        "spinning": Spinning,
+        "wrong": Wrong,
+        "crashing": Crashing,
+        "hanging": Hanging,
+        "hungry": Hungry,
+        "incapable": Incapable,
+        "backward-less": Steady,
+    }
+
+    def versions(self) -> dict[str, str]:
+        return {self.name: "1.0"}
+
+    def devices(self) -> dict[str, str]:
+        return {"cpu": "1 thread"}
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        a, b = np.ones((2, size, size), dtype)
+        out = np.empty_like(a)
+        return lambda: _nothing(np.matmul(a, b, out=out))
+
+    def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
+        a = np.ones(num_bytes, np.uint8)
+        b = np.empty_like(a)
+        return lambda: np.copyto(b, a)
+
+
+def _nothing(array: np.ndarray) -> None:
+    """Drop what was computed."""
+
+
+class Other(Paced):
+    name = "other"
+
+
+def load() -> Framework:
+    timing.clock, timing.sleep = CLOCK, CLOCK.spend  # type: ignore[assignment]
+    return Paced()
+
+
+def load_other() -> Framework:
+    load()
+    return Other()
