@@ -1,0 +1,281 @@
+"""The report in a real browser: Chromium without a window, the page opened from a file as a user opens it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.records import TIMED
+from benchmarks.report import Content, render
+from tests.benchmarks.made_up_run import HOSTILE, SPEEDS, TRACKS, made_up_content
+
+CHROMIUM = os.environ.get("BIRNN_CHROMIUM") or shutil.which("chromium")
+DETAILS = "#details"
+RESULTS = "#results-table"
+ROWS = f"{RESULTS} tbody tr:not([hidden])"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium on the path nor BIRNN_CHROMIUM")
+
+
+@dataclass
+class Shown:
+    """The opened page, what it complained of, and what it asked for beyond itself."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.page.locator(selector).all_inner_texts()
+
+    def column(self, table: str, title: str) -> list[str]:
+        """What sorts a column's cells, in the order shown."""
+        position = 1 + next(
+            index for index, name in enumerate(self.texts(f"{table} thead th")) if name.startswith(title)
+        )
+        cells = self.page.locator(f"{table} tbody tr:not([hidden]) td:nth-child({position})")
+        return cells.evaluate_all("cells => cells.map((cell) => cell.dataset.sort)")
+
+    def sort(self, table: str, title: str) -> None:
+        self.page.locator(f"{table} thead th", has_text=title).first.click()
+        self.page.wait_for_timeout(30)  # the sorting library waits one millisecond
+
+
+@pytest.fixture(scope="module")
+def content() -> Content:
+    return made_up_content()
+
+
+@pytest.fixture(scope="module")
+def opened(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    from playwright.sync_api import sync_playwright
+
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(render([content]), encoding="utf-8")
+    with sync_playwright() as playwright:
+        # As root, which containers are, Chromium does not start with its sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        shown = Shown(page)
+        page.on("console", lambda message: shown.complaints.append(message.text))
+        page.on("pageerror", lambda error: shown.complaints.append(str(error)))
+
+        def guard(route: Any) -> None:
+            if route.request.url == file.as_uri():
+                route.continue_()
+            else:
+                shown.requests.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", guard)
+        page.goto(file.as_uri())
+        yield shown
+        browser.close()
+
+
+@pytest.fixture
+def shown(opened: Shown) -> Iterator[Shown]:
+    """The page for a test that changes it: it is loaded again afterwards."""
+    opened.complaints.clear()
+    yield opened
+    opened.page.reload()
+
+
+def test_the_page_opens_without_complaint_and_asks_for_nothing(opened: Shown) -> None:
+    for section in opened.page.locator("main > section").all():
+        section.scroll_into_view_if_needed()
+    opened.page.evaluate("document.querySelectorAll('main details').forEach((each) => { each.open = true; })")
+    opened.page.wait_for_timeout(100)
+    assert opened.complaints == []
+    assert opened.requests == []
+    assert opened.page.evaluate("performance.getEntriesByType('resource').length") == 0
+
+
+def test_the_page_may_not_ask_for_anything_either(opened: Shown) -> None:
+    failed = opened.page.evaluate(
+        "new Promise((done) => { const image = new Image(); image.onerror = () => done(true);"
+        " image.onload = () => done(false); image.src = 'https://birnn.example/pixel.png'; })"
+    )
+    assert failed
+    assert opened.requests == []
+    assert any("Content Security Policy" in complaint for complaint in opened.complaints)
+
+
+def test_every_section_shows_something(content: Content, opened: Shown) -> None:
+    first = [row for row in content.rows if (row.key.lane, row.key.threads) == TRACKS[0]]
+    assert len(opened.texts(ROWS)) == len(first)
+    jobs = {row.key.job for row in first if row.status in TIMED}
+    assert len(opened.texts("#fastest-table tbody tr")) == len(jobs)
+    assert len(opened.texts("#agreement-table tbody tr")) == len({row.key.case for row in first})
+    assert len(opened.texts("#environments summary")) == len(content.environments)
+    assert len(opened.texts("#ceilings-table tbody tr")) == len(content.ceilings)
+    assert "H100" in " ".join(opened.texts("#published-table tbody tr"))
+    for chart in ("cases", "seq_len", "batch", "hidden_size", "setup"):
+        assert opened.page.locator(f"#chart-{chart} .point").count() >= len(SPEEDS), chart
+
+
+def test_rows_stand_by_case_as_asked_for_then_pass_then_implementation(content: Content, opened: Shown) -> None:
+    places = zip(*(opened.column(RESULTS, title) for title in ("Case", "Pass", "Implementation")), strict=True)
+    cases = [case["name"] for case in content.run.settings["cases"]]
+    passes = ["forward", "forward_backward"]
+    assert list(places) == [(case, passed, name) for case in cases for passed in passes for name in SPEEDS]
+
+
+def test_a_click_on_a_number_column_sorts_up_then_down_with_empty_cells_last(shown: Shown) -> None:
+    def check(down: bool) -> None:
+        cells = shown.column(RESULTS, "Per step")
+        numbers = [float(cell) for cell in cells if cell]
+        assert numbers == sorted(numbers, reverse=down)
+        assert cells[: len(numbers)] == [cell for cell in cells if cell]
+        assert 0 < len(numbers) < len(cells)
+        # The same numbers sorted as text come in another order, so the check above tells the two apart.
+        assert numbers != sorted(numbers, key=str, reverse=down)
+
+    before = shown.column(RESULTS, "Per step")
+    shown.sort(RESULTS, "Per step")
+    check(down=False)
+    assert shown.column(RESULTS, "Per step") != before
+    shown.sort(RESULTS, "Per step")
+    check(down=True)
+    assert shown.page.locator(f"{RESULTS} th[aria-sort=descending]").inner_text().startswith("Per step")
+
+
+def test_a_column_of_words_sorts_and_the_keyboard_does_too(shown: Shown) -> None:
+    shown.page.locator(f"{RESULTS} thead th", has_text="Status").focus()
+    shown.page.keyboard.press("Enter")
+    shown.page.wait_for_timeout(30)
+    words = shown.column(RESULTS, "Status")
+    assert words == sorted(words)
+    assert len(set(words)) > 5
+
+
+def test_filters_by_text_and_by_implementation_take_rows_away(shown: Shown) -> None:
+    everything = len(shown.texts(ROWS))
+    shown.page.select_option(f"{RESULTS} label:has-text('Implementation') select", "jax/tuned")
+    own = shown.texts(ROWS)
+    assert 0 < len(own) < everything
+    assert all("jax/tuned" in row.replace("\n", "") for row in own)
+    shown.page.fill(f"{RESULTS} input[type=search]", "LSTM forward_backward")
+    both = shown.texts(ROWS)
+    assert 0 < len(both) < len(own)
+    assert all("lstm" in row and "forward_backward" in row for row in both)
+    assert shown.texts(f"{RESULTS} output") == [f"{len(both)} of {everything} rows"]
+    shown.page.fill(f"{RESULTS} input[type=search]", "no such words")
+    assert shown.texts(ROWS) == []
+
+
+def test_a_filter_stays_when_the_table_is_sorted(shown: Shown) -> None:
+    shown.page.select_option(f"{RESULTS} label:has-text('Status') select", "disagrees")
+    rows = sorted(shown.texts(ROWS))
+    shown.sort(RESULTS, "Case")
+    assert sorted(shown.texts(ROWS)) == rows
+    assert len(rows) == 2
+
+
+def test_a_point_of_a_chart_shows_its_numbers(opened: Shown) -> None:
+    for chart in ("cases", "setup"):
+        opened.page.locator(f"#chart-{chart}").scroll_into_view_if_needed()
+        box = opened.page.locator(f"#chart-{chart} .point").first.bounding_box()
+        opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        label = opened.page.locator(f"#chart-{chart} .hovertext")
+        label.wait_for(timeout=3000)
+        assert re.search(r"torch/native.*\d m?s|torch/native.*\d µs", label.text_content())
+
+
+def test_charts_follow_their_selectors(shown: Shown) -> None:
+    def labels() -> list[str | None]:
+        return shown.page.locator("#chart-cases .ytick text").all_text_contents()
+
+    assert labels()
+    assert all(label and not label.startswith("lstm") for label in labels())
+    before = labels()
+    shown.page.select_option("#chart-controls label:has-text('Cell') select", "lstm")
+    assert labels() != before
+    shown.page.select_option("#cases-controls select", "time")
+    assert shown.page.locator("#chart-cases .xtitle").text_content() == "time of a call, ms"
+
+
+def test_what_a_log_holds_is_text(shown: Shown) -> None:
+    visible = HOSTILE.split("\u2028")[0].strip()
+    shown.page.locator("#missing-table tr", has_text="crashed").locator("summary").click()
+    assert visible in shown.page.locator("#missing-table tr", has_text="crashed").locator("pre").inner_text()
+    shown.page.locator(f"{RESULTS} tbody tr", has_text="crashed").locator("button.link").click()
+    assert visible in shown.page.locator(f"{DETAILS} pre").inner_text()
+    assert shown.page.evaluate("window.hurt") is None
+    assert shown.page.locator("img").count() == 0
+    shown.page.keyboard.press("Escape")
+    assert not shown.page.locator(DETAILS).is_visible()
+
+
+def test_each_row_has_its_command(content: Content, opened: Shown) -> None:
+    first = [row for row in content.rows if (row.key.lane, row.key.threads) == TRACKS[0]]
+    assert sorted(opened.texts(f"{RESULTS} td .command code")) == sorted(row.command for row in first)
+
+
+def test_lanes_and_threads_are_never_shown_together(content: Content, shown: Shown) -> None:
+    def commands() -> set[str]:
+        return {text.split("--threads ")[1] for text in shown.texts(f"{RESULTS} td .command code")}
+
+    def medians() -> set[str]:
+        return {cell for cell in shown.column(RESULTS, "Median") if cell}
+
+    def expected(lane: str, threads: int) -> set[str]:
+        rows = [row for row in content.rows if (row.key.lane, row.key.threads) == (lane, threads)]
+        return {repr(row.median_seconds) for row in rows if row.median_seconds is not None}
+
+    for lane, threads in (TRACKS[0], TRACKS[2], TRACKS[1]):
+        if lane == "fast":
+            shown.page.locator("#track label", has_text="fast").click()
+        else:
+            shown.page.locator("#track label", has_text=re.compile(f"^{threads}$")).click()
+            assert commands() == {str(threads)}
+        assert {float(cell) for cell in medians()} == {float(cell) for cell in expected(lane, threads)}
+        assert shown.page.locator(f"#track input[value={lane}]").is_checked()
+    assert shown.complaints == []
+
+
+def test_the_page_fits_a_phone(shown: Shown) -> None:
+    shown.page.set_viewport_size({"width": 390, "height": 844})
+    try:
+        shown.page.wait_for_timeout(200)
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= 390
+    finally:
+        shown.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_runs_are_shown_one_at_a_time(content: Content, opened: Shown, tmp_path: Path) -> None:
+    later = replace(content.run, run="20261121-131501", label="", machine={"processor": "Another"})
+    rows = [replace(row, run=later.run) for row in content.rows if row.key.implementation == "jax/tuned"]
+    file = tmp_path / "two.html"
+    file.write_text(render([content, replace(content, run=later, rows=rows)]), encoding="utf-8")
+    page = opened.page.context.browser.new_page()
+    page.goto(file.as_uri())
+
+    def named() -> set[str]:
+        return set(page.locator(f"{RESULTS} td.fixed").evaluate_all("cells => cells.map((cell) => cell.dataset.sort)"))
+
+    assert named() == set(SPEEDS)
+    page.locator("#track label", has_text=later.run).click()
+    assert named() == {"jax/tuned"}
+    assert "Another" in page.locator("#fingerprint").inner_text()
+    page.close()
+
+
+def test_an_empty_run_opens_without_complaint(content: Content, opened: Shown, tmp_path: Path) -> None:
+    file = tmp_path / "empty.html"
+    file.write_text(render([Content(content.run, [], [], [], [], [])]), encoding="utf-8")
+    page = opened.page.context.browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(file.as_uri())
+    assert "Nothing has a time" in page.locator("#wins").inner_text()
+    assert complaints == []
+    page.close()
