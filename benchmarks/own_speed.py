@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +25,7 @@ import typer
 from backends.findings import read_record, worst
 from backends.pool import Pool
 from backends.registry import BUILT_IN
+from benchmarks.readme import replaced
 from common.tensorfile import write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,17 +112,6 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}, commit {commit}, {day}"
 
 
-def replaced(text: str, blocks: Mapping[str, str]) -> str:
-    """``text`` with what stands between each pair of markers, ``<!-- NAME -->`` and ``<!-- /NAME -->``, replaced."""
-    for name, block in blocks.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        if start not in text or end not in text:
-            raise SystemExit(f"README.md must have the markers {start.strip()} and {end}; it has not")
-        head, _, rest = text.partition(start)
-        text = f"{head}{start}{block}\n{end}{rest.partition(end)[2]}"
-    return text
-
-
 def kept_cold_figure(text: str) -> str:
     """The figure of an earlier ``--cold``, as the README has it."""
     found = re.search(r"\| `tox run -m study`.*?\| ([^|]*) \|$", text, re.MULTILINE)
@@ -151,7 +140,7 @@ def main(cold: Annotated[bool, typer.Option(help="Also time a fresh clone with e
     ]
     table = f"```text\n{printed.rstrip()}\n```"
     blocks = {"speed": "\n".join(rows), "table": table, "findings": worst_findings()}
-    write_bytes(README, replaced(README.read_text(), blocks).encode())
+    write_bytes(README, replaced(README, blocks).encode())
 
 
 if __name__ == "__main__":
