@@ -9,15 +9,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backends.probing import Probes
 from common.case import Case
+from common.errors import InputError, shown
 from common.specification import Specification
+from common.training import Training
+
+if TYPE_CHECKING:
+    from backends.modelling import Network
+    from common.models.specification import Model
 
 Arrays = dict[str, np.ndarray]
 DEVICES = ("cpu", "gpu")
+PASSES = ("forward", "forward_backward", "train_step")
+LANES = ("exact", "fast")
+"""Precision lanes: ``exact`` computes float32 as float32 (no TF32, highest precision everywhere); ``fast`` is what each
+framework does by default, TF32 included where that is its default. They differ on GPUs; on CPUs no default differs."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,21 @@ class Implementation(ABC):
     def forward_backward(self) -> None:
         """Compute the outputs, the final states and all gradients of the sum of products with the cotangents."""
 
+    def load_training(self, training: Training) -> None:
+        """Make the head, the labels and the framework's own SGD optimizer; call it after ``move_inputs``.
+
+        Raises NotImplementedError where the implementation cannot train; ``Framework.unsupported`` says so first.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no train step")
+
+    def train_step(self) -> None:
+        """One step of training, as ``Training`` defines it; the weights stay moved.
+
+        ``extract`` gives ``loss`` (a scalar), ``trained.head.weight`` and ``trained.<canonical kernel>`` afterwards.
+        Biases are moved but not given: a framework with one bias moves their sum half as far as one with two.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no train step")
+
     @abstractmethod
     def synchronise(self) -> None:
         """Wait until what was computed is there; raise what went wrong on the way."""
@@ -122,6 +148,12 @@ class Implementation(ABC):
     @abstractmethod
     def path(self) -> str:
         """The kernel or path taken, as far as it can be told."""
+
+    def kernels(self, work: str) -> list[str]:
+        """What really runs in a pass (one of ``PASSES``), from a profiler or the compiled program, the most important
+        first, at most eight short texts; empty where it cannot be told. Slow: never call it while timing.
+        """
+        return []
 
 
 class Framework(ABC):
@@ -139,6 +171,34 @@ class Framework(ABC):
     def devices(self) -> dict[str, str]:
         """Devices that the framework sees: ``cpu``, and ``gpu`` where there is one, with a description."""
 
+    def use_lane(self, lane: str) -> None:
+        """Switch the process to a precision lane, one of ``LANES``; the first is set from the start.
+
+        A process stays in its lane once it has computed: compiled programs are kept.
+        """
+        if lane != LANES[0]:
+            raise NotImplementedError(f"{self.name} has no {lane} lane")
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        """A function that multiplies two random size × size matrices and waits: 2·size³ flops."""
+        raise NotImplementedError(f"{self.name} has no product to measure")
+
+    def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
+        """A function that copies an array of ``num_bytes`` on the device and waits: 2·num_bytes of traffic."""
+        raise NotImplementedError(f"{self.name} has no copy to measure")
+
+    def peak_device_bytes(self) -> int | None:
+        """The most memory of the GPU that was in use since ``reset_peak``, or since the start; None without a GPU."""
+        return None
+
+    def reset_peak(self) -> None:
+        """Start counting the GPU's peak memory anew, where the framework can."""
+        return
+
+    def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
+        """A model (``common.models.specification``) whose rnn is computed by one of the implementations."""
+        raise NotImplementedError(f"{self.name} has no models")
+
     def probes(self) -> Probes:
         """Known divergences of this framework, each with a function that measures it."""
         return Probes()
@@ -151,6 +211,12 @@ class Framework(ABC):
             if implementation in gap.implementations and gap.applies(request):
                 return gap.reason
         return None
+
+
+def check_lane(lane: str) -> None:
+    """Raise an ``InputError`` for what is not one of ``LANES``."""
+    if lane not in LANES:
+        raise InputError(f"lane must be {' or '.join(LANES)}; got {shown(lane)}")
 
 
 def request_of(case: Case, dtype: str, device: str) -> Request:

@@ -16,13 +16,18 @@ def new(
     cell: Annotated[str, typer.Option(help="rnn_tanh, rnn_relu, gru or lstm.")] = "gru",
     input_size: Annotated[int, typer.Option(help="Features of a step.")] = 4,
     hidden_size: Annotated[int, typer.Option(help="Units in each direction.")] = 6,
+    hidden_size_reverse: Annotated[
+        int | None, typer.Option(help="Units of the reverse direction where it has others; for concat alone.")
+    ] = None,
     num_layers: Annotated[int, typer.Option(help="Stacked bidirectional layers.")] = 1,
     batch: Annotated[int | None, typer.Option(help="Rows; default: one for each length, or 3.")] = None,
     seq_len: Annotated[int | None, typer.Option(help="Steps; default: the largest length, or 5.")] = None,
     lengths: Annotated[
         str | None, typer.Option(help="One length a row, for example 5,3,1; default: none are given.")
     ] = None,
-    merge: Annotated[str, typer.Option(help="concat, sum, mul or ave, after every layer.")] = "concat",
+    merge: Annotated[
+        str, typer.Option(help="concat, sum, mul, ave or weighted (learned), after every layer.")
+    ] = "concat",
     bias: Annotated[bool, typer.Option("--bias/--no-bias", help="With or without biases.")] = True,
     reset_after: Annotated[
         bool,
@@ -50,6 +55,7 @@ def new(
         "bias": bias,
         "merge": merge,
         "reset_after": reset_after,
+        "hidden_size_reverse": hidden_size_reverse,
     }
     spec = specification_from_json(content, "the options' specification")
     rows = lengths_from(lengths)

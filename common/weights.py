@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,11 @@ def weight_name(kind: str, layer: int, direction: int) -> str:
 def merge_weight_name(layer: int) -> str:
     """The canonical name of a layer's learned merge."""
     return f"merge_weight_l{layer}"
+
+
+def merge_weights(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a layer's weights, or of anything else by canonical name, that are a learned merge's."""
+    return {name: value for name, value in arrays.items() if name.startswith("merge")}
 
 
 def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:

@@ -77,12 +77,14 @@ def kink_width(yard: Yardstick) -> float:
 
 
 def in_order_error(total: np.ndarray, terms: int, dtype: str) -> np.ndarray:
-    """The error, in the root mean square, of a sum of so many terms that is added up one after the other in ``dtype``.
+    """The error, in the root mean square, of a sum of so many terms that is added up one after the other in ``dtype``,
+    or in float32 where that is wider.
 
     Each of n additions rounds a partial sum by eps/√12 of it, and partial sums grow to the total. The plain loop is
     better than this: its matrix products add up in blocks, which not every library's do.
     """
-    return epsilon(dtype) * np.sqrt(terms / 12) * np.abs(total)
+    spacing = epsilon(dtype if dtype == "float64" else "float32")
+    return spacing * np.sqrt(terms / 12) * np.abs(total)
 
 
 def truth_dtype(dtype: str) -> np.dtype:

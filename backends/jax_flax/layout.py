@@ -28,6 +28,9 @@ NNX_CELLS = {
     "lstm": nnx.OptimizedLSTMCell,
 }
 BOTH = ("bias_ih", "bias_hh")
+MODULES = "modules"
+"""Under what name an implementation's parameters hold those of Flax's modules; a learned merge's have their canonical
+names."""
 
 
 class Dense(NamedTuple):
@@ -60,7 +63,7 @@ def nnx_denses(spec: Specification) -> list[Dense]:
 
 
 def build_linen_cell(spec: Specification, dtype: Any) -> linen.RNNCellBase:
-    """A linen cell that computes in ``dtype``; it takes its parameters when it is applied.
+    """A linen cell for one layer in one direction, computing in ``dtype``; it takes its parameters when it is applied.
 
     The initialisers are never run but traced for their shapes, which costs time, and the default orthogonal one cannot
     be traced in float16 or bfloat16 (flax 0.12.8): zeros stand in.
@@ -71,8 +74,8 @@ def build_linen_cell(spec: Specification, dtype: Any) -> linen.RNNCellBase:
     )
 
 
-def build_nnx_cell(spec: Specification, layer: int, dtype: Any) -> nnx.RNNCellBase:
-    """An nnx cell that computes in ``dtype``, abstract or not as the caller has it.
+def build_nnx_cell(spec: Specification, dtype: Any) -> nnx.RNNCellBase:
+    """An nnx cell for one layer in one direction, computing in ``dtype``; abstract or not as the caller has it.
 
     nnx.GRUCell has no b_hn (flax 0.12.8, google/flax#5594): with biases its ``dense_h`` is replaced by a Linear of the
     same shape that has one, which is exact. The initialisers are zeros for the reasons of ``build_linen_cell``.
@@ -80,7 +83,7 @@ def build_nnx_cell(spec: Specification, layer: int, dtype: Any) -> nnx.RNNCellBa
     zeros, rngs = nnx.initializers.zeros_init(), nnx.Rngs(0)
     options = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}  # SimpleCell would compute in float32 by default
     cell = NNX_CELLS[spec.cell](
-        spec.layer_input_size(layer), spec.hidden_size, kernel_init=zeros, recurrent_kernel_init=zeros, **options
+        spec.input_size, spec.hidden_size, kernel_init=zeros, recurrent_kernel_init=zeros, **options
     )
     if spec.cell == "gru" and spec.bias:
         cell.dense_h = nnx.Linear(spec.hidden_size, 3 * spec.hidden_size, use_bias=True, kernel_init=zeros, **options)
@@ -100,7 +103,7 @@ def load_cell(
     mine = of_direction(spec, weights, layer, direction)
     found = {}
     for dense in denses:
-        rows = rows_of(spec, dense.gates)
+        rows = rows_of(spec.of_direction(layer, direction), dense.gates)
         kernel = getattr(mine, dense.kernel)[rows].T  # (G·hidden_size, in) to (in, gates·hidden_size)
         found[dense.name] = {"kernel": kernel}
         if dense.biases:

@@ -12,6 +12,7 @@ from flax import linen
 from backends.base import Arrays
 from backends.jax_flax.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layout import (
+    MODULES,
     build_linen_cell,
     canonical_gradients,
     carry_of,
@@ -21,6 +22,7 @@ from backends.jax_flax.layout import (
 )
 from backends.jax_flax.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import merge_weights
 
 
 class Manual(JaxImplementation):
@@ -32,20 +34,21 @@ class Manual(JaxImplementation):
     """
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self.parameters = []
+        cells = []
         for layer in range(self.spec.num_layers):
             for direction in range(NUM_DIRECTIONS):
-                cell = load_cell(self.spec, linen_denses(self.spec), weights, layer, direction)
-                self.parameters.append(jax.tree.map(self.array, {"cell": cell}))
+                cells.append({"cell": load_cell(self.spec, linen_denses(self.spec), weights, layer, direction)})
+        self.parameters = jax.tree.map(self.array, {MODULES: cells} | merge_weights(weights))
 
     @classmethod
     def run(
         cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
     ) -> Results:
         def run_direction(x: jax.Array, states: States, layer: int, direction: int) -> tuple[jax.Array, States]:
-            return cls._run_module(spec, parameters[layer * NUM_DIRECTIONS + direction], x, lengths, states)
+            module = parameters[MODULES][layer * NUM_DIRECTIONS + direction]
+            return cls._run_module(spec.of_direction(layer, direction), module, x, lengths, states)
 
-        return run_stack(spec, x, lengths, states, run_direction)
+        return run_stack(spec, parameters, x, lengths, states, run_direction)
 
     @classmethod
     def _run_module(
@@ -61,8 +64,8 @@ class Manual(JaxImplementation):
         return output, tuple(jnp.where(some, new, old) for new, old in zip(final, states, strict=True))
 
     def canonical(self, gradients: Tree) -> Arrays:
-        found: Arrays = {}
-        for row, tree in enumerate(gradients):
+        found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
+        for row, tree in enumerate(gradients[MODULES]):
             layer, direction = divmod(row, NUM_DIRECTIONS)
             found |= canonical_gradients(self.spec, linen_denses(self.spec), tree["cell"], layer, direction)
         return found
@@ -71,4 +74,4 @@ class Manual(JaxImplementation):
         cell = type(build_linen_cell(self.spec, jnp.float32)).__name__
         ragged = "" if self._inputs[1] is None else ", seq_lengths, flipped and masked by length"
         notes = "" if self.spec.bias else ", zero biases"
-        return f"{len(self.parameters)} × unidirectional flax.linen.RNN({cell}){ragged}{notes}"
+        return f"{len(self.parameters[MODULES])} × unidirectional flax.linen.RNN({cell}){ragged}{notes}"

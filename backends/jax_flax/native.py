@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from flax import linen, nnx
 from backends.base import Arrays
 from backends.jax_flax.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layout import (
+    MODULES,
     Dense,
     build_linen_cell,
     build_nnx_cell,
@@ -25,10 +26,16 @@ from backends.jax_flax.layout import (
     nnx_denses,
     states_of,
 )
-from backends.jax_flax.sequence import States, merge, step_mask
+from backends.jax_flax.sequence import States, join_states, merge, split_states, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import merge_weight_name, merge_weights
 
 DIRECTIONS = ("forward_rnn", "backward_rnn")
+
+
+def own_merge(spec: Specification) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """What Bidirectional merges by: a learned merge needs its weight, so its halves are joined there, merged after."""
+    return partial(merge, spec.model_copy(update={"merge": "concat"}) if spec.merge == "weighted" else spec, None)
 
 
 class Native(JaxImplementation):
@@ -55,37 +62,40 @@ class Native(JaxImplementation):
         """Both directions' carries and the merged output."""
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self.parameters = []
+        modules = []
         for layer in range(self.spec.num_layers):
             cells = [
                 load_cell(self.spec, self.denses(self.spec), weights, layer, direction)
                 for direction in range(NUM_DIRECTIONS)
             ]
-            tree = {name: {"cell": cell} for name, cell in zip(DIRECTIONS, cells, strict=True)}
-            self.parameters.append(jax.tree.map(self.array, tree))
+            modules.append({name: {"cell": cell} for name, cell in zip(DIRECTIONS, cells, strict=True)})
+        self.parameters = jax.tree.map(self.array, {MODULES: modules} | merge_weights(weights))
 
     @classmethod
     def run(
         cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
     ) -> Results:
         finals = []
+        by_row = split_states(spec, states)
         for layer in range(spec.num_layers):
-            rows = [layer * NUM_DIRECTIONS + direction for direction in range(NUM_DIRECTIONS)]
-            initial = tuple(carry_of(tuple(state[row] for state in states)) for row in rows)
+            rows = by_row[layer * NUM_DIRECTIONS : (layer + 1) * NUM_DIRECTIONS]
+            initial = tuple(carry_of(row) for row in rows)
             module = cls.build_layer(spec, layer, x.dtype)
             options = {"initial_carry": initial, "seq_lengths": lengths, "return_carry": True}
-            carries, x = cls.apply_layer(module, parameters[layer], x, **options)
+            carries, x = cls.apply_layer(module, parameters[MODULES][layer], x, **options)
             finals += [states_of(carry) for carry in carries]
+            if spec.merge == "weighted":
+                halves = jnp.split(x, 2, axis=-1)  # (batch, seq_len, 2·hidden_size) to halves
+                x = merge(spec, parameters[merge_weight_name(layer)], *halves)
         if lengths is not None:
             x = jnp.where(step_mask(lengths, x.shape[1]), x, jnp.zeros_like(x))
-        joined = (jnp.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))
 
     def canonical(self, gradients: Tree) -> Arrays:
-        found: Arrays = {}
+        found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for layer in range(self.spec.num_layers):
             for direction, name in enumerate(DIRECTIONS):
-                cell = gradients[layer][name]["cell"]
+                cell = gradients[MODULES][layer][name]["cell"]
                 found |= canonical_gradients(self.spec, self.denses(self.spec), cell, layer, direction)
         return found
 
@@ -111,8 +121,11 @@ class NativeLinen(Native):
 
     @staticmethod
     def build_layer(spec: Specification, layer: int, dtype: Any) -> linen.Bidirectional:
-        forward, backward = (linen.RNN(build_linen_cell(spec, dtype)) for _ in range(NUM_DIRECTIONS))
-        return linen.Bidirectional(forward, backward, merge_fn=partial(merge, spec))
+        forward, backward = (
+            linen.RNN(build_linen_cell(spec.of_direction(layer, direction), dtype))
+            for direction in range(NUM_DIRECTIONS)
+        )
+        return linen.Bidirectional(forward, backward, merge_fn=own_merge(spec))
 
     @staticmethod
     def apply_layer(
@@ -139,9 +152,10 @@ class NativeNnx(Native):
     def build_layer(spec: Specification, layer: int, dtype: Any) -> nnx.Bidirectional:
         def build() -> nnx.Bidirectional:
             forward, backward = (
-                nnx.RNN(build_nnx_cell(spec, layer, dtype), rngs=False) for _ in range(NUM_DIRECTIONS)
+                nnx.RNN(build_nnx_cell(spec.of_direction(layer, direction), dtype), rngs=False)
+                for direction in range(NUM_DIRECTIONS)
             )  # no random numbers: the initial carries are given
-            return nnx.Bidirectional(forward, backward, merge_fn=partial(merge, spec), rngs=False)
+            return nnx.Bidirectional(forward, backward, merge_fn=own_merge(spec), rngs=False)
 
         return nnx.eval_shape(build)
 

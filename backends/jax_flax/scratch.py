@@ -12,7 +12,7 @@ from backends.base import Arrays
 from backends.jax_flax.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
-from common.weights import KINDS, of_direction, weight_name
+from common.weights import KINDS, merge_weights, of_direction, weight_name
 
 
 def step(spec: Specification, w: list[jax.Array], x: jax.Array, states: States) -> States:
@@ -51,7 +51,7 @@ class Scratch(JaxImplementation):
     """
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self.parameters = {}
+        self.parameters = {name: self.array(value) for name, value in merge_weights(weights).items()}
         for layer in range(self.spec.num_layers):
             for direction in range(NUM_DIRECTIONS):
                 mine = of_direction(self.spec, weights, layer, direction)
@@ -65,9 +65,9 @@ class Scratch(JaxImplementation):
 
         def run_direction(x: jax.Array, states: States, layer: int, direction: int) -> tuple[jax.Array, States]:
             w = [parameters[weight_name(kind, layer, direction)] for kind in KINDS]
-            return cls._run_direction(spec, w, x, mask, states)
+            return cls._run_direction(spec.of_direction(layer, direction), w, x, mask, states)
 
-        return run_stack(spec, x, lengths, states, run_direction)
+        return run_stack(spec, parameters, x, lengths, states, run_direction)
 
     @classmethod
     def _run_direction(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import merge_weight_name
 
 States = tuple[jax.Array, ...]
 RunDirection = Callable[[jax.Array, States, int, int], tuple[jax.Array, States]]
@@ -27,31 +28,65 @@ def flip(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
     return jnp.take_along_axis(x, source[..., None], axis=1)  # time reversed within each length
 
 
-def merge(spec: Specification, forward: jax.Array, reverse: jax.Array) -> jax.Array:
-    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output."""
+def merge(spec: Specification, weight: jax.Array | None, forward: jax.Array, reverse: jax.Array) -> jax.Array:
+    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output.
+
+    ``weight`` (2, hidden_size) is that of a learned merge.
+    """
     if spec.merge == "concat":
         return jnp.concatenate([forward, reverse], axis=-1)
+    if weight is not None:
+        return weight[0] * forward + weight[1] * reverse
     if spec.merge == "mul":
         return forward * reverse
     total = forward + reverse
     return total / 2 if spec.merge == "ave" else total
 
 
+def split_states(spec: Specification, states: States) -> list[States]:
+    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·2, batch, state_size)
+    each.
+    """
+    found = []
+    for row, units in enumerate(spec.hidden_sizes * spec.num_layers):
+        mine = tuple(state[row] for state in states)
+        found.append(mine if units == spec.state_size else tuple(state[:, :units] for state in mine))
+    return found
+
+
+def join_states(spec: Specification, states: Iterable[States]) -> States:
+    """The inverse of ``split_states``; beyond a direction's units stand zeros."""
+    joined = []
+    for rows in zip(*states, strict=True):
+        missing = [spec.state_size - units for units in spec.hidden_sizes * spec.num_layers]
+        padded = [
+            jnp.pad(row, ((0, 0), (0, count))) if count else row for row, count in zip(rows, missing, strict=True)
+        ]
+        joined.append(jnp.stack(padded))
+    return tuple(joined)
+
+
 def run_stack(
-    spec: Specification, x: jax.Array, lengths: jax.Array | None, states: States, run_direction: RunDirection
+    spec: Specification,
+    parameters: Mapping[str, jax.Array],
+    x: jax.Array,
+    lengths: jax.Array | None,
+    states: States,
+    run_direction: RunDirection,
 ) -> dict[str, jax.Array]:
     """Every layer in both directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
-    final states, (batch, hidden_size) each, and reads and writes the order of its own time.
+    final states, (batch, its units) each, and reads and writes the order of its own time.
+
+    Of the ``parameters``, by canonical name, those of a learned merge are read here.
     """
     finals = []
+    by_row = split_states(spec, states)
     for layer in range(spec.num_layers):
         outputs = []
         for direction in range(NUM_DIRECTIONS):
-            initial = tuple(state[layer * NUM_DIRECTIONS + direction] for state in states)
             source = flip(x, lengths) if direction else x
-            output, final = run_direction(source, initial, layer, direction)
+            output, final = run_direction(source, by_row[layer * NUM_DIRECTIONS + direction], layer, direction)
             outputs.append(flip(output, lengths) if direction else output)
             finals.append(final)
-        x = merge(spec, *outputs)
-    joined = (jnp.stack(group) for group in zip(*finals, strict=True))
-    return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        x = merge(spec, parameters.get(merge_weight_name(layer)), *outputs)
+    return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 
 import mxnet as mx
+from mxnet import nd
 
-from backends.base import Framework
+from backends.base import Framework, check_lane
+from backends.modelling import Network
 from backends.mxnet_gluon.gaps import GAPS
+from backends.mxnet_gluon.implementation import DEVICES, DTYPES, MXNetImplementation
 from backends.mxnet_gluon.manual import Manual
+from backends.mxnet_gluon.models import SequenceNetwork
 from backends.mxnet_gluon.native import Native
 from backends.mxnet_gluon.scratch import Scratch
+from backends.mxnet_gluon.seq2seq import Seq2SeqNetwork
 from backends.probing import Probes
+from common.models.specification import Model, SequenceModel
 
 
 class MXNet(Framework):
-    """MXNet with TF32 off, so that float32 means float32 on a GPU too."""
+    """MXNet, from the start with TF32 off, so that float32 means float32 on a GPU too."""
 
     name = "mxnet"
     gaps = GAPS
-    implementations = {"native": Native, "manual": Manual, "scratch": Scratch}
+    implementations: Mapping[str, type[MXNetImplementation]] = {"native": Native, "manual": Manual, "scratch": Scratch}
 
     def __init__(self) -> None:
-        # MXNet 1.9.1 has no switch for it; CUDA's own is read when cuBLAS and cuDNN start, at the first use of the GPU.
-        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        self.use_lane("exact")
 
     def versions(self) -> dict[str, str]:
         return {"mxnet": mx.__version__}
@@ -34,6 +40,49 @@ class MXNet(Framework):
             _, total = mx.context.gpu_memory_info(0)
             found["gpu"] = f"GPU 0, {total / 2**30:.0f} GiB"  # MXNet 1.9.1 does not tell its name
         return found
+
+    def use_lane(self, lane: str) -> None:
+        """Switch before the GPU is first used: MXNet 1.9.1 has no switch of its own, and CUDA's is read when cuBLAS and
+        cuDNN start.
+        """
+        check_lane(lane)
+        if lane == "exact":
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        else:
+            os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        options = {"ctx": DEVICES[device], "dtype": DTYPES[dtype]}
+        a, b = (nd.random.uniform(shape=(size, size), **options) for _ in range(2))
+        found = nd.zeros((size, size), **options)
+
+        def compute() -> None:
+            # a by b transposed: dot of MXNet 1.9.1 on the CPU runs in one thread.
+            nd.FullyConnected(a, b, num_hidden=size, no_bias=True, out=found)
+            nd.waitall()
+
+        nd.waitall()
+        return compute
+
+    def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
+        source, target = (nd.ones(num_bytes // 4, ctx=DEVICES[device]) for _ in range(2))  # float32
+
+        def compute() -> None:
+            source.copyto(target)
+            nd.waitall()
+
+        nd.waitall()
+        return compute
+
+    def peak_device_bytes(self) -> int | None:
+        return None  # MXNet 1.9.1 tells what the GPU has free now, and of no peak
+
+    def reset_peak(self) -> None:
+        return
+
+    def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
+        kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
+        return kind(spec, implementation, dtype, device, self.implementations[implementation])
 
     def probes(self) -> Probes:
         from backends.mxnet_gluon.probes import PROBES

@@ -1,7 +1,9 @@
-"""What MXNet's implementations share: arrays to and from the device, tracing, gradients, and waiting."""
+"""What MXNet's implementations share: arrays to and from the device, tracing, gradients, training, and waiting."""
 
 from __future__ import annotations
 
+import json
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -11,7 +13,10 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon, nd
 
-from backends.base import Arrays, Implementation, Inputs
+from backends.base import Arrays, Implementation, Inputs, Training
+from backends.kernels import Spent, most_important
+from backends.mxnet_gluon.sequence import Tensor
+from backends.mxnet_gluon.training import Trainer
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -20,10 +25,10 @@ DTYPES = {
     "float64": np.dtype(np.float64),
 }
 DEVICES = {"cpu": mx.cpu(0), "gpu": mx.gpu(0)}
+NO_KERNELS = ("DeleteVariable", "WaitForVar")
+"""What the engine does among the operators."""
 RESULTS = ("output", "h_n", "c_n")
 Results = dict[str, nd.NDArray]
-Tensor = Any
-"""mx.sym.Symbol while a graph is traced, mx.nd.NDArray otherwise; ``F`` is the module of its operations."""
 
 
 class Graph(gluon.HybridBlock):
@@ -76,10 +81,14 @@ class MXNetImplementation(Implementation):
         initial = [inputs.h_0] if inputs.c_0 is None else [inputs.h_0, inputs.c_0]
         self._states = [self.tensor(state, requires_grad=True) for state in initial]
         self.seq_len = inputs.x.shape[1]
-        lengths = inputs.lengths
+        lengths = self.given_lengths(inputs.lengths, *inputs.x.shape[:2])
         self._lengths = None if lengths is None else nd.array(lengths, ctx=DEVICES[self.device], dtype="int32")
         self._cotangents = {name: self.tensor(value) for name, value in inputs.cotangents.items()}
         self._graph = Graph(self.run, self.blocks)
+
+    def given_lengths(self, lengths: np.ndarray | None, batch: int, seq_len: int) -> np.ndarray | None:
+        """The lengths (batch,) that ``run`` is given for those of the inputs, or None: it runs over all steps."""
+        return lengths
 
     def forward(self) -> None:
         self._found = self._call_graph()
@@ -97,9 +106,49 @@ class MXNetImplementation(Implementation):
         found = self._graph(self._x, self._lengths, self._states, weights)
         return dict(zip(RESULTS, found, strict=False))
 
+    def load_training(self, training: Training) -> None:
+        if (self.dtype, self.device) == ("float16", "cpu"):
+            raise NotImplementedError("mxnet.gluon.nn.Dense raises in float16 on the CPU in MXNet 1.9.1")
+        self._trainer = Trainer(training, self, self._lengths, DEVICES[self.device], DTYPES[self.dtype])
+        states = [state.detach() for state in self._states]
+        weights = [] if self.blocks else list(self.parameters.values())
+        self._data = (self.data(), self._lengths, states, weights, self._trainer.labels)
+        self._step_graph = Graph(self._trainer.loss, [*self.blocks, self._trainer.head])
+        kernels = {f"trained.{name}": value for name, value in self.parameters.items() if name.startswith("weight")}
+        self._trained = {"trained.head.weight": self._trainer.head.weight.data(), **kernels}
+
+    def data(self) -> nd.NDArray:
+        """The input as a train step reads it: without a gradient, which an input that is no parameter does not need."""
+        return self._x.detach()
+
+    def train_step(self) -> None:
+        with autograd.record():
+            (loss,) = self._step_graph(*self._data)
+        loss.backward()
+        self._trainer.optimizer.step(1)  # the loss is a mean already
+        self._found = {"loss": loss, **self._trained}
+
     def synchronise(self) -> None:
         nd.waitall()  # operations run behind their caller, and what fails in one is raised here
 
     def extract(self) -> Arrays:
         narrow = DTYPES[self.dtype].itemsize < 4
-        return {name: (value.astype("float32") if narrow else value).asnumpy() for name, value in self._found.items()}
+        found = {name: (value.astype("float32") if narrow else value).asnumpy() for name, value in self._found.items()}
+        return found | ({"loss": found["loss"].reshape(())} if "loss" in found else {})  # MXNet's scalars are (1,)
+
+    def kernels(self, work: str) -> list[str]:
+        call = getattr(self, work)
+        call()  # what happens only at first is not of interest
+        self.synchronise()
+        mx.profiler.set_config(profile_symbolic=True, aggregate_stats=True, filename=os.devnull)
+        mx.profiler.set_state("run")
+        call()
+        self.synchronise()
+        mx.profiler.set_state("stop")
+        return most_important(in_profile(json.loads(mx.profiler.dumps(reset=True, format="json"))))
+
+
+def in_profile(profile: dict[str, Any]) -> dict[str, Spent]:
+    """The operators that ran, with their time in ms, from a profile's aggregate statistics."""
+    operators = profile["Time"].get("operator", {})
+    return {name: Spent(each["Count"], each["Total"]) for name, each in operators.items() if name not in NO_KERNELS}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -36,12 +38,28 @@ def build_layer(
     return module
 
 
-def build_cell(spec: Specification, layer: int, dtype: np.dtype, device: mx.Context) -> rnn.HybridRecurrentCell:
+def build_cell(
+    spec: Specification, layer: int, direction: int, dtype: np.dtype, device: mx.Context
+) -> rnn.HybridRecurrentCell:
     """An mxnet.gluon.rnn cell for one of the specification's layers in one direction."""
-    module = CELLS[spec.cell](spec.hidden_size, input_size=spec.layer_input_size(layer), **activation(spec))
+    own = spec.of_direction(layer, direction)
+    module = CELLS[spec.cell](own.hidden_size, input_size=own.input_size, **activation(spec))
     module.cast(dtype)
     module.initialize(mx.init.Zero(), ctx=device)
     return module
+
+
+class Held(gluon.HybridBlock):
+    """A weight that is in no layer of Gluon's; called with whatever a graph has, the block gives the weight."""
+
+    def __init__(self, value: nd.NDArray) -> None:
+        super().__init__()
+        self.weight = self.params.get("weight", shape=value.shape, dtype=value.dtype)
+        self.weight.initialize(mx.init.Zero(), ctx=value.context)
+        self.weight.set_data(value)
+
+    def hybrid_forward(self, F: ModuleType, x: Any, weight: Any) -> Any:
+        return weight
 
 
 def activation(spec: Specification) -> dict[str, str]:

@@ -9,9 +9,10 @@ import numpy as np
 from mxnet.gluon import rnn
 
 from backends.mxnet_gluon.implementation import DEVICES, DTYPES, MXNetImplementation, Tensor
-from backends.mxnet_gluon.layout import build_cell, load_layer
+from backends.mxnet_gluon.layout import Held, build_cell, load_layer
 from backends.mxnet_gluon.sequence import States, run_stack
 from common.specification import NUM_DIRECTIONS
+from common.weights import merge_weights
 
 
 class Manual(MXNetImplementation):
@@ -27,10 +28,12 @@ class Manual(MXNetImplementation):
         self.parameters = {}
         for layer in range(self.spec.num_layers):
             for direction in range(NUM_DIRECTIONS):
-                module = build_cell(self.spec, layer, DTYPES[self.dtype], DEVICES[self.device])
+                module = build_cell(self.spec, layer, direction, DTYPES[self.dtype], DEVICES[self.device])
                 self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
                 self._modules[layer, direction] = module
-        self.blocks = list(self._modules.values())
+        self._merges = {name: Held(self.tensor(value)) for name, value in merge_weights(weights).items()}
+        self.parameters |= {name: held.weight.data() for name, held in self._merges.items()}
+        self.blocks = [*self._modules.values(), *self._merges.values()]
 
     def run(
         self, F: ModuleType, x: Tensor, lengths: Tensor | None, states: list[Tensor], weights: list[Tensor]
@@ -38,7 +41,8 @@ class Manual(MXNetImplementation):
         def run_direction(x: Tensor, states: States, layer: int, direction: int) -> tuple[Tensor, States]:
             return self._run_module(F, self._modules[layer, direction], x, lengths, states)
 
-        return run_stack(F, self.spec, x, lengths, states, run_direction)
+        merges = {name: held(x) for name, held in self._merges.items()}
+        return run_stack(F, self.spec, merges, x, lengths, states, run_direction)
 
     def _run_module(
         self,
@@ -58,6 +62,6 @@ class Manual(MXNetImplementation):
         return output, [F.where(some, new, old) for new, old in zip(final, states, strict=True)]
 
     def path(self) -> str:
-        module = f"mxnet.gluon.rnn.{type(self.blocks[0]).__name__}"
+        module = f"mxnet.gluon.rnn.{type(self._modules[0, 0]).__name__}"
         unrolled = "unrolled" if self._lengths is None else "unrolled and flipped by length"
-        return f"{len(self.blocks)} × {module}, {unrolled}, in one graph"
+        return f"{len(self._modules)} × {module}, {unrolled}, in one graph"

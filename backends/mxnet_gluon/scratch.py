@@ -89,18 +89,24 @@ class Scratch(MXNetImplementation):
 
         def run_direction(x: Tensor, states: States, layer: int, direction: int) -> tuple[Tensor, States]:
             w = [by_name.get(weight_name(kind, layer, direction)) for kind in KINDS]
-            return self._run_direction(F, w, x, lengths, states)
+            return self._run_direction(F, self.spec.of_direction(layer, direction), w, x, lengths, states)
 
-        return run_stack(F, self.spec, x, lengths, states, run_direction)
+        return run_stack(F, self.spec, by_name, x, lengths, states, run_direction)
 
     def _run_direction(
-        self, F: ModuleType, w: list[Tensor | None], x: Tensor, lengths: Tensor | None, states: States
+        self,
+        F: ModuleType,
+        spec: Specification,
+        w: list[Tensor | None],
+        x: Tensor,
+        lengths: Tensor | None,
+        states: States,
     ) -> tuple[Tensor, States]:
         mask = None if lengths is None else unstack(F, step_mask(F, lengths, self.seq_len), self.seq_len)
-        w = cut(F, self.spec, w)
+        w = cut(F, spec, w)
         outputs = []
         for t, x_t in enumerate(unstack(F, x, self.seq_len)):
-            new = step(F, self.spec, self._affine, w, x_t, states)
+            new = step(F, spec, self._affine, w, x_t, states)
             if mask is None:
                 states = new
             else:

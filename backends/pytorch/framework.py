@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 
-from backends.base import Framework
+from backends.base import Framework, check_lane
+from backends.modelling import Network
 from backends.probing import Probes
 from backends.pytorch.gaps import GAPS
+from backends.pytorch.implementation import DEVICES, DTYPES, TorchImplementation
 from backends.pytorch.manual import Manual
+from backends.pytorch.models import SequenceNetwork
 from backends.pytorch.native import Native
 from backends.pytorch.scratch import Scratch
+from backends.pytorch.seq2seq import Seq2SeqNetwork
+from backends.pytorch.tuned import Tuned
+from common.models.specification import Model, SequenceModel
 
 
 class PyTorch(Framework):
-    """PyTorch with TF32 off, so that float32 means float32 on a GPU too."""
+    """PyTorch, from the start with TF32 off, so that float32 means float32 on a GPU too."""
 
     name = "torch"
     gaps = GAPS
-    implementations = {"native": Native, "manual": Manual, "scratch": Scratch}
+    implementations: Mapping[str, type[TorchImplementation]] = {
+        "native": Native,
+        "manual": Manual,
+        "scratch": Scratch,
+        "tuned": Tuned,
+    }
 
     def __init__(self) -> None:
-        torch.backends.cudnn.allow_tf32 = False  # on by default for cuDNN's RNNs
-        torch.backends.cuda.matmul.allow_tf32 = False
+        self.use_lane("exact")
 
     def versions(self) -> dict[str, str]:
         found = {"torch": torch.__version__.split("+")[0]}  # without the local build tag
@@ -35,7 +47,49 @@ class PyTorch(Framework):
             found["gpu"] = torch.cuda.get_device_name(0)
         return found
 
+    def use_lane(self, lane: str) -> None:
+        check_lane(lane)
+        torch.backends.cudnn.allow_tf32 = lane == "fast"  # on by default for cuDNN's RNNs
+        torch.backends.cuda.matmul.allow_tf32 = False  # off by default for products, in both lanes
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        options = {"dtype": DTYPES[dtype], "device": DEVICES[device]}
+        a, b = (torch.rand(size, size, **options) for _ in range(2))
+        found = torch.empty_like(a)
+
+        def compute() -> None:
+            torch.mm(a, b, out=found)
+            _wait(device)
+
+        return compute
+
+    def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
+        # Ones: pages of zeros that were never written are all one page, which the cache then holds.
+        source, target = (torch.ones(num_bytes, dtype=torch.uint8, device=DEVICES[device]) for _ in range(2))
+
+        def compute() -> None:
+            target.copy_(source)
+            _wait(device)
+
+        return compute
+
+    def peak_device_bytes(self) -> int | None:
+        return torch.cuda.max_memory_allocated(0) if torch.cuda.is_available() else None
+
+    def reset_peak(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats(0)
+
+    def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
+        kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
+        return kind(spec, implementation, dtype, device, self.implementations[implementation])
+
     def probes(self) -> Probes:
         from backends.pytorch.probes import PROBES
 
         return PROBES
+
+
+def _wait(device: str) -> None:
+    if device == "gpu":
+        torch.cuda.synchronize()

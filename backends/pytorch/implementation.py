@@ -1,15 +1,19 @@
-"""What PyTorch's implementations share: arrays to and from the device, gradients, and waiting."""
+"""What PyTorch's implementations share: arrays to and from the device, gradients, training, and waiting."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
-from backends.base import Arrays, Implementation, Inputs
+from backends.base import Arrays, Implementation, Inputs, Training
+from backends.kernels import Spent, most_important
 from backends.pytorch.sequence import States
+from backends.pytorch.training import Trainer
 
 DTYPES = {
     "float16": torch.float16,
@@ -55,6 +59,14 @@ class TorchImplementation(Implementation):
         gradients = torch.autograd.grad(list(results.values()), list(leaves.values()), cotangents)
         self._found = results | {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
 
+    def load_training(self, training: Training) -> None:
+        self._trainer = Trainer(training, self.parameters, self._lengths)
+        # Without gradients of their own, which inputs that are no parameters do not need.
+        self._data = (self._x.detach(), self._lengths, tuple(state.detach() for state in self._states))
+
+    def train_step(self) -> None:
+        self._found = self._trainer.step(self.run(*self._data)["output"])
+
     def synchronise(self) -> None:
         if self.device == "gpu":
             torch.cuda.synchronize()
@@ -63,3 +75,21 @@ class TorchImplementation(Implementation):
         narrow = DTYPES[self.dtype].itemsize < 4
         found = {name: value.detach().cpu() for name, value in self._found.items()}
         return {name: (value.float() if narrow else value).numpy() for name, value in found.items()}
+
+    def kernels(self, work: str) -> list[str]:
+        call = getattr(self, work)
+        call()  # what happens only at first is not of interest
+        self.synchronise()
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.device == "gpu" else [])]
+        with profile(activities=activities) as profiler:
+            call()
+            self.synchronise()
+        return most_important(in_profile(profiler.key_averages()))
+
+
+def in_profile(events: Iterable[Any]) -> dict[str, Spent]:
+    """What ran, with its own time in µs: a GPU's kernels where one took part, else the CPU's operators."""
+    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    if on_gpu:
+        return {event.key: Spent(event.count, event.self_device_time_total) for event in on_gpu}
+    return {event.key: Spent(event.count, event.self_cpu_time_total) for event in events}

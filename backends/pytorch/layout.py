@@ -19,9 +19,10 @@ def build_layer(
 ) -> nn.RNNBase:
     """A torch.nn layer, batch first, for some of the specification's layers in one direction or both."""
     options = {"nonlinearity": spec.cell.removeprefix("rnn_")} if spec.cell.startswith("rnn") else {}
+    first = spec.of_direction(layers[0], directions[0])
     return LAYERS[spec.cell](
-        spec.layer_input_size(layers[0]),
-        spec.hidden_size,
+        first.input_size,
+        first.hidden_size,
         num_layers=len(layers),
         bias=spec.bias,
         batch_first=True,

@@ -12,6 +12,7 @@ from backends.pytorch.implementation import DEVICES, DTYPES, Results, TorchImple
 from backends.pytorch.layout import build_layer, load_layer
 from backends.pytorch.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS
+from common.weights import merge_weights
 
 
 class Manual(TorchImplementation):
@@ -29,6 +30,9 @@ class Manual(TorchImplementation):
                 module = build_layer(self.spec, [layer], [direction], DTYPES[self.dtype], DEVICES[self.device])
                 self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
                 self._modules[layer, direction] = module
+        self.parameters |= {
+            name: self.tensor(value, requires_grad=True) for name, value in merge_weights(weights).items()
+        }
 
     def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
         def run_direction(x: torch.Tensor, states: States, layer: int, direction: int) -> tuple[torch.Tensor, States]:
@@ -36,7 +40,7 @@ class Manual(TorchImplementation):
             output, final = self._run_module(self._modules[layer, direction], x, lengths, initial)
             return output, tuple(state[0] for state in final)
 
-        return run_stack(self.spec, x, lengths, states, run_direction)
+        return run_stack(self.spec, self.parameters, x, lengths, states, run_direction)
 
     def _run_module(
         self, module: torch.nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor | None, states: States

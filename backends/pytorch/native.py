@@ -12,6 +12,7 @@ from backends.pytorch.implementation import DEVICES, DTYPES, Results, TorchImple
 from backends.pytorch.layout import build_layer, load_layer
 from backends.pytorch.sequence import States, merge
 from common.specification import NUM_DIRECTIONS
+from common.weights import merge_weight_name, merge_weights
 
 
 class Native(TorchImplementation):
@@ -30,17 +31,21 @@ class Native(TorchImplementation):
             module = build_layer(self.spec, layers, (0, 1), DTYPES[self.dtype], DEVICES[self.device])
             self.parameters |= load_layer(self.spec, module, weights, layers, (0, 1))
             self._modules.append(module)
+        self.parameters |= {
+            name: self.tensor(value, requires_grad=True) for name, value in merge_weights(weights).items()
+        }
 
     def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
         finals = []
         rows = 0
-        for module in self._modules:
+        for layer, module in enumerate(self._modules):
             mine = tuple(state[rows : rows + NUM_DIRECTIONS * module.num_layers] for state in states)
             rows += NUM_DIRECTIONS * module.num_layers
             x, final = self._run_module(module, x, mine)
             finals.append(final)
             if self.spec.merge != "concat":
-                x = merge(self.spec, *x.chunk(2, dim=-1))  # (batch, seq_len, 2·hidden_size) to halves
+                halves = x.chunk(2, dim=-1)  # (batch, seq_len, 2·hidden_size) to halves
+                x = merge(self.spec, self.parameters.get(merge_weight_name(layer)), *halves)
         joined = (torch.cat(group) for group in zip(*finals, strict=True))
         return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
 

@@ -54,16 +54,16 @@ class Scratch(TorchImplementation):
         def run_direction(x: torch.Tensor, states: States, layer: int, direction: int) -> tuple[torch.Tensor, States]:
             kinds = KINDS if self.spec.bias else KINDS[:2]
             w = [self.parameters[weight_name(kind, layer, direction)] for kind in kinds]
-            return self._run_direction(w, x, mask, states)
+            return self._run_direction(self.spec.of_direction(layer, direction), w, x, mask, states)
 
-        return run_stack(self.spec, x, lengths, states, run_direction)
+        return run_stack(self.spec, self.parameters, x, lengths, states, run_direction)
 
     def _run_direction(
-        self, w: list[torch.Tensor], x: torch.Tensor, mask: torch.Tensor | None, states: States
+        self, spec: Specification, w: list[torch.Tensor], x: torch.Tensor, mask: torch.Tensor | None, states: States
     ) -> tuple[torch.Tensor, States]:
         outputs = []
         for t in range(x.shape[1]):
-            new = step(self.spec, w, x[:, t], states)
+            new = step(spec, w, x[:, t], states)
             if mask is None:
                 states = new
                 outputs.append(new[0])

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is first imported
 
 import keras
 import tensorflow as tf
 
-from backends.base import Framework
+from backends.base import Framework, check_lane
+from backends.modelling import Network
 from backends.probing import Probes
 from backends.tensorflow_keras.gaps import GAPS
+from backends.tensorflow_keras.implementation import DEVICES, DTYPES
 from backends.tensorflow_keras.manual import Manual
+from backends.tensorflow_keras.models import SequenceNetwork
 from backends.tensorflow_keras.native import Native
 from backends.tensorflow_keras.scratch import Scratch
+from backends.tensorflow_keras.seq2seq import Seq2SeqNetwork
+from backends.tensorflow_keras.tuned import Tuned
+from common.models.specification import Model, SequenceModel
 
 
 class TensorFlow(Framework):
-    """TensorFlow with TF32 off, so that float32 means float32 on a GPU too, and Keras on top of it."""
+    """TensorFlow, from the start with TF32 off, so that float32 means float32 on a GPU too, and Keras on top of it."""
 
     name = "tensorflow"
     gaps = GAPS
-    implementations = {"native": Native, "manual": Manual, "scratch": Scratch}
+    implementations = {"native": Native, "manual": Manual, "scratch": Scratch, "tuned": Tuned}
 
     def __init__(self) -> None:
         if keras.config.backend() != "tensorflow":
             raise RuntimeError(f"keras must run on tensorflow; it was imported earlier with {keras.config.backend()}")
-        tf.config.experimental.enable_tensor_float_32_execution(False)  # on by default, for products and cuDNN
+        self.use_lane("exact")
 
     def versions(self) -> dict[str, str]:
         found = {"tensorflow": tf.__version__, "keras": keras.__version__}
@@ -43,7 +50,49 @@ class TensorFlow(Framework):
             found["gpu"] = tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         return found
 
+    def use_lane(self, lane: str) -> None:
+        check_lane(lane)
+        tf.config.experimental.enable_tensor_float_32_execution(lane == "fast")  # on by default, for products and cuDNN
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        with tf.device(DEVICES[device]):
+            a, b = (tf.cast(tf.random.normal((size, size)), DTYPES[dtype]) for _ in range(2))
+
+        def compute() -> None:
+            tf.matmul(a, b)
+            _wait(device)
+
+        return compute
+
+    def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
+        with tf.device(DEVICES[device]):
+            source = tf.ones(num_bytes // 4)
+
+        def compute() -> None:
+            tf.raw_ops.DeepCopy(x=source)
+            _wait(device)
+
+        return compute
+
+    def peak_device_bytes(self) -> int | None:
+        if not tf.config.list_physical_devices("GPU"):
+            return None
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+
+    def reset_peak(self) -> None:
+        if tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.reset_memory_stats("GPU:0")
+
+    def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
+        kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
+        return kind(spec, implementation, dtype, device, self.implementations[implementation])
+
     def probes(self) -> Probes:
         from backends.tensorflow_keras.probes import PROBES
 
         return PROBES
+
+
+def _wait(device: str) -> None:
+    if device == "gpu":
+        tf.test.experimental.sync_devices()

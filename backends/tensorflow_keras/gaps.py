@@ -19,4 +19,16 @@ GAPS = (
         applies=lambda request: uses_cudnn(request.spec, request.device) and has_empty_row(request),
         link="https://github.com/tensorflow/tensorflow/issues/43103",
     ),
+    Gap(
+        implementations=("tuned",),
+        what="GRU with reset_after=false",
+        reason="tensorflow/tuned has one recurrent product a step, and this GRU needs two in sequence",
+        applies=lambda request: not request.spec.reset_after,
+    ),
+    Gap(
+        implementations=("tuned",),
+        what="GPUs",
+        reason="tensorflow/tuned is written for CPUs: on a GPU Keras' GRU and LSTM have cuDNN's fused kernels",
+        applies=lambda request: request.device == "gpu",
+    ),
 )

@@ -1,18 +1,23 @@
-"""What TensorFlow's implementations share: arrays to and from the device, graphs with gradients, and waiting."""
+"""What TensorFlow's implementations share: arrays to and from the device, graphs, training, and waiting."""
 
 from __future__ import annotations
 
+import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from backends.base import Arrays, Implementation, Inputs
+from backends.base import Arrays, Implementation, Inputs, Training
+from backends.kernels import added_up, most_important
 from backends.tensorflow_keras.sequence import States
+from backends.tensorflow_keras.training import Trainer, train_step
 from common.specification import Specification
+from common.training import trained_kernels
 
 DTYPES = {
     "float16": tf.float16,
@@ -37,8 +42,8 @@ class TensorFlowImplementation(Implementation):
 
     parameters: Parameters
     """The tensors that gradients are taken by, in the layout that ``run`` reads."""
-    _found: tuple[Results, Results, Results]
-    """Results, gradients by the inputs, and gradients by ``parameters``."""
+    _found: tuple[Results, Results, Results, Parameters]
+    """Results, gradients by the inputs, gradients by ``parameters``, and the variables that a train step moved."""
 
     @abstractmethod
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
@@ -65,28 +70,84 @@ class TensorFlowImplementation(Implementation):
         self._cotangents = {name: self.tensor(value) for name, value in inputs.cotangents.items()}
 
     def forward(self) -> None:
-        graph = _graph(type(self), self.spec, self.dtype, self.device, gradients=False)
+        graph = _graph(type(self), self.spec, self.dtype, self.device, "forward")
         with tf.device(DEVICES[self.device]):
-            self._found = graph(self.parameters, self._x, self._lengths, self._states), {}, {}
+            self._found = graph(self.parameters, self._x, self._lengths, self._states), {}, {}, {}
 
     def forward_backward(self) -> None:
-        graph = _graph(type(self), self.spec, self.dtype, self.device, gradients=True)
+        graph = _graph(type(self), self.spec, self.dtype, self.device, "forward_backward")
         with tf.device(DEVICES[self.device]):
-            self._found = graph(self.parameters, self._x, self._lengths, self._states, self._cotangents)
+            found = graph(self.parameters, self._x, self._lengths, self._states, self._cotangents)
+        self._found = *found, {}
+
+    def load_training(self, training: Training) -> None:
+        self._trainer = Trainer(training, self, DEVICES[self.device])
+        self.parameters = self._trainer.variables
+
+    def train_step(self) -> None:
+        graph = _graph(type(self), self.spec, self.dtype, self.device, "train_step")
+        trainer = self._trainer
+        fixed = (self._x, self._lengths, self._states, trainer.head, trainer.labels, trainer.learning_rate)
+        with tf.device(DEVICES[self.device]):
+            loss = graph(trainer.variables, *fixed)
+        self._found = {"loss": loss}, {}, {}, trainer.variables
 
     def synchronise(self) -> None:
         if self.device == "gpu":
             tf.test.experimental.sync_devices()
 
     def extract(self) -> Arrays:
-        results, by_inputs, by_parameters = (self._arrays(group) for group in self._found)
+        results, by_inputs, by_parameters, variables = (self._arrays(group) for group in self._found)
         gradients = by_inputs | (self.canonical(by_parameters) if by_parameters else {})
-        return results | {f"grad.{name}": value for name, value in gradients.items()}
+        results |= {f"grad.{name}": value for name, value in gradients.items()}
+        if variables:
+            moved = self.canonical(variables)
+            head = self._arrays({"trained.head.weight": self._trainer.head["weight"]})
+            results |= {name: value.T for name, value in head.items()}  # (output_size, classes) to (classes, …)
+            results |= {f"trained.{name}": moved[name] for name in trained_kernels(self.spec)}
+        return results
 
-    def _arrays(self, tensors: Results) -> Arrays:
+    def _arrays(self, tensors: Parameters) -> Arrays:
         narrow = DTYPES[self.dtype].size < 4
         found = {name: value.numpy() for name, value in tensors.items()}
         return {name: value.astype(np.float32) if narrow else value for name, value in found.items()}
+
+    def kernels(self, work: str) -> list[str]:
+        from tensorflow.tsl.profiler.protobuf import xplane_pb2  # not public, so not needed for anything else
+
+        call = getattr(self, work)
+        call()  # what happens only at first is not of interest
+        self.synchronise()
+        with tempfile.TemporaryDirectory() as folder:
+            with tf.profiler.experimental.Profile(folder):
+                call()
+                self.synchronise()
+            (file,) = Path(folder).rglob("*.xplane.pb")
+            profile = xplane_pb2.XSpace.FromString(file.read_bytes())
+        return most_important(added_up(in_profile(profile)))
+
+
+def in_profile(profile: Any) -> Iterator[tuple[str, float]]:
+    """Each operation that ran, with its time in ps: a GPU's kernels where one took part, else the CPU's operations by
+    type, which the profile has as ``path/in/the/graph:Type``.
+    """
+    on_gpu = [plane for plane in profile.planes if "/device:GPU" in plane.name]
+    for plane in on_gpu or [plane for plane in profile.planes if plane.name.startswith("/host:CPU")]:
+        names = {number: event.name for number, event in plane.event_metadata.items()}
+        for line in plane.lines:
+            if on_gpu and not line.name.startswith("Stream"):
+                continue
+            for event in line.events:
+                name = names[event.metadata_id]
+                operation = name if on_gpu else _operation_type(name)
+                if operation:
+                    yield operation, event.duration_ps
+
+
+def _operation_type(name: str) -> str:
+    """The type at the end of an operation's event; empty for other events."""
+    path, _, operation = name.rpartition(":")
+    return operation if operation.isidentifier() and path and not path.endswith(":") else ""
 
 
 def execution() -> str:
@@ -96,9 +157,9 @@ def execution() -> str:
 
 @lru_cache(GRAPHS_KEPT)
 def _graph(
-    implementation: type[TensorFlowImplementation], spec: Specification, dtype: str, device: str, gradients: bool
+    implementation: type[TensorFlowImplementation], spec: Specification, dtype: str, device: str, work: str
 ) -> Callable[..., Any]:
-    """``run`` as a tf.function, alone or with gradients; it traces once a set of shapes, with lengths and without."""
+    """A pass around ``run`` as a tf.function; it traces once a set of shapes, with lengths and without."""
     model = implementation(spec, dtype, device)
     with tf.device(DEVICES[device]):
         model.build()  # not while tracing: a tf.function that makes variables is traced twice
@@ -114,4 +175,5 @@ def _graph(
         by_inputs, by_parameters = tape.gradient(list(results.values()), [inputs, parameters], ordered)
         return results, by_inputs, by_parameters
 
-    return tf.function(forward_backward if gradients else model.run, autograph=False)
+    passes = {"forward": model.run, "forward_backward": forward_backward, "train_step": train_step(model.run)}
+    return tf.function(passes[work], autograph=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from backends.base import Arrays
 from common.specification import GATES, NUM_DIRECTIONS, Specification
-from common.weights import KINDS, weight_name
+from common.weights import KINDS, merge_weights, weight_name
 
 LAYERS = {
     "rnn_tanh": keras.layers.SimpleRNN,
@@ -26,8 +26,9 @@ KERAS_GATES = GATES | {"gru": ("z", "r", "n")}
 VARIABLES = ("kernel", "recurrent_kernel", "bias")
 
 
-def build_layer(spec: Specification, dtype: str, device: str) -> keras.layers.RNN:
-    """A Keras layer for one direction of one of the specification's layers, without variables yet.
+def build_layer(spec: Specification, dtype: str, device: str, reverse: bool = False) -> keras.layers.RNN:
+    """A Keras layer for a specification of one layer in one direction, without variables yet; a ``reverse`` one is for
+    Bidirectional's other half and reads time from its end.
 
     The dtype is the layer's own policy, since the global one is float32. ``unroll`` stays off: its graph grows with
     seq_len, and it rules out cuDNN. ``use_cudnn="auto"`` asks whether the machine has a GPU, not whether the layer runs
@@ -46,6 +47,7 @@ def build_layer(spec: Specification, dtype: str, device: str) -> keras.layers.RN
         use_bias=spec.bias,
         return_sequences=True,
         return_state=True,
+        go_backwards=reverse,
         kernel_initializer="zeros",
         recurrent_initializer="zeros",
         dtype=dtype,
@@ -70,8 +72,11 @@ def load_layer(spec: Specification, weights: Mapping[str, np.ndarray], layer: in
 
 
 def canonical_gradients(spec: Specification, gradients: Arrays) -> Arrays:
-    """The adjoint of ``load_layer`` for all layers and directions: the gradient of one bias is that of both."""
-    found: Arrays = {}
+    """The adjoint of ``load_layer`` for all layers and directions: the gradient of one bias is that of both.
+
+    Those of a learned merge, which Keras has not, are as they come.
+    """
+    found: Arrays = merge_weights(gradients)
     for layer in range(spec.num_layers):
         for direction in range(NUM_DIRECTIONS):
             variables = [gradients[name] for name in variable_names(spec, layer, direction)]

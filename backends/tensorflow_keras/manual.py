@@ -14,6 +14,7 @@ from backends.tensorflow_keras.implementation import Parameters, Results, Tensor
 from backends.tensorflow_keras.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
 from backends.tensorflow_keras.sequence import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS
+from common.weights import merge_weights
 
 
 class Manual(TensorFlowImplementation):
@@ -29,6 +30,7 @@ class Manual(TensorFlowImplementation):
             for direction in range(NUM_DIRECTIONS):
                 arrays = load_layer(self.spec, weights, layer, direction)
                 self.parameters |= {name: self.tensor(array) for name, array in arrays.items()}
+        self.parameters |= {name: self.tensor(array) for name, array in merge_weights(weights).items()}
 
     def canonical(self, gradients: Arrays) -> Arrays:
         return canonical_gradients(self.spec, gradients)
@@ -37,8 +39,9 @@ class Manual(TensorFlowImplementation):
         self._modules = {}
         for layer in range(self.spec.num_layers):
             for direction in range(NUM_DIRECTIONS):
-                module = build_layer(self.spec, self.dtype, self.device)
-                module.build((None, None, self.spec.layer_input_size(layer)))
+                own = self.spec.of_direction(layer, direction)
+                module = build_layer(own, self.dtype, self.device)
+                module.build((None, None, own.input_size))
                 self._modules[layer, direction] = module
 
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
@@ -48,7 +51,7 @@ class Manual(TensorFlowImplementation):
             with keras.StatelessScope(zip(module.trainable_variables, values, strict=True)):
                 return self._run_module(module, x, lengths, states)
 
-        return run_stack(self.spec, x, lengths, states, run_direction)
+        return run_stack(self.spec, parameters, x, lengths, states, run_direction)
 
     def _run_module(
         self, module: keras.layers.RNN, x: tf.Tensor, lengths: tf.Tensor | None, states: States

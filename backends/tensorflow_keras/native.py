@@ -12,12 +12,14 @@ from backends.base import Arrays
 from backends.tensorflow_keras.gaps import uses_cudnn
 from backends.tensorflow_keras.implementation import Parameters, Results, TensorFlowImplementation, execution
 from backends.tensorflow_keras.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
-from backends.tensorflow_keras.sequence import States, step_mask
+from backends.tensorflow_keras.sequence import States, join_states, merge, split_states, step_mask
 from common.specification import NUM_DIRECTIONS
+from common.weights import merge_weight_name, merge_weights
 
 
 class Native(TensorFlowImplementation):
-    """keras.layers.Bidirectional around SimpleRNN, GRU or LSTM, one a layer, with Keras' own merge modes.
+    """keras.layers.Bidirectional around SimpleRNN, GRU or LSTM, one a layer, with Keras' own merge modes; a
+    learned merge comes after it.
 
     With return_sequences, Bidirectional sets ``zero_output_for_mask`` in both halves, so outputs past a length are 0.
     """
@@ -28,6 +30,7 @@ class Native(TensorFlowImplementation):
             for direction in range(NUM_DIRECTIONS):
                 arrays = load_layer(self.spec, weights, layer, direction)
                 self.parameters |= {name: self.tensor(array) for name, array in arrays.items()}
+        self.parameters |= {name: self.tensor(array) for name, array in merge_weights(weights).items()}
 
     def canonical(self, gradients: Arrays) -> Arrays:
         return canonical_gradients(self.spec, gradients)
@@ -35,23 +38,30 @@ class Native(TensorFlowImplementation):
     def build(self) -> None:
         self._modules = []
         for layer in range(self.spec.num_layers):
-            half = build_layer(self.spec, self.dtype, self.device)
-            module = keras.layers.Bidirectional(half, merge_mode=self.spec.merge, dtype=self.dtype)
+            forward, backward = (
+                build_layer(self.spec.of_direction(layer, direction), self.dtype, self.device, reverse=bool(direction))
+                for direction in range(NUM_DIRECTIONS)
+            )
+            mode = None if self.spec.merge == "weighted" else self.spec.merge  # None: Keras hands out both halves
+            module = keras.layers.Bidirectional(forward, mode, backward_layer=backward, dtype=self.dtype)
             module.build((None, None, self.spec.layer_input_size(layer)))
             self._modules.append(module)
 
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
         mask = None if lengths is None else step_mask(lengths, x.shape[1])[..., 0]  # (batch, seq_len)
         finals = []
+        by_row = split_states(self.spec, states)
         for layer, module in enumerate(self._modules):
-            rows = [layer * NUM_DIRECTIONS + direction for direction in range(NUM_DIRECTIONS)]
-            initial = [state[row] for row in rows for state in states]  # forward h, c, reverse h, c
+            rows = by_row[layer * NUM_DIRECTIONS : (layer + 1) * NUM_DIRECTIONS]
+            initial = [state for row in rows for state in row]  # forward h, c, reverse h, c
             values = [parameters[name] for name in variable_names(self.spec, layer, *range(NUM_DIRECTIONS))]
             with keras.StatelessScope(zip(module.trainable_variables, values, strict=True)):
                 x, *final = module(x, initial_state=initial, mask=mask)
+            if self.spec.merge == "weighted":
+                reverse, *final = final
+                x = merge(self.spec, parameters[merge_weight_name(layer)], x, reverse)
             finals += [final[: len(states)], final[len(states) :]]  # (h, c) forward, (h, c) reverse
-        joined = (tf.stack(group) for group in zip(*finals, strict=True))
-        return {"output": x} | dict(zip(("h_n", "c_n"), joined, strict=False))
+        return {"output": x} | dict(zip(("h_n", "c_n"), join_states(self.spec, finals), strict=False))
 
     def path(self) -> str:
         module = f"keras.layers.Bidirectional({LAYERS[self.spec.cell].__name__})"

@@ -60,12 +60,12 @@ class Scratch(TensorFlowImplementation):
         def run_direction(x: tf.Tensor, states: States, layer: int, direction: int) -> tuple[tf.Tensor, States]:
             kinds = KINDS if self.spec.bias else KINDS[:2]
             w = [parameters[weight_name(kind, layer, direction)] for kind in kinds]
-            return self._run_direction(w, x, mask, states)
+            return self._run_direction(self.spec.of_direction(layer, direction), w, x, mask, states)
 
-        return run_stack(self.spec, x, lengths, states, run_direction)
+        return run_stack(self.spec, parameters, x, lengths, states, run_direction)
 
     def _run_direction(
-        self, w: list[tf.Tensor], x: tf.Tensor, mask: tf.Tensor | None, states: States
+        self, spec: Specification, w: list[tf.Tensor], x: tf.Tensor, mask: tf.Tensor | None, states: States
     ) -> tuple[tf.Tensor, States]:
         seq_len = x.shape[1]
         inputs = tf.TensorArray(x.dtype, seq_len).unstack(tf.transpose(x, (1, 0, 2)))  # (seq_len, batch, in)
@@ -73,7 +73,7 @@ class Scratch(TensorFlowImplementation):
             masks = tf.TensorArray(tf.bool, seq_len).unstack(tf.transpose(mask, (1, 0, 2)))  # (seq_len, batch, 1)
 
         def body(t: tf.Tensor, outputs: tf.TensorArray, states: States) -> tuple[tf.Tensor, tf.TensorArray, States]:
-            new = step(self.spec, w, inputs.read(t), states)
+            new = step(spec, w, inputs.read(t), states)
             if mask is None:
                 return t + 1, outputs.write(t, new[0]), new
             real = masks.read(t)  # (batch, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def second_bias_dropped(weights: Arrays) -> Arrays:
     return {name: np.zeros_like(value) if "bias_hh" in name else value for name, value in weights.items()}
 
 
-MISTAKES = {
+MISTAKES: dict[str, dict[str, Any]] = {
     "gates swapped": {"load": first_two_gates_swapped, "read": first_two_gates_swapped},
     "bias_hh dropped": {"load": second_bias_dropped},
     "reverse half not flipped back": {"kind": NotFlippedBack},
@@ -97,7 +98,7 @@ MISTAKES = {
 }
 
 
-def judged(case: Case, training: Training, dtype: str, **mistake: object) -> Verdict:
+def judged(case: Case, training: Training, dtype: str, **mistake: Any) -> Verdict:
     return judge_step(stepped(case, training, dtype, **mistake), training_yardstick(case, training, dtype))
 
 
@@ -180,9 +181,9 @@ def test_an_empty_row_contributes_nothing() -> None:
     training = a_training(case)
     others = _rows(case, [0, 2])
     fewer = replace(training, labels=training.labels[[0, 2]])
-    both = stepped(case, training, "float64"), stepped(others, fewer, "float64")
-    for name in both[0]:
-        np.testing.assert_allclose(*(each[name].astype(float) for each in both), rtol=1e-12, atol=1e-12)
+    found, expected = stepped(case, training, "float64"), stepped(others, fewer, "float64")
+    for name in found:
+        np.testing.assert_allclose(found[name].astype(float), expected[name].astype(float), rtol=1e-12, atol=1e-12)
 
 
 def _rows(case: Case, rows: list[int]) -> Case:
@@ -191,7 +192,7 @@ def _rows(case: Case, rows: list[int]) -> Case:
     return replace(case, x=case.x[rows], lengths=case.lengths[rows], cotangents={}, **states)
 
 
-def loss_of(case: Case, training: Training, weights: Arrays) -> float:
+def loss_of(case: Case, training: Training, weights: Arrays) -> np.ndarray:
     arrays = [weights.pop(name) for name in HEAD]
     trainer = Trainer(
         replace(case, weights=weights), replace(training, weight=arrays[0], bias=arrays[1]), np.longdouble

@@ -1,0 +1,96 @@
+"""What the benchmark asks of a framework beside the passes: lanes, ceilings, memory, and what really ran."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from backends.base import LANES, PASSES, Framework, inputs_of
+from backends.kernels import LONGEST_NAME, MOST_TEXTS, added_up, most_important
+from common.errors import InputError
+from tests.cases import a_case, a_training
+
+PRODUCT_SIZE, COPY_BYTES = 2048, 1 << 28
+TRIALS = 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_product_can_be_called_again_and_again(framework: Framework, dtype: str) -> None:
+    compute = framework.product(64, dtype, "cpu")
+    assert [compute() for _ in range(3)] == [None, None, None]
+
+
+def test_copy_can_be_called_again_and_again(framework: Framework) -> None:
+    compute = framework.copy(1 << 16, "cpu")
+    assert [compute() for _ in range(3)] == [None, None, None]
+
+
+def part_left_undone(compute: Callable[[], None]) -> float:
+    """CPU seconds, of all threads, spent after ``compute`` has returned, over those spent in it; the least of a few."""
+    compute()
+    found = []
+    for _ in range(TRIALS):
+        started = time.process_time()
+        compute()
+        returned = time.process_time()
+        time.sleep(0.1)
+        found.append((time.process_time() - returned) / max(returned - started, 1e-9))
+    return min(found)
+
+
+def test_a_product_is_done_when_its_call_returns(framework: Framework) -> None:
+    assert part_left_undone(framework.product(PRODUCT_SIZE, "float32", "cpu")) < 0.8
+
+
+def test_a_copy_is_done_when_its_call_returns(framework: Framework) -> None:
+    assert part_left_undone(framework.copy(COPY_BYTES, "cpu")) < 0.8
+
+
+def test_work_that_is_not_waited_for_is_noticed() -> None:
+    a = np.ones((1024, 1024), np.float32)
+
+    def compute() -> None:
+        threading.Thread(target=np.matmul, args=(a, a)).start()
+
+    assert part_left_undone(compute) > 0.8
+
+
+def test_exactly_the_two_lanes_are_taken(framework: Framework) -> None:
+    try:
+        for lane in LANES:
+            framework.use_lane(lane)
+        with pytest.raises(InputError, match="lane must be exact or fast; got 'fastest'"):
+            framework.use_lane("fastest")
+    finally:
+        framework.use_lane("exact")
+
+
+def test_without_a_gpu_there_is_no_peak_of_its_memory(framework: Framework) -> None:
+    framework.reset_peak()
+    peak = framework.peak_device_bytes()
+    if "gpu" not in framework.devices():
+        assert peak is None
+
+
+@pytest.mark.parametrize("work", PASSES)
+def test_every_pass_says_what_ran(framework: Framework, work: str) -> None:
+    case = a_case("rnn_tanh", lengths=None, bias=False)
+    network = framework.implementations["scratch"](case.spec, "float64", "cpu")
+    network.load_weights(case.weights)
+    network.move_inputs(inputs_of(case))
+    network.load_training(a_training(case, learning_rate=0.5))
+    found = network.kernels(work)
+    assert 0 < len(found) <= MOST_TEXTS
+    assert all("×" in text for text in found)
+
+
+def test_parts_are_added_up_and_the_largest_come_first() -> None:
+    parts = [("add", 1.0), ("product", 40.0), ("product", 58.9), ("tiny", 0.1), ("x" * 200, 0.0)]
+    assert most_important(added_up(parts)) == ["product ×2, 99%", "add ×1, 1%"]
+    assert most_important(added_up(parts), most=1) == ["product ×2, 99%"]
+    (long,) = most_important({"x" * 200: added_up(parts)["add"]})
+    assert long == "x" * (LONGEST_NAME - 1) + "… ×1, 100%"
