@@ -1,0 +1,280 @@
+"""tuned: RNN, GRU and LSTM with a backward pass written by hand; docs/tuning.md has the figures.
+
+The loops over time are compiled by XLA, one for each direction, which have nothing to wait for in each other and so run
+side by side. The large products stay outside, where oneDNN computes them: the input product before the loop, the
+gradients of weights and inputs after it. Going back, the factors between the gradient of a state and those of its gates
+are computed for all steps at once before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from backends.tensorflow_keras.implementation import Parameters, Results, TensorFlowImplementation, execution
+from backends.tensorflow_keras.sequence import States, run_stack, step_mask
+from common.specification import Specification
+from common.weights import KINDS, weight_name
+
+Step = Callable[[Sequence[tf.Tensor], States], tuple[States, Sequence[tf.Tensor]]]
+
+
+class Kept(NamedTuple):
+    """What a forward loop leaves: the initial and the final states, (batch, hidden_size); the states after each step
+    and the gates, (seq_len, batch, hidden_size).
+    """
+
+    initial: States
+    final: States
+    states: States
+    gates: Sequence[tf.Tensor]
+
+
+class Totals(NamedTuple):
+    """What a backward loop leaves: the gradient by the initial states; those by a step's products, (seq_len, batch,
+    gates·hidden_size), as the recurrent product sees them and as the input product does.
+    """
+
+    initial: States
+    recurrent: tf.Tensor
+    input: tf.Tensor
+
+
+def over_time(
+    step: Step,
+    inputs: Sequence[tf.Tensor],
+    states: States,
+    widths: Sequence[int],
+    real: tf.Tensor | None,
+    reverse: bool = False,
+) -> Any:
+    """Run ``step`` over inputs, (seq_len, batch, features) each: the final states, and what the steps give, each
+    (seq_len, batch, width), stacked.
+
+    Where ``real`` (seq_len, batch, 1) is false, states stay and steps give 0.
+    """
+    seq_len, batch = inputs[0].shape[:2]
+    sources = [tf.TensorArray(value.dtype, seq_len).unstack(value) for value in inputs]
+    targets = [tf.TensorArray(states[0].dtype, seq_len, element_shape=(batch, width)) for width in widths]
+    if real is not None:
+        mask = tf.TensorArray(tf.bool, seq_len).unstack(real)
+
+    def body(i: tf.Tensor, states: States, targets: list[tf.TensorArray]) -> tuple:
+        t = seq_len - 1 - i if reverse else i
+        new, given = step([source.read(t) for source in sources], states)
+        if real is not None:
+            here = mask.read(t)  # (batch, 1)
+            new = tuple(tf.where(here, after, before) for after, before in zip(new, states, strict=True))
+            given = [tf.where(here, value, tf.zeros_like(value)) for value in given]
+        return i + 1, new, [target.write(t, value) for target, value in zip(targets, given, strict=True)]
+
+    _, states, targets = tf.while_loop(lambda i, *_: i < seq_len, body, (0, states, targets))
+    return states, [target.stack() for target in targets]
+
+
+def before(initial: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
+    """The states before each step, from those after each."""
+    return tf.concat([initial[None], states[:-1]], axis=0)
+
+
+def run_rnn(
+    cell: str, real: tf.Tensor | None, from_x: tf.Tensor, initial: States, kernel: tf.Tensor, bias: tf.Tensor
+) -> Kept:
+    """The loop of one direction; ``from_x`` (seq_len, batch, gates·hidden_size) is the input product with its bias,
+    ``kernel`` (hidden_size, gates·hidden_size) and ``bias`` are the recurrent ones.
+    """
+    activation = tf.tanh if cell == "rnn_tanh" else tf.nn.relu
+
+    def step(inputs: Sequence[tf.Tensor], states: States) -> tuple[States, Sequence[tf.Tensor]]:
+        h = activation(inputs[0] + bias + tf.matmul(states[0], kernel))
+        return (h,), (h,)
+
+    final, (h,) = over_time(step, [from_x], initial, [initial[0].shape[1]], real)
+    return Kept(initial, final, (h,), ())
+
+
+def differentiate_rnn(
+    cell: str, real: tf.Tensor | None, kept: Kept, kernel: tf.Tensor, by_h: tf.Tensor, by: States
+) -> Totals:
+    """The loop back; ``by_h`` (seq_len, batch, hidden_size) are the gradients by each step's output, ``by`` those by
+    the final states. ``kernel`` is (gates·hidden_size, hidden_size) here.
+    """
+    (h,) = kept.states
+    factor = 1 - h * h if cell == "rnn_tanh" else tf.cast(h > 0, h.dtype)
+
+    def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
+        total = inputs[0] * (by[0] + inputs[1])
+        return (tf.matmul(total, kernel),), (total,)
+
+    by, (total,) = over_time(step, [factor, by_h], by, [h.shape[2]], real, reverse=True)
+    return Totals(by, total, total)
+
+
+def run_gru(
+    cell: str, real: tf.Tensor | None, from_x: tf.Tensor, initial: States, kernel: tf.Tensor, bias: tf.Tensor
+) -> Kept:
+    """As ``run_rnn``; the gates are r, z, R h + b_hh for n, and n."""
+    size = initial[0].shape[1]
+
+    def step(inputs: Sequence[tf.Tensor], states: States) -> tuple[States, Sequence[tf.Tensor]]:
+        from_h = tf.matmul(states[0], kernel) + bias
+        r, z = tf.split(tf.sigmoid(inputs[0][:, : 2 * size] + from_h[:, : 2 * size]), 2, axis=1)
+        h_n = from_h[:, 2 * size :]
+        n = tf.tanh(inputs[0][:, 2 * size :] + r * h_n)
+        h = n + z * (states[0] - n)
+        return (h,), (h, r, z, h_n, n)
+
+    final, (h, *gates) = over_time(step, [from_x], initial, [size] * 5, real)
+    return Kept(initial, final, (h,), gates)
+
+
+def differentiate_gru(
+    cell: str, real: tf.Tensor | None, kept: Kept, kernel: tf.Tensor, by_h: tf.Tensor, by: States
+) -> Totals:
+    """As ``differentiate_rnn``."""
+    r, z, h_n, n = kept.gates
+    size = n.shape[2]
+    by_n = (1 - z) * (1 - n * n)
+    by_z = (before(kept.initial[0], kept.states[0]) - n) * z * (1 - z)
+    factors = tf.concat([by_n * h_n * r * (1 - r), by_z, by_n * r], axis=2)
+
+    def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
+        factor, z, by_h = inputs
+        by_h = by[0] + by_h
+        total = factor * tf.tile(by_h, (1, 3))
+        return (by_h * z + tf.matmul(total, kernel),), (total, by_h)
+
+    by, (total, by_h) = over_time(step, [factors, z, by_h], by, [3 * size, size], real, reverse=True)
+    return Totals(by, total, tf.concat([total[..., : 2 * size], by_n * by_h], axis=2))
+
+
+def run_lstm(
+    cell: str, real: tf.Tensor | None, from_x: tf.Tensor, initial: States, kernel: tf.Tensor, bias: tf.Tensor
+) -> Kept:
+    """As ``run_rnn``; the gates are i, f, g and o.
+
+    All four come from one tanh over the whole row, sigmoid(x) = tanh(x/2)/2 + 1/2: XLA's loops are slow on single
+    gates where hidden_size is small.
+    """
+    size = initial[0].shape[1]
+    scale = tf.constant([0.5] * (2 * size) + [1] * size + [0.5] * size, from_x.dtype)
+    shift = tf.constant([0.5] * (2 * size) + [0] * size + [0.5] * size, from_x.dtype)
+
+    def step(inputs: Sequence[tf.Tensor], states: States) -> tuple[States, Sequence[tf.Tensor]]:
+        total = inputs[0] + bias + tf.matmul(states[0], kernel)
+        i, f, g, o = tf.split(tf.tanh(total * scale) * scale + shift, 4, axis=1)
+        c = f * states[1] + i * g
+        h = o * tf.tanh(c)
+        return (h, c), (h, c, i, f, g, o)
+
+    final, (h, c, *gates) = over_time(step, [from_x], initial, [size] * 6, real)
+    return Kept(initial, final, (h, c), gates)
+
+
+def differentiate_lstm(
+    cell: str, real: tf.Tensor | None, kept: Kept, kernel: tf.Tensor, by_h: tf.Tensor, by: States
+) -> Totals:
+    """As ``differentiate_rnn``."""
+    i, f, g, o = kept.gates
+    c = kept.states[1]
+    size = c.shape[2]
+    tanh_c = tf.tanh(c)
+    by_c = tf.concat([g * i * (1 - i), before(kept.initial[1], c) * f * (1 - f), i * (1 - g * g)], axis=2)
+    c_by_h, o_by_h = o * (1 - tanh_c * tanh_c), tanh_c * o * (1 - o)
+
+    def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
+        factor, c_by_h, o_by_h, f, by_h = inputs
+        by_h = by[0] + by_h
+        by_c = by[1] + by_h * c_by_h
+        total = tf.concat([factor * tf.tile(by_c, (1, 3)), by_h * o_by_h], axis=1)
+        return (tf.matmul(total, kernel), by_c * f), (total,)
+
+    by, (total,) = over_time(step, [by_c, c_by_h, o_by_h, f, by_h], by, [4 * size], real, reverse=True)
+    return Totals(by, total, total)
+
+
+LOOPS = {
+    "rnn_tanh": (run_rnn, differentiate_rnn),
+    "rnn_relu": (run_rnn, differentiate_rnn),
+    "gru": (run_gru, differentiate_gru),
+    "lstm": (run_lstm, differentiate_lstm),
+}
+
+
+def flat(x: tf.Tensor) -> tf.Tensor:
+    """(seq_len, batch, features) to (seq_len·batch, features)."""
+    return tf.reshape(x, (-1, x.shape[2]))
+
+
+def turned(x: tf.Tensor) -> tf.Tensor:
+    """(batch, seq_len, features) to (seq_len, batch, features), or back."""
+    return tf.transpose(x, (1, 0, 2))
+
+
+class Tuned(TensorFlowImplementation):
+    """One XLA loop for each layer and direction.
+
+    Past a length the input is replaced by zeros, and the loops leave states as they are and give 0.
+    """
+
+    def __init__(self, spec: Specification, dtype: str, device: str) -> None:
+        if not spec.reset_after or device != "cpu":
+            raise NotImplementedError("tensorflow/tuned must be asked for a CPU, and for a GRU with reset_after")
+        super().__init__(spec, dtype, device)
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.parameters = {name: self.tensor(value) for name, value in weights.items()}
+
+    def build(self) -> None:
+        # One function for all layers and directions, so that XLA compiles it once a shape.
+        run, differentiate = LOOPS[self.spec.cell]
+        self._run = tf.function(run, jit_compile=True, autograph=False)
+        self._differentiate = tf.function(differentiate, jit_compile=True, autograph=False)
+
+    def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
+        real = None if lengths is None else step_mask(lengths, x.shape[1])
+
+        def run_direction(x: tf.Tensor, states: States, layer: int, direction: int) -> tuple[tf.Tensor, States]:
+            kinds = KINDS if self.spec.bias else KINDS[:2]
+            weights = [parameters[weight_name(kind, layer, direction)] for kind in kinds]
+            absent = [tf.zeros_like(weights[1][:, 0])] * (len(KINDS) - len(kinds))
+            if real is not None:
+                x = tf.where(real, x, tf.zeros_like(x))
+            output, *final = self._layer(real, len(states))(x, *states, *weights, *absent)
+            return output, tuple(final)
+
+        return run_stack(self.spec, parameters, x, lengths, states, run_direction)
+
+    def _layer(self, real: tf.Tensor | None, num_states: int) -> Callable[..., Any]:
+        """One layer in one direction as a function of x, (batch, seq_len, in), the initial states and the weights."""
+        cell = self.spec.cell
+        if real is not None:
+            real = turned(real)
+
+        @tf.custom_gradient
+        def layer(x: tf.Tensor, *arguments: tf.Tensor) -> tuple[Any, Callable]:
+            initial, (kernel, recurrent_kernel, bias, recurrent_bias) = arguments[:num_states], arguments[num_states:]
+            x = turned(x)
+            from_x = tf.matmul(flat(x), kernel, transpose_b=True) + bias  # (in, gates·hidden_size)
+            from_x = tf.reshape(from_x, (*x.shape[:2], -1))
+            from_h = tf.transpose(recurrent_kernel)  # (hidden_size, gates·hidden_size); XLA takes longer for it
+            kept = self._run(cell, real, from_x, initial, from_h, recurrent_bias)
+
+            def differentiate(by_output: tf.Tensor, *by_final: tf.Tensor) -> tuple:
+                totals = self._differentiate(cell, real, kept, recurrent_kernel, turned(by_output), by_final)
+                by_h, by_x = flat(totals.recurrent), flat(totals.input)
+                h = flat(before(initial[0], kept.states[0]))
+                kernels = tf.matmul(by_x, flat(x), transpose_a=True), tf.matmul(by_h, h, transpose_a=True)
+                biases = tf.reduce_sum(by_x, axis=0), tf.reduce_sum(by_h, axis=0)
+                return turned(tf.reshape(tf.matmul(by_x, kernel), x.shape)), *totals.initial, *kernels, *biases
+
+            return (turned(kept.states[0]), *kept.final), differentiate
+
+        return layer
+
+    def path(self) -> str:
+        padded = "padded" if self._lengths is None else "flipped by length"
+        return f"a while loop for each direction, compiled by XLA, gradients by hand, {padded}, {execution()}"
