@@ -20,12 +20,19 @@ import json
 import queue
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from backends.base import Framework
-from backends.execution import Unsupported, all_versions, execute
+from backends.capacity import OPERATIONS as CAPACITIES
+from backends.capacity import capacity
+from backends.execution import Unsupported, all_packages, all_versions, execute
+from backends.networks import OPERATIONS as NETWORK_OPERATIONS
+from backends.networks import Networks
 from backends.registry import load_framework
+from backends.timing import Timing, reason_against
 from common.case import read_case
 from common.result import write_result
 
@@ -45,24 +52,40 @@ def describe(framework: Framework) -> dict[str, Any]:
     }
 
 
-def answer(framework: Framework, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks: ``ping``, list or run ``probes``, or ``run`` a case file and write the result file."""
-    if request["op"] == "ping":
-        return {"status": "done"}
-    try:
-        if request["op"] == "probes":
-            return {"status": "done", "probes": [probe.as_json() for probe in framework.probes().values()]}
-        if request["op"] == "probe":
-            return {"status": "done", "observation": vars(framework.probes()[request["name"]].measure())}
+class Desk:
+    """Answers requests: what a worker keeps between them is in its parts."""
+
+    def __init__(self, framework: Framework) -> None:
+        self._framework = framework
+        timing, networks = Timing(framework), Networks(framework)
+        self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "ping": lambda _: {},
+            "packages": lambda _: {"packages": all_packages()},
+            "probes": lambda _: {"probes": [probe.as_json() for probe in framework.probes().values()]},
+            "probe": lambda request: {"observation": vars(framework.probes()[request["name"]].measure())},
+            "run": self._run,
+            "supported": lambda request: {"reason": reason_against(framework, request)},
+            **{name: partial(capacity, framework) for name in CAPACITIES},
+            **{name: getattr(timing, name) for name in ("open", "block", "kernels", "close")},
+            **dict.fromkeys(NETWORK_OPERATIONS, networks.answer),
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a request's ``op`` asks; the reply's status is done, unsupported or failed."""
+        try:
+            return {"status": "done", **self._answers[request["op"]](request)}
+        except Unsupported as reason:
+            return {"status": "unsupported", "reason": str(reason)}
+        except Exception as error:
+            traceback.print_exc()
+            return {"status": "failed", "reason": _one_line(error)}
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a case file and write the result file."""
         case = read_case(Path(request["case"]))
-        result = execute(framework, case, request["implementation"], request["dtype"], request["device"])
+        result = execute(self._framework, case, request["implementation"], request["dtype"], request["device"])
         write_result(result, Path(request["result"]))
-    except Unsupported as reason:
-        return {"status": "unsupported", "reason": str(reason)}
-    except Exception as error:
-        traceback.print_exc()
-        return {"status": "failed", "reason": _one_line(error)}
-    return {"status": "done"}
+        return {}
 
 
 def serve(load: str, replies: IO[str]) -> None:
@@ -78,9 +101,10 @@ def serve(load: str, replies: IO[str]) -> None:
         return
     gc.freeze()  # else full collections walk over all that the import left: 0.3 s in some of TensorFlow's traces
     _reply(replies, first)
+    desk = Desk(framework)
     while True:
         request = json.loads(requests.get())
-        _reply(replies, {"id": request["id"], **answer(framework, request)})
+        _reply(replies, {"id": request["id"], **desk.answer(request)})
 
 
 def _read_requests(requests: queue.SimpleQueue[str]) -> None:

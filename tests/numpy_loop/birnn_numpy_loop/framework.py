@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from backends.base import Arrays, Framework, Gap, Implementation, Inputs
+from backends.modelling import Network
+from common.models.specification import Model
 from common.reference import Reference
 
 GAPS = (
@@ -61,3 +63,8 @@ class NumPy(Framework):
 
     def devices(self) -> dict[str, str]:
         return {"cpu": "1 thread"}
+
+    def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
+        from birnn_numpy_loop.networks import LoopNetwork
+
+        return LoopNetwork(spec, implementation, dtype, device)

@@ -1,0 +1,135 @@
+"""optax's optimizers set so that they follow ``common.models.optimizers``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from backends.base import Arrays
+from common.models.optimizers import (
+    STATE,
+    OptimizerName,
+    OptimizerSettings,
+    decays,
+    gradient_masks,
+    trained_parameters,
+)
+from common.models.specification import parameters
+
+if TYPE_CHECKING:
+    from backends.jax_flax.implementation import Tree
+    from backends.jax_flax.networks import JaxNetwork
+
+Numbers = dict[str, jax.Array]
+OWN_NAMES = {"momentum": "trace", "first": "mu", "second": "nu"}
+"""optax's names of what an optimizer keeps."""
+
+
+class Optimizer:
+    """optax.sgd or optax.adamw on a network's trained parameters, in the layout that they are in.
+
+    Parameters
+    ----------
+    settings
+        Which optimizer, and its numbers.
+    network
+        The network, its weights loaded; its train step reads and moves ``state`` and ``count``.
+
+    Attributes
+    ----------
+    state, count
+        optax's state, and the steps taken.
+    numbers
+        The settings' numbers on the device. They are arguments of the compiled step, of weak types so that they take
+        on the parameters' dtype, and not a part of it: other settings need no other program.
+    masks
+        For parameters with frozen elements, 1 where an element is trained and 0 where not; None for all others.
+    """
+
+    def __init__(self, settings: OptimizerSettings, network: JaxNetwork) -> None:
+        self.settings = settings
+        self.count = 0
+        self._network = network
+        self._shapes = {name: shape for name, shape in parameters(network.spec).items() if name not in network.fixed}
+        numbers = settings.model_dump(exclude={"name"})
+        numbers["clip_norm"] = np.inf if settings.clip_norm is None else settings.clip_norm
+        self.numbers: Numbers = {
+            key: jax.device_put(jnp.asarray(float(value)), network.device_used) for key, value in numbers.items()
+        }
+        trained = {name: np.ones(self._shapes[name]) for name in trained_parameters(network.spec)}
+        masks = self._tree(trained | gradient_masks(network.spec))
+        self.masks = jax.tree.map(lambda mask: None if np.asarray(mask).all() else mask, masks)
+        # Zeros from NumPy, for optax's own ask for a compilation for every shape; and on the device like what a step
+        # gives, else the second step is compiled anew.
+        empty = jax.eval_shape(partial(_first_state, settings.name), self.numbers, network.parameters)
+        self.state = jax.tree.map(
+            lambda like: jax.device_put(np.zeros(like.shape, like.dtype), network.device_used), empty
+        )
+
+    def _tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
+        """Arrays by canonical name in the layout of the trained parameters, zeros for those that are not given."""
+        found = {name: arrays[name] if name in arrays else np.zeros(shape) for name, shape in self._shapes.items()}
+        return self._network.tree(found)
+
+    def arrays(self) -> Arrays:
+        """What the optimizer keeps under its canonical names, float64, and ``count`` () int64."""
+        frozen = gradient_masks(self._network.spec)
+        found: Arrays = {}
+        for kind in STATE[self.settings.name]:
+            kept = self._network.canonical(optax.tree_utils.tree_get(self.state, OWN_NAMES[kind]))
+            for name in trained_parameters(self._network.spec):
+                found[f"{kind}.{name}"] = kept[name].astype(np.float64) * frozen.get(name, 1)
+        return found | {"count": np.array(self.count, np.int64)}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what ``arrays`` of any framework gave."""
+        self.count = int(arrays["count"])
+        kept: dict[str, Any] = {}
+        for kind in STATE[self.settings.name]:
+            given = {name: arrays[f"{kind}.{name}"] for name in trained_parameters(self._network.spec)}
+            kept[OWN_NAMES[kind]] = self._tree(given)
+        if self.settings.name == "adam":
+            kept["count"] = jax.device_put(np.array(self.count, np.int32), self._network.device_used)
+        self.state = optax.tree_utils.tree_set(self.state, **kept)
+
+
+def optimizer_of(name: OptimizerName, numbers: Numbers) -> optax.GradientTransformation:
+    """Optax's optimizer; adamw has epsilon and decoupled decay where the rule has them, sgd has no decay of its own."""
+    rate, decay = numbers["learning_rate"], numbers["weight_decay"]
+    if name == "adam":
+        moments = {"b1": numbers["beta1"], "b2": numbers["beta2"], "eps": numbers["epsilon"]}
+        return optax.adamw(rate, **moments, weight_decay=decay, mask=_matrices)
+    momentum = numbers["momentum"] if name == "momentum" else None
+    return optax.chain(optax.sgd(rate, momentum), optax.add_decayed_weights(-rate * decay, mask=_matrices))
+
+
+def _first_state(name: OptimizerName, numbers: Numbers, parameters: Tree) -> Tree:
+    return optimizer_of(name, numbers).init(parameters)
+
+
+def move(
+    name: OptimizerName, numbers: Numbers, masks: Tree, parameters: Tree, gradients: Tree, state: Tree
+) -> tuple[jax.Array, Tree, Tree]:
+    """The global norm of the trained gradients before clipping, float64, and the parameters and the state moved once;
+    a pure function.
+
+    optax.clip_by_global_norm adds up squares in the gradients' dtype, which is not enough in a narrow one: clipping is
+    written out.
+    """
+    gradients = jax.tree.map(lambda gradient, mask: gradient if mask is None else gradient * mask, gradients, masks)
+    norm = jnp.sqrt(sum(jnp.square(gradient.astype(jnp.float64)).sum() for gradient in jax.tree.leaves(gradients)))
+    scale = jnp.where(norm > numbers["clip_norm"], numbers["clip_norm"] / norm, 1)
+    gradients = jax.tree.map(lambda gradient: gradient * scale.astype(gradient.dtype), gradients)
+    updates, state = optimizer_of(name, numbers).update(gradients, state, parameters)
+    return norm, optax.apply_updates(parameters, updates), state
+
+
+def _matrices(tree: Tree) -> Tree:
+    """Whether decay applies to a parameter; kernels have two axes in every layout."""
+    return jax.tree.map(lambda parameter: decays(parameter.shape), tree)
