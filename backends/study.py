@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from backends.pool import EnvironmentBroken, Pool
 from backends.registry import Backend, backends
 from backends.selection import Selection
+from backends.side_by_side import side_by_side
 from common.agreement import Verdict, differing, judge
 from common.case import Case, write_case
 from common.explanation import Explainer
@@ -111,15 +111,9 @@ class Study:
         names = [name for name, chosen in self._selection.implementations.items() if chosen]
         # As many at a time as there are cores, those first that were slow to start: they are slow to compile, too.
         names.sort(key=lambda name: self._pool.worker(known[name]).start_seconds, reverse=True)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            running = [threads.submit(self._run_backend, known[name], files, varied) for name in names]
-            try:
-                for future in running:
-                    future.result()
-            except BaseException:
-                self._stopped.set()
-                self._pool.kill()
-                raise
+        side_by_side(
+            self._pool, [partial(self._run_backend, known[name], files, varied) for name in names], self._stopped
+        )
 
     def _write(self, case: Case, suffix: str) -> Path:
         path = self._pool.folder / f"case{suffix}-{case.sha256()}.safetensors"

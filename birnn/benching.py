@@ -71,7 +71,7 @@ class Wishes:
             )
         passes = () if self.passes is None else tuple(each_once([part.strip() for part in self.passes.split(",")]))
         return Settings.of_set(
-            chosen.model_copy(update={"cases": kept}),
+            chosen.model_copy(update={"cases": kept, "name": self.cases}),
             tuple(one_of("--passes", passed, PASSES) for passed in passes),
             patterns=tuple(self.patterns) or chosen.implementations,
             dtypes=tuple(one_of("--dtype", dtype, DTYPES) for dtype in each_once(self.dtypes)) or chosen.dtypes,
@@ -125,6 +125,7 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> 
     blocks = store.blocks(run.run)
     floor = noise_floor_of(blocks)
     for grid in grids(rows, blocks, floor):
+        console.print(grid.heading, soft_wrap=True)
         console.print(rich_table(grid))
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
@@ -139,7 +140,7 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> 
 
 def rich_table(grid: Grid) -> Table:
     """A grid for the terminal."""
-    table = Table(title=grid.heading, title_justify="left")
+    table = Table()
     table.add_column("case", no_wrap=True)
     for name in grid.implementations:
         table.add_column(name.replace("/", "/\n"), justify="right")

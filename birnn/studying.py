@@ -95,6 +95,43 @@ def run_study(
     return found
 
 
+def run_model_study(
+    patterns: Sequence[str], dtypes: Sequence[str], device: str, timeout_seconds: float, threads: int
+) -> Finding:
+    """Hold the built-in models, and g2pM's on real sentences, against the reference in every implementation."""
+    from backends.model_study import ModelStudy
+    from common.data.g2pm_sentences import g2pm_model_case
+    from common.models.making import model_cases
+
+    chosen = [one_of("--dtype", dtype, DTYPES) for dtype in each_once(dtypes)]
+    one_of("--device", device, DEVICES)
+    notes = stderr()
+    started = time.monotonic()
+    with Pool.open(threads) as pool:
+        with notes.status("starting a worker in each environment"):
+            selection = select(pool, patterns)
+        for text in [*selection.missing.values(), *selection.broken.values()]:
+            notes.print(f"birnn: {text}", markup=False)
+        found = Finding(selection)
+        cases = [*model_cases(), g2pm_model_case()]
+        with progress() as bar:
+
+            def report(outcome: Outcome) -> None:
+                found.outcomes.append(outcome)
+                bar.advance(task)
+
+            study = ModelStudy(pool, selection, cases, chosen, device, timeout_seconds, report)
+            task = bar.add_task("verifying models", total=study.size())
+            try:
+                study.run()
+            except KeyboardInterrupt:
+                found.interrupted = True
+    order = {name: i for i, name in enumerate(_planned_order(selection))}
+    found.outcomes.sort(key=lambda outcome: order[outcome.implementation])
+    found.seconds = time.monotonic() - started
+    return found
+
+
 def _planned_order(selection: Selection) -> list[str]:
     return [f"{name}/{chosen}" for name, group in selection.implementations.items() for chosen in group]
 

@@ -23,6 +23,9 @@ def verify_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Keep the results there, as birnn run does.")
     ] = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="Instead of cases: the models, with loss and all gradients.")
+    ] = False,
     timeout: Timeout = 120.0,
     threads: Threads = 1,
 ) -> None:
@@ -33,15 +36,21 @@ def verify_command(
     """
     from birnn.display import outcome_table, print_failures, print_unsupported, stdout
     from birnn.options import writable_file, writable_folder
-    from birnn.studying import exit_code, read_cases, run_study, write_report
+    from birnn.studying import exit_code, read_cases, run_model_study, run_study, write_report
     from common.builtin import builtin_cases
+    from common.errors import InputError
 
+    if models and (cases or out is not None):
+        raise InputError("--models must stand without case files and --out: the models are built in")
     if out is not None:
         writable_folder("--out", out)
     if json_file is not None:
         writable_file("--json", json_file)
-    chosen = read_cases(cases) if cases else builtin_cases()
-    found = run_study(chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False)
+    chosen = [] if models else read_cases(cases) if cases else builtin_cases()
+    if models:
+        found = run_model_study(implementation, dtype, device, timeout, threads)
+    else:
+        found = run_study(chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False)
     console = stdout()
     console.print(outcome_table(found.outcomes, judged=True))
     print_unsupported(console, found.outcomes)

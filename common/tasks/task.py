@@ -13,7 +13,7 @@ import numpy as np
 
 from common.data.batching import Batching, batches, evaluation_batches
 from common.data.examples import Example
-from common.models.batch import Batch, counted, labels
+from common.models.batch import Batch, counted, labels, sizes
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Model, Seq2Seq, model_as_json
 from common.specification import Cell, Merge
@@ -85,8 +85,13 @@ class Task:
         return list(evaluation_batches(self.held_out, self.batching, self.seed))
 
     def largest(self) -> Arrays:
-        """The batch of the first epoch with the most steps, to ask an implementation whether it can."""
-        return max(self.epoch(0), key=lambda batch: (batch["x"] if "x" in batch else batch["tokens"]).shape[1])
+        """The batch of the first epoch that asks most of an implementation: ragged if one is, with the most steps."""
+
+        def demand(batch: Arrays) -> tuple[bool, int]:
+            steps = sizes(batch)[1]
+            return bool((batch.get("lengths", steps) < np.int64(steps)).any()), steps
+
+        return max(self.epoch(0), key=demand)
 
     def fingerprint(self) -> str:
         """SHA-256 of the model, its first weights and the first epoch's batches."""

@@ -1,0 +1,108 @@
+"""Hold models in every implementation against the reference: outputs, loss and gradients."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from backends.networks import read_batches, write_batches
+from backends.pool import Pool
+from backends.registry import Backend, backends
+from backends.selection import Selection
+from backends.side_by_side import side_by_side
+from backends.study import AGREES, DISAGREES, Outcome
+from common.agreement import Verdict
+from common.models.judging import ModelYardstick, judge_model, model_yardstick
+from common.models.making import ModelCase
+from common.models.specification import Arrays, model_as_json
+from common.tasks.task import right_answers, unlabelled
+from common.tensorfile import as_bytes, write_bytes
+
+
+class ModelStudy:
+    """Runs model cases in the selected implementations and dtypes; ``report`` gets each outcome, one at a time."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        selection: Selection,
+        cases: Sequence[ModelCase],
+        dtypes: Sequence[str],
+        device: str,
+        timeout_seconds: float,
+        report: Callable[[Outcome], None],
+    ) -> None:
+        self._pool, self._selection = pool, selection
+        self._cases, self._dtypes, self._device = cases, dtypes, device
+        self._timeout, self._report = timeout_seconds, report
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._yards: dict[tuple[str, str], ModelYardstick] = {}
+
+    def size(self) -> int:
+        """How many outcomes there will be."""
+        count = sum(len(names) for names in self._selection.implementations.values())
+        return count * len(self._cases) * len(self._dtypes)
+
+    def run(self) -> None:
+        """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
+        known = backends()
+        chosen = self._selection.implementations
+        side_by_side(self._pool, [partial(self._run_backend, known[name]) for name in chosen], self._stopped)
+
+    def _run_backend(self, backend: Backend) -> None:
+        for dtype in self._dtypes:
+            for implementation in self._selection.implementations[backend.name]:
+                for case in self._cases:
+                    if self._stopped.is_set():
+                        return
+                    outcome = self._run_one(backend, implementation, case, dtype)
+                    with self._lock:
+                        self._report(outcome)
+
+    def _run_one(self, backend: Backend, implementation: str, case: ModelCase, dtype: str) -> Outcome:
+        """Results against the reference, or, for a case that is only answered, its labels, without exception."""
+        yard = None if case.answered else self._yardstick(case, dtype)
+        weights, batch = (case.weights, case.batch) if yard is None else (yard.weights, yard.batch)
+        asked = unlabelled(batch) if yard is None else dict(batch)
+        names = ("weights", "batch", "batches", "answers")
+        files = {name: self._pool.folder / f"{backend.name}-{name}" for name in names}
+        write_bytes(files["weights"], as_bytes(weights, {}))
+        write_bytes(files["batch"], as_bytes(dict(batch), {}))
+        write_batches([asked], files["batches"])
+        request: dict[str, Any] = {"op": "network_open", "handle": "judged", "spec": model_as_json(case.spec)}
+        request |= {"implementation": implementation, "dtype": dtype, "device": self._device}
+        request |= {name: str(files[name]) for name in ("weights", "batch")}
+        reply = self._pool.ask(backend, request, self._timeout)
+        if reply["status"] == "done":
+            request = {"op": "network_ask", "handle": "judged", "question": "results" if yard else "predict"}
+            request |= {name: str(files[name]) for name in ("batches", "answers")}
+            reply = self._pool.ask(backend, request, self._timeout)
+        if reply["status"] != "done":
+            status, reason = reply["status"], reply["reason"]
+            return self._outcome(backend, implementation, case, dtype, status, reason, log=reply.get("log", ""))
+        found = read_batches(files["answers"])[0]
+        verdict = _same_answers(found, case) if yard is None else judge_model(found, yard)
+        status = AGREES if verdict.agrees else DISAGREES
+        reason = "; ".join(verdict.reasons)
+        return self._outcome(backend, implementation, case, dtype, status, reason, verdict=verdict)
+
+    def _yardstick(self, case: ModelCase, dtype: str) -> ModelYardstick:
+        with self._lock:
+            if (case.name, dtype) not in self._yards:
+                self._yards[case.name, dtype] = model_yardstick(case.spec, case.weights, case.batch, dtype)
+            return self._yards[case.name, dtype]
+
+    def _outcome(
+        self, backend: Backend, implementation: str, case: ModelCase, dtype: str, status: str, reason: str, **rest: Any
+    ) -> Outcome:
+        name = f"{backend.name}/{implementation}"
+        return Outcome(f"model {case.name}", name, dtype, self._device, status, reason, **rest)
+
+
+def _same_answers(found: Arrays, case: ModelCase) -> Verdict:
+    """Whether every counted label is the case's own."""
+    right, count = right_answers(case.spec, case.batch, found["labels"])
+    return Verdict(right == count, [] if right == count else [f"all {count} answers must be the model's; {right} are"])

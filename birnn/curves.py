@@ -1,0 +1,38 @@
+"""The picture of a training: losses, and how far the traces are apart, over the steps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends.learning import TRAINED, Trained
+from common.errors import InputError
+from common.tasks.parting import gaps
+from common.tasks.task import Task
+from common.tensorfile import write_bytes
+
+
+def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
+    """Write the picture as SVG, whole or not at all; an ``InputError`` when matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("the picture needs matplotlib; install it with: pip install 'birnn[models]'") from None
+    done = [each for each in found if each.status == TRAINED]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for each in done:
+        style = {"linestyle": ":", "color": "black"} if each.twin else {}
+        left.plot([step.loss for step in each.steps], label=each.name, linewidth=1, **style)
+        if each is not done[0]:
+            right.semilogy(gaps(done[0].steps, each.steps) + 1e-18, label=each.name, linewidth=1, **style)
+    left.set(title=f"{task.name}: training loss", xlabel="step", ylabel="cross-entropy, nats")
+    right.set(title=f"gap to {done[0].name}" if done else "", xlabel="step", ylabel="|Δ loss| / loss")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=7)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    write_bytes(path, stream.getvalue())

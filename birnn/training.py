@@ -1,0 +1,201 @@
+"""What ``birnn train`` does: build the task, train with progress, print the table, write trace and picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from backends.base import DEVICES
+from backends.learning import TRAINED, Course, Learner, Trained
+from backends.pool import Pool
+from backends.selection import select
+from backends.study import UNSUPPORTED
+from birnn.display import progress, stderr, stdout
+from birnn.options import one_of, writable_folder
+from common.errors import from_validation
+from common.models.optimizers import OptimizerSettings
+from common.specification import CELLS, MERGES
+from common.tasks.building import build_task
+from common.tasks.parting import TOO_FAST, Parting, compare, gaps
+from common.tasks.task import NAMES, Options, Task
+from common.tensorfile import write_bytes
+
+WIDE = ("float32", "float64")
+DECODERS = ("gru", "bidirectional")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The options of ``birnn train`` that are not the task's; ``changes`` of the optimizer, None where not given."""
+
+    patterns: Sequence[str]
+    epochs: int | None
+    changes: dict[str, Any]
+    dtype: str
+    device: str
+    out: Path | None
+    threads: int
+    timeout_seconds: float
+
+
+def train(name: str, options: Options, chosen: Chosen) -> int:
+    """Train, and print what came of it; the exit code."""
+    task = _checked_task(name, options, chosen)
+    optimizer = _optimizer(task, chosen.changes)
+    if chosen.out is not None:
+        writable_folder("--out", chosen.out)
+    notes = stderr()
+    interrupted = False
+    with Pool.open(chosen.threads) as pool:
+        with notes.status("starting a worker in each environment"):
+            selection = select(pool, chosen.patterns)
+        for text in [*selection.missing.values(), *selection.broken.values()]:
+            notes.print(f"birnn: {text}", markup=False)
+        every = [f"{framework}/{each}" for framework, group in selection.implementations.items() for each in group]
+        course = Course(
+            task=task,
+            optimizer=optimizer,
+            epochs=chosen.epochs or task.epochs,
+            dtype=chosen.dtype,
+            device=chosen.device,
+            timeout_seconds=chosen.timeout_seconds,
+            out=chosen.out,
+            twin=every[0],
+        )
+        with progress() as bar:
+            steps = len(task.epoch(0)) * course.epochs
+            bars = {each: bar.add_task(each, total=steps) for each in every}
+
+            def report(trained: Trained) -> None:
+                if not trained.twin:
+                    bar.update(bars[trained.implementation], completed=len(trained.steps))
+
+            learner = Learner(pool, selection, course, report)
+            try:
+                found = learner.run()
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        where = "; the same command goes on from the last epoch" if chosen.out else ""
+        notes.print(f"birnn: interrupted{where}", markup=False)
+        return 130
+    partings = part(found, chosen.dtype)
+    print_training(stdout(), task, course, found, partings)
+    if chosen.out is not None:
+        write_trace(chosen.out / "trace.json", task, course, found, partings)
+        from birnn.curves import write_curves
+
+        write_curves(chosen.out / "curves.svg", task, found)
+    wrong = [each for each in found if each.status not in (TRAINED, UNSUPPORTED)]
+    return 1 if wrong or any(parting.verdict == TOO_FAST for parting in partings.values()) else 0
+
+
+def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
+    one_of("MODEL", name, NAMES)
+    one_of("--dtype", chosen.dtype, WIDE)
+    one_of("--device", chosen.device, DEVICES)
+    one_of("--decoder", options.decoder, DECODERS)
+    if options.cell is not None:
+        one_of("--cell", options.cell, CELLS)
+    if options.merge is not None:
+        one_of("--merge", options.merge, MERGES)
+    try:
+        return build_task(name, options)
+    except ValidationError as error:
+        raise from_validation(error, name) from None
+
+
+def _optimizer(task: Task, changes: dict[str, Any]) -> OptimizerSettings:
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return OptimizerSettings.model_validate(task.optimizer.model_dump() | given)
+    except ValidationError as error:
+        raise from_validation(error, "the optimizer") from None
+
+
+def part(found: Sequence[Trained], dtype: str) -> dict[str, Parting]:
+    """How each trace parts from the first one, by name; the twin is held against the first one, too."""
+    done = [each for each in found if each.status == TRAINED]
+    twins = [each for each in done if each.twin]
+    if not twins:
+        return {}
+    first = next(each for each in done if not each.twin and each.implementation == twins[0].implementation)
+    return {each.name: compare(first.steps, each.steps, twins[0].steps, dtype) for each in done if each is not first}
+
+
+def print_training(
+    console: Console, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]
+) -> None:
+    """One row an implementation: losses, accuracies, where it parts from the first, and the verdict."""
+    first = next((each for each in found if each.name not in partings and each.status == TRAINED), None)
+    table = Table(
+        title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
+    )
+    table.add_column("implementation")
+    for name in ("first loss", "last loss", "held-out accuracy", "parts at step", "largest gap"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for each in found:
+        if each.status != TRAINED:
+            table.add_row(each.name, "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
+            continue
+        parting = partings.get(each.name)
+        where = "" if parting is None else "never" if parting.step is None else str(parting.step)
+        gap = "" if parting is None else f"{parting.largest:.1e}"
+        verdict = (
+            "the others are held against it" if parting is None else "the yardstick" if each.twin else parting.verdict
+        )
+        table.add_row(
+            each.name,
+            f"{each.steps[0].loss:.6f}",
+            f"{each.steps[-1].loss:.6f}",
+            " ".join(f"{accuracy:.4f}" for accuracy in each.accuracies),
+            where,
+            gap,
+            verdict,
+        )
+    console.print(table)
+    console.print(
+        f"{task.baseline.what}: {task.baseline.accuracy:.4f} of the held-out answers are right; "
+        f"{len(first.steps) if first else 0} steps; accuracies after each epoch",
+        soft_wrap=True,
+    )
+    for each in found:
+        for line in each.log.splitlines():
+            console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def write_trace(path: Path, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]) -> None:
+    """Everything as JSON, whole or not at all."""
+    twin = next((each for each in found if each.twin), None)
+    first = next(
+        (each for each in found if twin and not each.twin and each.implementation == twin.implementation), None
+    )
+    content = {
+        "version": 1,
+        "task": task.name,
+        "baseline": vars(task.baseline),
+        "epochs": course.epochs,
+        "dtype": course.dtype,
+        "optimizer": course.optimizer.model_dump(),
+        "implementations": {
+            each.name: {
+                "status": each.status,
+                "reason": each.reason,
+                "accuracies": each.accuracies,
+                "steps": [[step.loss, step.accuracy, step.gradient_norm] for step in each.steps],
+                "gaps": [] if first is None else gaps(first.steps, each.steps).tolist(),
+                "parting": vars(partings[each.name]) if each.name in partings else None,
+            }
+            for each in found
+        },
+    }
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,165 @@
+"""birnn train, predict and verify --models as a user runs them, on the NumPy backend of tests/numpy_loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.tasks.building import build_task
+from common.tasks.checkpoint import read_checkpoint
+from common.tasks.task import Options
+from tests.command_line.test_bad_input import birnn
+
+NUMPY = ("-i", "numpy/loop")
+SENTENCES = [
+    [("the", "DET"), ("dog", "NOUN"), ("runs", "VERB")],
+    [("a", "DET"), ("cat", "NOUN"), ("sleeps", "VERB"), (".", "PUNCT")],
+    [("the", "DET"), ("cat", "NOUN"), ("runs", "VERB"), (".", "PUNCT")],
+    [("a", "DET"), ("dog", "NOUN"), ("sleeps", "VERB")],
+]
+
+
+@pytest.fixture
+def tagged(tmp_path: Path) -> Path:
+    """Some sentences, four times over."""
+    file = tmp_path / "tagged.conllu"
+    blocks = [
+        "\n".join(f"{i}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_" for i, (word, tag) in enumerate(sentence, 1))
+        for sentence in SENTENCES * 4
+    ]
+    file.write_text("\n\n".join(blocks) + "\n\n")
+    return file
+
+
+def test_a_tagger_learns_and_its_checkpoint_answers(tagged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 20, "--learning-rate", 0.02, "--out", out)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert "numpy/loop" in done.stdout
+    trace = json.loads((out / "trace.json").read_text())
+    mine = trace["implementations"]["numpy/loop"]
+    assert mine["steps"][-1][0] < 0.3 * mine["steps"][0][0]
+    assert mine["accuracies"][-1] == 1.0
+    assert (out / "curves.svg").read_text().startswith("<?xml")
+    found = birnn(
+        "predict", "tagger", "the cat sleeps .", "--checkpoint", out / "numpy-loop.safetensors", "-f", "numpy/loop"
+    )
+    assert (found.returncode, found.stdout) == (0, "the/DET cat/NOUN sleeps/VERB ./PUNCT\n"), found.stderr
+
+
+def test_training_that_was_killed_goes_on_with_the_same_trace(tagged: Path, tmp_path: Path) -> None:
+    command = ["train", "tagger", *NUMPY, "--data", str(tagged), "--epochs", "30", "--dtype", "float64"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert birnn(*command, "--out", whole).returncode == 0
+    child = subprocess.Popen([sys.executable, "-m", "birnn", *command, "--out", str(broken)], stdout=subprocess.DEVNULL)
+    checkpoint = broken / "numpy-loop.safetensors"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert 1 <= read_checkpoint(checkpoint).header.epoch < 30
+    assert birnn(*command, "--out", broken).returncode == 0
+    first, second = (read_checkpoint(folder / "numpy-loop.safetensors") for folder in (whole, broken))
+    assert first.header.trace == second.header.trace
+    assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+def test_more_epochs_go_on_from_the_checkpoint_and_another_seed_does_not(tagged: Path, tmp_path: Path) -> None:
+    command = ["train", "tagger", *NUMPY, "--data", tagged, "--out", tmp_path / "out"]
+    checkpoint = tmp_path / "out" / "numpy-loop.safetensors"
+    traces = []
+    for options in (["--epochs", 1], ["--epochs", 2], ["--epochs", 1, "--seed", 1]):
+        assert birnn(*command, *options).returncode == 0
+        traces.append(read_checkpoint(checkpoint).header.trace)
+    assert traces[1][: len(traces[0])] == traces[0]
+    assert len(traces[1]) == 2 * len(traces[0])
+    assert traces[2][0] != traces[0][0]
+
+
+def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = birnn("train", "pipeline", *NUMPY, "--limit", 200, "--epochs", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    x = build_task("pipeline", Options()).held_out[0].inputs  # type: ignore[union-attr]
+    np.save(tmp_path / "x.npy", x[None])
+    found = birnn(
+        "predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop",
+        "--checkpoint", out / "numpy-loop.safetensors",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.split()) == 10
+
+
+def test_g2pm_answers_as_its_own_code_does() -> None:
+    found = birnn("predict", "g2pm", "我还没有把书还给图书馆。", "-f", "numpy/loop")
+    assert (found.returncode, found.stdout.strip()) == (0, "我还[hai2]没[mei2]有把[ba3]书还[hai2]给[gei3]图书馆。")
+
+
+def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = birnn("verify", "--models", *NUMPY, "--dtype", "float32", "--json", report)
+    assert done.returncode == 0, done.stdout
+    outcomes = json.loads(report.read_text())["outcomes"]
+    assert {outcome["status"] for outcome in outcomes} == {"agrees"}
+    assert "model g2pm-trained" in {outcome["case"] for outcome in outcomes}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("train nosuch", "MODEL must be one of pipeline, tagger"),
+        ("train tagger -i numpy/loop", "tagger needs --data with one or two CoNLL-U files"),
+        ("train pipeline --cell nosuch", "--cell must be one of rnn_tanh"),
+        ("train pipeline --dtype float16", "--dtype must be one of float32, float64; got 'float16'"),
+        ("train pipeline --optimizer nosuch", "the optimizer: name"),
+        ("train pipeline --learning-rate -1", "the optimizer: learning_rate"),
+        ("train pipeline --dropout 0.5", "dropout 0 where the rnn has one layer"),
+        ("train seq2seq --cell lstm", "--cell must be gru for seq2seq; got lstm"),
+        ("train tagger --data /nosuch", "no such file"),
+        ("train tagger --data /", "folder"),
+        ("train classifier --frozen --data {labelled}", "--frozen needs --embeddings"),
+        ("predict tagger hello", "--checkpoint must name a file"),
+        ("predict tagger hello --checkpoint {labelled}", "must be a readable safetensors file"),
+        ("predict g2pm", "there must be a text or --data; got neither"),
+        ("verify --models {labelled}", "--models must stand without case files"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: str, sentence: str, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.txt"
+    labelled.write_text("good\ta nice day\nbad\ta grim day\n" * 5)
+    done = birnn(*arguments.format(labelled=labelled).split())
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused(tagged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 1, "--out", out).returncode == 0
+    checkpoint = out / "numpy-loop.safetensors"
+    done = birnn("predict", "masked", "a ___ day", "--checkpoint", checkpoint, "-f", "numpy/loop")
+    assert (done.returncode, "must be a checkpoint of masked; got one of tagger" in done.stderr) == (2, True)
+
+
+def test_a_disk_that_fills_loses_nothing(tagged: Path, tmp_path: Path) -> None:
+    """No file may grow past 50 KiB, as on a full disk: one sentence, and the checkpoint that was there is whole."""
+    out = tmp_path / "out"
+    command = ["train", "tagger", *NUMPY, "--data", str(tagged), "--out", str(out)]
+    assert birnn(*command, "--epochs", 1).returncode == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    script = f"ulimit -f 100; exec {sys.executable} -m birnn {shlex.join([*command, '--epochs', '2'])}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
