@@ -225,7 +225,7 @@ class Contest:
 
     def _request(self, runner: Runner, suffix: str) -> dict[str, Any]:
         """What ``open`` needs, for the case file with a suffix."""
-        request = {
+        request: dict[str, Any] = {
             "op": "open",
             "case": str(self._case_file(suffix)),
             "implementation": runner.key.implementation.partition("/")[2],

@@ -2,8 +2,8 @@
 
     python -m benchmarks.own_training --conllu-training DEV.conllu --conllu-held-out TEST.conllu
 
-runs one ``birnn train`` after the other and writes what each prints into the README, between the markers ``traces``; the
-pictures go to docs/traces/.
+runs one ``birnn train`` after the other and writes what each prints into the README, between the markers ``traces``;
+the pictures go to docs/traces/.
 """
 
 from __future__ import annotations

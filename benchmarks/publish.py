@@ -36,7 +36,7 @@ def main(
     """Export, write the report, and the README's table."""
     with Store.open(store) as opened:
         found = opened.find_run(run)
-        file = RESULTS / (name or found.settings["set_name"])
+        file = RESULTS / (name or Path(found.settings["set_name"]).stem)
         export(opened, file.with_suffix(".csv"), found.run)
         write_bytes(file.with_suffix(".html"), render(read_contents(store, [found.run])).encode())
         if readme:

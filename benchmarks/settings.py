@@ -28,8 +28,8 @@ CALLS_BEFORE, CALLS_AGAIN, CALLS_TIMED = 5, 3, 4
 class Settings:
     """What to measure and how.
 
-    ``patterns`` name the implementations; ``threads`` are the tracks, one after the other; ``processes`` how many
-    fresh processes each combination is measured in.
+    ``set_name`` is the set's name or file as it was given; ``patterns`` name the implementations; ``threads`` are the
+    tracks, one after the other; ``processes`` how many fresh processes each combination is measured in.
     """
 
     set_name: str

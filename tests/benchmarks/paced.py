@@ -13,6 +13,7 @@ import numpy as np
 from backends import timing
 from backends.base import Arrays, Framework, Gap, Inputs
 from backends.registry import Backend
+from common.specification import Specification
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
 
 BACKEND = Backend(name="paced", load="tests.benchmarks.paced:load")
@@ -49,8 +50,8 @@ def spin(seconds: float) -> None:
 class Steady(Loop):
     """Computes once, when the inputs are there; a call takes ``seconds``."""
 
-    def __init__(self, *arguments: str) -> None:
-        super().__init__(*arguments)
+    def __init__(self, spec: Specification, dtype: str, device: str) -> None:
+        super().__init__(spec, dtype, device)
         self.calls = 0
 
     @property

@@ -107,7 +107,7 @@ def test_drift_of_the_machine_does_not_flip_a_verdict(factor: float, expected: s
 def test_without_pairing_drift_hides_the_difference() -> None:
     """Why blocks are interleaved and paired: the same samples, compared as two piles, say nothing."""
     rng = np.random.default_rng(5)
-    found = Counter()
+    found: Counter[str] = Counter()
     for _ in range(50):
         a, b = session(rng, factor=1.1, drift=0.3)
         found[verdict(ratio_interval(by_process(a), by_process(b)), 0.02)] += 1

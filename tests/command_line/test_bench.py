@@ -1,0 +1,114 @@
+"""birnn bench and report as a user runs them, on the NumPy backend of tests/numpy_loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.store import Store
+from tests.command_line.test_bad_input import birnn
+
+NUMPY = ("-i", "numpy/loop", "--threads", "1")
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """Two small cases."""
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[[case]]\ncell = ["gru", "rnn_tanh"]\nseq_len = 6\nbatch = 3\ninput_size = 4\nhidden_size = 5\n'
+        "lengths = [6, 2, 4]\n"
+    )
+    return file
+
+
+def test_a_run_is_measured_printed_stored_and_reported(cases: Path, tmp_path: Path) -> None:
+    store = tmp_path / "r.duckdb"
+    command = ["bench", "--cases", cases, *NUMPY, "--processes", 2, "--store", store, "--label", "first"]
+    done = birnn(*command)
+    assert done.returncode == 0, done.stderr
+    assert "forward_backward, float32, cpu, exact lane, 1 thread: ms a call" in done.stdout
+    assert "gru-T6-B3-I4-H5-ragged" in done.stdout
+    with Store.open(store) as opened:
+        rows = opened.rows(opened.find_run("first").run)
+    assert {(row.status, row.processes) for row in rows} == {("measured", 2)}
+    assert len(rows) == 4  # two cases, two passes
+    again = birnn(*command)
+    assert again.returncode == 0
+    assert again.stdout == done.stdout  # all was there already
+    page = tmp_path / "r.html"
+    assert birnn("report", store, "-o", page).returncode == 0
+    assert "gru-T6-B3-I4-H5-ragged" in page.read_text()
+    assert all(f"--case {row.key.case} " in row.command for row in rows)
+
+
+def test_a_row_s_command_reproduces_that_row_alone(cases: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.duckdb", tmp_path / "b.duckdb"
+    birnn("bench", "--cases", cases, *NUMPY, "--processes", 1, "--store", first)
+    with Store.open(first) as opened:
+        row = opened.rows(opened.runs()[0].run)[0]
+    done = birnn(*row.command.split()[1:], "--processes", 1, "--store", second)
+    assert done.returncode == 0, done.stderr
+    with Store.open(second) as opened:
+        assert [each.key for each in opened.rows(opened.runs()[0].run)] == [row.key]
+
+
+def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(cases: Path, tmp_path: Path) -> None:
+    store = tmp_path / "r.duckdb"
+    command = ["bench", "--cases", str(cases), *NUMPY, "--store", str(store), "--processes", "3"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "birnn", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(2.5)
+    os.kill(child.pid, signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    if child.returncode != 0:  # else it was done before
+        assert child.returncode == 130
+        assert "the same command goes on where this one stopped" in errors
+    assert birnn(*command).returncode == 0
+    with Store.open(store) as opened:
+        assert len(opened.runs()) == 1
+        assert {row.processes for row in opened.rows(opened.runs()[0].run)} == {3}
+
+
+def test_why_says_what_will_run_and_what_was_measured(cases: Path, tmp_path: Path) -> None:
+    store = tmp_path / "r.duckdb"
+    command = ["bench", "--cases", cases, *NUMPY, "--store", store, "--processes", 1]
+    before = birnn(*command, "--why", "--dtype", "float32", "--dtype", "bfloat16")
+    assert before.returncode == 0
+    assert "NumPy has no bfloat16" in " ".join(before.stdout.split())
+    assert "yes" in before.stdout
+    assert not store.exists()
+    birnn(*command)
+    assert "measured" in birnn(*command, "--why").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--cases nosuch", "must"),
+        ("--case nosuch", "--case must match one of"),
+        ("--passes forward,sideways", "--passes must be one of forward, forward_backward, train_step; got 'sideways'"),
+        ("--budget soon", "--budget must be a number of s, m or h"),
+        ("--lane slow", "--lane must be one of exact, fast; got 'slow'"),
+        ("--device tpu", "--device must be one of cpu, gpu; got 'tpu'"),
+        ("--dtype int8", "--dtype must be one of"),
+        ("-i nosuch/native", "--implementation must name one of the frameworks"),
+        ("--store /", "folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: str, sentence: str, cases: Path, tmp_path: Path) -> None:
+    base = ["bench", "--cases", cases, "--store", tmp_path / "r.duckdb", *NUMPY]
+    given = arguments.split()
+    if "-i" in given:
+        base = [*base[:-4], "--threads", "1"]
+    done = birnn(*base, *given)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
