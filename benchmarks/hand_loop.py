@@ -36,7 +36,7 @@ COMPARED = (
     ("tensorflow", "native", "rnn_tanh-T512-B8-I64-H64"),
     ("mxnet", "native", "lstm-T128-B32-I128-H128"),
 )
-TURNS = 5
+TURNS = 3
 """Fresh processes of each, one after the other."""
 
 

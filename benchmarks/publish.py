@@ -8,6 +8,8 @@ writes results/NAME.csv and results/NAME.html and the README's table; NAME is th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +18,15 @@ import typer
 from backends.environments import ROOT
 from benchmarks.exchange import export
 from benchmarks.readme import replaced
-from benchmarks.records import MEASURED, Run
+from benchmarks.records import MEASURED, Row, Run
 from benchmarks.report import read_contents, render
 from benchmarks.store import Store
 from benchmarks.summary import noise_floor_of
-from benchmarks.table import as_markdown, grids
+from benchmarks.table import as_markdown, grids, in_order
 from common.tensorfile import write_bytes
 
 README = ROOT / "README.md"
+TUNING = ROOT / "docs" / "tuning.md"
 RESULTS = ROOT / "results"
 
 
@@ -33,7 +36,7 @@ def main(
     name: Annotated[str | None, typer.Option(help="Name of the files; default: the set's.")] = None,
     readme: Annotated[bool, typer.Option(help="Also write the README's table.")] = True,
 ) -> None:
-    """Export, write the report, and the README's table."""
+    """Export, write the report, the README's table, and docs/tuning.md's."""
     with Store.open(store) as opened:
         found = opened.find_run(run)
         file = RESULTS / (name or Path(found.settings["set_name"]).stem)
@@ -41,12 +44,13 @@ def main(
         write_bytes(file.with_suffix(".html"), render(read_contents(store, [found.run])).encode())
         if readme:
             write_bytes(README, replaced(README, {"bench": table(opened, found)}).encode())
+            write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(found.run))}).encode())
     print(f"{file}.csv, {file}.html")
 
 
 def table(store: Store, run: Run) -> str:
     """A run's tables in Markdown, with what they were measured on."""
-    rows, blocks = store.rows(run.run), store.blocks(run.run)
+    rows, blocks = in_order(store.rows(run.run), run), store.blocks(run.run)
     floor = noise_floor_of(blocks)
     lines = [as_markdown(grid) for grid in grids(rows, blocks, floor)]
     timed = sum(row.status == MEASURED for row in rows)
@@ -61,6 +65,32 @@ def table(store: Store, run: Run) -> str:
         f"{run.started.date().isoformat()}.{noise}"
     )
     return "\n\n".join(lines)
+
+
+def speedups(rows: Sequence[Row]) -> str:
+    """How many times as fast ``tuned`` is as the better of its framework's native layers, in Markdown: the geometric
+    mean over the full cases, and the least.
+    """
+    best: dict[tuple[str, str, str, bool], float] = {}
+    cells: dict[str, str] = {}
+    for row in rows:
+        if row.median_seconds is None or row.ragged:
+            continue
+        framework, _, name = row.key.implementation.partition("/")
+        place = (framework, row.key.case, row.key.passed, name == "tuned")
+        best[place] = min(best.get(place, math.inf), row.median_seconds)
+        cells[row.key.case] = row.cell
+    ratios: dict[tuple[str, str, str], list[float]] = {}
+    for framework, case, passed, is_tuned in best:
+        native = best.get((framework, case, passed, False))
+        if is_tuned and native is not None:
+            for cell in (cells[case], "all"):
+                ratios.setdefault((framework, cell, passed), []).append(native / best[framework, case, passed, True])
+    lines = ["| tuned | cell | pass | cases | geometric mean | least |", "|---|---|---|---:|---:|---:|"]
+    for (framework, cell, passed), found in sorted(ratios.items()):
+        mean = math.exp(sum(map(math.log, found)) / len(found))
+        lines.append(f"| {framework}/tuned | {cell} | {passed} | {len(found)} | {mean:.2f} | {min(found):.2f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from benchmarks.records import TIMED, Block, Key, Row
 from benchmarks.statistics import SAME_SPEED, SLOWER, Interval, paired_ratio_interval, ratio_interval, verdict
 from benchmarks.summary import by_place, by_process, rows_by_job
@@ -18,8 +20,9 @@ class Standing:
     """The fastest implementation of one job, and how sure that is.
 
     ``ratio`` is the runner-up's time over the fastest's, from blocks of the same cycles (``paired``), None without a
-    runner-up. ``verdict``: clear, when the runner-up is slower beyond the noise floor; tie, when the two are the same
-    for practical purposes; ambiguous; alone, without a runner-up; or no noise floor, when no A/A pair was measured.
+    runner-up or with too few calls. ``verdict``: clear, when the runner-up is slower beyond the noise floor; tie, when
+    the two are the same for practical purposes; ambiguous; alone, without a runner-up; or no noise floor, when no A/A
+    pair was measured.
     ``level`` are all that could not be told from the fastest, in order of their medians.
     """
 
@@ -57,7 +60,8 @@ def _standing(ordered: Sequence[Key], of: Mapping[Key, Sequence[Block]], floor: 
         if found is None:
             # Called faster, a runner-up's pooled median and the comparison cycle by cycle contradict each other.
             words = {SLOWER: CLEAR, SAME_SPEED: TIE, NO_FLOOR: NO_FLOOR}
-            found = Standing(first, other.implementation, ratio, paired, words.get(judged, AMBIGUOUS), level)
+            known = ratio if np.isfinite(ratio.high) else None  # of too few calls there is no interval
+            found = Standing(first, other.implementation, known, paired, words.get(judged, AMBIGUOUS), level)
         if judged in (SLOWER, NO_FLOOR):
             break
         level.append(other.implementation)

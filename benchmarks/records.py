@@ -145,7 +145,8 @@ class Ceiling:
 class Row:
     """One measured combination of one run, or why it was not measured: a row of the export.
 
-    Seconds are of the median call with its 95 % interval (two-level bootstrap over processes and samples);
+    Seconds are of the median call with its 95 % interval (two-level bootstrap over processes and samples), without one
+    where there are fewer than three calls;
     ``stop`` why measuring stopped; ``bimodal`` whether the samples fall into two groups; ``samples`` and ``processes``
     how many; ``build_seconds`` set-up with weights, ``first_call_seconds`` the first call, compilation included.
     ``limit_seconds``, ``fraction_of_limit`` and ``binding`` (the term that binds: compute, memory or chain) come from

@@ -14,6 +14,8 @@ import numpy as np
 
 RESAMPLES = 1000
 COVERAGE = 0.95
+FEWEST = 3
+"""With fewer samples in all there is no interval: it is infinitely wide."""
 DRAWN = 200
 """At most so many samples are drawn from a process in one resample."""
 SAME = 0.05
@@ -51,12 +53,16 @@ class Interval:
 
 def median_interval(samples: Groups, seed: int = 0) -> Interval:
     """The median of all samples, a sequence for each process, with its two-level bootstrap interval."""
-    drawn = _resampled_medians(samples, np.random.default_rng(seed))
-    return _interval(float(np.median(np.concatenate(_arrays(samples)))), drawn)
+    median = float(np.median(np.concatenate(_arrays(samples))))
+    if _too_few(samples):
+        return Interval(median, 0.0, np.inf)
+    return _interval(median, _resampled_medians(samples, np.random.default_rng(seed)))
 
 
 def ratio_interval(a: Groups, b: Groups, seed: int = 0) -> Interval:
     """B's median over a's, when the two were measured apart; each a sequence of samples for each process."""
+    if _too_few(a) or _too_few(b):
+        return Interval(_ratio(a, b), 0.0, np.inf)
     rng = np.random.default_rng(seed)
     drawn = _resampled_medians(b, rng) / _resampled_medians(a, rng)
     return _interval(_ratio(a, b), drawn)
@@ -111,7 +117,8 @@ def verdict(ratio: Interval, floor: float, same: float = SAME) -> str:
     same
         The relative difference that does not matter; twice the floor counts when it is more.
     """
-    low, high = np.log(ratio.low), np.log(ratio.high)
+    with np.errstate(divide="ignore"):  # an interval without end is ambiguous
+        low, high = np.log(ratio.low), np.log(ratio.high)
     if low > floor:
         return SLOWER
     if high < -floor:
@@ -194,6 +201,10 @@ def _interval(median: float, drawn: np.ndarray) -> Interval:
     low, high = np.quantile(drawn, [outside, 1 - outside])
     # The medians of resamples need not surround the median of the samples; an interval must.
     return Interval(median, min(float(low), median), max(float(high), median))
+
+
+def _too_few(samples: Groups) -> bool:
+    return sum(len(group) for group in samples) < FEWEST
 
 
 def _arrays(samples: Groups) -> list[np.ndarray]:

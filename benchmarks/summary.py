@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from benchmarks.cases import BenchmarkCase
 from benchmarks.ceilings import BARRIER, COPY, ON_CHIP, PRODUCT
 from benchmarks.limit import Ceilings, limit
@@ -69,8 +71,8 @@ def with_times(row: Row, blocks: Sequence[Block], case: BenchmarkCase, ceilings:
         "reason": "the calls did not come to take an even time" if drifting else "",
         "bimodal": any(is_bimodal(group) for group in groups),
         "median_seconds": interval.median,
-        "low_seconds": interval.low,
-        "high_seconds": interval.high,
+        "low_seconds": interval.low if np.isfinite(interval.high) else None,
+        "high_seconds": interval.high if np.isfinite(interval.high) else None,
         "samples": sum(len(group) for group in groups),
         "processes": len(groups),
         "microseconds_per_step": interval.median * 1e6 / (case.longest() * case.spec.num_layers),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from backends.base import PASSES
 from benchmarks.ranking import CLEAR, standings
-from benchmarks.records import NEVER_STEADY, TIMED, Block, Row
+from benchmarks.records import NEVER_STEADY, TIMED, Block, Row, Run
 
 Group = tuple[str, str, str, str, int]
 
@@ -28,6 +29,12 @@ class Grid:
     heading: str
     implementations: list[str]
     lines: list[tuple[str, list[Cell], str]]
+
+
+def in_order(rows: Iterable[Row], run: Run) -> list[Row]:
+    """Rows in the order of the run's cases, passes and, within them, implementations."""
+    cases = [case["name"] for case in run.settings["cases"]]
+    return sorted(rows, key=lambda row: (cases.index(row.key.case), PASSES.index(row.key.passed)))
 
 
 def grids(rows: Sequence[Row], blocks: Iterable[Block], floor: float | None) -> list[Grid]:
@@ -55,13 +62,15 @@ def _grid(group: Group, rows: Sequence[Row], clear: set) -> Grid:
 
 
 def cell_text(row: Row) -> str:
-    """``45.1 ±0.6%``, with a ``~`` where the samples fall into two groups or never got steady; or the status."""
+    """``45.1 ±0.6%``, ``±?`` where there are too few calls for an interval, with a ``~`` where the samples fall into
+    two groups or never got steady; or the status.
+    """
     if row.status not in TIMED or row.median_seconds is None:
         return row.status
-    assert row.low_seconds is not None
-    assert row.high_seconds is not None
-    half = (row.high_seconds - row.low_seconds) / 2 / row.median_seconds
     doubtful = "~" if row.bimodal or row.status == NEVER_STEADY else ""
+    if row.low_seconds is None or row.high_seconds is None:
+        return f"{doubtful}{milliseconds(row.median_seconds)} ±?"
+    half = (row.high_seconds - row.low_seconds) / 2 / row.median_seconds
     return f"{doubtful}{milliseconds(row.median_seconds)} ±{half:.1%}"
 
 

@@ -30,7 +30,7 @@ from benchmarks.running import commit_of_suite, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
 from benchmarks.summary import noise_floor_of
-from benchmarks.table import Grid, cell_text, grids
+from benchmarks.table import Grid, cell_text, grids, in_order
 from birnn.display import stderr, stdout
 from birnn.options import each_once, one_of
 from common.errors import InputError, shown
@@ -124,7 +124,7 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> 
     """A run's tables, what has no times with the reason, and the noise floor."""
     blocks = store.blocks(run.run)
     floor = noise_floor_of(blocks)
-    for grid in grids(rows, blocks, floor):
+    for grid in grids(in_order(rows, run), blocks, floor):
         console.print(grid.heading, soft_wrap=True)
         console.print(rich_table(grid))
     reasons: dict[tuple[str, str, str], list[str]] = {}

@@ -157,7 +157,7 @@ def print_training(
             each.name,
             f"{each.steps[0].loss:.6f}",
             f"{each.steps[-1].loss:.6f}",
-            " ".join(f"{accuracy:.4f}" for accuracy in each.accuracies),
+            f"{each.accuracies[-1]:.4f}",
             where,
             gap,
             verdict,
@@ -165,7 +165,7 @@ def print_training(
     console.print(table)
     console.print(
         f"{task.baseline.what}: {task.baseline.accuracy:.4f} of the held-out answers are right; "
-        f"{len(first.steps) if first else 0} steps; accuracies after each epoch",
+        f"{len(first.steps) if first else 0} steps",
         soft_wrap=True,
     )
     for each in found:

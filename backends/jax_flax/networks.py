@@ -113,11 +113,11 @@ class JaxNetwork(Network):
         """The loss, the number of right answers and the gradients' norm, which need not be there yet."""
         optimizer, arrays = self.optimizer, self.moved(batch)
         self.make_room(optimizer.settings.name, arrays)
-        *found, self.parameters, optimizer.state = _train_step(
+        *found, self.parameters, optimizer.kept = _train_step(
             self._program,
             optimizer.settings.name,
             self.parameters,
-            optimizer.state,
+            optimizer.kept,
             self.fixed,
             optimizer.numbers,
             optimizer.masks,
@@ -127,10 +127,10 @@ class JaxNetwork(Network):
         return tuple(found)
 
     def optimizer_state(self) -> Arrays:
-        return self.optimizer.arrays()
+        return self.optimizer.state()
 
     def load_optimizer_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.optimizer.load_arrays(arrays)
+        self.optimizer.load_state(arrays)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -279,7 +279,7 @@ def _train_step(
     program: Program,
     name: OptimizerName,
     parameters: Tree,
-    state: Tree,
+    kept: Tree,
     fixed: Results,
     numbers: Numbers,
     masks: Tree,
@@ -289,5 +289,5 @@ def _train_step(
     once.
     """
     (loss, (correct, _)), gradients = jax.value_and_grad(_judged, has_aux=True)(parameters, fixed, program, batch)
-    norm, parameters, state = move(name, numbers, masks, parameters, gradients, state)
-    return loss, correct, norm, parameters, state
+    norm, parameters, kept = move(name, numbers, masks, parameters, gradients, kept)
+    return loss, correct, norm, parameters, kept

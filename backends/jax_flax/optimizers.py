@@ -39,12 +39,12 @@ class Optimizer:
     settings
         Which optimizer, and its numbers.
     network
-        The network, its weights loaded; its train step reads and moves ``state`` and ``count``.
+        The network, its weights loaded; its train step reads and moves ``kept`` and ``count``.
 
     Attributes
     ----------
-    state, count
-        optax's state, and the steps taken.
+    kept, count
+        optax's own state, and the steps taken.
     numbers
         The settings' numbers on the device. They are arguments of the compiled step, of weak types so that they take
         on the parameters' dtype, and not a part of it: other settings need no other program.
@@ -68,7 +68,7 @@ class Optimizer:
         # Zeros from NumPy, for optax's own ask for a compilation for every shape; and on the device like what a step
         # gives, else the second step is compiled anew.
         empty = jax.eval_shape(partial(_first_state, settings.name), self.numbers, network.parameters)
-        self.state = jax.tree.map(
+        self.kept = jax.tree.map(
             lambda like: jax.device_put(np.zeros(like.shape, like.dtype), network.device_used), empty
         )
 
@@ -77,26 +77,26 @@ class Optimizer:
         found = {name: arrays[name] if name in arrays else np.zeros(shape) for name, shape in self._shapes.items()}
         return self._network.tree(found)
 
-    def arrays(self) -> Arrays:
+    def state(self) -> Arrays:
         """What the optimizer keeps under its canonical names, float64, and ``count`` () int64."""
         frozen = gradient_masks(self._network.spec)
         found: Arrays = {}
         for kind in STATE[self.settings.name]:
-            kept = self._network.canonical(optax.tree_utils.tree_get(self.state, OWN_NAMES[kind]))
+            values = self._network.canonical(optax.tree_utils.tree_get(self.kept, OWN_NAMES[kind]))
             for name in trained_parameters(self._network.spec):
-                found[f"{kind}.{name}"] = kept[name].astype(np.float64) * frozen.get(name, 1)
+                found[f"{kind}.{name}"] = values[name].astype(np.float64) * frozen.get(name, 1)
         return found | {"count": np.array(self.count, np.int64)}
 
-    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over what ``arrays`` of any framework gave."""
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what ``state`` of any framework gave."""
         self.count = int(arrays["count"])
-        kept: dict[str, Any] = {}
+        own: dict[str, Any] = {}
         for kind in STATE[self.settings.name]:
             given = {name: arrays[f"{kind}.{name}"] for name in trained_parameters(self._network.spec)}
-            kept[OWN_NAMES[kind]] = self._tree(given)
+            own[OWN_NAMES[kind]] = self._tree(given)
         if self.settings.name == "adam":
-            kept["count"] = jax.device_put(np.array(self.count, np.int32), self._network.device_used)
-        self.state = optax.tree_utils.tree_set(self.state, **kept)
+            own["count"] = jax.device_put(np.array(self.count, np.int32), self._network.device_used)
+        self.kept = optax.tree_utils.tree_set(self.kept, **own)
 
 
 def optimizer_of(name: OptimizerName, numbers: Numbers) -> optax.GradientTransformation:
@@ -114,10 +114,10 @@ def _first_state(name: OptimizerName, numbers: Numbers, parameters: Tree) -> Tre
 
 
 def move(
-    name: OptimizerName, numbers: Numbers, masks: Tree, parameters: Tree, gradients: Tree, state: Tree
+    name: OptimizerName, numbers: Numbers, masks: Tree, parameters: Tree, gradients: Tree, kept: Tree
 ) -> tuple[jax.Array, Tree, Tree]:
-    """The global norm of the trained gradients before clipping, float64, and the parameters and the state moved once;
-    a pure function.
+    """The global norm of the trained gradients before clipping, float64, and the parameters and optax's state moved
+    once; a pure function.
 
     optax.clip_by_global_norm adds up squares in the gradients' dtype, which is not enough in a narrow one: clipping is
     written out.
@@ -126,8 +126,8 @@ def move(
     norm = jnp.sqrt(sum(jnp.square(gradient.astype(jnp.float64)).sum() for gradient in jax.tree.leaves(gradients)))
     scale = jnp.where(norm > numbers["clip_norm"], numbers["clip_norm"] / norm, 1)
     gradients = jax.tree.map(lambda gradient: gradient * scale.astype(gradient.dtype), gradients)
-    updates, state = optimizer_of(name, numbers).update(gradients, state, parameters)
-    return norm, optax.apply_updates(parameters, updates), state
+    updates, kept = optimizer_of(name, numbers).update(gradients, kept, parameters)
+    return norm, optax.apply_updates(parameters, updates), kept
 
 
 def _matrices(tree: Tree) -> Tree:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is first imported
 
@@ -14,7 +14,7 @@ from backends.base import Framework, check_lane
 from backends.modelling import Network
 from backends.probing import Probes
 from backends.tensorflow_keras.gaps import GAPS
-from backends.tensorflow_keras.implementation import DEVICES, DTYPES
+from backends.tensorflow_keras.implementation import DEVICES, DTYPES, TensorFlowImplementation
 from backends.tensorflow_keras.manual import Manual
 from backends.tensorflow_keras.models import SequenceNetwork
 from backends.tensorflow_keras.native import Native
@@ -29,7 +29,12 @@ class TensorFlow(Framework):
 
     name = "tensorflow"
     gaps = GAPS
-    implementations = {"native": Native, "manual": Manual, "scratch": Scratch, "tuned": Tuned}
+    implementations: Mapping[str, type[TensorFlowImplementation]] = {
+        "native": Native,
+        "manual": Manual,
+        "scratch": Scratch,
+        "tuned": Tuned,
+    }
 
     def __init__(self) -> None:
         if keras.config.backend() != "tensorflow":

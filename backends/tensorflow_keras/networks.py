@@ -134,9 +134,12 @@ class TensorFlowNetwork(Network):
         for batch in batches:
             check_batch(self.spec, batch)
             tensors = self.tensors(batch, labelled=True)
-            step = self._steps.setdefault(_shapes(tensors), tf.function(self._train_step, autograph=False))
+            shapes = _shapes(tensors)
+            if shapes not in self._steps:
+                self._steps[shapes] = tf.function(self._train_step, autograph=False)
             with tf.device(DEVICES[self.device]):
-                steps.append((*step(tensors), max(int(counted(self.spec, batch).sum()), 1)))
+                loss, correct, norm = self._steps[shapes](tensors)
+            steps.append((loss, correct, norm, max(int(counted(self.spec, batch).sum()), 1)))
         # Only now are numbers asked for: until then a GPU need not be waited for.
         return [
             Step(float(loss.numpy()), int(correct.numpy()) / number, float(norm.numpy()))
@@ -227,7 +230,7 @@ class TensorFlowNetwork(Network):
     def _graph(self, work: str, tensors: Tensors) -> Callable[..., Any]:
         """The shared graph of a method that takes ``parameters``."""
         return _graph(
-            type(self), self.spec, self.implementation, self.dtype, self.device, self._kind, work, _shapes(tensors)
+            work, _shapes(tensors), type(self), self.spec, self.implementation, self.dtype, self.device, self._kind
         )
 
 
@@ -236,21 +239,24 @@ def _shapes(tensors: Tensors) -> Shapes:
 
 
 @lru_cache(GRAPHS_KEPT)
-def _graph(
+def _graph(work: str, shapes: Shapes, *network: Any) -> Callable[..., Any]:
+    """A method of ``_built`` as a tf.function for batches of these shapes."""
+    return tf.function(getattr(_built(*network), work), autograph=False)
+
+
+@lru_cache(GRAPHS_KEPT)
+def _built(
     network: type[TensorFlowNetwork],
     spec: Model,
     implementation: str,
     dtype: str,
     device: str,
     kind: type[TensorFlowImplementation],
-    work: str,
-    shapes: Shapes,
-) -> Callable[..., Any]:
-    """A method as a tf.function for batches of these shapes."""
-    model = network(spec, implementation, dtype, device, kind)
+) -> TensorFlowNetwork:
+    found = network(spec, implementation, dtype, device, kind)
     with tf.device(DEVICES[device]):
-        model.build()  # not while tracing: a tf.function that makes variables is traced twice
-    return tf.function(getattr(model, work), autograph=False)
+        found.build()  # not while tracing: a tf.function that makes variables is traced twice
+    return found
 
 
 def linear(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

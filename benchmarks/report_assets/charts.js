@@ -88,8 +88,8 @@ function errorBars(list, spreads) {
   if (spreads.every((spread) => spread === null)) return { visible: false };
   return {
     type: "data", symmetric: false, thickness: 1.2, width: 3, color: variable("--muted"),
-    array: list.map((row, index) => (row.high_seconds - row.median_seconds) * spreads[index]),
-    arrayminus: list.map((row, index) => (row.median_seconds - row.low_seconds) * spreads[index]),
+    array: list.map((row, index) => ((row.high_seconds ?? row.median_seconds) - row.median_seconds) * spreads[index]),
+    arrayminus: list.map((row, index) => (row.median_seconds - (row.low_seconds ?? row.median_seconds)) * spreads[index]),
   };
 }
 

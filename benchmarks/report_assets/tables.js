@@ -181,7 +181,7 @@ function resultsTable() {
     { title: "Median", unit: "ms", hint: "Median of single calls, milliseconds", numeric: true, sort: (row) => row.median_seconds,
       show: (row) => (isNumber(row.median_seconds) ? digits(1e3 * row.median_seconds, significantDigits(row.median_seconds, row.low_seconds, row.high_seconds)) : "") },
     { title: "95 % interval", unit: "ms", hint: "Sorted by its width relative to the median", numeric: true,
-      sort: (row) => (isNumber(row.median_seconds) ? (row.high_seconds - row.low_seconds) / row.median_seconds : null),
+      sort: (row) => (isNumber(row.high_seconds) ? (row.high_seconds - row.low_seconds) / row.median_seconds : null),
       show: (row) => (isNumber(row.median_seconds) ? interval(row.median_seconds, row.low_seconds, row.high_seconds, 1e-3) : "") },
     numberColumn("Per step", "microseconds_per_step", "Median over num_layers times the longest length", digits, "µs"),
     { title: "Of the limit", hint: "The least time that the machine's measured ceilings allow, over the median", numeric: true, sort: (row) => row.fraction_of_limit, show: limitBar },

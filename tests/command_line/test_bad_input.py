@@ -37,7 +37,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> 
 
 def header(case: Case = CASE, **changes: Any) -> dict[str, Any]:
     content = {
-        "version": 1,
+        "version": 2 if case.spec.needs_version_2 else 1,
         "name": case.name,
         "source": "a test",
         "spec": case.spec.as_json(),
@@ -59,6 +59,9 @@ def bad_files(path: Path) -> dict[str, tuple[Path, str]]:
     tensors = CASE.tensors()
     whole = CASE.as_bytes()
     spec = CASE.spec.as_json()
+    unequal, weighted, summed = (
+        a_case("lstm", **changes) for changes in ({"hidden_size_reverse": 7}, {"merge": "weighted"}, {"merge": "sum"})
+    )
 
     def raw(name: str, content: bytes) -> Path:
         (path / name).write_bytes(content)
@@ -88,7 +91,24 @@ def bad_files(path: Path) -> dict[str, tuple[Path, str]]:
         "no metadata": (raw("plain", tensorfile.as_bytes(tensors, {})), "must have the metadata key 'birnn.case'"),
         "not JSON": (write(path / "notjson", "{version: 1"), "must be JSON"),
         "a JSON list": (write(path / "list", "[1, 2]"), "birnn.case"),
-        "wrong version": (case("version", version=2), "version should be 1; got 2"),
+        "wrong version": (case("version", version=3), "version should be 1 or 2; got 3"),
+        "a learned merge in version 1": (case("learned", spec=spec | {"merge": "weighted"}), "must have version 2"),
+        "unequal directions in version 1": (
+            case("unequal", spec=spec | {"hidden_size_reverse": 7}),
+            "must have version 2",
+        ),
+        "no merge weight": (
+            write(path / "unweighted", header(weighted), summed.tensors()),
+            "'weights.merge_weight_l0'",
+        ),
+        "unequal directions that are summed": (
+            case("summed", version=2, spec=spec | {"merge": "sum", "hidden_size_reverse": 7}),
+            "concat alone",
+        ),
+        "a state beyond its units": (
+            write(path / "beyond", header(unequal), unequal.tensors() | {"inputs.h_0": np.ones((2, 3, 7))}),
+            "must be 0 beyond the 6 units of the forward direction",
+        ),
         "unknown key": (case("unknown", colour="blue"), "no unknown keys; got 'colour'"),
         "missing key": (case("missing", source=None), "must have the key 'source'"),
         "unknown spec key": (case("speckey", spec=spec | {"depth": 1}), "no unknown keys; got 'spec.depth'"),
@@ -167,6 +187,8 @@ def test_every_command_refuses_a_bad_file(tmp_path: Path, command: tuple[str, ..
     [
         (("--cell", "qrnn"), "got 'qrnn'"),
         (("--merge", "max"), "got 'max'"),
+        (("--merge", "weighted", "--hidden-size-reverse", "3"), "concat alone"),
+        (("--hidden-size-reverse", "0"), "hidden_size_reverse"),
         (("--hidden-size", "0"), "hidden_size"),
         (("--hidden-size", "six"), "--hidden-size"),
         (("--cell", "lstm", "--no-reset-after"), "gru alone"),

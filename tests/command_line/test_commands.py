@@ -34,6 +34,7 @@ def case_file(tmp_path: Path) -> Path:
 def test_case_new_writes_what_was_asked_for(case_file: Path) -> None:
     case = read_case(case_file)
     assert case.name == "mine"
+    assert b'\\"version\\": 1' in case_file.read_bytes()
     assert case.spec.as_json() == {
         "cell": "gru",
         "input_size": 4,
@@ -49,6 +50,29 @@ def test_case_new_writes_what_was_asked_for(case_file: Path) -> None:
     assert case.h_0 is not None
     assert case.h_0.shape == (4, 3, 6)
     assert set(case.cotangents) == {"output", "h_n"}
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "shape", "h_0"),
+    [
+        ("--merge weighted", "merge_weight_l1", (2, 6), (4, 3, 6)),
+        ("--hidden-size-reverse 7", "weight_hh_l1_reverse", (28, 7), (4, 3, 7)),
+    ],
+)
+def test_case_new_knows_the_options_of_version_2(
+    tmp_path: Path, options: str, weight: str, shape: tuple[int, ...], h_0: tuple[int, ...]
+) -> None:
+    file = tmp_path / "mine.safetensors"
+    done = birnn(*f"case new --cell lstm --num-layers 2 --with-states --with-cotangents {options}".split(), file)
+    assert (done.returncode, done.stderr) == (0, "")
+    case = read_case(file)
+    assert b'\\"version\\": 2' in file.read_bytes()
+    assert case.weights[weight].shape == shape
+    assert case.h_0 is not None
+    assert case.h_0.shape == h_0
+    done = birnn("verify", file, "-i", "numpy")
+    assert done.returncode == 0, done.stderr
+    assert "2 agree, 0 unsupported, 0 wrong" in done.stdout
 
 
 def test_case_new_is_the_same_for_the_same_seed(tmp_path: Path) -> None:

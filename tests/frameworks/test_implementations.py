@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,16 @@ def run(framework: Framework, implementation: str, case: Case, dtype: str = "flo
 def test_agrees_with_the_reference(framework: Framework, implementation: str, cell: str) -> None:
     """A ragged case in float64; the study runs all cases in both precisions."""
     case = CASES[f"{cell}-ragged"]
+    verdict = judge(run(framework, implementation, case), yardstick(case, "float64"))
+    assert verdict.agrees, verdict.reasons
+
+
+@pytest.mark.parametrize("changes", [{"merge": "weighted"}, {"hidden_size_reverse": 7}], ids=str)
+def test_options_of_version_2_agree_on_full_rows(
+    framework: Framework, implementation: str, changes: dict[str, Any]
+) -> None:
+    """The built-in cases with them are ragged, which not every implementation can."""
+    case = a_case("gru", lengths=None, num_layers=2, **changes)
     verdict = judge(run(framework, implementation, case), yardstick(case, "float64"))
     assert verdict.agrees, verdict.reasons
 

@@ -36,7 +36,7 @@ def dropped_between_modules(case: Case, dtype: str, rate: float) -> np.ndarray:
 def stepped_and_clipped(case: Case) -> Arrays:
     finals = []
     for direction in range(NUM_DIRECTIONS):
-        cell = build_cell(case.spec, 0, np.dtype(np.float32), mx.cpu())
+        cell = build_cell(case.spec, 0, direction, np.dtype(np.float32), mx.cpu())
         load_layer(case.spec, cell, case.weights, [0], [direction])
         h, c = (state[direction] for state in silent_probes.states_of(case))
         for t in range(case.seq_len)[:: -1 if direction else 1]:
