@@ -101,7 +101,7 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
             notes.print(f"birnn: {store.note}", markup=False)
         with notes.status("starting a worker in each environment"):
             environments = _environments(settings)
-        command = shlex.join(["birnn", *sys.argv[1:]])
+        command = shlex.join(["birnn", *without_store(sys.argv[1:])])
         run = run_for(store, settings, environments, label=label, seed=seed, command=command, again=again)
         interrupted = False
         with _Bar(notes) as told:
@@ -118,6 +118,17 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
         if not finished:
             notes.print("birnn: the budget is over; the same command goes on where this one stopped", markup=False)
     return 1 if any(row.status in RETRIED for row in rows) else 0
+
+
+def without_store(arguments: Sequence[str]) -> list[str]:
+    """The arguments but for ``--store``: where a store lay says nothing of what it holds, and something of the user."""
+    kept: list[str] = []
+    skipped = False
+    for argument in arguments:
+        if not (skipped or argument.startswith("--store")):
+            kept.append(argument)
+        skipped = argument == "--store"
+    return kept
 
 
 def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> None:

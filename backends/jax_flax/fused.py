@@ -56,14 +56,14 @@ class Loop(NamedTuple):
     def product_over_time(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Sum of the outer products of two sequences' features over steps and batch, (features, features)."""
         if self.batch_last:
-            return jnp.einsum("tib,tob->io", a, b)
+            a, b = a.swapaxes(1, 2), b.swapaxes(1, 2)  # to (seq_len, batch, features)
         rows = a.reshape(-1, a.shape[-1]).T  # (seq_len, batch, in) to (in, seq_len·batch)
         # The barrier has XLA:CPU write the transposed array out, faster than its product of a transposed one.
         return jax.lax.optimization_barrier(rows) @ b.reshape(-1, b.shape[-1])
 
     def sum_over_time(self, a: jax.Array) -> jax.Array:
         """(features,)."""
-        return a.sum((0, 2) if self.batch_last else (0, 1))
+        return a.sum(0).sum(-1 if self.batch_last else 0)
 
     def along(self, bias: jax.Array) -> jax.Array:
         """A bias, (features,), in the shape that adds to a step."""
@@ -159,11 +159,12 @@ def from_input(loop: Loop, x: jax.Array, w: Weights) -> tuple[jax.Array, ...]:
     return tuple(loop.product(x, kernel) + loop.along(bias) for kernel, bias in pairs)
 
 
-def steps_in_piece(seq_len: int, step_bytes: int) -> int:
-    """How many steps to work on at once: the most that divide ``seq_len`` and whose gates take PIECE_BYTES or less;
-    all of them where ``seq_len`` has no such divisor of half of that or more.
+def steps_in_piece(seq_len: int, step_bytes: int, least: int) -> int:
+    """How many steps to work on at once: the most that divide ``seq_len`` and whose gates, ``step_bytes`` each, take
+    PIECE_BYTES or less, or that are no more than ``least``; all where ``seq_len`` has no such divisor of at least half
+    of that.
     """
-    most = max(1, min(seq_len, PIECE_BYTES // step_bytes))
+    most = max(1, min(seq_len, max(PIECE_BYTES // step_bytes, least)))
     found = next(steps for steps in range(most, 0, -1) if seq_len % steps == 0)
     return found if 2 * found >= most else seq_len
 

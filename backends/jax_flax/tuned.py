@@ -59,12 +59,11 @@ class Tuned(JaxImplementation):
         if lengths is not None:
             mask = step_mask(lengths, x.shape[1])
             real, x = mask.transpose(axes), jnp.where(mask, x, jnp.zeros_like(x))  # (batch, seq_len, 1)
-        steps = steps_in_piece(x.shape[1], x.shape[0] * spec.num_gates * spec.state_size * x.itemsize)
         finals = []
         by_row = split_states(spec, states)
         for layer in range(spec.num_layers):
             outputs = []
-            sequence = x.transpose(axes)
+            sequence, steps = x.transpose(axes), cls._steps(spec, x)
             for direction in range(NUM_DIRECTIONS):
                 row = layer * NUM_DIRECTIONS + direction
                 initial = tuple(state.T if batch_last else state for state in by_row[row])  # (batch, hidden_size)
@@ -76,6 +75,15 @@ class Tuned(JaxImplementation):
             if mask is not None:
                 x = jnp.where(mask, x, jnp.zeros_like(x))
         return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))
+
+    @staticmethod
+    def _steps(spec: Specification, x: jax.Array) -> int:
+        """The steps of a layer's pieces, x being its input: enough rows for the sums over pieces, which are as large as
+        the weights, to cost little beside the gates.
+        """
+        batch, seq_len, width = x.shape
+        step_bytes = batch * spec.num_gates * spec.state_size * x.itemsize
+        return steps_in_piece(seq_len, step_bytes, 2 * (width + spec.state_size) // batch)
 
     def canonical(self, gradients: Tree) -> Arrays:
         found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}

@@ -4,6 +4,10 @@ The loops over time are compiled by XLA, one for each direction, which have noth
 side by side. The large products stay outside, where oneDNN computes them: the input product before the loop, the
 gradients of weights and inputs after it. Going back, the factors between the gradient of a state and those of its gates
 are computed for all steps at once before the loop.
+
+What XLA compiles here joins nothing that it has computed: XLA of TensorFlow 2.21 gets ``tf.concat([r * n, z * n],
+axis=2)`` wrong on a CPU where the operands are float64 of (…, 4, 5), and says nothing. So ``factors`` gives the gates
+apart, and they are joined outside.
 """
 
 from __future__ import annotations
@@ -23,24 +27,32 @@ Step = Callable[[Sequence[tf.Tensor], States], tuple[States, Sequence[tf.Tensor]
 
 
 class Kept(NamedTuple):
-    """What a forward loop leaves: the initial and the final states, (batch, hidden_size); the states after each step
-    and the gates, (seq_len, batch, hidden_size).
+    """What a forward loop leaves: the final states, (batch, hidden_size); the states after each step and the gates,
+    (seq_len, batch, hidden_size).
     """
 
-    initial: States
     final: States
     states: States
     gates: Sequence[tf.Tensor]
 
 
+class Factors(NamedTuple):
+    """What the loop back reads, each (seq_len, batch, hidden_size): for each gate, what the gradient by its sum is as a
+    multiple of that by the state (by c for an LSTM's i, f and g); and the rest.
+    """
+
+    gates: Sequence[tf.Tensor]
+    rest: Sequence[tf.Tensor]
+
+
 class Totals(NamedTuple):
-    """What a backward loop leaves: the gradient by the initial states; those by a step's products, (seq_len, batch,
-    gates·hidden_size), as the recurrent product sees them and as the input product does.
+    """What a backward loop leaves: the gradient by the initial states; those by the sums of a step, (seq_len, batch,
+    gates·hidden_size), as the recurrent product sees them; and a GRU's last gate as the input product sees it.
     """
 
     initial: States
     recurrent: tf.Tensor
-    input: tf.Tensor
+    input_n: tf.Tensor | None
 
 
 def over_time(
@@ -51,7 +63,7 @@ def over_time(
     real: tf.Tensor | None,
     reverse: bool = False,
 ) -> Any:
-    """Run ``step`` over inputs, (seq_len, batch, features) each: the final states, and what the steps give, each
+    """Run ``step`` over inputs, (seq_len, batch, …) each: the final states, and what the steps give, each
     (seq_len, batch, width), stacked.
 
     Where ``real`` (seq_len, batch, 1) is false, states stay and steps give 0.
@@ -75,11 +87,6 @@ def over_time(
     return states, [target.stack() for target in targets]
 
 
-def before(initial: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
-    """The states before each step, from those after each."""
-    return tf.concat([initial[None], states[:-1]], axis=0)
-
-
 def run_rnn(
     cell: str, real: tf.Tensor | None, from_x: tf.Tensor, initial: States, kernel: tf.Tensor, bias: tf.Tensor
 ) -> Kept:
@@ -93,24 +100,29 @@ def run_rnn(
         return (h,), (h,)
 
     final, (h,) = over_time(step, [from_x], initial, [initial[0].shape[1]], real)
-    return Kept(initial, final, (h,), ())
+    return Kept(final, (h,), ())
+
+
+def factors_rnn(cell: str, kept: Kept, earlier: States) -> Factors:
+    """What the loop back reads; ``earlier`` are the states before each step."""
+    (h,) = kept.states
+    return Factors([1 - h * h if cell == "rnn_tanh" else tf.cast(h > 0, h.dtype)], [])
 
 
 def differentiate_rnn(
-    cell: str, real: tf.Tensor | None, kept: Kept, kernel: tf.Tensor, by_h: tf.Tensor, by: States
+    real: tf.Tensor | None, factor: tf.Tensor, rest: Sequence[tf.Tensor], kernel: tf.Tensor, by_h: tf.Tensor, by: States
 ) -> Totals:
-    """The loop back; ``by_h`` (seq_len, batch, hidden_size) are the gradients by each step's output, ``by`` those by
-    the final states. ``kernel`` is (gates·hidden_size, hidden_size) here.
+    """The loop back; ``factor`` (seq_len, batch, gates, hidden_size) are the gates' factors, ``by_h`` (seq_len, batch,
+    hidden_size) the gradients by each step's output, ``by`` those by the final states. ``kernel`` is
+    (gates·hidden_size, hidden_size) here.
     """
-    (h,) = kept.states
-    factor = 1 - h * h if cell == "rnn_tanh" else tf.cast(h > 0, h.dtype)
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
-        total = inputs[0] * (by[0] + inputs[1])
+        total = inputs[0][:, 0] * (by[0] + inputs[1])
         return (tf.matmul(total, kernel),), (total,)
 
-    by, (total,) = over_time(step, [factor, by_h], by, [h.shape[2]], real, reverse=True)
-    return Totals(by, total, total)
+    by, (total,) = over_time(step, [factor, by_h], by, [len(kernel)], real, reverse=True)
+    return Totals(by, total, None)
 
 
 def run_gru(
@@ -128,27 +140,30 @@ def run_gru(
         return (h,), (h, r, z, h_n, n)
 
     final, (h, *gates) = over_time(step, [from_x], initial, [size] * 5, real)
-    return Kept(initial, final, (h,), gates)
+    return Kept(final, (h,), gates)
+
+
+def factors_gru(cell: str, kept: Kept, earlier: States) -> Factors:
+    """As ``factors_rnn``."""
+    r, z, h_n, n = kept.gates
+    by_n = (1 - z) * (1 - n * n)
+    return Factors([by_n * h_n * r * (1 - r), (earlier[0] - n) * z * (1 - z), by_n * r], [z, by_n])
 
 
 def differentiate_gru(
-    cell: str, real: tf.Tensor | None, kept: Kept, kernel: tf.Tensor, by_h: tf.Tensor, by: States
+    real: tf.Tensor | None, factor: tf.Tensor, rest: Sequence[tf.Tensor], kernel: tf.Tensor, by_h: tf.Tensor, by: States
 ) -> Totals:
     """As ``differentiate_rnn``."""
-    r, z, h_n, n = kept.gates
-    size = n.shape[2]
-    by_n = (1 - z) * (1 - n * n)
-    by_z = (before(kept.initial[0], kept.states[0]) - n) * z * (1 - z)
-    factors = tf.concat([by_n * h_n * r * (1 - r), by_z, by_n * r], axis=2)
+    rows, size = kernel.shape
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
-        factor, z, by_h = inputs
+        factor, z, by_n, by_h = inputs
         by_h = by[0] + by_h
-        total = factor * tf.tile(by_h, (1, 3))
-        return (by_h * z + tf.matmul(total, kernel),), (total, by_h)
+        total = tf.reshape(factor * by_h[:, None], (-1, rows))
+        return (by_h * z + tf.matmul(total, kernel),), (total, by_n * by_h)
 
-    by, (total, by_h) = over_time(step, [factors, z, by_h], by, [3 * size, size], real, reverse=True)
-    return Totals(by, total, tf.concat([total[..., : 2 * size], by_n * by_h], axis=2))
+    by, (total, input_n) = over_time(step, [factor, *rest, by_h], by, [rows, size], real, reverse=True)
+    return Totals(by, total, input_n)
 
 
 def run_lstm(
@@ -171,36 +186,40 @@ def run_lstm(
         return (h, c), (h, c, i, f, g, o)
 
     final, (h, c, *gates) = over_time(step, [from_x], initial, [size] * 6, real)
-    return Kept(initial, final, (h, c), gates)
+    return Kept(final, (h, c), gates)
+
+
+def factors_lstm(cell: str, kept: Kept, earlier: States) -> Factors:
+    """As ``factors_rnn``."""
+    i, f, g, o = kept.gates
+    tanh_c = tf.tanh(kept.states[1])
+    gates = [g * i * (1 - i), earlier[1] * f * (1 - f), i * (1 - g * g), tanh_c * o * (1 - o)]
+    return Factors(gates, [o * (1 - tanh_c * tanh_c), f])
 
 
 def differentiate_lstm(
-    cell: str, real: tf.Tensor | None, kept: Kept, kernel: tf.Tensor, by_h: tf.Tensor, by: States
+    real: tf.Tensor | None, factor: tf.Tensor, rest: Sequence[tf.Tensor], kernel: tf.Tensor, by_h: tf.Tensor, by: States
 ) -> Totals:
     """As ``differentiate_rnn``."""
-    i, f, g, o = kept.gates
-    c = kept.states[1]
-    size = c.shape[2]
-    tanh_c = tf.tanh(c)
-    by_c = tf.concat([g * i * (1 - i), before(kept.initial[1], c) * f * (1 - f), i * (1 - g * g)], axis=2)
-    c_by_h, o_by_h = o * (1 - tanh_c * tanh_c), tanh_c * o * (1 - o)
+    rows, _ = kernel.shape
+    is_o = tf.constant([[False], [False], [False], [True]])
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
-        factor, c_by_h, o_by_h, f, by_h = inputs
+        factor, c_by_h, f, by_h = inputs
         by_h = by[0] + by_h
         by_c = by[1] + by_h * c_by_h
-        total = tf.concat([factor * tf.tile(by_c, (1, 3)), by_h * o_by_h], axis=1)
+        total = tf.reshape(factor * tf.where(is_o, by_h[:, None], by_c[:, None]), (-1, rows))
         return (tf.matmul(total, kernel), by_c * f), (total,)
 
-    by, (total,) = over_time(step, [by_c, c_by_h, o_by_h, f, by_h], by, [4 * size], real, reverse=True)
-    return Totals(by, total, total)
+    by, (total,) = over_time(step, [factor, *rest, by_h], by, [rows], real, reverse=True)
+    return Totals(by, total, None)
 
 
 LOOPS = {
-    "rnn_tanh": (run_rnn, differentiate_rnn),
-    "rnn_relu": (run_rnn, differentiate_rnn),
-    "gru": (run_gru, differentiate_gru),
-    "lstm": (run_lstm, differentiate_lstm),
+    "rnn_tanh": (run_rnn, factors_rnn, differentiate_rnn),
+    "rnn_relu": (run_rnn, factors_rnn, differentiate_rnn),
+    "gru": (run_gru, factors_gru, differentiate_gru),
+    "lstm": (run_lstm, factors_lstm, differentiate_lstm),
 }
 
 
@@ -230,9 +249,8 @@ class Tuned(TensorFlowImplementation):
 
     def build(self) -> None:
         # One function for all layers and directions, so that XLA compiles it once a shape.
-        run, differentiate = LOOPS[self.spec.cell]
-        self._run = tf.function(run, jit_compile=True, autograph=False)
-        self._differentiate = tf.function(differentiate, jit_compile=True, autograph=False)
+        compiled = (tf.function(part, jit_compile=True, autograph=False) for part in LOOPS[self.spec.cell])
+        self._run, self._factors, self._differentiate = compiled
 
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
         real = None if lengths is None else step_mask(lengths, x.shape[1])
@@ -264,10 +282,19 @@ class Tuned(TensorFlowImplementation):
             kept = self._run(cell, real, from_x, initial, from_h, recurrent_bias)
 
             def differentiate(by_output: tf.Tensor, *by_final: tf.Tensor) -> tuple:
-                totals = self._differentiate(cell, real, kept, recurrent_kernel, turned(by_output), by_final)
-                by_h, by_x = flat(totals.recurrent), flat(totals.input)
-                h = flat(before(initial[0], kept.states[0]))
-                kernels = tf.matmul(by_x, flat(x), transpose_a=True), tf.matmul(by_h, h, transpose_a=True)
+                pairs = zip(initial, kept.states, strict=True)
+                earlier = tuple(tf.concat([first[None], states[:-1]], axis=0) for first, states in pairs)
+                gates, rest = self._factors(cell, kept, earlier)
+                factor = tf.stack(gates, axis=2)  # (seq_len, batch, gates, hidden_size)
+                totals = self._differentiate(real, factor, rest, recurrent_kernel, turned(by_output), by_final)
+                by_h = by_x = flat(totals.recurrent)
+                if totals.input_n is not None:
+                    columns = by_h.shape[1] - totals.input_n.shape[2]
+                    by_x = tf.concat([by_h[:, :columns], flat(totals.input_n)], axis=1)
+                kernels = (
+                    tf.matmul(by_x, flat(x), transpose_a=True),
+                    tf.matmul(by_h, flat(earlier[0]), transpose_a=True),
+                )
                 biases = tf.reduce_sum(by_x, axis=0), tf.reduce_sum(by_h, axis=0)
                 return turned(tf.reshape(tf.matmul(by_x, kernel), x.shape)), *totals.initial, *kernels, *biases
 
