@@ -46,6 +46,7 @@ MOST_WARM_CALLS = 60
 MOST_WARM_SECONDS = 3.0
 """and at most both of these."""
 FEWEST_CYCLES, MOST_CYCLES = 3, 20
+"""Fewer cycles say nothing of the noise, so they are run even when a job's share of the budget is over."""
 NARROW = 0.01
 """An interval is narrow enough when its half width is at most this part of the median."""
 FALLING = 0.9
@@ -286,7 +287,7 @@ class Contest:
                 self.found.stop = NARROW_ENOUGH
             elif cycle + 1 >= FEWEST_CYCLES + LOOKED_BACK and widths[-1] > FALLING * widths[-1 - LOOKED_BACK]:
                 self.found.stop = NO_LONGER_FALLS
-            elif time.monotonic() >= deadline:
+            elif cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= deadline:
                 self.found.stop = BUDGET
             if self.found.stop:
                 return
