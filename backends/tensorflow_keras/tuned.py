@@ -121,7 +121,7 @@ def differentiate_rnn(
         total = inputs[0][:, 0] * (by[0] + inputs[1])
         return (tf.matmul(total, kernel),), (total,)
 
-    by, (total,) = over_time(step, [factor, by_h], by, [len(kernel)], real, reverse=True)
+    by, (total,) = over_time(step, [factor, by_h], by, [kernel.shape[0]], real, reverse=True)
     return Totals(by, total, None)
 
 
