@@ -240,15 +240,18 @@ def checkpoint_path(course: Course, implementation: str) -> Path:
 
 
 def flip_one_bit(task: Task, dtype: str) -> tuple[Arrays, Arrays]:
-    """The first weights and the first batch with the last bit of one number of the input flipped: of the first
-    feature, or, for a model of tokens, of the first number of the first token's embedding.
+    """The first weights and the first batch with the last bit of one number of the input flipped: of the largest
+    feature of the first row (a 0 would hardly count), or, for a model of tokens, of the largest number of the first
+    token's embedding.
     """
     batch, weights = dict(task.epoch(0)[0]), dict(task.weights)
     name = _first_input(task)
     if name == "x":
-        batch["x"] = _flipped(batch["x"], (0, 0, 0), dtype)
+        step, feature = np.unravel_index(np.abs(batch["x"][0]).argmax(), batch["x"].shape[1:])
+        batch["x"] = _flipped(batch["x"], (0, int(step), int(feature)), dtype)
     else:
-        weights[name] = _flipped(weights[name], (int(batch["tokens"][0, 0]), 0), dtype)
+        row = int(batch["tokens"][0, 0])
+        weights[name] = _flipped(weights[name], (row, int(np.abs(weights[name][row]).argmax())), dtype)
     return weights, batch
 
 

@@ -1,6 +1,6 @@
 """Measure how fast the suite itself is; put the figures, the table of agreement and the worst findings into the README.
 
-    python -m benchmarks.own_speed [--cold]
+    python -m benchmarks.own_speed [--cold | --table-only]
 
 needs the environments in place; ``--cold`` also times the README's first command from a fresh clone with empty caches;
 without it the figure that the README has for that is kept.
@@ -118,8 +118,15 @@ def kept_cold_figure(text: str) -> str:
     return found[1] if found else "not measured"
 
 
-def main(cold: Annotated[bool, typer.Option(help="Also time a fresh clone with empty caches.")] = False) -> None:
+def main(
+    cold: Annotated[bool, typer.Option(help="Also time a fresh clone with empty caches.")] = False,
+    table_only: Annotated[bool, typer.Option(help="Verify once, and write the table of agreement alone.")] = False,
+) -> None:
     """Measure, and write the README's figures."""
+    if table_only:
+        printed = timed([sys.executable, "-m", "birnn", "verify"])[1]
+        write_bytes(README, replaced(README, {"table": f"```text\n{printed.rstrip()}\n```"}).encode())
+        return
     text = README.read_text()
     runs, compiling, printed = verify_seconds()
     verify = f"{statistics.median(runs):.1f} s ({runs[0]:.1f} to {runs[-1]:.1f} in {len(runs)} runs)"

@@ -36,7 +36,7 @@ def commands(training: Path, held_out: Path) -> dict[str, list[str]]:
         "pipeline": ["train", "pipeline", "--cell", "rnn_tanh"],
         "tagger": ["train", "tagger", *files],
         "classifier": ["train", "classifier"],
-        "seq2seq": ["train", "seq2seq"],
+        "seq2seq": ["train", "seq2seq", "--limit", "6000"],
         "masked": ["train", "masked", *files],
     }
 
