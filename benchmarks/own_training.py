@@ -44,10 +44,13 @@ def commands(training: Path, held_out: Path) -> dict[str, list[str]]:
 def main(
     conllu_training: Annotated[Path, typer.Option(help="CoNLL-U file to train the tagger and the masked model on.")],
     conllu_held_out: Annotated[Path, typer.Option(help="CoNLL-U file to judge them by.")],
+    only: Annotated[list[str], typer.Option(help="Only these, by the names of their pictures; repeatable.")] = [],  # noqa: B006
 ) -> None:
     """Train, and write the README's traces."""
     blocks = []
     for name, arguments in commands(conllu_training, conllu_held_out).items():
+        if only and name not in only:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "birnn", *arguments, "--out", folder]
             done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
