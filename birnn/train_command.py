@@ -30,7 +30,7 @@ def train_command(
     cell: Annotated[str | None, typer.Option("--cell", help="rnn_tanh, rnn_relu, gru or lstm.")] = None,
     hidden_size: Annotated[int | None, typer.Option("--hidden-size", min=1)] = None,
     num_layers: Annotated[int | None, typer.Option("--num-layers", min=1)] = None,
-    merge: Annotated[str | None, typer.Option("--merge", help="concat, sum, mul or ave.")] = None,
+    merge: Annotated[str | None, typer.Option("--merge", help="concat, sum, mul, ave or weighted.")] = None,
     embedding_size: Annotated[int | None, typer.Option("--embedding-size", min=1)] = None,
     embeddings: Annotated[
         Path | None, typer.Option("--embeddings", metavar="FILE", help="Word vectors: GloVe or word2vec text.")
