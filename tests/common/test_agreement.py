@@ -151,3 +151,13 @@ def test_either_side_of_relus_kink_is_right_and_nothing_else_is() -> None:
     assert not yardstick(case, "float32").ambiguity["grad.bias_hh_l0"].any()
     wrong = {name: value * (1.01 if name == "grad.weight_hh_l0_reverse" else 1) for name, value in sides[0].items()}
     assert not judge(wrong, yard).agrees
+
+
+def test_sums_of_many_terms_may_err_as_one_added_up_in_order_does_and_few_may_not() -> None:
+    """Of weights' gradients alone, and from 1000 real steps on; a mistake is still far outside."""
+    few, many = (yardstick(a_case("gru", batch=rows, seq_len=10, lengths=None), "float32") for rows in (5, 100))
+    assert few.ambiguity == {}
+    assert set(many.ambiguity) == {name for name in many.truth if name.startswith(("grad.w", "grad.b"))}
+    result = {name: value.astype(np.float32) for name, value in many.truth.items()}
+    assert judge(result, many).agrees
+    assert not judge(result | {"grad.weight_hh_l0": result["grad.weight_hh_l0"] * np.float32(1.001)}, many).agrees
