@@ -41,9 +41,15 @@ CASES = {
     "weighted": a_case("weighted", tagger(merge="weighted", num_layers=2)),
     "unequal": a_case("unequal", tagger(hidden_size_reverse=3, num_layers=2)),
 }
-SEQ2SEQ = [name for name, case in CASES.items() if isinstance(case.spec, Seq2Seq)]
-FLOAT32 = ("relu", "tagger", "classifier", "translator-attention")
-MODELS: dict[str, Model] = {"gru-tagger": tagger(), **{name: case.spec for name, case in CASES.items()}}
+IN_EVERY_IMPLEMENTATION = ("classifier", "weighted")
+FLOAT64 = [name for name in CASES if name not in (*IN_EVERY_IMPLEMENTATION, "masked-tokens")]
+"""A model for masked tokens differs from a tagger in the number of its classes alone."""
+FLOAT32 = ("relu", "tagger", "translator-attention")
+MODELS: dict[str, Model] = {
+    "gru-tagger": tagger(),
+    "lstm-tagger-frozen": tagger(cell="lstm", num_layers=2).model_copy(update={"frozen_embedding": True}),
+    **{name: case.spec for name, case in CASES.items()},
+}
 RATES: dict[OptimizerName, float] = {"sgd": 0.5, "momentum": 0.05, "adam": 0.02}
 
 
@@ -78,13 +84,13 @@ def disagreement(network: Network, case: ModelCase, batch: Batch, dtype: str = "
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, "float64") for name in CASES), *((name, "float32") for name in FLOAT32)]
+    ("name", "dtype"), [*((name, "float64") for name in FLOAT64), *((name, "float32") for name in FLOAT32)]
 )
 def test_results_agree_with_the_reference(framework: Framework, name: str, dtype: str) -> None:
     assert disagreement(network_of(framework, name, dtype), CASES[name], CASES[name].batch, dtype) == []
 
 
-@pytest.mark.parametrize("name", ["classifier", "weighted"])
+@pytest.mark.parametrize("name", IN_EVERY_IMPLEMENTATION)
 def test_every_implementation_can_be_a_models_rnn(framework: Framework, implementation: str, name: str) -> None:
     case = CASES[name]
     if reason := unsupported(framework, implementation, case.spec, case.batch, "float64", "cpu"):
@@ -124,7 +130,7 @@ def test_where_nothing_counts_loss_and_gradients_are_0(framework: Framework, nam
     assert all((value == 0).all() for key, value in found.items() if key.startswith("grad."))
 
 
-@pytest.mark.parametrize("name", SEQ2SEQ[:2])
+@pytest.mark.parametrize("name", ["translator", "translator-attention"])
 def test_a_row_without_targets_only_fills_the_batch_up(framework: Framework, name: str) -> None:
     case = CASES[name]
     batch = {key: value.copy() for key, value in case.batch.items()}
@@ -139,7 +145,7 @@ def unlabelled(batch: Batch) -> Arrays:
     return {name: batch[name] for name in ("x", "tokens", "lengths") if name in batch}
 
 
-@pytest.mark.parametrize("name", ["pipeline", "tagger", "classifier", "g2pm"])
+@pytest.mark.parametrize("name", ["pipeline", "tagger", "classifier"])
 def test_predictions_are_the_references(framework: Framework, name: str) -> None:
     case, network = CASES[name], network_of(framework, name)
     batch = unlabelled(case.batch)
@@ -165,16 +171,11 @@ def test_of_equal_logits_the_first_is_the_answer(framework: Framework) -> None:
     assert network.results(case.batch)["correct"] == right > 0
 
 
-TALKATIVE = {
-    "translator": 18,
-    "translator-attention": 18,
-    "translator-bidirectional": 18,
-    "translator-bidirectional-attention": 12,
-}
+TALKATIVE = {"translator": 18, "translator-bidirectional-attention": 12}
 """Seeds of weights with which a decoder says different things and ends some rows, not all."""
 
 
-@pytest.mark.parametrize("name", SEQ2SEQ)
+@pytest.mark.parametrize("name", TALKATIVE)
 def test_greedy_decoding_is_the_references(framework: Framework, name: str) -> None:
     case, network = CASES[name], network_of(framework, name)
     assert isinstance(case.spec, Seq2Seq)
@@ -251,9 +252,8 @@ def assert_same_arrays(found: Arrays, expected: Arrays, tolerance: float = 1e-9)
 
 TRACES: list[tuple[str, OptimizerName, float, bool]] = [
     *(("gru-tagger", name, decay, not decay) for name in RATES for decay in (0.0, 0.1)),
-    ("tagger", "momentum", 0.1, True),
+    ("lstm-tagger-frozen", "sgd", 0.1, True),
     ("weighted", "momentum", 0.1, True),
-    ("tagger-frozen", "sgd", 0.1, True),
     ("translator-attention", "adam", 0.1, True),
 ]
 
@@ -305,7 +305,7 @@ def test_optimizer_state_is_zeros_before_the_first_step(framework: Framework, na
     assert all((value == 0).all() for value in found.values())
 
 
-@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("name", ["momentum", "adam"])
 def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(framework: Framework, name: OptimizerName) -> None:
     """From this framework's own weights and state, and from the reference's."""
     course, optimizer = Course("gru-tagger", 6), settings(name, 0.1, 1.0)
