@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from backends.networks import read_batches, write_batches
-from backends.pool import Pool
-from backends.registry import Backend, backends
+from backends.pool import Channel, Pool
+from backends.registry import Backend
 from backends.selection import Selection
-from backends.side_by_side import side_by_side
+from backends.side_by_side import share_out
 from backends.study import AGREES, DISAGREES, Outcome
 from common.agreement import Verdict
 from common.models.judging import ModelYardstick, judge_model, model_yardstick
@@ -48,46 +48,50 @@ class ModelStudy:
 
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
-        known = backends()
-        chosen = self._selection.implementations
-        side_by_side(self._pool, [partial(self._run_backend, known[name]) for name in chosen], self._stopped)
+        groups = {
+            name: [(implementation, dtype) for dtype in self._dtypes for implementation in chosen]
+            for name, chosen in self._selection.implementations.items()
+        }
+        share_out(self._pool, groups, self._run_group, self._stopped)
 
-    def _run_backend(self, backend: Backend) -> None:
-        for dtype in self._dtypes:
-            for implementation in self._selection.implementations[backend.name]:
-                for case in self._cases:
-                    if self._stopped.is_set():
-                        return
-                    outcome = self._run_one(backend, implementation, case, dtype)
-                    with self._lock:
-                        self._report(outcome)
+    def _run_group(self, channel: Channel, group: tuple[str, str]) -> None:
+        for case in self._cases:
+            if self._stopped.is_set():
+                return
+            outcome = self._run_one(channel, *group, case)
+            with self._lock:
+                self._report(outcome)
 
-    def _run_one(self, backend: Backend, implementation: str, case: ModelCase, dtype: str) -> Outcome:
+    def _run_one(self, channel: Channel, implementation: str, dtype: str, case: ModelCase) -> Outcome:
         """Results against the reference, or, for a case that is only answered, its labels, without exception."""
         yard = None if case.answered else self._yardstick(case, dtype)
         weights, batch = (case.weights, case.batch) if yard is None else (yard.weights, yard.batch)
         asked = unlabelled(batch) if yard is None else dict(batch)
         names = ("weights", "batch", "batches", "answers")
-        files = {name: self._pool.folder / f"{backend.name}-{name}" for name in names}
+        files = {name: channel.file(name) for name in names}
         write_bytes(files["weights"], as_bytes(weights, {}))
         write_bytes(files["batch"], as_bytes(dict(batch), {}))
         write_batches([asked], files["batches"])
         request: dict[str, Any] = {"op": "network_open", "handle": "judged", "spec": model_as_json(case.spec)}
         request |= {"implementation": implementation, "dtype": dtype, "device": self._device}
         request |= {name: str(files[name]) for name in ("weights", "batch")}
-        reply = self._pool.ask(backend, request, self._timeout)
+        started = time.perf_counter()
+        reply = channel.ask(request, self._timeout)
         if reply["status"] == "done":
             request = {"op": "network_ask", "handle": "judged", "question": "results" if yard else "predict"}
             request |= {name: str(files[name]) for name in ("batches", "answers")}
-            reply = self._pool.ask(backend, request, self._timeout)
+            reply = channel.ask(request, self._timeout)
         if reply["status"] != "done":
             status, reason = reply["status"], reply["reason"]
-            return self._outcome(backend, implementation, case, dtype, status, reason, log=reply.get("log", ""))
+            return self._outcome(channel.backend, implementation, case, dtype, status, reason, log=reply.get("log", ""))
+        seconds = time.perf_counter() - started
         found = read_batches(files["answers"])[0]
         verdict = _same_answers(found, case) if yard is None else judge_model(found, yard)
         status = AGREES if verdict.agrees else DISAGREES
         reason = "; ".join(verdict.reasons)
-        return self._outcome(backend, implementation, case, dtype, status, reason, verdict=verdict)
+        return self._outcome(
+            channel.backend, implementation, case, dtype, status, reason, verdict=verdict, seconds=seconds
+        )
 
     def _yardstick(self, case: ModelCase, dtype: str) -> ModelYardstick:
         with self._lock:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -174,7 +175,7 @@ class Pool:
         self.folder = folder
         self._threads = threads
         self._variables = variables
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[tuple[str, int], Worker] = {}
 
     @classmethod
     @contextlib.contextmanager
@@ -197,26 +198,44 @@ class Pool:
         while self._workers:
             self._workers.popitem()[1].close()
 
-    def worker(self, backend: Backend) -> Worker:
-        """The backend's living worker; raises as ``Worker`` does."""
-        if backend.name not in self._workers:
-            self._workers[backend.name] = Worker(backend, self._threads, variables=self._variables)
-        return self._workers[backend.name]
+    def worker(self, backend: Backend, number: int = 0) -> Worker:
+        """The backend's living worker of that number; raises as ``Worker`` does."""
+        key = backend.name, number
+        if key not in self._workers:
+            self._workers[key] = Worker(backend, self._threads, variables=self._variables)
+        return self._workers[key]
 
     def pids(self) -> dict[str, int]:
-        """The living workers' process ids by backend."""
-        return {name: worker.pid for name, worker in self._workers.items()}
+        """The process ids of the living workers numbered 0, by backend."""
+        return {name: worker.pid for (name, number), worker in self._workers.items() if number == 0}
 
-    def ask(self, backend: Backend, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    def ask(self, backend: Backend, request: dict[str, Any], timeout_seconds: float, number: int = 0) -> dict[str, Any]:
         """Ask a backend's worker; a death becomes a reply with status ``crashed`` or ``timed out``, and the log's
         end.
         """
-        worker = self.worker(backend)
+        worker = self.worker(backend, number)
         try:
             return worker.ask(request, timeout_seconds)
         except WorkerDied as error:
-            self._workers.pop(backend.name, None)
+            self._workers.pop((backend.name, number), None)
             return {"status": error.status, "reason": str(error), "log": error.log}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One of a backend's workers in a pool, with files that it alone reads and writes."""
+
+    pool: Pool
+    backend: Backend
+    number: int
+
+    def ask(self, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        """As ``Pool.ask``."""
+        return self.pool.ask(self.backend, request, timeout_seconds, self.number)
+
+    def file(self, name: str) -> Path:
+        """A path in the exchange folder."""
+        return self.pool.folder / f"{self.backend.name}-{self.number}-{name}"
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from backends.pool import EnvironmentBroken, Pool
-from backends.registry import Backend, backends
+from backends.pool import Channel, EnvironmentBroken, Pool
+from backends.registry import Backend
 from backends.selection import Selection
-from backends.side_by_side import side_by_side
+from backends.side_by_side import share_out
 from common.agreement import Verdict, differing, judge
 from common.case import Case, write_case
 from common.explanation import Explainer
@@ -107,13 +107,11 @@ class Study:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         files = {case.name: self._write(case, "") for case in self._plan.cases}
         varied = {case.name: self._write_with_other_padding(case) for case in self._plan.cases}
-        known = backends()
-        names = [name for name, chosen in self._selection.implementations.items() if chosen]
-        # As many at a time as there are cores, those first that were slow to start: they are slow to compile, too.
-        names.sort(key=lambda name: self._pool.worker(known[name]).start_seconds, reverse=True)
-        side_by_side(
-            self._pool, [partial(self._run_backend, known[name], files, varied) for name in names], self._stopped
-        )
+        groups = {
+            name: [(implementation, dtype) for dtype in self._plan.dtypes for implementation in chosen]
+            for name, chosen in self._selection.implementations.items()
+        }
+        share_out(self._pool, groups, partial(self._run_group, files, varied), self._stopped)
 
     def _write(self, case: Case, suffix: str) -> Path:
         path = self._pool.folder / f"case{suffix}-{case.sha256()}.safetensors"
@@ -126,31 +124,28 @@ class Study:
             return None
         return self._write(case.with_padding(np.random.default_rng(1), GARBAGE_SCALE), "-padding")
 
-    def _run_backend(self, backend: Backend, files: dict[str, Path], varied: dict[str, Path | None]) -> None:
-        for case, implementation, dtype in self._jobs(backend):
+    def _run_group(
+        self, files: dict[str, Path], varied: dict[str, Path | None], channel: Channel, group: tuple[str, str]
+    ) -> None:
+        for case in self._plan.cases:
             if self._stopped.is_set():
                 return
             try:
-                outcome = self._run_one(backend, case, implementation, dtype, files[case.name], varied[case.name])
+                outcome = self._run_one(channel, case, *group, files[case.name], varied[case.name])
             except EnvironmentBroken as error:  # the worker died and no other one starts
-                outcome = self._outcome(backend, case, implementation, dtype, FAILED, str(error))
+                outcome = self._outcome(channel.backend, case, *group, FAILED, str(error))
             if not self._stopped.is_set():
                 with self._lock:
                     self._report(outcome)
 
-    def _jobs(self, backend: Backend) -> Iterator[tuple[Case, str, str]]:
-        for dtype in self._plan.dtypes:
-            for implementation in self._selection.implementations[backend.name]:
-                for case in self._plan.cases:
-                    yield case, implementation, dtype
-
     def _run_one(
-        self, backend: Backend, case: Case, implementation: str, dtype: str, file: Path, varied: Path | None
+        self, channel: Channel, case: Case, implementation: str, dtype: str, file: Path, varied: Path | None
     ) -> Outcome:
+        backend = channel.backend
         kept = self._kept(backend, case, implementation, dtype)
         if kept is not None:
             return kept
-        reply, result = self._ask(backend, file, implementation, dtype)
+        reply, result = self._ask(channel, file, implementation, dtype)
         if result is None:
             return self._outcome(
                 backend, case, implementation, dtype, reply["status"], reply["reason"], log=reply.get("log", "")
@@ -165,7 +160,7 @@ class Study:
         if not verdict.agrees:  # explained by a known mistake where one gives the same numbers
             verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
         elif varied is not None:
-            verdict = self._judge_padding(verdict, backend, varied, implementation, dtype, result)
+            verdict = self._judge_padding(verdict, channel, varied, implementation, dtype, result)
         status = AGREES if verdict.agrees else DISAGREES
         return self._outcome(
             backend, case, implementation, dtype, status, "; ".join(verdict.reasons), verdict=verdict, **details
@@ -178,18 +173,18 @@ class Study:
             return self._yardsticks[case.name, dtype]
 
     def _judge_padding(
-        self, verdict: Verdict, backend: Backend, varied: Path, implementation: str, dtype: str, result: Result
+        self, verdict: Verdict, channel: Channel, varied: Path, implementation: str, dtype: str, result: Result
     ) -> Verdict:
-        reply, again = self._ask(backend, varied, implementation, dtype)
+        reply, again = self._ask(channel, varied, implementation, dtype)
         if again is None:
             return Verdict(False, [f"with other padding: {reply['status']}: {reply['reason']}"], verdict.measures)
         reasons = differing(result.tensors, again.tensors)
         return Verdict(False, reasons, verdict.measures) if reasons else verdict
 
     def _ask(
-        self, backend: Backend, file: Path, implementation: str, dtype: str
+        self, channel: Channel, file: Path, implementation: str, dtype: str
     ) -> tuple[dict[str, Any], Result | None]:
-        path = self._pool.folder / f"result-{backend.name}.safetensors"
+        path = channel.file("result.safetensors")
         request = {
             "op": "run",
             "case": str(file),
@@ -198,7 +193,7 @@ class Study:
             "device": self._plan.device,
             "result": str(path),
         }
-        reply = self._pool.ask(backend, request, self._plan.timeout_seconds)
+        reply = channel.ask(request, self._plan.timeout_seconds)
         if reply["status"] != "done":
             return reply, None
         result = read_result(path)

@@ -28,7 +28,7 @@ CELLS: dict[str, dict[str, Any]] = {
 SIZES: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
 SQUARE: dict[str, Any] = {"input_size": SIZES["hidden_size"]}
 """For the cases whose kernels are square, so that a transposed one has the right shape."""
-STACK_MERGES = {"rnn_tanh": "sum", "rnn_relu": "ave", "gru": "mul", "gru_before": "sum", "lstm": "ave"}
+STACK_MERGES = {"rnn_tanh": "sum", "rnn_relu": "weighted", "gru": "mul", "gru_before": "weighted", "lstm": "ave"}
 
 
 def builtin_cases() -> list[Case]:
@@ -48,16 +48,16 @@ def small_cases() -> Iterator[Case]:
         name = f"{cell}-two-layers-{STACK_MERGES[cell]}-no-bias"
         yield _case(name, cell, Shape(3, 5), **stack)
         yield _case(f"{name}-no-states", cell, Shape(3, 5), with_states=False, **stack)
-        yield _case(f"{cell}-two-layers-weighted", cell, Shape(3, 5, (5, 3, 2)), num_layers=2, merge="weighted")
-    yield _case("gru-unequal", "gru", Shape(3, 5, (5, 0, 2)), num_layers=2, hidden_size_reverse=3)
-    yield _case("gru_before-unequal", "gru_before", Shape(3, 5), hidden_size_reverse=7)
+    for cell in ("rnn_tanh", "gru", "lstm"):
+        yield _case(f"{cell}-weighted", cell, Shape(3, 5, (5, 3, 2)), merge="weighted")
+    yield _case("gru-unequal", "gru", Shape(3, 5, (5, 0, 2)), hidden_size_reverse=3)
     yield _case("lstm-unequal", "lstm", Shape(3, 5, (4, 5, 1)), num_layers=2, hidden_size_reverse=7)
     yield _case("gru-two-layers", "gru", Shape(3, 5), num_layers=2)
     yield _case("gru-two-layers-no-states", "gru", Shape(3, 5), with_states=False, num_layers=2)
-    yield _case("lstm-batch-is-seq-len", "lstm", Shape(4, 4, (3, 4, 1, 2)), num_layers=2)
-    yield _case("lstm-batch-is-seq-len-empty-row", "lstm", Shape(4, 4, (4, 0, 3, 1)), num_layers=2)
-    yield _case("lstm-batch-is-seq-len-full", "lstm", Shape(4, 4, (4, 4, 4, 4)), num_layers=2)
-    yield _case("lstm-batch-is-seq-len-no-states", "lstm", Shape(4, 4, (2, 1, 4, 3)), with_states=False, num_layers=2)
+    yield _case("lstm-batch-is-seq-len", "lstm", Shape(4, 4, (3, 4, 1, 2)))
+    yield _case("lstm-batch-is-seq-len-empty-row", "lstm", Shape(4, 4, (4, 0, 3, 1)))
+    yield _case("lstm-batch-is-seq-len-full", "lstm", Shape(4, 4, (4, 4, 4, 4)))
+    yield _case("lstm-batch-is-seq-len-no-states", "lstm", Shape(4, 4, (2, 1, 4, 3)), with_states=False)
     yield _case("lstm-one-step", "lstm", Shape(3, 1))
     yield _case("lstm-one-long-row", "lstm", Shape(1, 200, (131,)))
     yield _case("lstm-all-rows-empty", "lstm", Shape(3, 5, (0, 0, 0)))
