@@ -56,16 +56,16 @@ class Timing:
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
         """Build one implementation for one pass of a case file, and make the first call.
 
-        With ``result`` the first call's results go to that file, to be judged before anything is timed. ``training`` is
-        a file with a ``Training``'s arrays, ``learning_rate`` that of the timed steps, ``telling_rate`` that of the
-        step that is judged.
+        With ``result`` the first call's results go to that file, to be judged before anything is timed, and the fence
+        is checked. ``training`` is a file with a ``Training``'s arrays, ``learning_rate`` that of the timed steps,
+        ``telling_rate`` that of the step that is judged.
 
         Returns
         -------
         dict
-            build_seconds, first_call_seconds, path, samples (seconds of the calls since), and the memory that the
-            set-up and a second call took at their peak: peak_host_bytes and peak_device_bytes (None where it cannot be
-            told).
+            build_seconds, first_call_seconds, path, samples (seconds of the calls since); with ``result`` also the
+            memory that the set-up and a second call took at their peak: peak_host_bytes and peak_device_bytes (None
+            where it cannot be told).
 
         Raises
         ------
@@ -89,17 +89,19 @@ class Timing:
         call()
         run.synchronise()
         first_call_seconds = clock() - built
+        samples: list[float] = []
+        peaks: dict[str, int | None] = {}
         if "result" in request:
             self._write_result(run, case, request, first_call_seconds)
-        if request["pass"] == "train_step" and "result" in request:
-            self._load(run, case, request, request["learning_rate"])  # from the first weights, at the usual rate
-        peaks = self._peaks(run, call, before)
-        calls = check_fence(run, call)
+            if request["pass"] == "train_step":
+                self._load(run, case, request, request["learning_rate"])  # from the first weights, at the usual rate
+            peaks = self._peaks(run, call, before)
+            samples = check_fence(run, call)
         self.opened[request["handle"]] = Opened(run, call, request["pass"])
         return {
             "build_seconds": built - started,
             "first_call_seconds": first_call_seconds,
-            "samples": calls,
+            "samples": samples,
             "path": run.path(),
             **peaks,
         }

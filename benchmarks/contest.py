@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,22 +153,44 @@ class Contest:
         ``twin`` runs a second time beside itself; ``unknown`` are those that have not been judged yet.
         """
         try:
-            for name in self._rng.permutation(list(implementations)).tolist():
-                self._enter(name, 0, name in unknown)
+            names = self._rng.permutation(list(implementations)).tolist()
+            if unknown:
+                for name in names:
+                    self._enter(name, 0, name in unknown)
+            else:  # set-up and first call have been timed in an earlier process
+                self._request_files()
+                self._in_each_framework(names, lambda name: self._enter(name, 0, False))
+                self._runners.sort(key=lambda runner: names.index(runner.key.implementation))
             if any(runner.key.implementation == twin for runner in self._runners):
                 self._enter(twin, 1, False)
             for runner in self._in_random_order():
                 self._warm_up(runner)
             self._time(deadline)
-            for runner in self._runners:
-                if runner.twin == 0 and runner.key.implementation in unknown:
-                    reply = self._ask(runner, {"op": "kernels"})
-                    self.found.kernels[runner.key] = reply.get("kernels", [])
+            asked = [each.key.implementation for each in self._runners if each.twin == 0]
+            self._in_each_framework([name for name in asked if name in unknown], self._note_kernels)
         finally:
             self._remove_files()
         for backend in {runner.backend.name: runner.backend for runner in self._runners}.values():
             self._pool.ask(backend, {"op": "close"}, self._timeout)
         return self.found
+
+    def _in_each_framework(self, names: Sequence[str], work: Callable[[str], None]) -> None:
+        """Do something that is not timed for each implementation, frameworks side by side."""
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(self._job.key(name).framework, []).append(name)
+
+        def in_turn(group: list[str]) -> None:
+            for name in group:
+                work(name)
+
+        with ThreadPoolExecutor(max_workers=len(groups) or 1) as threads:
+            for done in [threads.submit(in_turn, group) for group in groups.values()]:
+                done.result()
+
+    def _note_kernels(self, name: str) -> None:
+        runner = next(each for each in self._runners if each.key.implementation == name and each.twin == 0)
+        self.found.kernels[runner.key] = self._ask(runner, {"op": "kernels"}).get("kernels", [])
 
     # Opening and judging.
 
@@ -193,8 +216,8 @@ class Contest:
             reply["build_seconds"],
             reply["first_call_seconds"],
             reply["path"],
-            reply["peak_host_bytes"],
-            reply["peak_device_bytes"],
+            reply.get("peak_host_bytes"),
+            reply.get("peak_device_bytes"),
         )
         if runner.twin == 0:
             self.found.facts.setdefault(runner.key, facts)
@@ -253,6 +276,12 @@ class Contest:
             tensors = {"weight": training.weight, "bias": training.bias, "labels": training.labels}
             write_bytes(path, as_bytes(tensors, {}))
         return path
+
+    def _request_files(self) -> None:
+        """Write what opening needs."""
+        self._case_file("")
+        if self._job.passed == "train_step":
+            self._training_file()
 
     def _remove_files(self) -> None:
         for path in self._pool.folder.glob("*.safetensors"):

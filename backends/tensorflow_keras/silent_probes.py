@@ -310,3 +310,27 @@ def unit_forget_bias_overrides_the_initializer(layer: Behaviour = LSTM) -> Obser
 
 
 # Errors that come late or in the wrong place.
+
+
+def joined(parts: Callable[..., list[tf.Tensor]], *arguments: tf.Tensor) -> tf.Tensor:
+    return tf.concat(parts(*arguments), axis=2)
+
+
+def joined_by_xla(parts: Callable[..., list[tf.Tensor]], *arguments: tf.Tensor) -> tf.Tensor:
+    return tf.function(joined, jit_compile=True)(parts, *arguments)
+
+
+@PROBES.add(
+    what="jit_compile=True should change the speed alone; on a CPU, some products joined by tf.concat come out wrong.",
+    consequence="A GRU's gradients written by hand are wrong at one shape and dtype, and right at others.",
+    way_out="Join outside of what XLA compiles, and hold compiled results against uncompiled ones at your own sizes.",
+    harm="silent",
+)
+def xla_joins_products_wrongly(join: Behaviour = joined_by_xla) -> Observation:
+    def parts(r: tf.Tensor, z: tf.Tensor, n: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
+        return [r * n, z * (1 - z), n * h]
+
+    arguments = [tf.constant(part) for part in np.random.default_rng(0).normal(size=(4, 6, 4, 5))]  # float64
+    off = apart(join(parts, *arguments), joined(parts, *arguments))
+    evidence = f"three products, float64 of (6, 4, 5), joined along the last axis: off by {off:.2g}"
+    return observed(off > SAME, off < 1e-12, evidence)

@@ -5,9 +5,9 @@ side by side. The large products stay outside, where oneDNN computes them: the i
 gradients of weights and inputs after it. Going back, the factors between the gradient of a state and those of its gates
 are computed for all steps at once before the loop.
 
-What XLA compiles here joins nothing that it has computed: XLA of TensorFlow 2.21 gets ``tf.concat([r * n, z * n],
-axis=2)`` wrong on a CPU where the operands are float64 of (…, 4, 5), and says nothing. So ``factors`` gives the gates
-apart, and they are joined outside.
+XLA of TensorFlow 2.21 gets some products wrong that it joins on a CPU, and says nothing (the probe
+``xla-joins-products-wrongly``). So ``factors`` gives the gates apart, and they are joined outside. What is joined
+inside, an LSTM's gradients by c and h of one step, tests/frameworks/test_implementations.py holds at several sizes.
 """
 
 from __future__ import annotations
@@ -112,13 +112,13 @@ def factors_rnn(cell: str, kept: Kept, earlier: States) -> Factors:
 def differentiate_rnn(
     real: tf.Tensor | None, factor: tf.Tensor, rest: Sequence[tf.Tensor], kernel: tf.Tensor, by_h: tf.Tensor, by: States
 ) -> Totals:
-    """The loop back; ``factor`` (seq_len, batch, gates, hidden_size) are the gates' factors, ``by_h`` (seq_len, batch,
+    """The loop back; ``factor`` (seq_len, batch, gates·hidden_size) are the gates' factors, ``by_h`` (seq_len, batch,
     hidden_size) the gradients by each step's output, ``by`` those by the final states. ``kernel`` is
     (gates·hidden_size, hidden_size) here.
     """
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
-        total = inputs[0][:, 0] * (by[0] + inputs[1])
+        total = inputs[0] * (by[0] + inputs[1])
         return (tf.matmul(total, kernel),), (total,)
 
     by, (total,) = over_time(step, [factor, by_h], by, [kernel.shape[0]], real, reverse=True)
@@ -159,7 +159,7 @@ def differentiate_gru(
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
         factor, z, by_n, by_h = inputs
         by_h = by[0] + by_h
-        total = tf.reshape(factor * by_h[:, None], (-1, rows))
+        total = tf.reshape(tf.reshape(factor, (-1, rows // size, size)) * by_h[:, None], (-1, rows))
         return (by_h * z + tf.matmul(total, kernel),), (total, by_n * by_h)
 
     by, (total, input_n) = over_time(step, [factor, *rest, by_h], by, [rows, size], real, reverse=True)
@@ -202,13 +202,12 @@ def differentiate_lstm(
 ) -> Totals:
     """As ``differentiate_rnn``."""
     rows, _ = kernel.shape
-    is_o = tf.constant([[False], [False], [False], [True]])
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
         factor, c_by_h, f, by_h = inputs
         by_h = by[0] + by_h
         by_c = by[1] + by_h * c_by_h
-        total = tf.reshape(factor * tf.where(is_o, by_h[:, None], by_c[:, None]), (-1, rows))
+        total = factor * tf.concat([by_c, by_c, by_c, by_h], axis=1)
         return (tf.matmul(total, kernel), by_c * f), (total,)
 
     by, (total,) = over_time(step, [factor, *rest, by_h], by, [rows], real, reverse=True)
@@ -285,7 +284,7 @@ class Tuned(TensorFlowImplementation):
                 pairs = zip(initial, kept.states, strict=True)
                 earlier = tuple(tf.concat([first[None], states[:-1]], axis=0) for first, states in pairs)
                 gates, rest = self._factors(cell, kept, earlier)
-                factor = tf.stack(gates, axis=2)  # (seq_len, batch, gates, hidden_size)
+                factor = tf.concat(gates, axis=2)  # (seq_len, batch, gates·hidden_size)
                 totals = self._differentiate(real, factor, rest, recurrent_kernel, turned(by_output), by_final)
                 by_h = by_x = flat(totals.recurrent)
                 if totals.input_n is not None:

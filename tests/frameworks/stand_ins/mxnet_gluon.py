@@ -90,6 +90,7 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "array-of-float64-is-float32": partial(nd.array, dtype="float64"),
     "relu-in-float64-is-float32": lambda case: run_reference(case, np.float64),
     "bfloat16-is-cut-off": lambda array: array.astype(ml_dtypes.bfloat16).astype(np.float32),
+    "log-softmax-is-coarse-on-cpu": silent_probes.log_softmax_by_hand,
     "projection-gradient-raises-later": backward_at_once,
     "added-up-gradient-raises-later": backward_at_once,
     "eleven-layers-cannot-be-saved": probes.save_collected,

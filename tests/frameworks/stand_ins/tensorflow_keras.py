@@ -19,6 +19,7 @@ from backends.tensorflow_keras.silent_probes import (
     X,
     filled,
     gru_with,
+    joined,
     loss_and_gradients,
     outputs_in_a_graph,
     run,
@@ -120,5 +121,6 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "bfloat16-raises-in-the-initializer": partial(LSTM, recurrent_initializer=OrthogonalThroughFloat32()),
     "use-cudnn-is-not-saved": restored_with_cudnn_off,
     "states-are-flat-by-direction": states_by_kind,
+    "xla-joins-products-wrongly": joined,
     "gru-bias-moves-twice-as-far": partial(GRU, reset_after=False),
 }
