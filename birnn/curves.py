@@ -1,4 +1,4 @@
-"""The picture of a training: losses, and how far the traces are apart, over the steps."""
+"""The picture of a training: losses and how far the traces are apart over the steps, accuracies over the epochs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
     except ImportError:
         raise InputError("the picture needs matplotlib; install it with: pip install 'birnn[models]'") from None
     done = [each for each in found if each.status == TRAINED]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     for each in done:
         style = {"linestyle": ":", "color": "black"} if each.twin else {}
         left.plot([step.loss for step in each.steps], label=each.name, linewidth=1, **style)
+        middle.plot(range(1, len(each.accuracies) + 1), each.accuracies, label=each.name, marker=".", **style)
         if each is not done[0]:
             right.semilogy(gaps(done[0].steps, each.steps) + 1e-18, label=each.name, linewidth=1, **style)
+    middle.axhline(task.baseline.accuracy, label=task.baseline.what, color="grey", linewidth=1)
     left.set(title=f"{task.name}: training loss", xlabel="step", ylabel="cross-entropy, nats")
+    middle.set(title="held-out accuracy", xlabel="epoch", ylabel="share of right answers")
     right.set(title=f"gap to {done[0].name}" if done else "", xlabel="step", ylabel="|Δ loss| / loss")
-    for axes in (left, right):
+    for axes in (left, middle, right):
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -30,6 +31,7 @@ from common.tensorfile import write_bytes
 
 WIDE = ("float32", "float64")
 DECODERS = ("gru", "bidirectional")
+MOST_EPOCHS_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -122,20 +124,23 @@ def _optimizer(task: Task, changes: dict[str, Any]) -> OptimizerSettings:
 
 
 def part(found: Sequence[Trained], dtype: str) -> dict[str, Parting]:
-    """How each trace parts from the first one, by name; the twin is held against the first one, too."""
+    """How each trace parts from the first one, by name; the twin is held against the first one, too.
+
+    Empty where the first one, or its twin, could not be trained.
+    """
     done = [each for each in found if each.status == TRAINED]
-    twins = [each for each in done if each.twin]
-    if not twins:
+    twin = next((each for each in done if each.twin), None)
+    first = twin and next((each for each in done if not each.twin and each.implementation == twin.implementation), None)
+    if twin is None or first is None:
         return {}
-    first = next(each for each in done if not each.twin and each.implementation == twins[0].implementation)
-    return {each.name: compare(first.steps, each.steps, twins[0].steps, dtype) for each in done if each is not first}
+    return {each.name: compare(first.steps, each.steps, twin.steps, dtype) for each in done if each is not first}
 
 
 def print_training(
     console: Console, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]
 ) -> None:
     """One row an implementation: losses, accuracies, where it parts from the first, and the verdict."""
-    first = next((each for each in found if each.name not in partings and each.status == TRAINED), None)
+    done = [each for each in found if each.status == TRAINED]
     table = Table(
         title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
     )
@@ -150,9 +155,10 @@ def print_training(
         parting = partings.get(each.name)
         where = "" if parting is None else "never" if parting.step is None else str(parting.step)
         gap = "" if parting is None else f"{parting.largest:.1e}"
-        verdict = (
-            "the others are held against it" if parting is None else "the yardstick" if each.twin else parting.verdict
-        )
+        if parting is None:
+            verdict = "the others are held against it" if partings else "nothing to be held against"
+        else:
+            verdict = "the yardstick" if each.twin else parting.verdict
         table.add_row(
             each.name,
             f"{each.steps[0].loss:.6f}",
@@ -165,12 +171,33 @@ def print_training(
     console.print(table)
     console.print(
         f"{task.baseline.what}: {task.baseline.accuracy:.4f} of the held-out answers are right; "
-        f"{len(first.steps) if first else 0} steps",
+        f"{len(done[0].steps) if done else 0} steps",
         soft_wrap=True,
     )
+    console.print(by_epoch([each for each in done if not each.twin], course.epochs))
     for each in found:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def by_epoch(done: Sequence[Trained], epochs: int) -> Table:
+    """Mean loss, mean training accuracy and held-out accuracy of each implementation after each epoch, of many epochs
+    of some of them.
+    """
+    shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, MOST_EPOCHS_SHOWN))})
+    table = Table(title="after each epoch", title_justify="left")
+    table.add_column("implementation")
+    table.add_column("")
+    for epoch in shown:
+        table.add_column(str(epoch), justify="right")
+    for each in done:
+        steps = np.array([[step.loss, step.accuracy] for step in each.steps]).reshape(epochs, -1, 2)
+        loss, accuracy = steps.mean(axis=1).T
+        lines = {"loss": loss, "accuracy": accuracy, "held-out accuracy": each.accuracies}
+        for what, numbers in lines.items():
+            name = each.name if what == "loss" else ""
+            table.add_row(name, what, *(f"{numbers[epoch - 1]:.4f}" for epoch in shown))
+    return table
 
 
 def write_trace(path: Path, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from common.models.batch import Batch
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Arrays, SequenceModel
+from common.models.reference import run
+from common.models.specification import Arrays, SequenceModel, initialise
 from common.models.trace import Trainer
 from common.reference import FORWARD
 from common.specification import Cell, Specification
@@ -29,6 +30,7 @@ UPPER_FIFTH = 0.8416212335729143
 """The 0.8 quantile of N(0, 1)."""
 BATCH = 20
 EPOCHS = 5
+HELD_OUT = 300
 OPTIMIZER = OptimizerSettings(name="adam", learning_rate=0.01)
 PARTS = ("training", "held_out")
 
@@ -112,3 +114,11 @@ def pipeline_weights(spec: SequenceModel, weights: Mapping[str, np.ndarray], kin
     for _ in range(EPOCHS):
         trainer.train(data.epoch(rng))
     return trainer.weights()
+
+
+def held_out_accuracy(cell: Cell, kind: type[Trainer], seed: int = 0) -> float:
+    """What ``pipeline_weights`` get right of 300 sequences that they have not seen, from first weights of the seed."""
+    spec = pipeline_model(cell)
+    weights = pipeline_weights(spec, initialise(spec, np.random.default_rng(seed)), kind, seed)
+    held_out = pipeline_data(seed, "held_out", HELD_OUT)
+    return int(run(spec, weights, held_out.all())["correct"]) / held_out.labels.size

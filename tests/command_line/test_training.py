@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends.learning import Trained
+from birnn.training import part
+from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import Options
@@ -54,6 +58,20 @@ def test_a_tagger_learns_and_its_checkpoint_answers(tagged: Path, tmp_path: Path
         "predict", "tagger", "the cat sleeps .", "--checkpoint", out / "numpy-loop.safetensors", "-f", "numpy/loop"
     )
     assert (found.returncode, found.stdout) == (0, "the/DET cat/NOUN sleeps/VERB ./PUNCT\n"), found.stderr
+
+
+def test_each_epoch_has_its_means_in_the_table(tagged: Path) -> None:
+    done = birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 2)
+    table = done.stdout[done.stdout.index("after each epoch") :]
+    first, second = map(float, re.findall(r"loss +│ (\S+) │ (\S+) │", table)[0])
+    assert 0 < second < first < 3
+    assert len(re.findall(r"accuracy +│ [01]\.\d{4} │ [01]\.\d{4} │", table)) == 2
+
+
+def test_without_the_first_implementation_nothing_is_held_against_it() -> None:
+    step = Step(1.0, 0.5, 2.0)
+    twin = Trained("numpy/loop", twin=True, steps=[step])
+    assert part([Trained("numpy/loop", status="failed"), twin, Trained("numpy/other", steps=[step])], "float64") == {}
 
 
 def test_training_that_was_killed_goes_on_with_the_same_trace(tagged: Path, tmp_path: Path) -> None:
