@@ -199,7 +199,8 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
     if name in ("grad.h_0", "grad.c_0"):
         return f"{name} at {index}: layer {index[0] // 2}, {_direction(index[0] % 2)}"
     layer_text = name.rpartition("_l")[2].removesuffix("_reverse")
-    return f"{name} at {index}: layer {layer_text}, {_direction(int(name.endswith('_reverse')))}"
+    direction = index[0] if "merge_weight" in name else int(name.endswith("_reverse"))  # its rows are directions
+    return f"{name} at {index}: layer {layer_text}, {_direction(direction)}"
 
 
 def _first_wrong_output(far: np.ndarray, case: Case) -> str:

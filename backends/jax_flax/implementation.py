@@ -76,7 +76,7 @@ class JaxImplementation(Implementation):
             lengths = jax.device_put(inputs.lengths.astype(np.int32), jax.devices(self.device)[0])
         self._inputs = (self.array(inputs.x), lengths, states)
         self._key = (type(self), self._program, self.dtype, self.device, inputs.x.shape, lengths is None)
-        _make_room(self._key)
+        make_room(self._key)
         self._cotangents = {name: self.array(value) for name, value in inputs.cotangents.items()}
 
     def forward(self) -> None:
@@ -88,7 +88,7 @@ class JaxImplementation(Implementation):
 
     def load_training(self, training: Training) -> None:
         self._trainer = Trainer(training, self)
-        _make_room((*self._key, training.weight.shape))
+        make_room((*self._key, training.weight.shape))
 
     def train_step(self) -> None:
         loss, self.parameters, self._trainer.head = train_step(*self._step_arguments())
@@ -169,7 +169,7 @@ def in_profile(profile: jax.profiler.ProfileData) -> Iterator[tuple[str, float]]
 _kept: set[tuple] = set()
 
 
-def _make_room(key: tuple) -> None:
+def make_room(key: tuple) -> None:
     """Drop all compiled programs when ``key`` would be one too many; those still wanted are compiled again."""
     if key not in _kept and len(_kept) >= PROGRAMS_KEPT:
         jax.clear_caches()

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from backends.base import Arrays
-from backends.jax_flax.implementation import DTYPES, JaxImplementation, Results, Tree, _make_room
+from backends.jax_flax.implementation import DTYPES, JaxImplementation, Results, Tree, make_room
 from backends.jax_flax.optimizers import Numbers, Optimizer, move
 from backends.modelling import Network, stages
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
@@ -163,7 +163,7 @@ class JaxNetwork(Network):
     def make_room(self, work: str, batch: Results) -> None:
         """Call it before a program that may have to be compiled."""
         shapes = tuple((name, value.shape) for name, value in sorted(batch.items()))
-        _make_room((self._program, work, self.dtype, self.device, shapes))
+        make_room((self._program, work, self.dtype, self.device, shapes))
 
     def tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
         """Arrays by canonical name in the layout of ``parameters``, in the run's dtype on its device."""

@@ -70,6 +70,12 @@ def test_a_wrong_weight_gradient_names_layer_and_direction(yard: Yardstick) -> N
     assert judge(result, yard).where == "grad.weight_hh_l1_reverse at (2, 1): layer 1, reverse"
 
 
+def test_a_row_of_a_merge_weight_is_a_direction() -> None:
+    yard = yardstick(a_case("gru", num_layers=2, merge="weighted"), "float64")
+    result = changed(yard, "grad.merge_weight_l1", (1, 3), 9.0)
+    assert judge(result, yard).where == "grad.merge_weight_l1 at (1, 3): layer 1, reverse"
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_disagree(yard: Yardstick, value: float) -> None:
     verdict = judge(changed(yard, "grad.x", (0, 0, 0), value), yard)
