@@ -2,16 +2,16 @@
 
     python -m benchmarks.own_training --conllu-training DEV.conllu --conllu-held-out TEST.conllu
 
-runs one ``birnn train`` after the other and writes what each prints into the README, between the markers ``traces``;
-the pictures go to docs/traces/.
+runs one ``birnn train`` after the other and writes a table into the README, between the markers ``traces``; what each
+prints goes to docs/traces.md, the pictures to docs/traces/. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +27,14 @@ from common.models.trace import Trainer
 from common.tensorfile import write_bytes
 
 README = ROOT / "README.md"
+TRACES = ROOT / "docs" / "traces.md"
 PICTURES = ROOT / "docs" / "traces"
+FLIPPED = "flipped"
+"""Is in the twin's name."""
 
 
 def commands(training: Path, held_out: Path) -> dict[str, list[str]]:
-    """The command of each system, by the name of its picture; those with files twice name them for the reader."""
+    """The command of each system, by the name of its picture."""
     files = ["--data", str(training), "--data", str(held_out)]
     return {
         "pipeline-float64": ["train", "pipeline", "--dtype", "float64"],
@@ -57,36 +60,56 @@ def one_direction() -> str:
     )
 
 
+def summary(traces: dict[str, dict], shown: dict[str, str]) -> str:
+    """A table: each system's held-out accuracy in every framework, beside the baseline's, and where traces part."""
+    frameworks = [name for name in next(iter(traces.values()))["implementations"] if FLIPPED not in name]
+    lines = [
+        f"| `birnn …` | trivial baseline | {' | '.join(frameworks)} | steps | largest gap in the loss | verdict |",
+        f"|---|---:|{'---:|' * len(frameworks)}---:|---:|---|",
+    ]
+    for name, trace in traces.items():
+        found = trace["implementations"]
+        partings = [found[each]["parting"] for each in frameworks if found[each]["parting"]]
+        verdict = ", ".join(dict.fromkeys(parting["verdict"] for parting in partings))
+        lines.append(
+            f"| [`{shown[name]}`](docs/traces/{name}.svg) | {trace['baseline']['accuracy']:.4f} | "
+            + " | ".join(f"{found[each]['accuracies'][-1]:.4f}" for each in frameworks)
+            + f" | {len(found[frameworks[0]]['steps'])} | {max(parting['largest'] for parting in partings):.1e} | "
+            + f"{verdict} |"
+        )
+    return "\n".join(lines)
+
+
 def main(
     conllu_training: Annotated[Path, typer.Option(help="CoNLL-U file to train the tagger and the masked model on.")],
     conllu_held_out: Annotated[Path, typer.Option(help="CoNLL-U file to judge them by.")],
-    only: Annotated[list[str], typer.Option(help="Only these, by the names of their pictures; repeatable.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoints; what is there goes on.")] = Path("out/training"),
 ) -> None:
-    """Train, and write the README's traces."""
-    blocks = []
+    """Train, and write the README's table and docs/traces.md."""
+    traces, shown, blocks = {}, {}, []
     for name, arguments in commands(conllu_training, conllu_held_out).items():
-        if only and name not in only:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "birnn", *arguments, "--out", folder]
-            done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-            if done.returncode not in (0, 1):
-                raise SystemExit(f"birnn {' '.join(arguments)} must run; got {done.returncode}: {done.stderr[-2000:]}")
-            picture = Path(folder) / "curves.svg"
-            write_bytes(PICTURES / f"{name}.svg", picture.read_bytes())
-        shown = " ".join("DEV.conllu" if each == str(conllu_training) else each for each in arguments)
-        shown = shown.replace(str(conllu_held_out), "TEST.conllu")
-        blocks.append(f"`birnn {shown}` ([curves](docs/traces/{name}.svg)):\n\n```text\n{done.stdout.strip()}\n```")
-        if name == "pipeline-rnn":
-            blocks.append(one_direction())
+        folder = out / name
+        command = [sys.executable, "-m", "birnn", *arguments, "--out", str(folder)]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"birnn {' '.join(arguments)} must run; got {done.returncode}: {done.stderr[-2000:]}")
         print(done.stdout, flush=True)
+        write_bytes(PICTURES / f"{name}.svg", (folder / "curves.svg").read_bytes())
+        traces[name] = json.loads((folder / "trace.json").read_text())
+        files = {str(conllu_training): "DEV.conllu", str(conllu_held_out): "TEST.conllu"}
+        shown[name] = " ".join(files.get(each, each) for each in arguments)
+        printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+        blocks.append(f"## `birnn {shown[name]}`\n\n![curves](traces/{name}.svg)\n\n```text\n{printed}\n```")
     found = machine.fingerprint()
     day = datetime.now(UTC).date().isoformat()
-    blocks.append(
+    measured = (
         f"Measured by `python -m benchmarks.own_training` on {found['usable_cores']} cores of {found['processor']}, "
         f"commit {commit_of_suite()}, {day}. DEV and TEST are UD_English-EWT's dev and test files."
     )
-    write_bytes(README, replaced(README, {"traces": "\n\n".join(blocks)}).encode())
+    text = "\n\n".join([summary(traces, shown), one_direction(), measured])
+    write_bytes(README, replaced(README, {"traces": text}).encode())
+    title = "# Every model's training in four frameworks, as `birnn train` prints it"
+    write_bytes(TRACES, ("\n\n".join([title, measured, *blocks]) + "\n").encode())
 
 
 if __name__ == "__main__":
