@@ -22,7 +22,7 @@ from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection, select
 from benchmarks import machine
-from benchmarks.cases import load_set
+from benchmarks.case_files import load_set
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environment_of
 from benchmarks.records import RETRIED, TIMED, UNSUPPORTED, Key, Row, Run

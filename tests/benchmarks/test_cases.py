@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cases import BenchmarkCase, Spread, built_in_sets, case_name, load_set
+from benchmarks.case_files import built_in_sets, load_set
+from benchmarks.cases import BenchmarkCase, Spread, case_name
 from common.errors import InputError
 from common.specification import NUM_DIRECTIONS, Specification
 
