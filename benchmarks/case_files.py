@@ -20,6 +20,9 @@
 
 Each key of a size, and ``cell``, may be a list: the table then means every combination. The file above has five cases,
 ``gru-T100-B32-I256-H256`` to ``gru-T100-B32-I40-H128-ragged``. Arrays are drawn from a seed that is the name's CRC-32.
+
+A table with the key ``system``, a model in the JSON form of ``common.models.specification``, is one case: a train step
+of that model. benchmarks/sets/systems.toml has some.
 """
 
 from __future__ import annotations
@@ -45,10 +48,11 @@ from pydantic import (
 )
 
 from backends.base import PASSES
-from benchmarks.cases import LARGEST_SIZE, BenchmarkCase, CaseSet, Name, Spread, case_name
+from benchmarks.cases import LARGEST_SIZE, PASSES_OF_SYSTEM, BenchmarkCase, CaseSet, Name, Spread, case_name
 from common.errors import InputError, from_validation, shown
+from common.models.specification import Model, Seq2Seq, model_from_json, rnn_of
 from common.precision import DTYPES
-from common.specification import CELLS, Cell, Merge, Specification
+from common.specification import CELLS, Cell, Merge, Size, Specification
 
 SETS = Path(__file__).resolve().parent / "sets"
 MOST_LAYERS, MOST_CASES = 1_000, 10_000
@@ -164,6 +168,47 @@ class CaseTable(BaseModel):
             )
 
 
+class SystemTable(BaseModel):
+    """A ``[[case]]`` table with a system, which is one case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    system: Model
+    seq_len: Size
+    batch: Size
+    target_len: Annotated[Size | None, Field(validate_default=True)] = None
+    lengths: Annotated[tuple[int, ...] | Spread | None, BeforeValidator(_lengths)] = None
+    passes: Passes = PASSES_OF_SYSTEM
+    source: StrictStr = ""
+
+    @field_validator("target_len")
+    @classmethod
+    def _targets_are_for_decoders(cls, target_len: int | None, known: ValidationInfo) -> int | None:
+        if isinstance(known.data.get("system"), Seq2Seq) != (target_len is not None):
+            raise ValueError("must be given for an encoder–decoder, and there alone")
+        return target_len
+
+    @field_validator("lengths")
+    @classmethod
+    def _rows_are_not_empty(cls, lengths: tuple[int, ...] | Spread | None) -> tuple[int, ...] | Spread | None:
+        least = lengths.low if isinstance(lengths, Spread) else min(lengths or (1,))
+        if least < 1:
+            raise ValueError("must be at least 1 in a system")
+        return lengths
+
+    @field_validator("passes")
+    @classmethod
+    def _systems_train(cls, passes: tuple[str, ...]) -> tuple[str, ...]:
+        if passes != PASSES_OF_SYSTEM:
+            raise ValueError("must be train_step alone for a system")
+        return passes
+
+    def case(self) -> BenchmarkCase:
+        """The case."""
+        return BenchmarkCase(spec=rnn_of(self.system), **dict(self))
+
+
 class SetFile(BaseModel):
     """A TOML file with its ``[[case]]`` tables still to be checked, one by one."""
 
@@ -234,6 +279,9 @@ def _read(path: Path, what: str) -> SetFile:
 
 def _cases(table: dict[str, Any], what: str) -> list[BenchmarkCase]:
     try:
+        if "system" in table:
+            system = model_from_json(table["system"], f"{what}: system")
+            return [SystemTable.model_validate(table | {"system": system}).case()]
         found = CaseTable.model_validate(table)
         many = found.count()
         if many > MOST_CASES:

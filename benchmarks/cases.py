@@ -1,22 +1,26 @@
-"""Benchmark cases: a shape of a layer that is to be timed; ``benchmarks.case_files`` reads them."""
+"""Benchmark cases: a shape of a layer, or a system, that is to be timed; ``benchmarks.case_files`` reads them."""
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationInfo, field_validator, model_validator
 
 from backends.base import Training
 from common.case import Case
 from common.making import Shape, make_case
+from common.models.making import BatchShape, ModelCase, random_batch
+from common.models.specification import Model, Seq2Seq, initialise, parameters, rnn_of
 from common.specification import Size, Specification
 
 LEARNING_RATE = 0.01
 LARGEST_SIZE = 1_000_000
 LARGEST_ARRAY = 2**32
 """Numbers in the inputs or the outputs of a case: 32 GiB of float64."""
+PASSES_OF_SYSTEM = ("train_step",)
 
 Name = Annotated[str, Field(strict=True, pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$")]
 
@@ -31,14 +35,18 @@ class Spread(BaseModel):
 
 
 class BenchmarkCase(BaseModel):
-    """One shape of one cell, to be timed.
+    """One shape of one cell, or one system, to be timed.
 
     Parameters
     ----------
     name
         Unique in its set; the seed of all that is drawn is its CRC-32.
     spec
-        The specification.
+        The specification; a system's is that of its bidirectional RNN.
+    system
+        None for the layer alone; or the model that holds it, of which a train step is timed.
+    target_len
+        Steps of an encoder–decoder's targets; None for all else.
     batch, seq_len
         Rows and steps.
     lengths
@@ -55,6 +63,8 @@ class BenchmarkCase(BaseModel):
 
     name: Name
     spec: Specification
+    system: Model | None = None
+    target_len: Size | None = None
     seq_len: Size
     batch: Size
     lengths: tuple[int, ...] | Spread | None = None
@@ -89,6 +99,19 @@ class BenchmarkCase(BaseModel):
             raise ValueError(f"must lie between 0 and {seq_len}")
         return lengths
 
+    @model_validator(mode="after")
+    def _system_fits(self) -> BenchmarkCase:
+        if isinstance(self.system, Seq2Seq) != (self.target_len is not None):
+            raise ValueError("must have target_len for an encoder–decoder, and there alone")
+        if self.system is None:
+            return self
+        if self.spec != rnn_of(self.system) or self.passes != PASSES_OF_SYSTEM:
+            raise ValueError("must have the system's own rnn as its spec, and train_step alone as its passes")
+        numbers = self.system_numbers()
+        if numbers > LARGEST_ARRAY:
+            raise ValueError(f"must leave at most {LARGEST_ARRAY:,} numbers in weights and logits, not {numbers:,}")
+        return self
+
     @property
     def ragged(self) -> bool:
         """Whether lengths are given."""
@@ -118,8 +141,20 @@ class BenchmarkCase(BaseModel):
         lengths = self.drawn_lengths()
         return self.seq_len if lengths is None else max(lengths)
 
+    def answers(self) -> int:
+        """How many labels a system gives for a batch, the padding's among them."""
+        if isinstance(self.system, Seq2Seq):
+            return self.batch * (self.target_len or 0)
+        return self.batch * (self.seq_len if self.system is not None and self.system.readout == "steps" else 1)
+
+    def system_numbers(self) -> int:
+        """Numbers in a system's weights and logits."""
+        assert self.system is not None
+        classes = self.system.target_size if isinstance(self.system, Seq2Seq) else self.system.classes
+        return self.answers() * classes + sum(math.prod(shape) for shape in parameters(self.system).values())
+
     def make(self) -> Case:
-        """The case with its arrays: inputs, states, weights and cotangents drawn from the name's seed."""
+        """The layer's case with its arrays: inputs, states, weights and cotangents drawn from the name's seed."""
         return make_case(
             self.name,
             self.spec,
@@ -144,6 +179,17 @@ class BenchmarkCase(BaseModel):
             labels=rng.integers(self.classes, size=(self.batch, self.seq_len), dtype=np.int64),
             learning_rate=LEARNING_RATE,
         )
+
+    def make_system(self) -> ModelCase:
+        """The system with its first weights and one labelled batch (``common.models.making``), drawn from the name's
+        seed; a decoder is given the right token at every step.
+        """
+        assert self.system is not None
+        shape = BatchShape(self.batch, self.seq_len, self.target_len or 1, self.ragged)
+        batch = dict(random_batch(self.system, shape, self._rng("batch"), lengths=self.drawn_lengths()))
+        if "forced" in batch:
+            batch["forced"] = np.ones_like(batch["forced"])
+        return ModelCase(self.name, self.system, initialise(self.system, self._rng("weights")), batch)
 
     def _rng(self, what: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(what.encode())])
