@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -165,8 +166,10 @@ class NetworkStep:
         self.loss = np.nan
 
     def call(self) -> None:
-        """One step, up to the numbers that it gives."""
+        """One step, up to the numbers that it gives; FloatingPointError where the training has come to nothing."""
         (step,) = self.network.train(self._batches)
+        if not math.isfinite(step.loss):
+            raise FloatingPointError(f"the loss of every step must be finite; got {step.loss}")
         self.loss = step.loss
 
     def synchronise(self) -> None:

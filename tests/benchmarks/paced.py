@@ -197,6 +197,8 @@ class PacedNetwork(LoopNetwork):
             self._ready = CLOCK.now + 10 * SECONDS
         else:
             CLOCK.spend(SECONDS)
+        if self.implementation == "diverging" and self.optimizer_state()["count"] > 1:
+            return [replace(step, loss=np.nan) for step in found]
         return [replace(step, loss=step.loss * 1.001) for step in found] if self.implementation == "misled" else found
 
     def weights(self) -> Arrays:
@@ -222,6 +224,7 @@ class Paced(Framework):
         "spinning": Spinning,
         "wrong": Wrong,
         "misled": Steady,
+        "diverging": Steady,
         "crashing": Crashing,
         "hanging": Hanging,
         "hungry": Hungry,

@@ -176,13 +176,14 @@ def test_only_what_agrees_is_timed_and_unjudged_passes_are_unsupported(store: St
 
 
 def test_a_systems_train_step_is_judged_and_timed(store: Store) -> None:
-    names = ["steady", "wrong", "misled", "leaky", "incapable"]
+    names = ["steady", "wrong", "misled", "diverging", "leaky", "incapable"]
     rows = measured(store, settings([f"paced/{name}" for name in names], (SYSTEM,), processes=1))
     found = {name: rows[f"paced/{name}"] for name in names}
     assert {name: row.status for name, row in found.items()} == {
         "steady": "measured",
         "wrong": "disagrees",
         "misled": "disagrees",
+        "diverging": "failed",
         "leaky": "failed",
         "incapable": "unsupported",
     }
@@ -194,6 +195,7 @@ def test_a_systems_train_step_is_judged_and_timed(store: Store) -> None:
     assert (steady.microseconds_per_step, steady.limit_seconds, steady.fraction_of_limit) == (None, None, None)
     assert found["wrong"].reason.startswith("logits is")
     assert found["misled"].reason.startswith("loss is")
+    assert found["diverging"].reason == "FloatingPointError: the loss of every step must be finite; got nan"
     assert "synchronise must return when the results are there" in found["leaky"].reason
     assert found["incapable"].reason == "it was made for this"
 
