@@ -101,7 +101,7 @@ def test_every_pass_says_what_ran(framework: Framework, work: str) -> None:
 
 def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, tmp_path: Path) -> None:
     """What is timed is training: as many steps of the reference lead to the same weights."""
-    rnn = Specification(cell="gru", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat")
+    rnn = Specification(cell="rnn_tanh", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat")
     system = SequenceModel(rnn=rnn, num_embeddings=6, readout="steps", classes=5)
     sizes: dict[str, Any] = {"seq_len": 4, "batch": 3, "lengths": (2, 4, 1)}
     judge = SystemJudge(BenchmarkCase(name="tagger", spec=rnn, system=system, passes=PASSES_OF_SYSTEM, **sizes))
