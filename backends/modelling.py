@@ -90,7 +90,10 @@ class Network(ABC):
 
     @abstractmethod
     def train(self, batches: Sequence[Batch]) -> list[Step]:
-        """Train one step on each labelled batch in turn; what each gave, computed before its update."""
+        """Train one step on each labelled batch in turn; what each gave, computed before its update.
+
+        The updates, too, are done when it returns.
+        """
 
     @abstractmethod
     def optimizer_state(self) -> Arrays:

@@ -1,4 +1,4 @@
-"""Time an implementation inside its environment: set up, first call, blocks of calls, each ended by its fence.
+"""Time what a worker has opened: set up, first call, blocks of calls, each ended by its fence.
 
 The controller (benchmarks/measuring.py) opens several implementations, then asks for short blocks in turn; between its
 blocks a worker does nothing.
@@ -10,20 +10,12 @@ import gc
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from backends.base import LANES, Framework, Implementation, Request, inputs_of, request_of
-from backends.execution import Unsupported, all_versions
-from common import tensorfile
-from common.case import Case, read_case
-from common.precision import rounded_case
-from common.result import Result, ResultHeader, write_result
-from common.specification import specification_from_json
-from common.training import Training, rounded_training
+from backends.base import LANES, Framework
+from backends.opening import Opened, Timed, opening_of
 
 clock, sleep = time.perf_counter, time.sleep
 """What time is taken with; tests put another one here, so that made-up costs come out exactly."""
@@ -37,15 +29,6 @@ class FenceLeaks(Exception):
 
 
 @dataclass
-class Opened:
-    """An implementation that is ready to be timed; ``call`` starts the pass, ``run.synchronise`` waits for it."""
-
-    run: Implementation
-    call: Callable[[], None]
-    work: str
-
-
-@dataclass
 class Timing:
     """A worker's implementations under the clock, by handle; ``lane`` is the one that the process is in."""
 
@@ -54,7 +37,8 @@ class Timing:
     lane: str = LANES[0]
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Build one implementation for one pass of a case file, and make the first call.
+        """Build one implementation for one pass of a case file, or of a system (``SystemOpening``), and make the first
+        call.
 
         With ``result`` the first call's results go to that file, to be judged before anything is timed, and the fence
         is checked. ``training`` is a file with a ``Training``'s arrays, ``learning_rate`` that of the timed steps,
@@ -73,31 +57,22 @@ class Timing:
             Whatever the framework raises comes through as it is.
         """
         self._use_lane(request["lane"])
-        case = read_case(Path(request["case"]))
-        if request["pass"] == "forward":
-            case = replace(case, cotangents={})
-        self._check_supported(case, request)
+        opening = opening_of(self.framework, request)
         before = resident_bytes()
         started = clock()
-        case = rounded_case(case, request["dtype"])
-        run = self.framework.implementations[request["implementation"]](case.spec, request["dtype"], request["device"])
-        self._load(run, case, request, request.get("telling_rate"))
+        opened = opening.build()
+        run, call = opened.run, opened.call
         built = clock()
-        call = {"forward": run.forward, "forward_backward": run.forward_backward, "train_step": run.train_step}[
-            request["pass"]
-        ]
         call()
         run.synchronise()
         first_call_seconds = clock() - built
         samples: list[float] = []
         peaks: dict[str, int | None] = {}
         if "result" in request:
-            self._write_result(run, case, request, first_call_seconds)
-            if request["pass"] == "train_step":
-                self._load(run, case, request, request["learning_rate"])  # from the first weights, at the usual rate
+            opening.judged(Path(request["result"]), first_call_seconds)
             peaks = self._peaks(run, call, before)
             samples = check_fence(run, call)
-        self.opened[request["handle"]] = Opened(run, call, request["pass"])
+        self.opened[request["handle"]] = opened
         return {
             "build_seconds": built - started,
             "first_call_seconds": first_call_seconds,
@@ -149,39 +124,7 @@ class Timing:
             self.framework.use_lane(lane)
             self.lane = lane
 
-    def _check_supported(self, case: Case, request: dict[str, Any]) -> None:
-        reason = self.framework.unsupported(
-            request["implementation"], request_of(case, request["dtype"], request["device"])
-        )
-        if reason is not None:
-            raise Unsupported(reason)
-
-    def _load(self, run: Implementation, case: Case, request: dict[str, Any], learning_rate: float | None) -> None:
-        run.load_weights(case.weights)
-        run.move_inputs(inputs_of(case))
-        if request["pass"] == "train_step":
-            tensors, _ = tensorfile.read(Path(request["training"]))
-            rate = request["learning_rate"] if learning_rate is None else learning_rate
-            training = Training(tensors["weight"], tensors["bias"], tensors["labels"], rate)
-            try:
-                run.load_training(rounded_training(training, request["dtype"]))
-            except NotImplementedError as error:
-                raise Unsupported(str(error)) from None
-
-    def _write_result(self, run: Implementation, case: Case, request: dict[str, Any], seconds: float) -> None:
-        header = ResultHeader(
-            case=case.name,
-            case_sha256=case.sha256(),
-            implementation=f"{self.framework.name}/{request['implementation']}",
-            dtype=request["dtype"],
-            device=request["device"],
-            versions=all_versions(self.framework),
-            path=run.path(),
-            seconds=seconds,
-        )
-        write_result(Result(header, run.extract()), Path(request["result"]))
-
-    def _peaks(self, run: Implementation, call: Callable[[], None], before: int | None) -> dict[str, int | None]:
+    def _peaks(self, run: Timed, call: Callable[[], None], before: int | None) -> dict[str, int | None]:
         """Peak memory over a second call, the host's over what was resident before the set-up."""
         resettable = reset_peak_resident()
         self.framework.reset_peak()
@@ -192,22 +135,7 @@ class Timing:
         return {"peak_host_bytes": host, "peak_device_bytes": self.framework.peak_device_bytes()}
 
 
-def reason_against(framework: Framework, request: dict[str, Any]) -> str | None:
-    """Why an implementation cannot do a pass of a case that has not been made yet, or None; sizes are enough."""
-    lengths = None if request["lengths"] is None else np.array(request["lengths"], np.int64)
-    asked = Request(
-        specification_from_json(request["spec"]),
-        request["dtype"],
-        request["device"],
-        request["batch"],
-        request["seq_len"],
-        lengths,
-        request["pass"] != "forward",
-    )
-    return framework.unsupported(request["implementation"], asked)
-
-
-def check_fence(run: Implementation, call: Callable[[], None]) -> list[float]:
+def check_fence(run: Timed, call: Callable[[], None]) -> list[float]:
     """Raise ``FenceLeaks`` when results are still being computed after ``synchronise``: an extraction waits for them
     then, and one after a pause does not. Else the seconds of the calls.
     """
@@ -226,7 +154,7 @@ def check_fence(run: Implementation, call: Callable[[], None]) -> list[float]:
     )
 
 
-def _call_and_extract(run: Implementation, call: Callable[[], None], pause: float) -> tuple[float, float]:
+def _call_and_extract(run: Timed, call: Callable[[], None], pause: float) -> tuple[float, float]:
     """Seconds of a call with its fence, and of the extraction of its results after a pause."""
     started = clock()
     call()

@@ -31,8 +31,9 @@ from backends.capacity import capacity
 from backends.execution import Unsupported, all_packages, all_versions, execute
 from backends.networks import OPERATIONS as NETWORK_OPERATIONS
 from backends.networks import Networks
+from backends.opening import reason_against
 from backends.registry import load_framework
-from backends.timing import Timing, reason_against
+from backends.timing import Timing
 from common.case import read_case
 from common.result import write_result
 

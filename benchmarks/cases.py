@@ -1,64 +1,26 @@
-"""Benchmark cases: sets of shapes, built in or read from a TOML file whose format is in docs/benchmarks.md.
-
-    description = "two cells at two sizes, and one ragged case"
-    passes = ["forward", "train_step"]
-
-    [[case]]
-    cell = ["gru", "lstm"]
-    seq_len = 100
-    batch = 32
-    input_size = "hidden_size"
-    hidden_size = [256, 512]
-
-    [[case]]
-    cell = "gru"
-    seq_len = 100
-    batch = 32
-    input_size = 40
-    hidden_size = 128
-    lengths = {low = 50, high = 100}
-
-Each key of a size, and ``cell``, may be a list: the table then means every combination. The file above has five cases,
-``gru-T100-B32-I256-H256`` to ``gru-T100-B32-I40-H128-ragged``. Arrays are drawn from a seed that is the name's CRC-32.
-"""
+"""Benchmark cases: a shape of a layer, or a system, that is to be timed; ``benchmarks.case_files`` reads them."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import tomllib
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationInfo, field_validator, model_validator
 
-from backends.base import PASSES, Training
+from backends.base import Training
 from common.case import Case
-from common.errors import InputError, from_validation, shown
 from common.making import Shape, make_case
-from common.precision import DTYPES
-from common.specification import CELLS, Cell, Merge, Size, Specification
+from common.models.making import BatchShape, ModelCase, random_batch
+from common.models.specification import Model, Seq2Seq, initialise, parameters, rnn_of
+from common.specification import Size, Specification
 
-SETS = Path(__file__).resolve().parent / "sets"
 LEARNING_RATE = 0.01
-LARGEST_SIZE, MOST_LAYERS, MOST_CASES = 1_000_000, 1_000, 10_000
+LARGEST_SIZE = 1_000_000
 LARGEST_ARRAY = 2**32
 """Numbers in the inputs or the outputs of a case: 32 GiB of float64."""
-SAME_AS_HIDDEN = "hidden_size"
+PASSES_OF_SYSTEM = ("train_step",)
 
 Name = Annotated[str, Field(strict=True, pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$")]
 
@@ -73,14 +35,18 @@ class Spread(BaseModel):
 
 
 class BenchmarkCase(BaseModel):
-    """One shape of one cell, to be timed.
+    """One shape of one cell, or one system, to be timed.
 
     Parameters
     ----------
     name
         Unique in its set; the seed of all that is drawn is its CRC-32.
     spec
-        The specification.
+        The specification; a system's is that of its bidirectional RNN.
+    system
+        None for the layer alone; or the model that holds it, of which a train step is timed.
+    target_len
+        Steps of an encoder–decoder's targets; None for all else.
     batch, seq_len
         Rows and steps.
     lengths
@@ -97,6 +63,8 @@ class BenchmarkCase(BaseModel):
 
     name: Name
     spec: Specification
+    system: Model | None = None
+    target_len: Size | None = None
     seq_len: Size
     batch: Size
     lengths: tuple[int, ...] | Spread | None = None
@@ -131,6 +99,19 @@ class BenchmarkCase(BaseModel):
             raise ValueError(f"must lie between 0 and {seq_len}")
         return lengths
 
+    @model_validator(mode="after")
+    def _system_fits(self) -> BenchmarkCase:
+        if isinstance(self.system, Seq2Seq) != (self.target_len is not None):
+            raise ValueError("must have target_len for an encoder–decoder, and there alone")
+        if self.system is None:
+            return self
+        if self.spec != rnn_of(self.system) or self.passes != PASSES_OF_SYSTEM:
+            raise ValueError("must have the system's own rnn as its spec, and train_step alone as its passes")
+        numbers = self.system_numbers()
+        if numbers > LARGEST_ARRAY:
+            raise ValueError(f"must leave at most {LARGEST_ARRAY:,} numbers in weights and logits, not {numbers:,}")
+        return self
+
     @property
     def ragged(self) -> bool:
         """Whether lengths are given."""
@@ -160,8 +141,20 @@ class BenchmarkCase(BaseModel):
         lengths = self.drawn_lengths()
         return self.seq_len if lengths is None else max(lengths)
 
+    def answers(self) -> int:
+        """How many labels a system gives for a batch, the padding's among them."""
+        if isinstance(self.system, Seq2Seq):
+            return self.batch * (self.target_len or 0)
+        return self.batch * (self.seq_len if self.system is not None and self.system.readout == "steps" else 1)
+
+    def system_numbers(self) -> int:
+        """Numbers in a system's weights and logits."""
+        assert self.system is not None
+        classes = self.system.target_size if isinstance(self.system, Seq2Seq) else self.system.classes
+        return self.answers() * classes + sum(math.prod(shape) for shape in parameters(self.system).values())
+
     def make(self) -> Case:
-        """The case with its arrays: inputs, states, weights and cotangents drawn from the name's seed."""
+        """The layer's case with its arrays: inputs, states, weights and cotangents drawn from the name's seed."""
         return make_case(
             self.name,
             self.spec,
@@ -186,6 +179,17 @@ class BenchmarkCase(BaseModel):
             labels=rng.integers(self.classes, size=(self.batch, self.seq_len), dtype=np.int64),
             learning_rate=LEARNING_RATE,
         )
+
+    def make_system(self) -> ModelCase:
+        """The system with its first weights and one labelled batch (``common.models.making``), drawn from the name's
+        seed; a decoder is given the right token at every step.
+        """
+        assert self.system is not None
+        shape = BatchShape(self.batch, self.seq_len, self.target_len or 1, self.ragged)
+        batch = dict(random_batch(self.system, shape, self._rng("batch"), lengths=self.drawn_lengths()))
+        if "forced" in batch:
+            batch["forced"] = np.ones_like(batch["forced"])
+        return ModelCase(self.name, self.system, initialise(self.system, self._rng("weights")), batch)
 
     def _rng(self, what: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(what.encode())])
@@ -212,130 +216,6 @@ class CaseSet(BaseModel):
         return case.passes or self.passes
 
 
-def _several(rule: str, holds: Callable[[Any], bool]) -> BeforeValidator:
-    """Take one value or a list of them, without repeats; ``rule`` says what each must be."""
-
-    def check(value: object) -> tuple[Any, ...]:
-        found = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if not found or not all(holds(each) for each in found):
-            raise ValueError(f"must be {rule}, or a list of such")
-        if len(set(found)) < len(found):
-            raise ValueError("must name nothing twice")
-        return found
-
-    return BeforeValidator(check)
-
-
-def _whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _one_of(names: tuple[str, ...]) -> BeforeValidator:
-    return _several(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
-
-
-def _sizes(most: int) -> BeforeValidator:
-    return _several(f"a whole number from 1 to {most:,}", lambda value: _whole(value, 1, most))
-
-
-def _lengths(value: object) -> object:
-    """Take a list of whole numbers, or a table with low and high."""
-    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if not numbers or not all(_whole(each, 0, LARGEST_SIZE) for each in numbers):
-        raise ValueError("must be a list of whole numbers, or a table such as {low = 50, high = 100}")
-    if isinstance(value, dict) and value.keys() != {"low", "high"}:
-        raise ValueError("must have the keys low and high")
-    return tuple(numbers) if isinstance(value, list) else Spread.model_validate(value)
-
-
-def _is_pattern(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-Sizes = Annotated[tuple[int, ...], _sizes(LARGEST_SIZE)]
-InputSizes = Annotated[
-    tuple[int | str, ...],
-    _several(
-        f'a whole number from 1 to {LARGEST_SIZE:,} or "{SAME_AS_HIDDEN}"',
-        lambda value: value == SAME_AS_HIDDEN or _whole(value, 1, LARGEST_SIZE),
-    ),
-]
-Passes = Annotated[tuple[str, ...], _one_of(PASSES)]
-
-
-class CaseTable(BaseModel):
-    """A ``[[case]]`` table as it stands in the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cell: Annotated[tuple[Cell, ...], _one_of(CELLS)]
-    seq_len: Sizes
-    batch: Sizes
-    input_size: InputSizes
-    hidden_size: Sizes
-    num_layers: Annotated[tuple[int, ...], _sizes(MOST_LAYERS)] = (1,)
-    name: Name | None = None
-    merge: Merge = "concat"
-    bias: StrictBool = True
-    reset_after: StrictBool = True
-    lengths: Annotated[tuple[int, ...] | Spread | None, BeforeValidator(_lengths)] = None
-    classes: Annotated[int, Field(strict=True, ge=2, le=LARGEST_SIZE)] = 5
-    passes: Passes = ()
-    source: StrictStr = ""
-
-    @field_validator("reset_after")
-    @classmethod
-    def _reset_before_is_for_gru(cls, reset_after: bool, known: ValidationInfo) -> bool:
-        if not reset_after and known.data.get("cell") != ("gru",):
-            raise ValueError("must be true unless cell is gru alone")
-        return reset_after
-
-    def _lists(self) -> tuple[tuple[Any, ...], ...]:
-        return (self.cell, self.seq_len, self.batch, self.input_size, self.hidden_size, self.num_layers)
-
-    def count(self) -> int:
-        """How many cases the table means."""
-        return math.prod(len(each) for each in self._lists())
-
-    def cases(self) -> Iterator[BenchmarkCase]:
-        """Every combination of the lists, the last key varying fastest."""
-        for cell, seq_len, batch, input_size, hidden_size, num_layers in itertools.product(*self._lists()):
-            spec = Specification(
-                cell=cell,
-                input_size=hidden_size if isinstance(input_size, str) else input_size,
-                hidden_size=hidden_size,
-                num_layers=num_layers,
-                merge=self.merge,
-                bias=self.bias,
-                reset_after=self.reset_after,
-            )
-            yield BenchmarkCase(
-                name=self.name or case_name(spec, seq_len, batch, self.lengths is not None),
-                spec=spec,
-                seq_len=seq_len,
-                batch=batch,
-                lengths=self.lengths,
-                classes=self.classes,
-                passes=self.passes,
-                source=self.source,
-            )
-
-
-class SetFile(BaseModel):
-    """A TOML file with its ``[[case]]`` tables still to be checked, one by one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: StrictStr = ""
-    implementations: Annotated[tuple[str, ...], _several("a pattern such as torch/* or */native*", _is_pattern)] = (
-        "*/native*",
-        "*/tuned",
-    )
-    passes: Passes = ("forward", "forward_backward")
-    dtypes: Annotated[tuple[str, ...], _one_of(DTYPES)] = ("float32",)
-    case: list[dict[str, Any]] = []
-
-
 def case_name(spec: Specification, seq_len: int, batch: int, ragged: bool) -> str:
     """A name made of cell and sizes, such as ``lstm-T1000-B32-I123-H320-L4-ragged``; usual settings are left out."""
     parts = [spec.cell, f"T{seq_len}", f"B{batch}", f"I{spec.input_size}", f"H{spec.hidden_size}"]
@@ -344,69 +224,3 @@ def case_name(spec: Specification, seq_len: int, batch: int, ragged: bool) -> st
     parts += [] if spec.bias else ["no_bias"]
     parts += [] if spec.reset_after else ["reset_before"]
     return "-".join([*parts, "ragged"] if ragged else parts)
-
-
-def built_in_sets() -> list[str]:
-    """Names of the sets that come with the suite."""
-    return sorted(path.stem for path in SETS.glob("*.toml"))
-
-
-def load_set(text: str) -> CaseSet:
-    """The set that ``text`` names: a built-in one, or a TOML file.
-
-    Raises
-    ------
-    InputError
-        If there is no such set or file, or something in it does not hold; one sentence with the file, the number of
-        the ``[[case]]`` table and the key.
-    """
-    if text in built_in_sets():
-        path, what = SETS / f"{text}.toml", f"sets/{text}.toml"
-    else:
-        path, what = Path(text), text
-        if not path.suffix and not path.exists():
-            raise InputError(f"--cases must name one of {', '.join(built_in_sets())}, or a TOML file; got {text!r}")
-    file = _read(path, what)
-    if not file.case:
-        raise InputError(f"{what}: must have at least one [[case]]; got none")
-    cases = [case for number, table in enumerate(file.case, 1) for case in _cases(table, f"{what}: case {number}")]
-    for name, times in Counter(case.name for case in cases).items():
-        if times > 1:
-            raise InputError(f"{what}: every case must have a name of its own; got {name!r} {times} times")
-    return CaseSet(
-        name=path.stem,
-        description=file.description,
-        implementations=file.implementations,
-        passes=file.passes,
-        dtypes=file.dtypes,
-        cases=tuple(cases),
-    )
-
-
-def _read(path: Path, what: str) -> SetFile:
-    try:
-        return SetFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{what}: must be a TOML file; there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{what}: must be a readable TOML file; got: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{what}: must be UTF-8; got the byte {error.object[error.start]:#x}") from None
-    except ValidationError as error:
-        raise from_validation(error, what) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "arrays nested too deep"
-        raise InputError(f"{what}: must be TOML; got: {reason}") from None
-
-
-def _cases(table: dict[str, Any], what: str) -> list[BenchmarkCase]:
-    try:
-        found = CaseTable.model_validate(table)
-        many = found.count()
-        if many > MOST_CASES:
-            raise InputError(f"{what} must mean at most {MOST_CASES:,} cases; got lists that make {many:,}")
-        if found.name is not None and many > 1:
-            raise InputError(f"{what}: name must be left out where lists make {many} cases; got {shown(found.name)}")
-        return list(found.cases())
-    except ValidationError as error:
-        raise from_validation(error, what) from None

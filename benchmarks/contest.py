@@ -18,7 +18,8 @@ import numpy as np
 
 from backends.pool import Pool
 from backends.registry import Backend, backends
-from benchmarks.judging import Judge
+from benchmarks.judging import Judge, SystemJudge
+from benchmarks.opening import opening
 from benchmarks.quiet import settle, total_cpu_seconds
 from benchmarks.records import (
     CRASHED,
@@ -32,11 +33,9 @@ from benchmarks.records import (
 )
 from benchmarks.settings import Job
 from benchmarks.statistics import is_steady, median_interval
+from common import tensorfile
 from common.agreement import differing
-from common.case import write_case
-from common.making import GARBAGE_SCALE
-from common.result import read_result
-from common.tensorfile import as_bytes, write_bytes
+from common.reference import Arrays
 
 BLOCK_SECONDS = 0.03
 MOST_CALLS = 200
@@ -131,7 +130,7 @@ class Contest:
         self,
         pool: Pool,
         job: Job,
-        judge: Judge,
+        judge: Judge | SystemJudge,
         *,
         run: str,
         process: int,
@@ -158,7 +157,7 @@ class Contest:
                 for name in names:
                     self._enter(name, 0, name in unknown)
             else:  # set-up and first call have been timed in an earlier process
-                self._request_files()
+                opening(self._judge, self._job.passed, self._pool.folder, judged=False)  # writes the files
                 self._in_each_framework(names, lambda name: self._enter(name, 0, False))
                 self._runners.sort(key=lambda runner: names.index(runner.key.implementation))
             if any(runner.key.implementation == twin for runner in self._runners):
@@ -202,12 +201,10 @@ class Contest:
 
     def _open(self, runner: Runner, judged: bool) -> bool:
         """Open an implementation in its worker; False, and a failure noted, when that cannot be."""
-        request = self._request(runner, "")
         result = self._pool.folder / "result.safetensors"
+        request = self._request(runner, judged)
         if judged:
             request["result"] = str(result)
-            if self._job.passed == "train_step":
-                request["telling_rate"] = self._judge.telling_rate()
         reply = self._ask(runner, request)
         if reply["status"] != "done":
             self.found.failures[runner.key] = failure_of(reply)
@@ -230,58 +227,34 @@ class Contest:
 
     def _disagreement(self, runner: Runner, result: Path, facts: Facts) -> Failure | None:
         """Judge the first call's results, and that the padding has no influence on them; the errors go to ``facts``."""
-        tensors = read_result(result).tensors
-        result.unlink()
+        tensors = _taken(result)
         verdict = self._judge.judge(self._job.passed, self._job.dtype, tensors)
         facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
         if not verdict.agrees:
             return Failure(DISAGREES, "; ".join(verdict.reasons))
-        if self._job.passed == "train_step" or not self._judge.made.padding_mask().any():
+        if not self._judge.is_padded(self._job.passed):
             return None
         other = {"handle": "other padding"}
-        reply = self._ask(runner, self._request(runner, "-padding") | {"result": str(result)} | other)
+        reply = self._ask(
+            runner, self._request(runner, judged=False, other_padding=True) | {"result": str(result)} | other
+        )
         if reply["status"] != "done":
             return failure_of(reply)
-        reasons = differing(tensors, read_result(result).tensors)
-        result.unlink()
+        reasons = differing(tensors, _taken(result))
         self._ask(runner, {"op": "close", "handles": list(other.values())})
         return Failure(DISAGREES, "; ".join(reasons)) if reasons else None
 
-    def _request(self, runner: Runner, suffix: str) -> dict[str, Any]:
-        """What ``open`` needs, for the case file with a suffix."""
-        request: dict[str, Any] = {
+    def _request(self, runner: Runner, judged: bool, other_padding: bool = False) -> dict[str, Any]:
+        """What ``open`` needs."""
+        return {
             "op": "open",
-            "case": str(self._case_file(suffix)),
             "implementation": runner.key.implementation.partition("/")[2],
             "pass": self._job.passed,
             "dtype": self._job.dtype,
             "device": self._job.device,
             "lane": self._job.lane,
+            **opening(self._judge, self._job.passed, self._pool.folder, judged, other_padding),
         }
-        if self._job.passed == "train_step":
-            request |= {"training": str(self._training_file()), "learning_rate": self._judge.training.learning_rate}
-        return request
-
-    def _case_file(self, suffix: str) -> Path:
-        path = self._pool.folder / f"{self._job.case.name}{suffix}.safetensors"
-        if not path.exists():
-            made = self._judge.made
-            write_case(made.with_padding(np.random.default_rng(1), GARBAGE_SCALE) if suffix else made, path)
-        return path
-
-    def _training_file(self) -> Path:
-        path = self._pool.folder / f"{self._job.case.name}-training.safetensors"
-        if not path.exists():
-            training = self._judge.training
-            tensors = {"weight": training.weight, "bias": training.bias, "labels": training.labels}
-            write_bytes(path, as_bytes(tensors, {}))
-        return path
-
-    def _request_files(self) -> None:
-        """Write what opening needs."""
-        self._case_file("")
-        if self._job.passed == "train_step":
-            self._training_file()
 
     def _remove_files(self) -> None:
         for path in self._pool.folder.glob("*.safetensors"):
@@ -357,6 +330,13 @@ class Contest:
 
     def _in_random_order(self) -> list[Runner]:
         return [self._runners[i] for i in self._rng.permutation(len(self._runners))]
+
+
+def _taken(result: Path) -> Arrays:
+    """A result's tensors; the file is removed."""
+    tensors, _ = tensorfile.read(result)
+    result.unlink()
+    return tensors
 
 
 def failure_of(reply: Mapping[str, Any]) -> Failure:

@@ -20,7 +20,8 @@ import typer
 from backends.environments import ROOT, interpreter, worker_environment
 from backends.registry import backends
 from benchmarks import machine
-from benchmarks.cases import BenchmarkCase, load_set
+from benchmarks.case_files import load_set
+from benchmarks.cases import BenchmarkCase
 from benchmarks.measuring import Progress, Session
 from benchmarks.readme import replaced
 from benchmarks.running import commit_of_suite, run_for

@@ -8,6 +8,7 @@ step's loss is over all rows, so its reference always runs whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ import numpy as np
 from benchmarks.cases import BenchmarkCase
 from common.agreement import Verdict, judge
 from common.case import Case
+from common.models.judging import ModelYardstick, judge_model, model_yardstick
+from common.models.specification import Model, parameters, rnn_prefix
 from common.reference import Arrays
 from common.training import Training, judge_step, telling_rate, training_yardstick
 from common.yardstick import Yardstick, yardstick
@@ -27,10 +30,22 @@ BATCH_AXIS = {"output": 0, "grad.x": 0, "h_n": 1, "c_n": 1, "grad.h_0": 1, "grad
 
 
 def forward_flops(case: BenchmarkCase) -> float:
-    """Flops of the products of a forward pass."""
+    """Flops of the products of a forward pass; a system's with those of its matrices beside the rnn, each counted once
+    an answer.
+    """
     spec = case.spec
     per_step = sum(spec.layer_input_size(layer) + spec.hidden_size for layer in range(spec.num_layers))
-    return 2 * 2 * spec.num_gates * spec.hidden_size * per_step * case.real_steps()
+    of_rnn = 2 * 2 * spec.num_gates * spec.hidden_size * per_step * case.real_steps()
+    return of_rnn if case.system is None else of_rnn + 2 * _sizes_beside_rnn(case.system) * case.answers()
+
+
+def _sizes_beside_rnn(system: Model) -> int:
+    """Numbers in a system's matrices but for its embeddings and its bidirectional RNN."""
+    return sum(
+        math.prod(shape)
+        for name, shape in parameters(system).items()
+        if len(shape) == 2 and "embedding" not in name and not name.startswith(rnn_prefix(system))
+    )
 
 
 def judged_rows(case: BenchmarkCase) -> np.ndarray | None:
@@ -99,6 +114,12 @@ class Judge:
             yard = _without_gradients(yard)
         return judge(result if self.rows is None else only(self.rows, result), yard)
 
+    def is_padded(self, passed: str) -> bool:
+        """Whether padding could have an influence that has to be looked for; a train step's inputs are those of the
+        other passes.
+        """
+        return passed != "train_step" and bool(self.made.padding_mask().any())
+
     def telling_rate(self) -> float:
         """The learning rate at which a step is judged: one at which a wrong gradient shows."""
         if self._telling_rate is None:
@@ -116,6 +137,37 @@ class Judge:
             training = replace(self.training, learning_rate=self.telling_rate())
             self._steps[dtype] = training_yardstick(self.made, training, dtype, self.tf32)
         return self._steps[dtype]
+
+
+@dataclass
+class SystemJudge:
+    """Judges one system's outputs, loss and gradients; the reference runs once for each dtype, when it is first needed.
+
+    ``made`` is the system as implementations get it.
+    """
+
+    case: BenchmarkCase
+    tf32: bool = False
+    _yards: dict[str, ModelYardstick] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.made = self.case.make_system()
+
+    def judge(self, passed: str, dtype: str, result: Arrays) -> Verdict:
+        """Whether what a network gave for the batch agrees."""
+        if dtype not in self._yards:
+            made = self.made
+            self._yards[dtype] = model_yardstick(made.spec, made.weights, made.batch, dtype, self.tf32)
+        return judge_model(result, self._yards[dtype])
+
+    def is_padded(self, passed: str) -> bool:
+        """False: the batch's padding is garbage, which the reference leaves alone."""
+        return False
+
+
+def judge_of(case: BenchmarkCase, tf32: bool) -> Judge | SystemJudge:
+    """A case's judge."""
+    return Judge(case, tf32) if case.system is None else SystemJudge(case, tf32)
 
 
 def _without_gradients(yard: Yardstick) -> Yardstick:

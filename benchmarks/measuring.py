@@ -19,7 +19,7 @@ from backends.registry import backends
 from backends.selection import Selection, select
 from benchmarks.ceilings import busy_threads, measure_ceilings
 from benchmarks.contest import Contest, Found
-from benchmarks.judging import Judge
+from benchmarks.judging import Judge, SystemJudge, judge_of
 from benchmarks.machine import memory
 from benchmarks.records import (
     NOT_REACHED,
@@ -130,12 +130,12 @@ class Session:
             by_case[job.case.name].append(job)
         order = [list(by_case)[i] for i in self._rng.permutation(len(by_case))]
         waiting = [job for case in order for job in self._shuffled(by_case[case])]
-        judge: Judge | None = None
+        judge: Judge | SystemJudge | None = None
         for position, job in enumerate(waiting):
             if time.monotonic() >= self._deadline:
                 break
             if judge is None or judge.case != job.case:
-                judge = Judge(job.case, self.settings.tf32)
+                judge = judge_of(job.case, self.settings.tf32)
             self._tell(job, position, waiting, names)
             self._hold(pool, job, judge, names, self._seconds_for(waiting[position:], jobs, names))
         self._process += 1
@@ -184,7 +184,7 @@ class Session:
 
     # Measuring.
 
-    def _hold(self, pool: Pool, job: Job, judge: Judge, names: Sequence[str], seconds: float) -> None:
+    def _hold(self, pool: Pool, job: Job, judge: Judge | SystemJudge, names: Sequence[str], seconds: float) -> None:
         """One contest, and what it found out into rows."""
         wanted = self._wanted(job, names)
         if too_large := _too_large(job):
@@ -283,6 +283,7 @@ def _too_large(job: Job) -> str:
     """Why a case does not fit into this machine's memory, or ""."""
     spec = job.case.spec
     numbers = job.case.batch * job.case.seq_len * (spec.input_size + spec.output_size * spec.num_layers)
+    numbers += 0 if job.case.system is None else job.case.system_numbers()
     needed, free = NUMBERS_HELD * 8 * numbers, memory().get("MemAvailable", 0)
     if needed <= free:
         return ""

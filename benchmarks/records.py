@@ -150,7 +150,8 @@ class Row:
     ``stop`` why measuring stopped; ``bimodal`` whether the samples fall into two groups; ``samples`` and ``processes``
     how many; ``build_seconds`` set-up with weights, ``first_call_seconds`` the first call, compilation included.
     ``limit_seconds``, ``fraction_of_limit`` and ``binding`` (the term that binds: compute, memory or chain) come from
-    benchmarks/limit.py; ``microseconds_per_step`` is the median over num_layers · the longest length.
+    benchmarks/limit.py; ``microseconds_per_step`` is the median over num_layers · the longest length; a system, whose
+    ``cell`` and sizes are those of its bidirectional RNN, has none of them.
     ``error_rms`` and ``error_max`` are the worst errors against the reference, in units of the plain loop's.
     ``path`` is what the implementation says of itself, ``kernels`` what a profiler or the compiled program shows.
     """

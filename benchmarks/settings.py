@@ -94,6 +94,6 @@ class Job:
     def expected_seconds(self, implementations: int, again: bool, product: float) -> float:
         """A guess at what one round of this job takes, to share out a budget by; ``product`` in flops a second."""
         call = FLOPS_OF_PASS[self.passed] * forward_flops(self.case) / (REACHED * product)
-        call += STEP_SECONDS * self.case.longest() * self.case.spec.num_layers
+        call += STEP_SECONDS * (self.case.longest() * self.case.spec.num_layers + (self.case.target_len or 0))
         calls = (CALLS_AGAIN if again else CALLS_BEFORE) + CALLS_TIMED
         return implementations * ((SET_UP_AGAIN_SECONDS if again else SET_UP_SECONDS) + calls * call)

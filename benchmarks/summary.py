@@ -75,8 +75,10 @@ def with_times(row: Row, blocks: Sequence[Block], case: BenchmarkCase, ceilings:
         "high_seconds": interval.high if np.isfinite(interval.high) else None,
         "samples": sum(len(group) for group in groups),
         "processes": len(groups),
-        "microseconds_per_step": interval.median * 1e6 / (case.longest() * case.spec.num_layers),
     }
+    if case.system is not None:
+        return replace(row, **times)  # a time per step and a limit are defined for the layer alone
+    times["microseconds_per_step"] = interval.median * 1e6 / (case.longest() * case.spec.num_layers)
     if ceilings is not None:
         bound = limit(case, row.key.passed, numpy_dtype(row.key.dtype).itemsize, ceilings)
         times |= {

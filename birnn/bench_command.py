@@ -13,7 +13,9 @@ from birnn.options import Device, Implementations, Timeout
 def bench_command(
     cases: Annotated[
         str,
-        typer.Option("--cases", metavar="NAME|FILE.toml", help="A set: laptop, standard, deepbench, pipeline, smoke."),
+        typer.Option(
+            "--cases", metavar="NAME|FILE.toml", help="A set: laptop, standard, deepbench, pipeline, smoke, systems."
+        ),
     ] = "laptop",
     case: Annotated[
         list[str], typer.Option("--case", metavar="GLOB", help="Only cases of the set with such a name; repeatable.")

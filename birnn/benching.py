@@ -22,7 +22,8 @@ from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection, select
 from benchmarks import machine
-from benchmarks.cases import load_set
+from benchmarks.case_files import load_set
+from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environment_of
 from benchmarks.records import RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
@@ -34,6 +35,7 @@ from benchmarks.table import Grid, cell_text, grids, in_order
 from birnn.display import stderr, stdout
 from birnn.options import each_once, one_of
 from common.errors import InputError, shown
+from common.models.specification import model_as_json
 from common.precision import DTYPES
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -70,9 +72,13 @@ class Wishes:
                 f"got {shown(', '.join(self.case_patterns))}"
             )
         passes = () if self.passes is None else tuple(each_once([part.strip() for part in self.passes.split(",")]))
+        passes = tuple(one_of("--passes", passed, PASSES) for passed in passes)
+        systems = [case.name for case in kept if case.system is not None]
+        if systems and passes not in ((), PASSES_OF_SYSTEM):
+            raise InputError(f"--passes must be train_step alone for the system {systems[0]}; got {shown(self.passes)}")
         return Settings.of_set(
             chosen.model_copy(update={"cases": kept, "name": self.cases}),
-            tuple(one_of("--passes", passed, PASSES) for passed in passes),
+            passes,
             patterns=tuple(self.patterns) or chosen.implementations,
             dtypes=tuple(one_of("--dtype", dtype, DTYPES) for dtype in each_once(self.dtypes)) or chosen.dtypes,
             device=one_of("--device", self.device, DEVICES),
@@ -203,6 +209,8 @@ def _answer(pool: Pool, job: Job, key: Key, row: Row | None) -> str:
         "pass": job.passed,
         "implementation": key.implementation.partition("/")[2],
     }
+    if job.case.system is not None:
+        request["system"] = model_as_json(job.case.system)
     reply = pool.ask(backends()[key.framework], request, 60)
     reason = reply["reason"]
     return "yes" if reason is None else f"no, unsupported: {reason}"

@@ -7,7 +7,7 @@ const QUANTITIES = {
   relative: { title: "times the fastest", of: (row, fastest) => row.median_seconds / fastest, spread: (row, fastest) => 1 / fastest },
   time: { title: "time of a call, ms", of: (row) => 1e3 * row.median_seconds, spread: () => 1e3 },
   step: { title: "µs per step", of: (row) => row.microseconds_per_step, spread: (row) => row.microseconds_per_step / row.median_seconds },
-  limit: { title: "% of the limit", of: (row) => 100 * row.fraction_of_limit, spread: () => null },
+  limit: { title: "% of the limit", of: (row) => (isNumber(row.fraction_of_limit) ? 100 * row.fraction_of_limit : null), spread: () => null },
 };
 
 const chosen = { cell: "", pass: "", cases: "relative", curves: "time" };

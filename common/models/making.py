@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +37,25 @@ class BatchShape:
     ragged: bool = True
 
 
-def random_batch(spec: Model, shape: BatchShape, rng: np.random.Generator, training: bool = True) -> Batch:
-    """A labelled batch: features from N(0, 1), uniform tokens and labels, lengths from 1 to full (one row is);
-    some of the labels count.
+def random_batch(
+    spec: Model,
+    shape: BatchShape,
+    rng: np.random.Generator,
+    training: bool = True,
+    lengths: Sequence[int] | None = None,
+) -> Batch:
+    """A labelled batch: features from N(0, 1), uniform tokens and labels, ``lengths`` or lengths from 1 to full (one
+    row is); some of the labels count.
 
     What lies past a length is garbage: features from N(0, 10²), any token, any label. With ``training`` it holds
     dropout's factors where the model has dropout.
     """
     found: Arrays = {}
-    lengths = _lengths(shape.rows, shape.steps, rng)
+    drawn = _lengths(shape.rows, shape.steps, rng)
+    if lengths is not None:
+        drawn = np.array(lengths, np.int64)
     if shape.ragged or isinstance(spec, Seq2Seq):
-        found["lengths"] = lengths if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
+        found["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
     real = np.arange(shape.steps) < found.get("lengths", np.full(shape.rows, shape.steps))[:, None]
     num_tokens = spec.source_size if isinstance(spec, Seq2Seq) else spec.num_embeddings
     if num_tokens is None:

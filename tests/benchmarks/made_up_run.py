@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import records
-from benchmarks.cases import BenchmarkCase, load_set
+from benchmarks.case_files import load_set
+from benchmarks.cases import BenchmarkCase
 from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
 from benchmarks.report import Content
 from benchmarks.summary import ceilings_of, new_row, noise_floor_of, with_times

@@ -6,15 +6,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from backends import timing
 from backends.base import Arrays, Framework, Gap, Inputs
+from backends.modelling import Network
 from backends.registry import Backend
+from common.models.batch import Batch
+from common.models.specification import Model
+from common.models.trace import Step
 from common.specification import Specification
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
+from tests.numpy_loop.birnn_numpy_loop.networks import LoopNetwork
 
 BACKEND = Backend(name="paced", load="tests.benchmarks.paced:load")
 OTHER = Backend(name="other", load="tests.benchmarks.paced:load_other")
@@ -176,6 +182,30 @@ class Incapable(Steady):
     """Declares that it cannot do it."""
 
 
+class PacedNetwork(LoopNetwork):
+    """The reference, with steps of training that take a known time; some implementations err in their own way."""
+
+    _ready = 0.0
+
+    def results(self, batch: Batch) -> Arrays:
+        found = super().results(batch)
+        return found | {"logits": found["logits"] * 1.001} if self.implementation == "wrong" else found
+
+    def train(self, batches: Sequence[Batch]) -> list[Step]:
+        found = super().train(batches)
+        if self.implementation == "leaky":
+            self._ready = CLOCK.now + 10 * SECONDS
+        else:
+            CLOCK.spend(SECONDS)
+        if self.implementation == "diverging" and self.optimizer_state()["count"] > 1:
+            return [replace(step, loss=np.nan) for step in found]
+        return [replace(step, loss=step.loss * 1.001) for step in found] if self.implementation == "misled" else found
+
+    def weights(self) -> Arrays:
+        CLOCK.now = max(CLOCK.now, self._ready)
+        return super().weights()
+
+
 class Paced(Framework):
     name = "paced"
     gaps = (
@@ -193,6 +223,8 @@ class Paced(Framework):
         "busy": Busy,
         "spinning": Spinning,
         "wrong": Wrong,
+        "misled": Steady,
+        "diverging": Steady,
         "crashing": Crashing,
         "hanging": Hanging,
         "hungry": Hungry,
@@ -205,6 +237,9 @@ class Paced(Framework):
 
     def devices(self) -> dict[str, str]:
         return {"cpu": "1 thread"}
+
+    def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
+        return PacedNetwork(spec, implementation, dtype, device)
 
     def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
         a, b = np.ones((2, size, size), dtype)

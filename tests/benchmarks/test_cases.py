@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cases import BenchmarkCase, Spread, built_in_sets, case_name, load_set
+from benchmarks.case_files import built_in_sets, load_set
+from benchmarks.cases import BenchmarkCase, Spread, case_name
 from common.errors import InputError
+from common.models.batch import check_batch
+from common.models.specification import Seq2Seq, SequenceModel, parameters
 from common.specification import NUM_DIRECTIONS, Specification
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -118,10 +121,32 @@ def test_pipeline_trains_on_all_sequences_and_on_batches() -> None:
     assert {case.classes for case in found.cases} == {5}
 
 
-@pytest.mark.parametrize("name", ["deepbench", "laptop", "pipeline", "smoke", "standard"])
+def test_systems_has_each_kind_of_system_and_the_decoders_cost_can_be_told() -> None:
+    found = load_set("systems")
+    systems = {case.name: case.system for case in found.cases}
+    models = [system for system in systems.values() if isinstance(system, SequenceModel)]
+    pairs = [system for system in systems.values() if isinstance(system, Seq2Seq)]
+    assert len(models) + len(pairs) == len(found.cases)
+    assert {model.readout for model in models} == {"steps", "final"}
+    assert any(model.classes == model.num_embeddings for model in models)
+    assert {(pair.attention, pair.decoder) for pair in pairs} == {
+        (False, "gru"),
+        (True, "gru"),
+        (True, "bidirectional"),
+    }
+    # In all else the encoder–decoders are the same, so what an attention or a second direction costs shows.
+    plain = {pair.model_copy(update={"attention": False, "attention_size": None, "decoder": "gru"}) for pair in pairs}
+    assert len(plain) == 1
+    assert len({(case.batch, case.seq_len, case.target_len) for case in found.cases if case.target_len}) == 1
+    for case in found.cases:
+        made = case.make_system()
+        check_batch(made.spec, made.batch)
+
+
+@pytest.mark.parametrize("name", ["deepbench", "laptop", "pipeline", "smoke", "standard", "systems"])
 def test_a_built_in_set_says_where_each_case_is_from_and_names_it_once(name: str) -> None:
     found = load_set(name)
-    assert built_in_sets() == ["deepbench", "laptop", "pipeline", "smoke", "standard"]
+    assert built_in_sets() == ["deepbench", "laptop", "pipeline", "smoke", "standard", "systems"]
     assert found.name == name
     assert found.description
     assert all(case.source for case in found.cases)
@@ -190,6 +215,86 @@ def test_given_lengths_are_kept(tmp_path: Path) -> None:
     assert case.drawn_lengths() == (5, 0)
     assert (case.real_steps(), case.longest()) == (5, 5)
     assert case.name.endswith("-ragged")
+
+
+SYSTEM = """
+[[case]]
+name = "translator"
+seq_len = 7
+batch = 3
+target_len = 4
+[case.system]
+kind = "seq2seq"
+source_size = 9
+target_size = 6
+embedding_size = 2
+encoder = {cell = "gru", input_size = 2, hidden_size = 5, num_layers = 1, bias = true, merge = "concat"}
+attention = false
+"""
+TAGGER = """
+[[case]]
+name = "tagger"
+seq_len = 7
+batch = 3
+lengths = {low = 2, high = 3}
+[case.system]
+kind = "sequence"
+num_embeddings = 9
+readout = "steps"
+classes = 4
+rnn = {cell = "lstm", input_size = 2, hidden_size = 5, num_layers = 1, bias = true, merge = "concat"}
+"""
+
+
+def test_a_system_is_a_case_with_weights_and_a_batch_of_its_own(tmp_path: Path) -> None:
+    found = load_set(written(tmp_path, SYSTEM + TAGGER + CASE))
+    translator, tagger, layer = found.cases
+    assert [found.passes_of(case) for case in found.cases] == [("train_step",), ("train_step",), found.passes]
+    assert (translator.spec, tagger.spec) == (translator.system.encoder, tagger.system.rnn)  # type: ignore[union-attr]
+    assert layer.system is None
+    for case in (translator, tagger):
+        made = case.make_system()
+        assert made.spec == case.system
+        check_batch(made.spec, made.batch)
+        assert {name: value.shape for name, value in made.weights.items()} == parameters(made.spec)
+        again = case.make_system()
+        assert all(np.array_equal(value, again.weights[name]) for name, value in made.weights.items())
+        assert all(np.array_equal(value, again.batch[name]) for name, value in made.batch.items())
+    pairs = translator.make_system().batch
+    assert (pairs["tokens"].shape, pairs["targets"].shape, set(pairs["lengths"])) == ((3, 7), (3, 4), {7})
+    assert pairs["forced"].all()
+    assert tuple(tagger.make_system().batch["lengths"]) == tagger.drawn_lengths()
+    (renamed,) = load_set(written(tmp_path, TAGGER.replace('"tagger"', '"other"'))).cases
+    assert not np.array_equal(renamed.make_system().batch["tokens"], tagger.make_system().batch["tokens"])
+
+
+BAD_SYSTEMS = [
+    ('name = "translator"\n', "", "case 1 must have the key 'name'; it is missing"),
+    ("target_len = 4", "", "case 1: target_len must be given for an encoder–decoder, and there alone; got None"),
+    ("batch = 3", "batch = [3, 4]", "case 1: batch should be a valid integer; got [3, 4]"),
+    ("batch = 3", "batch = 3\nhidden_size = 5", "case 1 must have no unknown keys; got 'hidden_size'"),
+    ("batch = 3", "batch = 3\nlengths = [7, 0, 2]", "case 1: lengths must be at least 1 in a system; got [7, 0, 2]"),
+    ("batch = 3", "batch = 3\nlengths = {low = 0, high = 3}", "case 1: lengths must be at least 1 in a system"),
+    ("batch = 3", "batch = 3\nlengths = [7, 2]", "case 1: lengths must have one number for each of the 3 rows, not 2"),
+    ("batch = 3", "batch = 3\npasses = 'forward'", "case 1: passes must be train_step alone for a system"),
+    ("batch = 3", "batch = 1_000_000", "must leave at most 4,294,967,296 numbers in weights and logits, not 24,"),
+    ("attention = false", "attention = true", "case 1: system: seq2seq must have attention_size where attention is tr"),
+    ('kind = "seq2seq"', 'kind = "gan"', "case 1: system"),
+    ("merge =", "merged =", "case 1: system must have the key 'seq2seq.encoder.merge'; it is missing"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), BAD_SYSTEMS)
+def test_a_bad_system_ends_in_one_sentence_with_file_table_and_key(
+    old: str, new: str, sentence: str, tmp_path: Path
+) -> None:
+    assert old in SYSTEM
+    with pytest.raises(InputError) as caught:
+        load_set(written(tmp_path, SYSTEM.replace(old, new).replace("target_size = 6", "target_size = 6_000")))
+    found = str(caught.value)
+    assert found.startswith(str(tmp_path / "my.toml"))
+    assert sentence in found
+    assert "\n" not in found
 
 
 COUNT = "must be a whole number from 1 to 1,000,000"
@@ -269,7 +374,9 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         load_set(written(tmp_path, b"description = '\xff'"))
     with pytest.raises(InputError, match="must be TOML"):
         load_set(written(tmp_path, "a = " + "[" * 5000))
-    with pytest.raises(InputError, match="--cases must name one of deepbench, laptop, pipeline, smoke, standard, or"):
+    with pytest.raises(
+        InputError, match="--cases must name one of deepbench, laptop, pipeline, smoke, standard, systems, or"
+    ):
         load_set("lapto")
 
 

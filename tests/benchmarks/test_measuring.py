@@ -13,21 +13,33 @@ from typing import Any
 
 import pytest
 
+from backends.opening import reason_against
 from backends.registry import Backend
-from benchmarks.cases import BenchmarkCase, CaseSet
+from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase, CaseSet
 from benchmarks.measuring import Progress, Session
 from benchmarks.records import Row
 from benchmarks.settings import Settings
 from benchmarks.statistics import paired_ratio_interval, verdict
 from benchmarks.store import Store
 from benchmarks.summary import by_place
+from common.models.specification import SequenceModel, model_as_json
 from common.specification import Specification
 from tests.benchmarks.made_up import a_run
+from tests.benchmarks.measurable import Neither
 from tests.benchmarks.paced import BACKEND, OTHER, SECONDS
 
 SPEC = Specification(cell="gru", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat")
 CASE = BenchmarkCase(name="small", spec=SPEC, batch=2, seq_len=5)
 RAGGED = BenchmarkCase(name="ragged", spec=SPEC, batch=2, seq_len=5, lengths=(5, 2))
+SYSTEM = BenchmarkCase(
+    name="system",
+    spec=SPEC,
+    system=SequenceModel(rnn=SPEC, readout="steps", classes=5),
+    batch=2,
+    seq_len=5,
+    lengths=(5, 2),
+    passes=PASSES_OF_SYSTEM,
+)
 SILENT = Progress(job=lambda *_: None, row=lambda _: None, note=lambda _: None)
 
 
@@ -161,6 +173,38 @@ def test_only_what_agrees_is_timed_and_unjudged_passes_are_unsupported(store: St
     }
     assert rows["steady", "train_step"].reason == "Steady has no train step"
     assert not [block for block in store.blocks(run) if block.key.implementation == "paced/wrong"]
+
+
+def test_a_systems_train_step_is_judged_and_timed(store: Store) -> None:
+    names = ["steady", "wrong", "misled", "diverging", "leaky", "incapable"]
+    rows = measured(store, settings([f"paced/{name}" for name in names], (SYSTEM,), processes=1))
+    found = {name: rows[f"paced/{name}"] for name in names}
+    assert {name: row.status for name, row in found.items()} == {
+        "steady": "measured",
+        "wrong": "disagrees",
+        "misled": "disagrees",
+        "diverging": "failed",
+        "leaky": "failed",
+        "incapable": "unsupported",
+    }
+    steady = found["steady"]
+    assert steady.key.passed == "train_step"
+    assert steady.median_seconds == pytest.approx(SECONDS, rel=0.01)
+    assert (steady.cell, steady.seq_len, steady.batch, steady.input_size, steady.hidden_size) == ("gru", 5, 2, 3, 4)
+    assert steady.path == "NumPy operations in a Python loop over time"
+    assert (steady.microseconds_per_step, steady.limit_seconds, steady.fraction_of_limit) == (None, None, None)
+    assert found["wrong"].reason.startswith("logits is")
+    assert found["misled"].reason.startswith("loss is")
+    assert found["diverging"].reason == "FloatingPointError: the loss of every step must be finite; got nan"
+    assert "synchronise must return when the results are there" in found["leaky"].reason
+    assert found["incapable"].reason == "it was made for this"
+
+
+def test_a_framework_without_models_says_so() -> None:
+    assert SYSTEM.system is not None
+    request: dict[str, Any] = {"implementation": "loop", "dtype": "float32", "device": "cpu", "pass": "train_step"}
+    request |= {"system": model_as_json(SYSTEM.system), "batch": 2, "seq_len": 5, "lengths": [5, 2]}
+    assert reason_against(Neither(), request) == "neither has no models"
 
 
 def test_a_thread_that_spins_between_blocks_is_seen(store: Store) -> None:

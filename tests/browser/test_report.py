@@ -268,6 +268,30 @@ def test_runs_are_shown_one_at_a_time(content: Content, opened: Shown, tmp_path:
     page.close()
 
 
+def test_rows_without_a_limit_stand_in_the_charts_of_times_alone(
+    content: Content, opened: Shown, tmp_path: Path
+) -> None:
+    """A system's rows: they have neither a limit nor a time per step."""
+    nothing: dict[str, Any] = {"limit_seconds": None, "fraction_of_limit": None, "microseconds_per_step": None}
+    rows = [replace(row, **nothing) if row.key.framework == "torch" else row for row in content.rows]
+    file = tmp_path / "systems.html"
+    file.write_text(render([replace(content, rows=rows)]), encoding="utf-8")
+    page = opened.page.context.browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(file.as_uri())
+    names: dict[str, set[str]] = {}
+    for quantity in ("time", "limit", "step"):
+        page.select_option("#cases-controls select", quantity)
+        page.select_option("#curves-controls select", quantity)
+        points = page.evaluate("document.getElementById('chart-cases').data.filter((trace) => trace.x.length)")
+        names[quantity] = {trace["name"] for trace in points}
+    assert complaints == []
+    assert names["time"] == set(SPEEDS)
+    assert names["limit"] == names["step"] == {name for name in SPEEDS if not name.startswith("torch/")}
+    page.close()
+
+
 def test_an_empty_run_opens_without_complaint(content: Content, opened: Shown, tmp_path: Path) -> None:
     file = tmp_path / "empty.html"
     file.write_text(render([Content(content.run, [], [], [], [], [])]), encoding="utf-8")

@@ -77,6 +77,36 @@ def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(cases: Pat
         assert {row.processes for row in opened.rows(opened.runs()[0].run)} == {3}
 
 
+def test_a_system_is_measured_explained_reported_and_reproduced(tmp_path: Path) -> None:
+    file, store, page = tmp_path / "systems.toml", tmp_path / "r.duckdb", tmp_path / "r.html"
+    file.write_text(
+        '[[case]]\nname = "tagger"\nseq_len = 6\nbatch = 3\nlengths = [6, 2, 4]\n[case.system]\nkind = "sequence"\n'
+        'num_embeddings = 9\nreadout = "steps"\nclasses = 7\nrnn = {cell = "gru", input_size = 4, hidden_size = 5, '
+        'num_layers = 1, bias = true, merge = "concat"}\n'
+    )
+    command = ["bench", "--cases", file, *NUMPY, "--processes", 1, "--store", store]
+    why = birnn(*command, "--why", "--dtype", "float32", "--dtype", "bfloat16")
+    assert why.returncode == 0, why.stderr
+    assert "yes" in why.stdout
+    assert "NumPy has no bfloat16" in " ".join(why.stdout.split())
+    done = birnn(*command)
+    assert done.returncode == 0, done.stderr
+    assert "train_step, float32, cpu, exact lane, 1 thread: ms a call" in done.stdout
+    with Store.open(store) as opened:
+        (row,) = opened.rows(opened.runs()[0].run)
+    assert (row.key.case, row.key.passed, row.cell, row.status) == ("tagger", "train_step", "gru", "measured")
+    assert row.fraction_of_limit is None
+    assert birnn("report", store, "-o", page).returncode == 0
+    assert "tagger" in page.read_text()
+    again = tmp_path / "again.duckdb"
+    assert birnn(*row.command.split()[1:], "--processes", 1, "--store", again).returncode == 0
+    with Store.open(again) as opened:
+        assert [each.key for each in opened.rows(opened.runs()[0].run)] == [row.key]
+    refused = birnn(*command, "--passes", "forward")
+    assert refused.returncode == 2
+    assert "--passes must be train_step alone for the system tagger; got 'forward'" in refused.stderr
+
+
 def test_why_says_what_will_run_and_what_was_measured(cases: Path, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
     command = ["bench", "--cases", cases, *NUMPY, "--store", store, "--processes", 1]

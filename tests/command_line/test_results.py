@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks.cases import load_set
+from benchmarks.case_files import load_set
 from benchmarks.records import CRASHED, Environment, Run
 from benchmarks.report import Content
 from benchmarks.schema import SCHEMA_VERSION, TABLES

@@ -5,13 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from backends.base import LANES, PASSES, Framework, inputs_of
 from backends.kernels import LONGEST_NAME, MOST_TEXTS, added_up, most_important
+from backends.opening import reason_against
+from backends.timing import Timing
+from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase
+from benchmarks.judging import SystemJudge
+from benchmarks.opening import OPTIMIZER, opening
+from common import tensorfile
 from common.errors import InputError
+from common.models.specification import SequenceModel
+from common.models.trace import Trainer
+from common.specification import Specification
 from tests.cases import a_case, a_training
 
 PRODUCT_SIZE, COPY_BYTES = 2048, 1 << 28
@@ -86,6 +97,36 @@ def test_every_pass_says_what_ran(framework: Framework, work: str) -> None:
     found = network.kernels(work)
     assert 0 < len(found) <= MOST_TEXTS
     assert all("×" in text for text in found)
+
+
+def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, tmp_path: Path) -> None:
+    """What is timed is training: as many steps of the reference lead to the same weights."""
+    rnn = Specification(cell="rnn_tanh", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat")
+    system = SequenceModel(rnn=rnn, num_embeddings=6, readout="steps", classes=5)
+    sizes: dict[str, Any] = {"seq_len": 4, "batch": 3, "lengths": (2, 4, 1)}
+    judge = SystemJudge(BenchmarkCase(name="tagger", spec=rnn, system=system, passes=PASSES_OF_SYSTEM, **sizes))
+    setting = {"implementation": "manual", "dtype": "float64", "device": "cpu", "lane": "exact", "pass": "train_step"}
+    request = setting | opening(judge, "train_step", tmp_path, judged=True)
+    assert reason_against(framework, request | sizes) is None
+    timing = Timing(framework)
+    reply = timing.open(request | {"handle": "a tagger", "result": str(tmp_path / "result")})
+    result, _ = tensorfile.read(tmp_path / "result")
+    assert judge.judge("train_step", "float64", result).reasons == []
+    assert "by length" in reply["path"]
+    network = timing.opened["a tagger"].run.network  # type: ignore[attr-defined]
+    before = int(network.optimizer_state()["count"])
+    samples = timing.block({"handle": "a tagger", "seconds": 0.0, "least": 3, "most": 3})["samples"]
+    assert len(samples) == 3
+    assert min(samples) > 0
+    state = network.optimizer_state()
+    assert int(state["count"]) == before + 3
+    reference = Trainer(system, judge.made.weights, OPTIMIZER)
+    reference.train([judge.made.batch] * int(state["count"]))
+    found, expected = network.weights(), reference.weights()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-12, err_msg=name)
+    moved = max(np.abs(value - judge.made.weights[name]).max() for name, value in expected.items())
+    assert moved > OPTIMIZER.learning_rate
 
 
 def test_parts_are_added_up_and_the_largest_come_first() -> None:

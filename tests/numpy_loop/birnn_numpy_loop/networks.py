@@ -20,6 +20,8 @@ class LoopNetwork(Network):
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self._weights = {name: np.asarray(value, self.dtype) for name, value in weights.items()}
+        if hasattr(self, "_trainer"):
+            self.set_optimizer(self._trainer.optimizer.settings)
 
     def weights(self) -> Arrays:
         held = self._trainer.weights() if hasattr(self, "_trainer") else self._weights
