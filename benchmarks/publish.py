@@ -3,7 +3,8 @@
     birnn bench --cases laptop --store out/laptop.duckdb
     python -m benchmarks.publish out/laptop.duckdb
 
-writes results/NAME.csv and results/NAME.html and the README's table; NAME is the set's, or what ``--name`` says.
+writes results/NAME.csv, results/NAME.html and the README's table between the markers NAME, which is the set's name or
+what ``--name`` says; for the laptop set also the table of docs/tuning.md.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ def main(
     store: Annotated[Path, typer.Argument(help="A store of birnn bench.")],
     run: Annotated[str, typer.Option(help="A run's name, label, beginning, or last.")] = "last",
     name: Annotated[str | None, typer.Option(help="Name of the files; default: the set's.")] = None,
-    readme: Annotated[bool, typer.Option(help="Also write the README's table.")] = True,
+    readme: Annotated[bool, typer.Option(help="Also write the tables.")] = True,
 ) -> None:
-    """Export, write the report, the README's table, and docs/tuning.md's."""
+    """Export, write the report and the tables."""
     with Store.open(store) as opened:
         found = opened.find_run(run)
         file = RESULTS / (name or Path(found.settings["set_name"]).stem)
         export(opened, file.with_suffix(".csv"), found.run)
         write_bytes(file.with_suffix(".html"), render(read_contents(store, [found.run])).encode())
         if readme:
-            write_bytes(README, replaced(README, {"bench": table(opened, found)}).encode())
+            write_bytes(README, replaced(README, {file.name: table(opened, found)}).encode())
+        if readme and file.name == "laptop":
             write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(found.run))}).encode())
     print(f"{file}.csv, {file}.html")
 
