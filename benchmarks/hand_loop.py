@@ -107,8 +107,8 @@ def main() -> None:
     """Measure, and write the table into docs/benchmarks.md."""
     cases = {case.name: case for case in load_set("laptop").cases}
     lines = [
-        "| implementation | case | plain loop, ms | plain loop that keeps its memory, ms | harness, ms | harness to the "
-        "first | harness to the second |",
+        "| implementation | case | plain loop, ms | plain loop that keeps its memory, ms | harness, ms | harness to "
+        "first | to second |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for framework, implementation, name in COMPARED:
