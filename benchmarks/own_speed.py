@@ -141,7 +141,8 @@ def main(
         f"| `birnn probe`: every probe in all four environments | 60 s | {probe_seconds():.1f} s |",
         f"| `birnn --help` | 0.3 s | {help_seconds():.2f} s |",
         f"| an empty call to a warm worker (slowest: {slowest}) | 1 ms | {calls[slowest] * 1e3:.2f} ms |",
-        f"| `tox run -m study` from a fresh clone with cold caches; 2 min of it benchmark | 4 min + 2 min | {cold_figure} |",
+        "| `tox run -m study` from a fresh clone with cold caches; 2 min of it benchmark | 4 min + 2 min | "
+        f"{cold_figure} |",
         "",
         f"Measured by `python -m benchmarks.own_speed --cold` on {machine()}.",
     ]
