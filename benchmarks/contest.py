@@ -157,7 +157,6 @@ class Contest:
                 for name in names:
                     self._enter(name, 0, name in unknown)
             else:  # set-up and first call have been timed in an earlier process
-                opening(self._judge, self._job.passed, self._pool.folder, judged=False)  # writes the files
                 self._in_each_framework(names, lambda name: self._enter(name, 0, False))
                 self._runners.sort(key=lambda runner: names.index(runner.key.implementation))
             if any(runner.key.implementation == twin for runner in self._runners):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import safetensors
 from safetensors.numpy import save
 
 from common.errors import InputError
+
+_UMASK_READ = threading.Lock()
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -75,9 +78,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    """The process's umask, which can only be read by setting it; so one thread at a time."""
+    with _UMASK_READ:
+        current = os.umask(0)
+        os.umask(current)
+        return current
 
 
 def _first_line(error: BaseException) -> str:
