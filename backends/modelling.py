@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -130,6 +131,45 @@ class Network(ABC):
     def join(self, found: list[Arrays]) -> Arrays:
         """The inverse of ``split``: under the model's names what each stage has under its own."""
         return with_prefix(rnn_prefix(self.spec), found[0] if len(self.stages) == 1 else join_layers(found))
+
+
+class NetworkOptimizer(Protocol):
+    """What every framework's ``optimizers.Optimizer`` has, beside a step of its own kind."""
+
+    settings: OptimizerSettings
+
+    def state(self) -> Arrays:
+        """As ``Network.optimizer_state`` gives it."""
+        ...
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """As ``Network.load_optimizer_state`` takes it."""
+        ...
+
+
+Chosen = TypeVar("Chosen", bound=NetworkOptimizer)
+
+
+class TrainedNetwork(Network, Generic[Chosen]):
+    """A network that is trained by an optimizer object of its framework; ``set_optimizer`` puts it into ``_optimizer``.
+
+    Parameters are those of ``Network``.
+    """
+
+    _optimizer: Chosen | None = None
+
+    @property
+    def optimizer(self) -> Chosen:
+        """The one that was set."""
+        if self._optimizer is None:
+            raise RuntimeError("set_optimizer must be called before training")
+        return self._optimizer
+
+    def optimizer_state(self) -> Arrays:
+        return self.optimizer.state()
+
+    def load_optimizer_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.optimizer.load_state(arrays)
 
 
 def stages(spec: Model) -> list[Specification]:

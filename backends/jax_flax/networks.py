@@ -15,7 +15,7 @@ import optax
 from backends.base import Arrays
 from backends.jax_flax.implementation import DTYPES, JaxImplementation, Results, Tree, make_room
 from backends.jax_flax.optimizers import Numbers, Optimizer, move
-from backends.modelling import Network, stages
+from backends.modelling import TrainedNetwork, stages
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
 from common.models.optimizers import OptimizerName, OptimizerSettings
 from common.models.specification import Model, parameters, rnn_of, rnn_prefix
@@ -37,7 +37,7 @@ class Program(NamedTuple):
     spec: Any
 
 
-class JaxNetwork(Network):
+class JaxNetwork(TrainedNetwork[Optimizer]):
     """A model on arrays; subclasses give ``logits``, a pure function, for JAX traces and compiles it.
 
     A new shape of a batch is compiled anew; no batch is padded here.
@@ -62,7 +62,6 @@ class JaxNetwork(Network):
         super().__init__(spec, implementation, dtype, device)
         self._program = Program(type(self), kind, spec)
         self._rnn = [kind(stage, dtype, device) for stage in self.stages]
-        self._optimizer: Optimizer | None = None
 
     @classmethod
     @abstractmethod
@@ -125,19 +124,6 @@ class JaxNetwork(Network):
         )
         optimizer.count += 1
         return tuple(found)
-
-    def optimizer_state(self) -> Arrays:
-        return self.optimizer.state()
-
-    def load_optimizer_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.optimizer.load_state(arrays)
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The one that was set."""
-        if self._optimizer is None:
-            raise RuntimeError("set_optimizer must be called before training")
-        return self._optimizer
 
     @property
     def device_used(self) -> Any:

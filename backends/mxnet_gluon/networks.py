@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import autograd, nd
 
 from backends.base import Arrays
-from backends.modelling import Network
+from backends.modelling import TrainedNetwork
 from backends.mxnet_gluon.implementation import DEVICES, Graph, MXNetImplementation
 from backends.mxnet_gluon.optimizers import Optimizer
 from backends.mxnet_gluon.scratch import affine
@@ -27,7 +27,7 @@ Function = Callable[[ModuleType, Tensors, Tensors], list[Tensor]]
 """From the module of operations, parameters and other arrays by name to results."""
 
 
-class MXNetNetwork(Network):
+class MXNetNetwork(TrainedNetwork[Optimizer]):
     """A model on NDArrays, in graphs; subclasses give ``logits``.
 
     A new shape of a batch is traced into a graph anew; no batch is padded here.
@@ -54,7 +54,6 @@ class MXNetNetwork(Network):
         self._rnn = [kind(stage, dtype, device) for stage in self.stages]
         self._frozen = "embedding" if getattr(spec, "frozen_embedding", False) else ""
         self._graphs: dict[tuple, Graph] = {}
-        self._optimizer: Optimizer | None = None
 
     @abstractmethod
     def logits(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> Tensor:
@@ -100,19 +99,6 @@ class MXNetNetwork(Network):
             Step(float(loss.asscalar()), int(correct.asscalar()) / number, float(norm.asscalar()))
             for loss, correct, number, norm in steps
         ]
-
-    def optimizer_state(self) -> Arrays:
-        return self.optimizer.state()
-
-    def load_optimizer_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.optimizer.load_state(arrays)
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The one that was set."""
-        if self._optimizer is None:
-            raise RuntimeError("set_optimizer must be called before training")
-        return self._optimizer
 
     def tensor(self, values: np.ndarray) -> nd.NDArray:
         """An array on the device: floats in the run's dtype, all else in int32."""

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from backends.base import Arrays
-from backends.modelling import Network
+from backends.modelling import TrainedNetwork
 from backends.pytorch.implementation import DEVICES, DTYPES, TorchImplementation
 from backends.pytorch.optimizers import Optimizer
 from backends.pytorch.training import IGNORED
@@ -21,7 +21,7 @@ from common.models.trace import Step
 from common.specification import NUM_DIRECTIONS
 
 
-class TorchNetwork(Network):
+class TorchNetwork(TrainedNetwork[Optimizer]):
     """A model on tensors, run eagerly; subclasses give ``logits``.
 
     Parameters
@@ -40,7 +40,6 @@ class TorchNetwork(Network):
     ) -> None:
         super().__init__(spec, implementation, dtype, device)
         self._kind = kind
-        self._optimizer: Optimizer | None = None
 
     @abstractmethod
     def logits(self, batch: Batch) -> torch.Tensor:
@@ -87,19 +86,6 @@ class TorchNetwork(Network):
             steps.append((loss.detach(), correct, number, norm))
         # Only now are numbers asked for: until then a GPU need not be waited for.
         return [Step(loss.item(), correct.item() / number, norm.item()) for loss, correct, number, norm in steps]
-
-    def optimizer_state(self) -> Arrays:
-        return self.optimizer.state()
-
-    def load_optimizer_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.optimizer.load_state(arrays)
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The one that was set."""
-        if self._optimizer is None:
-            raise RuntimeError("set_optimizer must be called before training")
-        return self._optimizer
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         """A tensor on the device: floats in the run's dtype, all else as it is."""

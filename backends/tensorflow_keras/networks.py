@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from backends.base import Arrays
-from backends.modelling import Network
+from backends.modelling import TrainedNetwork
 from backends.tensorflow_keras.implementation import (
     DEVICES,
     DTYPES,
@@ -34,7 +34,7 @@ Tensors = Mapping[str, tf.Tensor]
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-class TensorFlowNetwork(Network):
+class TensorFlowNetwork(TrainedNetwork[Optimizer]):
     """A model as graphs; subclasses give ``logits``.
 
     A graph is traced once for each set of shapes in a batch. That takes long, so graphs are kept for the process and
@@ -59,7 +59,6 @@ class TensorFlowNetwork(Network):
         super().__init__(spec, implementation, dtype, device)
         self._kind = kind
         self._rnn = [kind(stage, dtype, device) for stage in self.stages]
-        self._optimizer: Optimizer | None = None
         self._steps: dict[Shapes, Callable[..., Any]] = {}
         self.variables = {}
 
@@ -145,19 +144,6 @@ class TensorFlowNetwork(Network):
             Step(float(loss.numpy()), int(correct.numpy()) / number, float(norm.numpy()))
             for loss, correct, norm, number in steps
         ]
-
-    def optimizer_state(self) -> Arrays:
-        return self.optimizer.state()
-
-    def load_optimizer_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.optimizer.load_state(arrays)
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The one that was set."""
-        if self._optimizer is None:
-            raise RuntimeError("set_optimizer must be called before training")
-        return self._optimizer
 
     def tensor(self, values: np.ndarray) -> tf.Tensor:
         """A tensor on the device: floats in the run's dtype, all else as it is."""
