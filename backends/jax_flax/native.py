@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen, nnx
 
 from backends.base import Arrays
+from backends.directions import split_states
 from backends.jax_flax.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layout import (
     MODULES,
@@ -26,7 +27,7 @@ from backends.jax_flax.layout import (
     nnx_denses,
     states_of,
 )
-from backends.jax_flax.sequence import States, join_states, merge, split_states, step_mask
+from backends.jax_flax.sequence import States, join_states, merge, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import merge_weight_name, merge_weights
 

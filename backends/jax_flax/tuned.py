@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from backends.base import Arrays
+from backends.directions import split_states
 from backends.jax_flax.fused import Loop, Weights, run_direction, steps_in_piece
 from backends.jax_flax.implementation import JaxImplementation, Results, Tree
-from backends.jax_flax.sequence import States, join_states, merge, split_states, step_mask
+from backends.jax_flax.sequence import States, join_states, merge, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import KINDS, merge_weight_name, merge_weights, of_direction, weight_name
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch.nn import functional
 
+from backends.directions import merge_by_feature, split_states
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import merge_weight_name
 
@@ -37,23 +38,7 @@ def merge(
     """
     if spec.merge == "concat":
         return torch.cat([forward, reverse], dim=-1)
-    if weight is not None:
-        return weight[0] * forward + weight[1] * reverse
-    if spec.merge == "mul":
-        return forward * reverse
-    total = forward + reverse
-    return total / 2 if spec.merge == "ave" else total
-
-
-def split_states(spec: Specification, states: States) -> list[States]:
-    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·2, batch, state_size)
-    each.
-    """
-    found = []
-    for row, units in enumerate(spec.hidden_sizes * spec.num_layers):
-        mine = tuple(state[row] for state in states)
-        found.append(mine if units == spec.state_size else tuple(state[:, :units] for state in mine))
-    return found
+    return merge_by_feature(spec, weight, forward, reverse)
 
 
 def join_states(spec: Specification, states: Iterable[States]) -> States:

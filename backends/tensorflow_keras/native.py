@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from backends.base import Arrays
+from backends.directions import split_states
 from backends.tensorflow_keras.gaps import uses_cudnn
 from backends.tensorflow_keras.implementation import Parameters, Results, TensorFlowImplementation, execution
 from backends.tensorflow_keras.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
-from backends.tensorflow_keras.sequence import States, join_states, merge, split_states, step_mask
+from backends.tensorflow_keras.sequence import States, join_states, merge, step_mask
 from common.specification import NUM_DIRECTIONS
 from common.weights import merge_weight_name, merge_weights
 

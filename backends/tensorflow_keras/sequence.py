@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import tensorflow as tf
 
+from backends.directions import merge_by_feature, split_states
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import merge_weight_name
 
@@ -32,23 +33,7 @@ def merge(spec: Specification, weight: tf.Tensor | None, forward: tf.Tensor, rev
     """
     if spec.merge == "concat":
         return tf.concat([forward, reverse], axis=-1)
-    if weight is not None:
-        return weight[0] * forward + weight[1] * reverse
-    if spec.merge == "mul":
-        return forward * reverse
-    total = forward + reverse
-    return total / 2 if spec.merge == "ave" else total
-
-
-def split_states(spec: Specification, states: States) -> list[States]:
-    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·2, batch, state_size)
-    each.
-    """
-    found = []
-    for row, units in enumerate(spec.hidden_sizes * spec.num_layers):
-        mine = tuple(state[row] for state in states)
-        found.append(mine if units == spec.state_size else tuple(state[:, :units] for state in mine))
-    return found
+    return merge_by_feature(spec, weight, forward, reverse)
 
 
 def join_states(spec: Specification, states: Iterable[States]) -> States:
