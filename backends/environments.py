@@ -66,6 +66,15 @@ def compilation_cache(backend: Backend) -> dict[str, str]:
     }
 
 
+def own_folder(folder: Path) -> dict[str, str]:
+    """Variables that keep in a worker's own folder what frameworks write unasked, so that it goes with the worker.
+
+    Profilers, torch's torchinductor_<user> and MXNet's checkpoints go to TMPDIR; Keras writes a file into the user's
+    home, and reads its settings from one that is there.
+    """
+    return {"TMPDIR": str(folder), "KERAS_HOME": str(folder / "keras")}
+
+
 def worker_environment(threads: int) -> dict[str, str]:
     """Environment variables for a worker: the same number of threads in every framework, quiet logs, readable
     crashes.

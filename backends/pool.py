@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from backends.environments import compilation_cache, how_to_create, interpreter, worker_environment
+from backends.environments import compilation_cache, how_to_create, interpreter, own_folder, worker_environment
 from backends.exchange import exchange_folder
 from backends.registry import Backend
 
@@ -202,7 +202,9 @@ class Pool:
         """The backend's living worker of that number; raises as ``Worker`` does."""
         key = backend.name, number
         if key not in self._workers:
-            self._workers[key] = Worker(backend, self._threads, variables=self._variables)
+            folder = self.folder / f"own-{backend.name}-{number}"
+            folder.mkdir(exist_ok=True)
+            self._workers[key] = Worker(backend, self._threads, variables={**self._variables, **own_folder(folder)})
         return self._workers[key]
 
     def pids(self) -> dict[str, int]:

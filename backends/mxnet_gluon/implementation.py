@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -140,12 +141,17 @@ class MXNetImplementation(Implementation):
         call = getattr(self, work)
         call()  # what happens only at first is not of interest
         self.synchronise()
-        mx.profiler.set_config(profile_symbolic=True, aggregate_stats=True, filename=os.devnull)
-        mx.profiler.set_state("run")
-        call()
-        self.synchronise()
-        mx.profiler.set_state("stop")
-        return most_important(in_profile(json.loads(mx.profiler.dumps(reset=True, format="json"))))
+        with tempfile.TemporaryDirectory() as folder:
+            # MXNet removes what it finds under this name and makes a file of it, at once (1.9.1,
+            # src/profiler/profiler.cc): /dev/null here, and root has none any more.
+            profile = Path(folder) / "profile.json"
+            mx.profiler.set_config(profile_symbolic=True, aggregate_stats=True, filename=str(profile))
+            mx.profiler.set_state("run")
+            call()
+            self.synchronise()
+            mx.profiler.set_state("stop")
+            counted = json.loads(mx.profiler.dumps(reset=True, format="json"))
+        return most_important(in_profile(counted))
 
 
 def in_profile(profile: dict[str, Any]) -> dict[str, Spent]:

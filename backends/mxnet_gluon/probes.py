@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -294,3 +295,26 @@ def import_needs_an_old_numpy(prelude: Callable[[], str] = without_old_names) ->
     why = done.stderr.strip().splitlines()[-1] if done.returncode else "it imports"
     told = f"import mxnet without the names that NumPy 1.24 removed: {why}"
     return observed("has no attribute" in why, done.returncode == 0, told)
+
+
+def profile_into(path: str) -> None:
+    mx.profiler.set_config(aggregate_stats=True, filename=path)
+
+
+@PROBES.add(
+    what="`profiler.set_config(filename=…)` should leave the file alone until there is a profile, and write into a "
+    "device or a pipe; it removes what has that name, at once.",
+    consequence="With `filename=os.devnull`, the usual way to say nowhere, root has no /dev/null any more, and the "
+    "next program that writes there makes a plain file of it.",
+    way_out="Give it a new name in a temporary folder.",
+    harm="surprise",
+)
+def profiler_removes_its_file(configure: Callable[[str], None] = profile_into) -> Observation:
+    with tempfile.TemporaryDirectory() as folder:
+        pipe = Path(folder) / "pipe"  # never a real device: root would lose it
+        os.mkfifo(pipe)
+        configure(str(pipe))
+        kept, there = pipe.is_fifo(), pipe.exists()
+    return observed(
+        not kept, kept, f"a pipe given as the file is {'kept' if kept else 'replaced' if there else 'gone'}"
+    )

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -95,3 +101,29 @@ def gru_bias_moves_twice_as_far(layer: Behaviour = GRU) -> Observation:
     times = float(np.median(moved / (-rate * np.atleast_2d(gradient)[0, gates])))
     evidence = f"bias {before.shape}; one step of SGD moves the gates' bias by {times:.4f} of rate × gradient"
     return observed(abs(times - 2) < 0.01, abs(times - 1) < 0.01, evidence)
+
+
+def with_a_home(home: Path) -> dict[str, str]:
+    return {"HOME": str(home)}
+
+
+@PROBES.add(
+    what="Importing a library should write nothing; `import keras` makes ~/.keras/keras.json, and takes floatx, "
+    "epsilon and the backend from one that is there.",
+    consequence="A forgotten file changes the dtype of every program, and where home cannot be written so does one "
+    "that any user may put into /tmp/.keras.",
+    way_out="Set KERAS_HOME to a folder of the program's own.",
+    harm="surprise",
+)
+def importing_writes_into_home(variables: Behaviour = with_a_home) -> Observation:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        kept = {name: value for name, value in os.environ.items() if name != "KERAS_HOME"}
+        # The file is written before the backend is imported, whether that works or not; TensorFlow's takes seconds.
+        environment = kept | {"KERAS_BACKEND": "numpy"} | variables(home)
+        subprocess.run([sys.executable, "-c", "import keras"], env=environment, capture_output=True, check=False)
+        found = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    return observed(
+        ".keras/keras.json" in found, not found, f"in an empty home there is {found or 'nothing'} afterwards"
+    )

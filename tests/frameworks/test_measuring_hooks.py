@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import LANES, PASSES, Framework, inputs_of
+from backends.base import LANES, PASSES, Framework, Implementation, inputs_of
 from backends.kernels import LONGEST_NAME, MOST_TEXTS, added_up, most_important
 from backends.opening import reason_against
 from backends.timing import Timing
@@ -87,16 +88,38 @@ def test_without_a_gpu_there_is_no_peak_of_its_memory(framework: Framework) -> N
         assert peak is None
 
 
-@pytest.mark.parametrize("work", PASSES)
-def test_every_pass_says_what_ran(framework: Framework, work: str) -> None:
+def a_network(framework: Framework) -> Implementation:
+    """One that is ready for every pass."""
     case = a_case("rnn_tanh", lengths=None, bias=False)
     network = framework.implementations["scratch"](case.spec, "float64", "cpu")
     network.load_weights(case.weights)
     network.move_inputs(inputs_of(case))
     network.load_training(a_training(case, learning_rate=0.5))
-    found = network.kernels(work)
+    return network
+
+
+@pytest.mark.parametrize("work", PASSES)
+def test_every_pass_says_what_ran(framework: Framework, work: str) -> None:
+    found = a_network(framework).kernels(work)
     assert 0 < len(found) <= MOST_TEXTS
     assert all("×" in text for text in found)
+
+
+def test_looking_at_what_ran_leaves_the_machine_as_it_was(
+    framework: Framework, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe stands for /dev/null, which a profiler once removed; never try with the real one."""
+    null, temporary, here = tmp_path / "null", tmp_path / "temporary", tmp_path / "here"
+    os.mkfifo(null)
+    for folder in (temporary, here):
+        folder.mkdir()
+    monkeypatch.setattr("os.devnull", str(null))
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.chdir(here)
+    assert a_network(framework).kernels("forward")
+    assert null.is_fifo()
+    assert list(here.iterdir()) == []
+    assert [path for path in temporary.rglob("*") if not path.is_dir()] == []  # torch makes an empty folder
 
 
 def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +50,17 @@ class Noisy(Loop):
         print('{"status": "done"}', flush=True)
         os.write(1, b"noise on descriptor 1\n" * 1000)
         subprocess.run(["echo", "noise from a child"], check=True)
+        super().forward()
+
+
+class Untidy(Loop):
+    """Leaves files behind in the temporary folder and in Keras' home."""
+
+    def forward(self) -> None:
+        Path(tempfile.mkdtemp(), "profile.json").write_text("{}")
+        keras = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+        keras.mkdir(exist_ok=True)
+        (keras / "keras.json").write_text("{}")
         super().forward()
 
 
@@ -107,6 +120,7 @@ class Misbehaving(Framework):
         "segfaults": Segfaults,
         "hangs": Hangs,
         "noisy": Noisy,
+        "untidy": Untidy,
         "raises": Raises,
         "swapped": DirectionsSwapped,
         "reads-padding": ReadsPadding,

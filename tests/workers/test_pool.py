@@ -110,6 +110,16 @@ def test_noise_on_stdout_does_not_reach_the_answers() -> None:
             assert "id" in reply
 
 
+def test_what_a_framework_leaves_behind_goes_with_its_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    with Pool.open() as pool:
+        assert pool.ask(BACKEND, request(pool, ROWS, "untidy"), 30)["status"] == "done"
+        assert sorted(file.name for file in pool.folder.rglob("*.json")) == ["keras.json", "profile.json"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_exception_is_an_answer_in_one_line_and_the_worker_lives() -> None:
     with Pool.open() as pool:
         pid = pool.worker(BACKEND).pid

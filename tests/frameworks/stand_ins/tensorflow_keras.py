@@ -123,4 +123,5 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "states-are-flat-by-direction": states_by_kind,
     "xla-joins-products-wrongly": joined,
     "gru-bias-moves-twice-as-far": partial(GRU, reset_after=False),
+    "importing-writes-into-home": lambda home: {"HOME": str(home), "KERAS_HOME": str(home.parent / "keras")},
 }
