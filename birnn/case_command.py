@@ -37,14 +37,20 @@ def new(
         bool, typer.Option("--with-states", help="Give initial states; else they are zero.")
     ] = False,
     with_cotangents: Annotated[bool, typer.Option("--with-cotangents", help="Ask for gradients.")] = False,
+    with_nonfinite_padding: Annotated[
+        bool,
+        typer.Option("--with-nonfinite-padding", help="NaN, infinity and huge numbers past the lengths, too."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all numbers in the case.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
 ) -> None:
     """Write a case: inputs, states and cotangents from N(0, 1), garbage in the padding, PyTorch's initial weights."""
+    import numpy as np
+
     from birnn.options import lengths_from
     from common.case import write_case
     from common.errors import InputError
-    from common.making import Shape, make_case
+    from common.making import GARBAGE_SCALE, Shape, make_case
     from common.specification import specification_from_json
 
     content = {
@@ -75,12 +81,17 @@ def new(
         with_cotangents=with_cotangents,
         source=f"birnn case new, seed {seed}",
     )
+    if with_nonfinite_padding:
+        if not case.padding_mask().any():
+            raise InputError(f"--with-nonfinite-padding must come with --lengths of which one is below {case.seq_len}")
+        case = case.with_nonfinite_padding(np.random.default_rng(seed), GARBAGE_SCALE)
     write_case(case, file)
 
 
 @case_app.command("show")
 def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A case file.")]) -> None:
-    """Check a case file and print what is in it."""
+    """Check a case file and print what is in it; smallest and largest are of what is finite."""
+    import numpy as np
     from rich.table import Table
 
     from birnn.display import stdout
@@ -93,8 +104,12 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A case file.
     console.print(f"expected within atol {case.atol:g}, rtol {case.rtol:g}; sha256 {case.sha256()}")
     if case.lengths is not None:
         console.print(f"lengths: {', '.join(str(length) for length in case.lengths)}")
+    wild = ~np.isfinite(case.x)
+    if wild.any():
+        console.print(f"padding: {wild.sum()} of {case.padding_mask().sum() * case.spec.input_size} are not finite")
     table = Table("tensor", "dtype", "shape", "smallest", "largest")
     for name, value in case.tensors().items():
-        ends = (f"{value.min():.4g}", f"{value.max():.4g}") if value.size else ("–", "–")
+        finite = value[np.isfinite(value)]
+        ends = (f"{finite.min():.4g}", f"{finite.max():.4g}") if finite.size else ("–", "–")
         table.add_row(name, str(value.dtype), str(value.shape), *ends)
     console.print(table)

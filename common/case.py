@@ -13,12 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, m
 
 from common import tensorfile
 from common.errors import InputError, from_validation, shown
+from common.reference import step_mask
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import shapes
 
 METADATA_KEY = "birnn.case"
 VERSIONS = (1, 2)
 """Version 2 knows the merge ``weighted`` and ``hidden_size_reverse``; files that need neither are of version 1."""
+NOT_FINITE = (np.nan, np.inf, -np.inf)
+HUGE = (6e4, -3e38, 1e300)
+"""Finite in float16, float32 and float64, and each so large that products overflow there."""
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -43,7 +47,8 @@ class CaseHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Case:
-    """What to run. Arrays are float64, ``lengths`` int64; shapes are those of the case file (README, formats).
+    """What to run. Arrays are float64, ``lengths`` int64; shapes are those of the case file (README, formats). All are
+    finite, but ``x`` past a row's length may hold anything.
 
     ``atol`` and ``rtol`` are for ``expected``, whose NaNs mean: not checked. ``cotangents`` may hold ``output``,
     ``h_n`` and ``c_n``; with any of them, gradients of the sum of products are wanted.
@@ -91,15 +96,25 @@ class Case:
 
     def padding_mask(self) -> np.ndarray:
         """(batch, seq_len) bool, true where a step is padding."""
-        if self.lengths is None:
-            return np.zeros((self.batch, self.seq_len), bool)
-        return np.arange(self.seq_len) >= self.lengths[:, None]
+        return ~step_mask(self.lengths, self.batch, self.seq_len)
 
     def with_padding(self, rng: np.random.Generator, scale: float) -> Case:
         """The same case with numbers from N(0, scale²) in the padding of ``x``."""
         garbage = rng.normal(scale=scale, size=self.x.shape)
         x = np.where(self.padding_mask()[..., None], garbage, self.x)
         return replace(self, x=x, file_sha256=None)
+
+    def with_nonfinite_padding(self, rng: np.random.Generator, scale: float) -> Case:
+        """The same case with NaN, infinities and huge numbers scattered over the padding of ``x``, and numbers from
+        N(0, scale²) in a third of it. NaN comes first where there is little padding.
+        """
+        found = self.with_padding(rng, scale)
+        padding = np.broadcast_to(self.padding_mask()[..., None], found.x.shape)
+        kinds = np.array([*NOT_FINITE, *HUGE])
+        ordinary = np.zeros(len(kinds) // 2)  # stand for the numbers that are there already
+        scattered = rng.permutation(np.resize(np.concatenate([kinds, ordinary]), padding.sum()))
+        found.x[padding] = np.where(scattered == 0, found.x[padding], scattered)
+        return found
 
     def as_bytes(self) -> bytes:
         """The case as the bytes of its file."""
@@ -151,7 +166,7 @@ def read_case(path: Path) -> Case:
     ------
     InputError
         If the file is not safetensors, its header does not fit, a tensor is unknown or missing, has the wrong dtype or
-        shape, or an input is not finite; one sentence that names the file.
+        shape, or is not finite where it must be; one sentence that names the file.
     """
     tensors, metadata = tensorfile.read(path)
     header = _read_header(path, metadata)
@@ -225,7 +240,12 @@ def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, 
     for name in shapes(spec):
         if name not in groups["weights"]:
             raise InputError(f"{path}: must have the tensor 'weights.{name}'; it is missing")
-    _check_lengths(path, groups["inputs"].get("lengths"), seq_len)
+    lengths = groups["inputs"].get("lengths")
+    _check_lengths(path, lengths, seq_len)
+    real = step_mask(lengths, batch, seq_len)[..., None]
+    for group, found in groups.items():
+        for name, value in found.items():
+            _check_finite(path, f"{group}.{name}", value, real)
     gradients = [name for name in groups["expected"] if name.startswith("grad.")]
     if gradients and not groups["cotangents"]:
         raise InputError(
@@ -241,7 +261,13 @@ def _check_tensor(path: Path, name: str, value: np.ndarray, shape: tuple[int, ..
         raise InputError(f"{path}: {name} must be {dtype}; got {value.dtype}")
     if value.shape != tuple(shape):
         raise InputError(f"{path}: {name} must have shape {tuple(shape)}; got {value.shape}")
+
+
+def _check_finite(path: Path, name: str, value: np.ndarray, real: np.ndarray) -> None:
+    """Raise for a number that is not finite, NaN in what is expected and the padding of x apart."""
     finite = np.isfinite(value)
+    if name == "inputs.x":
+        finite |= ~real
     if name.startswith("expected."):
         finite |= np.isnan(value)
     if not finite.all():

@@ -24,6 +24,7 @@ class Explainer:
         self._wrong: dict[tuple[str, str], dict[str, tuple[bool, Arrays]]] = {}
         self._lock = threading.Lock()
 
+    @np.errstate(over="ignore", invalid="ignore")  # some mistakes read the padding, which may hold NaN and infinity
     def explain(self, result: Arrays, yard: Yardstick) -> str:
         """The names of the mistakes that give this result, joined by "or"; empty when none does."""
         wrong = self._wrong_results(yard)
@@ -54,13 +55,20 @@ def _forward_names(yard: Yardstick) -> list[str]:
 
 
 def _same(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
-    """Whether a result is as near to the mistaken one as correct code is to the truth."""
+    """Whether a result is as near to the mistaken one as correct code is to the truth.
+
+    What a mistake made of NaN or infinity in the padding must be the same in both; of that alone nothing can be told.
+    """
     limit = thresholds()[yard.dtype]["max"]
-    for name in _forward_names(yard):
-        unit = max(yard.allowance(name).max(), epsilon(yard.dtype) * np.abs(wrong[name]).max())
-        if not np.abs(result[name] - wrong[name]).max() <= limit * unit:
+    finite = {name: np.isfinite(wrong[name]) for name in _forward_names(yard)}
+    for name, numbers in finite.items():
+        found, expected = result[name], wrong[name]
+        unit = max(yard.allowance(name).max(), epsilon(yard.dtype) * np.abs(expected[numbers]).max(initial=0))
+        if not np.abs(found[numbers] - expected[numbers]).max(initial=0) <= limit * unit:
             return False
-    return True
+        if not np.array_equal(found[~numbers], expected[~numbers].astype(found.dtype), equal_nan=True):
+            return False
+    return any(numbers.any() for numbers in finite.values())
 
 
 def _as_far_off(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:

@@ -23,26 +23,37 @@ def epsilon(name: str) -> float:
     return float(ml_dtypes.finfo(numpy_dtype(name)).eps)
 
 
-def rounded(array: np.ndarray, name: str) -> np.ndarray:
+def rounded(array: np.ndarray, name: str, free: np.ndarray | bool = False) -> np.ndarray:
     """float64 numbers rounded to a format and held as float64, so that every framework is given the same ones.
+
+    Where ``free``, which broadcasts to the array, is true there may be anything: what is too large becomes infinite.
 
     Raises
     ------
     InputError
-        If a number is too large for the format.
+        If another number is too large for the format.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         found = array.astype(numpy_dtype(name)).astype(np.float64)
-    if not np.isfinite(found).all():
-        raise InputError(f"inputs must fit into {name}; got {np.abs(array).max():.3g}")
+    if not (np.isfinite(found) | free).all():
+        raise InputError(f"inputs must fit into {name}; got {np.abs(array[~(np.isfinite(found) | free)]).max():.3g}")
     return found
 
 
+def has_finite_padding(case: Case, dtype: str) -> bool:
+    """Whether everything past the lengths is finite in ``dtype``; what is too large for it is not."""
+    padding = case.x[case.padding_mask()]
+    return bool(np.isfinite(rounded(padding, dtype, free=True)).all())
+
+
 def rounded_case(case: Case, dtype: str) -> Case:
-    """The case with weights, inputs and cotangents rounded to ``dtype``; its hash stays that of the case."""
+    """The case with weights, inputs and cotangents rounded to ``dtype``; its hash stays that of the case.
+
+    Past the lengths x may hold anything, before and after (see ``rounded``).
+    """
     return replace(
         case,
-        x=rounded(case.x, dtype),
+        x=rounded(case.x, dtype, free=case.padding_mask()[..., None]),
         weights={name: rounded(value, dtype) for name, value in case.weights.items()},
         h_0=None if case.h_0 is None else rounded(case.h_0, dtype),
         c_0=None if case.c_0 is None else rounded(case.c_0, dtype),

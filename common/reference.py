@@ -60,6 +60,7 @@ class Pass:
         """Run over x (batch, seq_len, in); gives the outputs (batch, seq_len, hidden_size) and the final state."""
         output = np.zeros((*x.shape[:2], state.h.shape[1]), x.dtype)
         self._kept.clear()
+        x = np.where(self.mask[..., None], x, np.zeros((), x.dtype))  # padding may be NaN, and 0·NaN is no 0
         for t in range(x.shape[1]):
             real = self.mask[:, t, None]
             after, kept = self.cell.forward(x[:, t], state)

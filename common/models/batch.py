@@ -1,9 +1,9 @@
 """Batches: a model's inputs, labels and coin flips as a dictionary of NumPy arrays, the same in every framework.
 
-Sequence model: ``x`` (batch, seq_len, input_size) float64, or ``tokens`` (batch, seq_len) int64 (any valid id in the
-padding); ``lengths`` (batch,) int64, or absent when all rows are full; ``labels`` int64 and ``counted`` bool, both
-(batch, seq_len) for the readout ``steps`` and (batch,) for ``final``: the loss and the accuracy are over the counted
-positions, and what is past a length is never counted.
+Sequence model: ``x`` (batch, seq_len, input_size) float64 (anything in the padding, NaN and infinity included), or
+``tokens`` (batch, seq_len) int64 (any valid id there); ``lengths`` (batch,) int64, or absent when all rows are full;
+``labels`` int64 and ``counted`` bool, both (batch, seq_len) for the readout ``steps`` and (batch,) for ``final``: the
+loss and the accuracy are over the counted positions, and what is past a length is never counted.
 
 Encoder–decoder: ``tokens`` and ``lengths`` as above (always there); ``targets`` (batch, target_len) int64, each row
 ended by the end token, then padding; ``target_lengths`` (batch,) int64, the end token included (0: a row that only
@@ -22,6 +22,7 @@ import numpy as np
 
 from common.errors import InputError, shown
 from common.models.specification import PADDING, Arrays, Model, Seq2Seq, SequenceModel, rnn_of
+from common.reference import step_mask
 
 Batch = Mapping[str, np.ndarray]
 KINDS = {"i": np.int64, "f": np.float64, "b": np.bool_}
@@ -41,6 +42,11 @@ def sizes(batch: Batch) -> tuple[int, int]:
     """(batch, seq_len) of the model's input."""
     rows, steps = (batch["x"] if "x" in batch else batch["tokens"]).shape[:2]
     return rows, steps
+
+
+def padding_mask(batch: Batch) -> np.ndarray:
+    """(batch, seq_len) bool, true where a step of the model's input is padding."""
+    return ~step_mask(batch.get("lengths"), *sizes(batch))
 
 
 def counted(spec: Model, batch: Batch) -> np.ndarray:
@@ -118,14 +124,22 @@ def _check_array(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]
         raise InputError(f"{name} must be {np.dtype(KINDS[kind])}; got {array.dtype}")
     if array.shape != shape:
         raise InputError(f"{name} must have shape {shape}; got {array.shape}")
-    if kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite; got {array[~np.isfinite(array)][0]}")
+
+
+def _check_finite(name: str, array: np.ndarray, free: np.ndarray | bool) -> None:
+    """Raise for a number that is not finite where not ``free``, which broadcasts to the array."""
+    wrong = ~(np.isfinite(array) | free)
+    if wrong.any():
+        raise InputError(f"{name} must be finite; got {array[wrong][0]}")
 
 
 def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> None:
     steps = batch[source].shape[1]
     if "lengths" in batch:
         _check_range("lengths", batch["lengths"], 1, steps)
+    for name, array in batch.items():
+        if array.dtype.kind == "f":
+            _check_finite(name, array, padding_mask(batch)[..., None] if name == "x" else False)
     if source == "tokens":
         size = spec.source_size if isinstance(spec, Seq2Seq) else spec.num_embeddings
         _check_range("tokens", batch["tokens"], 0, (size or 1) - 1)
@@ -134,9 +148,9 @@ def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> Non
     if isinstance(spec, SequenceModel):
         _check_range("labels", batch["labels"], 0, spec.classes - 1)
         if spec.readout == "steps" and "lengths" in batch:
-            past = np.arange(steps) >= batch["lengths"][:, None]
-            if (batch["counted"] & past).any():
-                row, step = (int(i) for i in np.argwhere(batch["counted"] & past)[0])
+            wrong = batch["counted"] & padding_mask(batch)
+            if wrong.any():
+                row, step = (int(i) for i in np.argwhere(wrong)[0])
                 raise InputError(f"counted must be false past the lengths; it is true at row {row}, step {step}")
         return
     _check_range("targets", batch["targets"], 0, spec.target_size - 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from common.agreement import Verdict, judge_tensors, thresholds
-from common.models.batch import Batch, counted, labels
+from common.models.batch import Batch, counted, labels, padding_mask
 from common.models.layers import Arithmetic, best
 from common.models.reference import ModelReference, all_results, reference_of
 from common.models.specification import Arrays, Model, Seq2Seq, rnn_of
@@ -88,8 +88,10 @@ def model_yardstick(
 
 
 def rounded_batch(batch: Batch, dtype: str) -> Batch:
-    """The batch with its floats rounded to ``dtype`` and held as float64."""
-    return {name: rounded(value, dtype) if value.dtype.kind == "f" else value for name, value in batch.items()}
+    """The batch with its floats rounded to ``dtype`` and held as float64; x may hold anything past the lengths."""
+    padding = padding_mask(batch)[..., None]
+    floats = {name: value for name, value in batch.items() if value.dtype.kind == "f"}
+    return {**batch, **{name: rounded(value, dtype, name == "x" and padding) for name, value in floats.items()}}
 
 
 def _yardstick(

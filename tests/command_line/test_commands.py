@@ -91,6 +91,24 @@ def test_case_show_prints_the_specification_and_every_tensor(case_file: Path) ->
         assert name in done.stdout
 
 
+def test_case_new_fills_the_padding_with_what_is_not_finite_and_show_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "wild.safetensors"
+    options = "--lengths 5,3,1 --with-cotangents --with-nonfinite-padding"
+    done = birnn("case", "new", *options.split(), file)
+    assert (done.returncode, done.stderr) == (0, "")
+    case = read_case(file)
+    assert np.isnan(case.x[case.padding_mask()]).any()
+    shown = birnn("case", "show", file)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"padding: {(~np.isfinite(case.x)).sum()} of {6 * 4} are not finite" in shown.stdout
+    assert "nan" not in shown.stdout
+    done = birnn("verify", file, "-i", "numpy")
+    assert (done.returncode, "2 agree, 0 unsupported, 0 wrong" in done.stdout) == (0, True), done.stderr
+    done = birnn("case", "new", "--lengths", "5,5", "--with-nonfinite-padding", tmp_path / "none.safetensors")
+    assert (done.returncode, (tmp_path / "none.safetensors").exists()) == (2, False)
+    assert "--lengths of which one is below 5" in done.stderr
+
+
 def test_run_writes_results_under_the_case(case_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = birnn("run", case_file, "-i", "numpy/*", "--dtype", "float64", "--out", out)

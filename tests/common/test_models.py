@@ -71,7 +71,7 @@ def repadded(case: ModelCase) -> Batch:
     real = steps < case.batch.get("lengths", np.full(sizes(case.batch)[0], len(steps)))[:, None]
     found = dict(case.batch)
     if "x" in found:
-        found["x"] = np.where(real[..., None], found["x"], 1e3 * other["x"])
+        found["x"] = np.where(real[..., None], found["x"], np.resize([np.nan, np.inf, 1e300], other["x"].shape))
     else:
         found["tokens"] = np.where(real, found["tokens"], other["tokens"])
     if "counted" in found:
@@ -239,6 +239,7 @@ BAD_BATCHES: dict[str, tuple[str, Callable[[Arrays], Arrays], str]] = {
     "empty row": ("tagger", with_array("lengths", lambda v: v * 0), "lengths must lie between 1 and 7; got 0"),
     "label": ("tagger", with_array("labels", lambda v: v - 9), "labels must lie between 0 and 6"),
     "padding counted": ("tagger", with_array("counted", lambda v: v | True), "counted must be false past the lengths"),
+    "not finite within the lengths": ("relu", with_array("x", lambda v: v / 0.0), "x must be finite"),
     "not finite": ("pipeline", with_array("x", lambda v: v / 0.0), "x must be finite"),
     "width": ("pipeline", with_array("x", lambda v: v[..., :2]), "x must have shape"),
     "no lengths": ("translator", without("lengths"), "a batch must have lengths; it is missing"),

@@ -9,6 +9,7 @@ import pytest
 
 from common.builtin import CELLS
 from common.case import Case
+from common.precision import rounded_case
 from common.reference import Reference, flip
 from common.specification import MERGES, Specification
 from common.yardstick import run_reference
@@ -137,7 +138,8 @@ def test_reference_keeps_the_exact_rules(cell: str) -> None:
 
     case = a_case(cell, lengths=(5, 0, 3), num_layers=2)
     found = run_reference(case, np.float32)
-    narrow = case.with_padding(np.random.default_rng(5), 3.0)
-    assert differing(found, run_reference(narrow, np.float32)) == []
+    rng = np.random.default_rng(5)
+    for other in (case.with_padding(rng, 3.0), case.with_nonfinite_padding(rng, 3.0)):
+        assert differing(found, run_reference(rounded_case(other, "float32"), np.float32)) == []
     rounded = {name: value.astype(np.float64) for name, value in run_reference(case, np.float64).items()}
     assert broken_rules(rounded, case) == []
