@@ -94,10 +94,10 @@ class Task:
         return max(self.epoch(0), key=demand)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the model, its first weights and the first epoch's batches."""
-        found = hashlib.sha256(json.dumps(model_as_json(self.spec), sort_keys=True).encode())
+        """SHA-256 of the model, its first weights and vocabularies, the first epoch's batches and the held-out ones."""
+        found = hashlib.sha256(json.dumps([model_as_json(self.spec), self.vocabularies], sort_keys=True).encode())
         found.update(as_bytes(self.weights, {}))
-        for batch in self.epoch(0):
+        for batch in [*self.epoch(0), *self.evaluation()]:
             found.update(as_bytes({name: np.asarray(value) for name, value in batch.items()}, {}))
         return found.hexdigest()
 

@@ -88,6 +88,17 @@ def test_batches_hang_on_seed_and_epoch_alone(by_length: bool) -> None:
     assert not same(found, epoch(pairs(), batching, PAIRS, number=1))
 
 
+def test_without_lengths_every_example_may_come_at_every_place() -> None:
+    """In 300 epochs each example of eleven comes as often in the first half as in the second, before and behind each
+    other; 5 standard deviations are allowed."""
+    number = {tuple(each.inputs.tolist()): i for i, each in enumerate(tagged())}
+    places = np.array([np.argsort([number[row] for row in rows(epoch(tagged(), number=i))]) for i in range(300)])
+    before = (places[:, :, None] < places[:, None]).mean(axis=0)[~np.eye(len(number), dtype=bool)]
+    assert np.abs(before - 0.5).max() < 5 * 0.5 / np.sqrt(len(places))
+    middle, spread = (len(number) - 1) / 2, np.sqrt((len(number) ** 2 - 1) / 12)
+    assert np.abs(places.mean(axis=0) - middle).max() < 5 * spread / np.sqrt(len(places))
+
+
 def test_padding_is_not_counted_and_labels_stay_with_their_tokens() -> None:
     for batch in epoch(tagged()):
         steps = np.arange(batch["tokens"].shape[1]) < batch["lengths"][:, None]
