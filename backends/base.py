@@ -219,6 +219,11 @@ def check_lane(lane: str) -> None:
         raise InputError(f"lane must be {' or '.join(LANES)}; got {shown(lane)}")
 
 
+def uses_tf32(device: str, lane: str) -> bool:
+    """Whether float32 may be multiplied as TF32: on a GPU, in the fast lane."""
+    return device == "gpu" and lane == "fast"
+
+
 def request_of(case: Case, dtype: str, device: str) -> Request:
     """What running ``case`` asks of an implementation."""
     return Request(case.spec, dtype, device, case.batch, case.seq_len, case.lengths, bool(case.cotangents))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from backends.pool import Pool
 from backends.probing import HARMS, TOPICS, Harm, Status
 from backends.registry import Backend, backends
 from backends.selection import Selection
-from common.errors import InputError, from_validation
+from common.errors import InputError, from_validation, shown
 
 
 class Finding(BaseModel):
@@ -53,31 +54,48 @@ class Record(BaseModel):
 
 
 def run_probes(
-    pool: Pool, selection: Selection, timeout_seconds: float, report: Callable[[Finding], None]
+    pool: Pool,
+    selection: Selection,
+    timeout_seconds: float,
+    report: Callable[[Finding], None],
+    only: Sequence[str] = (),
 ) -> list[Finding]:
-    """Run every probe of the frameworks that were found, side by side; in the frameworks' and probes' own order."""
+    """Run the probes of the frameworks that were found, side by side; in the frameworks' and probes' own order.
+
+    ``only`` are globs of ``framework/name``; none means every probe.
+    """
     known = backends()
 
     def of_framework(name: str) -> list[Finding]:
         found = []
-        for finding in _findings(pool, known[name], timeout_seconds):
+        for finding in _findings(pool, known[name], timeout_seconds, only):
             report(finding)
             found.append(finding)
         return found
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         groups = list(threads.map(of_framework, selection.descriptions))
-    return [finding for group in groups for finding in group]
+    findings = [finding for group in groups for finding in group]
+    if only and not findings:
+        raise InputError(f"--only must match a probe, as in 'torch/tf32*'; got {shown(', '.join(only))}")
+    return findings
 
 
-def _findings(pool: Pool, backend: Backend, timeout_seconds: float) -> Iterator[Finding]:
+def _findings(pool: Pool, backend: Backend, timeout_seconds: float, only: Sequence[str]) -> Iterator[Finding]:
     listed = pool.ask(backend, {"op": "probes"}, timeout_seconds)
     if listed["status"] != "done":
         raise InputError(f"the probes of {backend.name} must be listed; got: {listed['reason']}")
     for texts in listed["probes"]:
+        if not chosen(f"{backend.name}/{texts['name']}", only):
+            continue
         reply = pool.ask(backend, {"op": "probe", "name": texts["name"]}, timeout_seconds)
         observation = reply.get("observation", {"status": "failed", "evidence": reply.get("reason", "")})
         yield Finding(framework=backend.name, **texts, **observation)
+
+
+def chosen(key: str, only: Sequence[str]) -> bool:
+    """Whether ``framework/name`` is one of the globs, or there are none."""
+    return not only or any(fnmatchcase(key, pattern) for pattern in only)
 
 
 def make_record(selection: Selection, findings: Sequence[Finding]) -> Record:
@@ -98,10 +116,14 @@ def read_record(path: Path) -> Record:
         raise InputError(f"{path} must be a file that can be read; got: {error.strerror}") from None
 
 
-def differences(record: Record, findings: Sequence[Finding]) -> list[str]:
-    """Sentences on probes of the frameworks that ran whose status is not the record's, or that only one side has."""
+def differences(record: Record, findings: Sequence[Finding], only: Sequence[str] = ()) -> list[str]:
+    """Sentences on probes of the frameworks that ran whose status is not the record's, or that only one side has.
+
+    ``only`` are the globs that chose the probes, as for ``run_probes``: the record's others are left alone.
+    """
     ran = {finding.framework for finding in findings}
-    old = {finding.key: finding.status for finding in record.findings if finding.framework in ran}
+    known = (finding for finding in record.findings if finding.framework in ran and chosen(finding.key, only))
+    old = {finding.key: finding.status for finding in known}
     new = {finding.key: finding.status for finding in findings}
     return [
         f"{key}: {old.get(key, 'not in the record')} became {new.get(key, 'not there any more')}"

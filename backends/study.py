@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.base import LANES, uses_tf32
 from backends.pool import Channel, EnvironmentBroken, Pool
 from backends.registry import Backend
 from backends.selection import Selection
@@ -61,7 +62,7 @@ class Plan:
 
     ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference;
     ``resumed`` whether a result file that is there already, of the same case, versions and device, is kept instead of
-    run again.
+    run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
     """
 
     cases: Sequence[Case]
@@ -71,6 +72,12 @@ class Plan:
     out: Path | None = None
     judged: bool = True
     resumed: bool = False
+    lane: str = LANES[0]
+
+    @property
+    def tf32(self) -> bool:
+        """Whether float32 may be multiplied as TF32."""
+        return uses_tf32(self.device, self.lane)
 
     def size(self, selection: Selection) -> int:
         """How many outcomes there will be."""
@@ -169,7 +176,7 @@ class Study:
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:
         with self._lock:
             if (case.name, dtype) not in self._yardsticks:
-                self._yardsticks[case.name, dtype] = yardstick(case, dtype)
+                self._yardsticks[case.name, dtype] = yardstick(case, dtype, self._plan.tf32)
             return self._yardsticks[case.name, dtype]
 
     def _judge_padding(
@@ -191,6 +198,7 @@ class Study:
             "implementation": implementation,
             "dtype": dtype,
             "device": self._plan.device,
+            "lane": self._plan.lane,
             "result": str(path),
         }
         reply = channel.ask(request, self._plan.timeout_seconds)

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from backends.base import Framework
+from backends.base import LANES, Framework
 from backends.capacity import OPERATIONS as CAPACITIES
 from backends.capacity import capacity
 from backends.execution import Unsupported, all_packages, all_versions, execute
@@ -83,6 +83,8 @@ class Desk:
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run a case file and write the result file."""
+        if (lane := request.get("lane", LANES[0])) != LANES[0]:
+            self._framework.use_lane(lane)  # a process stays in its lane
         case = read_case(Path(request["case"]))
         result = execute(self._framework, case, request["implementation"], request["dtype"], request["device"])
         write_result(result, Path(request["result"]))

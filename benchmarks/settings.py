@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backends.base import uses_tf32
 from benchmarks.cases import BenchmarkCase, CaseSet
 from benchmarks.judging import forward_flops
 from benchmarks.records import Key
@@ -65,7 +66,7 @@ class Settings:
     @property
     def tf32(self) -> bool:
         """Whether float32 may be multiplied as TF32."""
-        return self.device == "gpu" and self.lane == "fast"
+        return uses_tf32(self.device, self.lane)
 
     def jobs(self) -> Iterator[Job]:
         """Every job, track by track."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Implementations, Timeout
+from birnn.options import Device, Implementations, Lane, Timeout
 
 
 def bench_command(
@@ -27,9 +27,7 @@ def bench_command(
     ] = None,
     dtype: Annotated[list[str], typer.Option("--dtype", help="Default: the set's; repeatable.")] = [],  # noqa: B006
     device: Device = "cpu",
-    lane: Annotated[
-        str, typer.Option("--lane", help="exact (float32 is float32) or fast (the frameworks' defaults).")
-    ] = "exact",
+    lane: Lane = "exact",
     threads: Annotated[
         list[int], typer.Option("--threads", min=1, help="Threads in each worker; default: all; repeatable: tracks.")
     ] = [],  # noqa: B006

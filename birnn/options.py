@@ -24,6 +24,7 @@ Dtypes = Annotated[
     list[str], typer.Option("--dtype", help="float16, bfloat16, float32 or float64; repeatable.", show_default=True)
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
+Lane = Annotated[str, typer.Option("--lane", help="exact (float32 is float32) or fast (the frameworks' defaults).")]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, help="Seconds after which one run of one case is killed.")
 ]

@@ -14,6 +14,9 @@ def probe_command(
     framework: Annotated[
         list[str], typer.Option("--framework", "-f", help="torch, jax, tensorflow or mxnet; repeatable; default: all.")
     ] = [],  # noqa: B006
+    only: Annotated[
+        list[str], typer.Option("--only", metavar="GLOB", help="Only such framework/name, as in 'jax/*'; repeatable.")
+    ] = [],  # noqa: B006
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the findings there.")] = None,
     expect: Annotated[
         Path | None, typer.Option("--expect", metavar="FILE", help="Compare with findings that --json has written.")
@@ -44,7 +47,7 @@ def probe_command(
             notes.print(f"birnn: {text}", markup=False)
         with progress() as bar:
             task = bar.add_task("probing", total=None)
-            findings = run_probes(pool, selection, timeout, lambda finding: bar.advance(task))
+            findings = run_probes(pool, selection, timeout, lambda finding: bar.advance(task), only)
     record = make_record(selection, findings)
     if markdown:
         print(as_markdown(record), end="")
@@ -52,7 +55,7 @@ def probe_command(
         _print_findings(console, record)
     if json_file is not None:
         write_bytes(json_file, (record.model_dump_json(indent=1) + "\n").encode())
-    changed = [] if expected is None else differences(expected, findings)
+    changed = [] if expected is None else differences(expected, findings, only)
     for text in changed:
         notes.print(f"birnn: {text}", markup=False)
     failed = any(finding.status == "failed" for finding in findings)

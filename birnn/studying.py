@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.base import DEVICES
+from backends.base import DEVICES, LANES
 from backends.pool import Pool
 from backends.selection import Selection, select
 from backends.study import AGREES, UNSUPPORTED, Outcome, Plan, Study
@@ -62,6 +62,7 @@ def run_study(
     out: Path | None,
     judged: bool,
     resumed: bool,
+    lane: str = LANES[0],
 ) -> Finding:
     """Check the options, start the workers, and run.
 
@@ -69,7 +70,7 @@ def run_study(
     """
     chosen = [one_of("--dtype", dtype, DTYPES) for dtype in each_once(dtypes)]
     one_of("--device", device, DEVICES)
-    plan = Plan(cases, chosen, device, timeout_seconds, out, judged, resumed)
+    plan = Plan(cases, chosen, device, timeout_seconds, out, judged, resumed, one_of("--lane", lane, LANES))
     notes = stderr()
     started = time.monotonic()
     with Pool.open(threads) as pool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Dtypes, Implementations, Threads, Timeout
+from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeout
 
 
 def verify_command(
@@ -17,6 +17,7 @@ def verify_command(
     implementation: Implementations = [],  # noqa: B006
     dtype: Dtypes = ["float32", "float64"],  # noqa: B006
     device: Device = "cpu",
+    lane: Lane = "exact",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, too.")
     ] = None,
@@ -40,6 +41,8 @@ def verify_command(
     from common.builtin import builtin_cases
     from common.errors import InputError
 
+    if models and lane != "exact":
+        raise InputError("--models must stand without --lane fast: the models are judged in the exact lane")
     if models and (cases or out is not None):
         raise InputError("--models must stand without case files and --out: the models are built in")
     if out is not None:
@@ -50,7 +53,9 @@ def verify_command(
     if models:
         found = run_model_study(implementation, dtype, device, timeout, threads)
     else:
-        found = run_study(chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False)
+        found = run_study(
+            chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False, lane=lane
+        )
     console = stdout()
     console.print(outcome_table(found.outcomes, judged=True))
     print_unsupported(console, found.outcomes)

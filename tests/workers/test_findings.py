@@ -39,6 +39,20 @@ def test_a_probe_that_raises_crashes_or_hangs_is_a_finding_and_the_rest_runs(
     assert "SIGSEGV" in evidence["measuring-kills"]
 
 
+def test_only_probes_that_were_chosen_run_and_are_compared(registered: Callable[..., None]) -> None:
+    registered(BACKEND)
+    with Pool.open() as pool:
+        selection = select(pool, [])
+        every = run_probes(pool, selection, 5, lambda finding: None)
+        found = run_probes(pool, selection, 5, lambda finding: None, ["*/needs-*"])
+        with pytest.raises(InputError, match="--only must match a probe"):
+            run_probes(pool, selection, 5, lambda finding: None, ["needs-*"])
+    assert [finding.name for finding in found] == ["needs-a-gpu"]
+    record = make_record(selection, every)
+    assert differences(record, found, ["*/needs-*"]) == []
+    assert len(differences(record, found)) == len(every) - 1
+
+
 def test_a_record_notices_a_changed_a_new_and_a_vanished_probe(
     study: tuple[Selection, list[Finding]], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backends.pool import Pool
-from backends.selection import select
+from backends.selection import Selection, select
 from backends.study import Outcome, Plan, Study
 from common.case import Case
 from common.errors import InputError
@@ -73,6 +73,21 @@ def test_one_bit_from_the_padding_disagrees() -> None:
     found = outcomes(["misbehaving/reads-padding"], cases)
     reasons = sorted(outcome.reason for outcome in found.values())
     assert reasons == ["", "grad.h_0 must not depend on the padding's content; it differs at (0, 0, 0)"]
+
+
+def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
+    found = outcomes(["misbehaving/well"], CASES[:1], lane="fast")
+    assert [outcome.reason for outcome in found.values()] == ["NotImplementedError: misbehaving has no fast lane"]
+    selection = Selection()
+    with Pool.open() as pool:
+        lanes = {
+            lane: Study(pool, selection, Plan(CASES, ["float32"], "gpu", 3, lane=lane), print)._yardstick(
+                CASES[0], "float32"
+            )
+            for lane in ("exact", "fast")
+        }
+    errors = [np.abs(yard.plain["output"] - yard.truth["output"]).max() for yard in lanes.values()]
+    assert errors[1] > 100 * errors[0]
 
 
 def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
