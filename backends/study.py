@@ -24,6 +24,7 @@ from common.result import Result, read_header, read_result, result_path, write_r
 from common.yardstick import Yardstick, yardstick
 
 AGREES, DISAGREES, RAN, UNSUPPORTED, FAILED = "agrees", "disagrees", "ran", "unsupported", "failed"
+NOT_JUDGED = "not judged"
 GOOD = (AGREES, RAN, UNSUPPORTED)
 
 

@@ -106,7 +106,8 @@ class Session:
                     with Pool.open(threads, variables) as pool:
                         left = self._round(pool, jobs)
         floor = noise_floor_of(block for blocks in self._blocks.values() for block in blocks)
-        finished = not left and not any(row.status == NOT_REACHED for row in self.rows)
+        # An environment that broke on the way takes its implementations out of the jobs; their rows are still wanted.
+        finished = not left and bool(self._rows) and not any(self._is_wanted(key) for key in self._rows)
         self.store.finish_run(self.run.run, datetime.now(UTC) if finished else None, floor)
         return finished
 

@@ -1,71 +1,152 @@
-"""The command ``birnn``: one file a command; this one gathers them and turns bad input into one sentence and exit
-code 2.
-"""
+"""The command ``birnn``: it runs one command, and turns whatever ends it into one sentence and an exit code."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
 
-import typer
+from birnn import exit_codes
 
-from birnn.backends_command import backends_command
-from birnn.bench_command import bench_command
-from birnn.case_command import case_app
-from birnn.compare_command import compare_command
-from birnn.predict_command import predict_command
-from birnn.probe_command import probe_command
-from birnn.report_command import report_command
-from birnn.results_command import results_app
-from birnn.run_command import run_command
-from birnn.train_command import train_command
-from birnn.verify_command import verify_command
-from common.errors import InputError
-
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-
-app = typer.Typer(
-    help="One bidirectional RNN in PyTorch, JAX/Flax, TensorFlow/Keras and MXNet, held against a float64 reference.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("backends")(backends_command)
-app.add_typer(case_app, name="case")
-app.command("run")(run_command)
-app.command("verify")(verify_command)
-app.command("probe")(probe_command)
-app.command("bench")(bench_command)
-app.command("compare")(compare_command)
-app.command("report")(report_command)
-app.add_typer(results_app, name="results")
-app.command("train")(train_command)
-app.command("predict")(predict_command)
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("common", "backends", "benchmarks")
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""What no command is to blame for: a full or failing disk, too many open files."""
 
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the locale knows no –, ×, ±
+    foreign = _foreign_package()
+    if foreign:
+        print(f"birnn: {foreign}", file=sys.stderr)
+    sys.exit(exit_codes.BAD_INPUT if foreign else _flushed(_ended(_run)))
+
+
+def _run() -> int:
+    from birnn.commands import app
+
+    return app(standalone_mode=False) or 0
+
+
+def _ended(run: Callable[[], int]) -> int:
+    """What ``run`` returns, or the code for how it ended."""
+    import typer
+
+    from common.errors import InputError
+
     try:
-        code = app(standalone_mode=False)
+        return run()
     except InputError as error:
-        code = _complain(str(error))
+        return _complain(str(error))
     except typer.TyperException as error:
-        code = _complain(error.format_message())
+        return _complain(error.format_message())
     except MemoryError:
-        code = _complain("what is asked for must fit into this machine's memory; it does not")
+        return _complain("what is asked for must fit into this machine's memory; it does not")
     except (KeyboardInterrupt, typer.Abort):
         print("birnn: interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone, as in `birnn verify | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code)
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except OSError as error:
+        if error.errno in REFUSED:
+            _discard(sys.stdout)
+            return _complain(f"the system must let birnn write and open files; got: {error}")
+        return _fault(error)
+    except SystemExit as error:
+        # No part of birnn raises it, so it is no success. Typer (0.29) makes 1 of a reader that has gone.
+        return _reader_gone() if isinstance(error.__context__, BrokenPipeError) else _fault(error)
+    except Exception as error:
+        return _fault(error)
+
+
+def _flushed(code: int) -> int:
+    """The code when all that was printed has gone out, else that of what kept it from going out."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_gone()
+    except OSError as error:
+        _discard(sys.stdout)
+        return _complain(f"the output must be written whole; got: {error}")
+    return code
+
+
+def _reader_gone() -> int:
+    _discard(sys.stdout)
+    return exit_codes.READER_GONE
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what the stream still holds nowhere, so that Python's last flush does not fail a second time."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _complain(sentence: str) -> int:
-    print(f"birnn: {' '.join(sentence.split())}", file=sys.stderr)
-    return EXIT_BAD_INPUT
+    if sentence:  # there is none where help was printed for want of arguments
+        _say(sentence)
+    return exit_codes.BAD_INPUT
+
+
+def _say(sentence: str) -> None:
+    from common.terminal import plain
+
+    print(f"birnn: {plain(' '.join(sentence.split()))}", file=sys.stderr)
+
+
+def _fault(error: BaseException) -> int:
+    _say(_internal_error(error))
+    return exit_codes.INTERNAL_ERROR
+
+
+def _internal_error(error: BaseException) -> str:
+    """Write the traceback to a file of its own; one sentence that says where, and what it was."""
+    from common.errors import shown
+
+    what = f"an error of birnn's own, {type(error).__name__}: {shown(str(error), 200)}"
+    text = "".join(traceback.format_exception(error))
+    for folder in _log_folders():
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, path = tempfile.mkstemp(prefix="birnn-error-", suffix=".log", dir=folder)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{' '.join(sys.argv)}\nPython {sys.version}\n\n{text}")
+            return f"{what}; the traceback, for a report, is in {path}"
+    return f"{what}; no folder for a traceback could be written, so here it is: {text}"
+
+
+def _log_folders() -> Iterator[Path]:
+    """Temporary and cache folders, but never the working folder, which ``tempfile`` takes where nothing else serves."""
+    with contextlib.suppress(OSError):
+        temporary = Path(tempfile.gettempdir())
+        if temporary.resolve() != Path.cwd():
+            yield temporary
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    with contextlib.suppress(RuntimeError):  # no home
+        yield (Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache") / "birnn"
+
+
+def _foreign_package() -> str:
+    """A sentence on a package of another origin that lies before one of birnn's on Python's path, or ""."""
+    for name in PACKAGES:
+        found = find_spec(name)
+        places = [] if found is None else [Path(place).resolve() for place in found.submodule_search_locations or ()]
+        origin = [Path(found.origin).resolve()] if found is not None and found.origin else []
+        if ROOT / name not in places:
+            got = next((repr(str(place)) for place in [*places, *origin]), "none")
+            return f"the package {name} must be birnn's own; got {got}: take that off PYTHONPATH, or leave that folder"
+    return ""
 
 
 if __name__ == "__main__":

@@ -10,12 +10,16 @@ import typer
 def backends_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show each framework's environment, versions, devices, implementations, and what they cannot do and why."""
+    """Show each framework's environment, versions, devices, implementations, and what they cannot do and why.
+
+    Exit 0 when those that are there work, 2 when one is broken, 3 when none is there.
+    """
     import json
 
     from backends.pool import Pool
     from backends.registry import backends
     from backends.selection import start_workers
+    from birnn import exit_codes
     from birnn.display import stdout
 
     known = backends()
@@ -24,10 +28,11 @@ def backends_command(
     content = {name: _content(name, found) for name in known}
     if as_json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
-        return
-    console = stdout()
-    for name, each in content.items():
-        _print_backend(console, name, each)
+    else:
+        console = stdout()
+        for name, each in content.items():
+            _print_backend(console, name, each)
+    raise typer.Exit(exit_codes.decide(wrong=False, broken=bool(found.broken), checked=bool(found.descriptions)))
 
 
 def _content(name: str, found: Any) -> dict[str, Any]:

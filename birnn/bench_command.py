@@ -60,7 +60,7 @@ def bench_command(
 
     Every block of samples is in the store at once. After Ctrl-C, a crash or the end of the budget the same command goes
     on where it stopped. Exit 0 when what was asked for is measured or the budget is over, 1 when something disagrees,
-    fails, crashes or times out, 2 for bad input.
+    fails, crashes or times out, 2 for bad input or a broken environment, 3 when nothing has a time.
     """
     from birnn.benching import Wishes, bench, examine, explain
 

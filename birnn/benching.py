@@ -32,6 +32,7 @@ from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
 from benchmarks.summary import noise_floor_of
 from benchmarks.table import Grid, cell_text, grids, in_order
+from birnn import exit_codes
 from birnn.display import stderr, stdout
 from birnn.options import each_once, one_of
 from common.errors import InputError, shown
@@ -39,7 +40,6 @@ from common.models.specification import model_as_json
 from common.precision import DTYPES
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,12 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
         if store.note:
             notes.print(f"birnn: {store.note}", markup=False)
         with notes.status("starting a worker in each environment"):
-            environments = _environments(settings)
+            environments, selection = _environments(settings)
+        broken = list(selection.broken.values())
+        if not any(selection.implementations.values()):  # a run of nothing would be finished at once
+            for text in broken or ["at least one implementation must be there to measure; there is none"]:
+                notes.print(f"birnn: {text}", markup=False)
+            return exit_codes.decide(wrong=False, broken=bool(broken), checked=False)
         command = shlex.join(["birnn", *without_store(sys.argv[1:])])
         run = run_for(store, settings, environments, label=label, seed=seed, command=command, again=again)
         interrupted = False
@@ -120,10 +125,14 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
         print_run(stdout(), store, run, rows)
         if interrupted:
             notes.print("birnn: interrupted; the same command goes on where this one stopped", markup=False)
-            return EXIT_INTERRUPTED
+            return exit_codes.INTERRUPTED
         if not finished:
             notes.print("birnn: the budget is over; the same command goes on where this one stopped", markup=False)
-    return 1 if any(row.status in RETRIED for row in rows) else 0
+    return exit_codes.decide(
+        wrong=any(row.status in RETRIED for row in rows),
+        broken=bool(broken),
+        checked=any(row.status in TIMED for row in rows),
+    )
 
 
 def without_store(arguments: Sequence[str]) -> list[str]:
@@ -177,6 +186,7 @@ def explain(wishes: Wishes, path: Path) -> int:
             with Store.open(path) as store:
                 run = store.latest_run(_fingerprint(pool, selection, settings))
                 known = {row.key: row for row in store.rows(run.run)} if run else {}
+        answers: list[str] = []
         table = Table()
         for name in ("case", "pass", "dtype", "implementation", "will it run?"):
             table.add_column(name)
@@ -185,11 +195,13 @@ def explain(wishes: Wishes, path: Path) -> int:
                 for name in names:
                     key = job.key(f"{framework}/{name}")
                     answer = _answer(pool, job, key, known.get(key))
+                    answers.append(answer)
                     table.add_row(job.case.name, job.passed, job.dtype, key.implementation, escape(answer))
         for text in [*selection.missing.values(), *selection.broken.values()]:
             stderr().print(f"birnn: {text}", markup=False)
     stdout().print(table)
-    return 0
+    runs = any(not answer.startswith("no") for answer in answers)
+    return exit_codes.decide(wrong=False, broken=bool(selection.broken), checked=runs)
 
 
 def _answer(pool: Pool, job: Job, key: Key, row: Row | None) -> str:
@@ -231,13 +243,18 @@ def examine(wishes: Wishes) -> int:
     for check in checks:
         table.add_row(check.name, marks[check.ok], escape(check.found), escape("" if check.ok else check.advice))
     stdout().print(table)
-    return 1 if any(check.ok is False for check in checks) else 0
+    return exit_codes.decide(
+        wrong=any(check.ok is False for check in checks),
+        broken=bool(selection.broken),
+        checked=any(check.ok for check in checks),
+    )
 
 
-def _environments(settings: Settings) -> list[str]:
+def _environments(settings: Settings) -> tuple[list[str], Selection]:
+    """The ids of the environments that work, and what is there of what was asked for."""
     with Pool.open(settings.threads[0]) as pool:
         selection = select(pool, settings.patterns)
-        return [environment_of(pool, selection, name).environment for name in selection.descriptions]
+        return [environment_of(pool, selection, name).environment for name in selection.descriptions], selection
 
 
 class _Bar:

@@ -23,11 +23,12 @@ def compare_command(
     A and B are runs (a name, its beginning, a label, or last), environments (an id, or package==version such as
     torch==2.13.0), or implementations (jax/tuned: in the latest run; RUN:jax/tuned: in that one).
 
-    Exit 0; with --fail-slower 1 when B is slower by more than that, or fails where A has a time; 2 for bad input, and
-    when A and B have no combination in common.
+    Exit 0; with --fail-slower 1 when B is slower by more than that, or fails where A has a time; 2 for bad input; 3
+    when A and B have no combination with times in both.
     """
     from benchmarks.comparison import compare
     from benchmarks.store import Store
+    from birnn import exit_codes
     from birnn.comparing import fraction_from, print_comparison
     from birnn.display import stderr, stdout
 
@@ -38,4 +39,6 @@ def compare_command(
             stderr().print(f"birnn: {opened.note}", markup=False)
         found = compare(opened, a, b, margin)
     failures = print_comparison(stdout(), found, limit, markdown)
-    raise typer.Exit(1 if failures else 0)
+    if not found.compared:
+        stderr().print("birnn: A and B must have a combination with times in both; got none", markup=False)
+    raise typer.Exit(exit_codes.decide(wrong=failures > 0, broken=False, checked=bool(found.compared)))

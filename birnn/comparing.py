@@ -30,13 +30,7 @@ def fraction_from(option: str, text: str) -> float:
 
 
 def print_comparison(console: Console, found: Comparison, limit: float | None, markdown: bool) -> int:
-    """Print everything; how many combinations fail ``limit``, 0 without one.
-
-    Raises
-    ------
-    InputError
-        When there is nothing to judge, after what there is has been printed.
-    """
+    """Print everything; how many combinations fail ``limit``, 0 without one."""
     for line in _around(found):
         console.print(line, markup=False, soft_wrap=True)
     for heading, group in _by_setting(found.compared):
@@ -47,8 +41,6 @@ def print_comparison(console: Console, found: Comparison, limit: float | None, m
         console.print(_means(group), markup=False, soft_wrap=True)
     for line in [*_summary(found), *_left_out(found)]:
         console.print(line, markup=False, soft_wrap=True)
-    if not found.compared and not found.broken:
-        raise InputError("A and B must have a combination with times in both; got none")
     if limit is None:
         return 0
     slower = [each for each in found.compared if each.slower_by_more_than(limit)]

@@ -4,26 +4,54 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from backends.study import AGREES, RAN, UNSUPPORTED, Outcome
+from common.terminal import plain
 
 WIDTH_WITHOUT_TERMINAL = 120
 
 
+class PlainConsole(Console):
+    """A console on which text from outside is text: control characters are shown as their escapes, and a reader that
+    has gone ends the command as it ends every other one.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What is printed or stands in a table, with every control character visible."""
+        return super().render_str(plain(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Whatever came another way, such as the text of a progress bar."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through; rich ends the process with 1, which means here that something is wrong."""
+        raise  # called while it is handled
+
+
 def stdout() -> Console:
     """Where results go; a fixed width where there is no terminal, as in a file or a CI log."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+    console = PlainConsole(highlight=False, emoji=False)
+    return console if console.is_terminal else PlainConsole(highlight=False, emoji=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def stderr() -> Console:
     """Where progress and notes go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return PlainConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print ``text`` on stdout as it is, but for control characters."""
+    print(plain(text), end=end)
 
 
 def progress() -> Progress:

@@ -39,7 +39,8 @@ def predict_command(
 ) -> None:
     """Run a checkpoint that was trained in one framework in any other, and print its answers.
 
-    Exit 0, or 2 for bad input, 1 when the implementation cannot do it or fails.
+    Exit 0 when it has answered, 1 when the implementation fails, 2 for bad input or a broken environment, 3 when the
+    implementation does not support it.
     """
     from birnn.predicting import Asked, predict
 

@@ -14,6 +14,8 @@ from backends.networks import read_batches, write_batches
 from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import select
+from backends.study import UNSUPPORTED
+from birnn import exit_codes
 from birnn.display import stderr
 from birnn.options import one_of
 from common.data.pronunciations import letters
@@ -80,10 +82,10 @@ def predict(asked: Asked) -> int:
         reply, answer = _ask(pool, name, chosen, asked, trained, batch)
     if reply["status"] != "done":
         notes.print(f"birnn: {name}/{chosen}: {reply['status']}: {reply['reason']}", markup=False)
-        return 1
+        return exit_codes.decide(wrong=reply["status"] != UNSUPPORTED, broken=False, checked=False)
     for line in readable(asked.model, trained, batch, words, answer):
         print(line)
-    return 0
+    return exit_codes.AGREED
 
 
 def readable(

@@ -27,11 +27,12 @@ def probe_command(
     """Measure whether the known divergences of the frameworks are still there.
 
     Exit 0 whatever is found, 1 when a probe could not run or, with --expect, when a status is another one, 2 for bad
-    input.
+    input or a broken environment, 3 when no probe measured anything or, with --expect, nothing that the record has.
     """
     from backends.findings import as_markdown, differences, make_record, read_record, run_probes
     from backends.pool import Pool
     from backends.selection import select
+    from birnn import exit_codes
     from birnn.display import progress, stderr, stdout
     from birnn.options import writable_file
     from common.tensorfile import write_bytes
@@ -58,8 +59,15 @@ def probe_command(
     changed = [] if expected is None else differences(expected, findings, only)
     for text in changed:
         notes.print(f"birnn: {text}", markup=False)
-    failed = any(finding.status == "failed" for finding in findings)
-    raise typer.Exit(1 if failed or changed else 2 if selection.broken else 0)
+    recorded = None if expected is None else {finding.key for finding in expected.findings}
+    code = exit_codes.decide(
+        wrong=bool(changed) or any(finding.status == "failed" for finding in findings),
+        broken=bool(selection.broken),
+        checked=any(
+            finding.status != "not applicable" and (recorded is None or finding.key in recorded) for finding in findings
+        ),
+    )
+    raise typer.Exit(code)
 
 
 def _print_findings(console: Any, record: Any) -> None:

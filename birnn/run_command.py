@@ -24,7 +24,8 @@ def run_command(
 ) -> None:
     """Run each case in each implementation and write the results; what is there already is kept.
 
-    Exit 0 when everything ran or is unsupported, 1 when something failed, crashed or timed out, 2 for bad input.
+    Exit 0 when everything ran or is unsupported, 1 when something failed, crashed or timed out, 2 for bad input or a
+    broken environment, 3 when all is unsupported.
     """
     from birnn.display import outcome_table, print_failures, print_unsupported, stdout
     from birnn.options import writable_folder

@@ -13,7 +13,8 @@ from typing import Any
 from backends.base import DEVICES, LANES
 from backends.pool import Pool
 from backends.selection import Selection, select
-from backends.study import AGREES, UNSUPPORTED, Outcome, Plan, Study
+from backends.study import AGREES, GOOD, NOT_JUDGED, RAN, UNSUPPORTED, Outcome, Plan, Study
+from birnn import exit_codes
 from birnn.display import progress, stderr
 from birnn.options import each_once, one_of
 from common.case import Case, read_case
@@ -138,12 +139,15 @@ def _planned_order(selection: Selection) -> list[str]:
 
 
 def exit_code(found: Finding) -> int:
-    """0 when all is well, 1 when something is wrong, 2 when an environment is broken, 130 after Ctrl-C."""
+    """The code of ``run`` and ``verify``; a case that could not be judged leaves everything open that is not wrong."""
     if found.interrupted:
-        return 130
-    if not all(outcome.good for outcome in found.outcomes):
-        return 1
-    return 2 if found.selection.broken else 0
+        return exit_codes.INTERRUPTED
+    statuses = {outcome.status for outcome in found.outcomes}
+    return exit_codes.decide(
+        wrong=not statuses <= {*GOOD, NOT_JUDGED},
+        broken=bool(found.selection.broken),
+        checked=NOT_JUDGED not in statuses and not statuses.isdisjoint((AGREES, RAN)),
+    )
 
 
 def write_report(found: Finding, cases: Sequence[Case], file: Path) -> None:

@@ -57,7 +57,7 @@ def train_command(
     """Train a model in every framework from the same weights on the same batches, and say where the traces part.
 
     Exit 0 when the traces agree or part as a flipped bit does, 1 when one parts faster or an implementation fails, 2
-    for bad input.
+    for bad input or a broken environment, 3 when nothing could be trained or no two could be held against each other.
     """
     from birnn.training import Chosen, train
     from common.tasks.task import Options

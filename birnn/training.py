@@ -19,6 +19,7 @@ from backends.learning import TRAINED, Course, Learner, Trained
 from backends.pool import Pool
 from backends.selection import select
 from backends.study import UNSUPPORTED
+from birnn import exit_codes
 from birnn.display import progress, stderr, stdout
 from birnn.options import one_of, writable_folder
 from common.errors import from_validation
@@ -62,6 +63,8 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
         for text in [*selection.missing.values(), *selection.broken.values()]:
             notes.print(f"birnn: {text}", markup=False)
         every = [f"{framework}/{each}" for framework, group in selection.implementations.items() for each in group]
+        if not every:
+            return exit_codes.decide(wrong=False, broken=bool(selection.broken), checked=False)
         course = Course(
             task=task,
             optimizer=optimizer,
@@ -88,7 +91,7 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
     if interrupted:
         where = "; the same command goes on from the last epoch" if chosen.out else ""
         notes.print(f"birnn: interrupted{where}", markup=False)
-        return 130
+        return exit_codes.INTERRUPTED
     partings = part(found, chosen.dtype)
     print_training(stdout(), task, course, found, partings)
     if chosen.out is not None:
@@ -96,8 +99,20 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
         from birnn.curves import write_curves
 
         write_curves(chosen.out / "curves.svg", task, found)
-    wrong = [each for each in found if each.status not in (TRAINED, UNSUPPORTED)]
-    return 1 if wrong or any(parting.verdict == TOO_FAST for parting in partings.values()) else 0
+    return exit_code(found, partings, broken=bool(selection.broken))
+
+
+def exit_code(found: Sequence[Trained], partings: dict[str, Parting], *, broken: bool) -> int:
+    """The code of ``train``: several implementations are checked where each is held against another, one by training
+    at all.
+    """
+    done = {each.implementation for each in found if each.status == TRAINED}
+    return exit_codes.decide(
+        wrong=any(each.status not in (TRAINED, UNSUPPORTED) for each in found)
+        or any(parting.verdict == TOO_FAST for parting in partings.values()),
+        broken=broken,
+        checked=bool(partings) or len(done) == 1,
+    )
 
 
 def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:

@@ -33,7 +33,8 @@ def verify_command(
     """Hold every implementation against the float64 reference, and against what the cases expect.
 
     Exit 0 when all agree (unsupported is no failure), 1 when anything disagrees, fails, crashes or times out, 2 for bad
-    input, or when an environment is broken or was asked for by name and is missing.
+    input, or when an environment is broken or was asked for by name and is missing, 3 when all is unsupported or
+    something could not be judged.
     """
     from birnn.display import outcome_table, print_failures, print_unsupported, stdout
     from birnn.options import writable_file, writable_folder

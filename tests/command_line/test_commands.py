@@ -147,7 +147,7 @@ def test_verify_exits_1_when_the_case_expects_something_else(case_file: Path, tm
 
 def test_a_gpu_that_is_not_there_is_unsupported_with_the_reason(case_file: Path) -> None:
     done = birnn("verify", case_file, "-i", "numpy", "--device", "gpu")
-    assert done.returncode == 0
+    assert done.returncode == 3
     assert "numpy sees no gpu on this machine" in done.stdout
 
 

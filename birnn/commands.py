@@ -1,0 +1,35 @@
+"""Every command of ``birnn``, one file each, gathered in one application."""
+
+from __future__ import annotations
+
+import typer
+
+from birnn.backends_command import backends_command
+from birnn.bench_command import bench_command
+from birnn.case_command import case_app
+from birnn.compare_command import compare_command
+from birnn.predict_command import predict_command
+from birnn.probe_command import probe_command
+from birnn.report_command import report_command
+from birnn.results_command import results_app
+from birnn.run_command import run_command
+from birnn.train_command import train_command
+from birnn.verify_command import verify_command
+
+app = typer.Typer(
+    help="One bidirectional RNN in PyTorch, JAX/Flax, TensorFlow/Keras and MXNet, held against a float64 reference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("backends")(backends_command)
+app.add_typer(case_app, name="case")
+app.command("run")(run_command)
+app.command("verify")(verify_command)
+app.command("probe")(probe_command)
+app.command("bench")(bench_command)
+app.command("compare")(compare_command)
+app.command("report")(report_command)
+app.add_typer(results_app, name="results")
+app.command("train")(train_command)
+app.command("predict")(predict_command)
