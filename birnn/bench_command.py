@@ -14,7 +14,9 @@ def bench_command(
     cases: Annotated[
         str,
         typer.Option(
-            "--cases", metavar="NAME|FILE.toml", help="A set: laptop, standard, deepbench, pipeline, smoke, systems."
+            "--cases",
+            metavar="NAME|FILE.toml",
+            help="A set: laptop, gpu, standard, deepbench, pipeline, smoke, systems.",
         ),
     ] = "laptop",
     case: Annotated[

@@ -66,6 +66,23 @@ def test_smoke_is_a_part_of_laptop() -> None:
     assert {case.name for case in load_set("smoke").cases} < {case.name for case in load_set("laptop").cases}
 
 
+def test_gpu_covers_what_decides_a_gpus_speed_in_at_most_30_cases() -> None:
+    found = load_set("gpu")
+    assert 20 <= len(found.cases) <= 30
+    assert found.passes == ("forward", "forward_backward")
+    laptop = {
+        (case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in load_set("laptop").cases
+    }
+    mine = {(case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in found.cases}
+    assert laptop < mine
+    assert {256, 512, 1024, 2048} < {case.spec.hidden_size for case in found.cases}
+    assert {1, 16, 32, 64, 128} < {case.batch for case in found.cases}
+    assert {25, 100, 512, 1024} < {case.seq_len for case in found.cases}
+    assert {case.spec.num_layers for case in found.cases} == {1, 4}
+    assert {case.spec.cell for case in found.cases} == {"rnn_tanh", "gru", "lstm"}
+    assert {case.spec.cell for case in found.cases if case.ragged} == {"gru", "lstm"}
+
+
 def test_standard_has_every_published_case() -> None:
     assert shapes("standard") == {
         ("lstm", 100, 64, 123, 320, 1),  # Braun
@@ -143,10 +160,10 @@ def test_systems_has_each_kind_of_system_and_the_decoders_cost_can_be_told() -> 
         check_batch(made.spec, made.batch)
 
 
-@pytest.mark.parametrize("name", ["deepbench", "laptop", "pipeline", "smoke", "standard", "systems"])
+@pytest.mark.parametrize("name", ["deepbench", "gpu", "laptop", "pipeline", "smoke", "standard", "systems"])
 def test_a_built_in_set_says_where_each_case_is_from_and_names_it_once(name: str) -> None:
     found = load_set(name)
-    assert built_in_sets() == ["deepbench", "laptop", "pipeline", "smoke", "standard", "systems"]
+    assert built_in_sets() == ["deepbench", "gpu", "laptop", "pipeline", "smoke", "standard", "systems"]
     assert found.name == name
     assert found.description
     assert all(case.source for case in found.cases)
@@ -375,7 +392,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be TOML"):
         load_set(written(tmp_path, "a = " + "[" * 5000))
     with pytest.raises(
-        InputError, match="--cases must name one of deepbench, laptop, pipeline, smoke, standard, systems, or"
+        InputError, match="--cases must name one of deepbench, gpu, laptop, pipeline, smoke, standard, systems, or"
     ):
         load_set("lapto")
 
