@@ -22,6 +22,7 @@ from benchmarks.contest import Contest, Found
 from benchmarks.judging import Judge, SystemJudge, judge_of
 from benchmarks.machine import memory
 from benchmarks.records import (
+    NEVER_STEADY,
     NOT_REACHED,
     OUT_OF_MEMORY,
     RETRIED,
@@ -81,6 +82,8 @@ class Session:
         self._rows = {row.key: row for row in self.store.rows(self.run.run)}
         if self.retry_failed:
             self._rows = {key: row for key, row in self._rows.items() if row.status not in RETRIED}
+        for key, row in self._rows.items():
+            self._unsteady[key] = row.processes if row.status == NEVER_STEADY else 0
         for block in self.store.blocks(self.run.run):
             self._blocks[block.key].append(block)
         self._ceilings = self.store.ceilings(self.run.run)
@@ -167,8 +170,11 @@ class Session:
         return self._rounds_of(key) < self.settings.processes
 
     def _rounds_of(self, key: Key) -> int:
-        """In how many processes a combination has been measured."""
-        return len({block.process for block in self._blocks[key]})
+        """In how many processes a combination has been measured to the end.
+
+        Counted in the row, not in the blocks: a process that was killed has left blocks, too.
+        """
+        return self._rows[key].processes
 
     def _seconds_for(self, waiting: Sequence[Job], jobs: Sequence[Job], names: Sequence[str]) -> float:
         """The first waiting job's share of what is left of the budget, by what each is expected to take."""
@@ -231,7 +237,8 @@ class Session:
         else:
             self._unsteady[key] += key in found.unsteady
             ceilings = ceilings_of(self._ceilings, key)
-            row = with_times(row, self._blocks[key], job.case, ceilings, self._unsteady[key])
+            rounds = row.processes + 1
+            row = with_times(row, self._blocks[key], job.case, ceilings, self._unsteady[key], rounds)
         self._put(row)
 
     def _process_facts(self, key: Key) -> dict[str, Any]:

@@ -148,7 +148,8 @@ class Row:
     Seconds are of the median call with its 95 % interval (two-level bootstrap over processes and samples), without one
     where there are fewer than three calls;
     ``stop`` why measuring stopped; ``bimodal`` whether the samples fall into two groups; ``samples`` and ``processes``
-    how many; ``build_seconds`` set-up with weights, ``first_call_seconds`` the first call, compilation included.
+    how many, a process that was cut off not counted; ``build_seconds`` set-up with weights, ``first_call_seconds`` the
+    first call, compilation included.
     ``limit_seconds``, ``fraction_of_limit`` and ``binding`` (the term that binds: compute, memory or chain) come from
     benchmarks/limit.py; ``microseconds_per_step`` is the median over num_layers · the longest length; a system, whose
     ``cell`` and sizes are those of its bidirectional RNN, has none of them.

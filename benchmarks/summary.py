@@ -56,16 +56,19 @@ def by_place(blocks: Iterable[Block], twin: int = 0) -> dict[tuple[int, int], li
     return dict(found)
 
 
-def with_times(row: Row, blocks: Sequence[Block], case: BenchmarkCase, ceilings: Ceilings | None, unsteady: int) -> Row:
+def with_times(
+    row: Row, blocks: Sequence[Block], case: BenchmarkCase, ceilings: Ceilings | None, unsteady: int, rounds: int
+) -> Row:
     """The row with what its blocks say; ``unsteady`` is in how many processes the warm-up never got steady.
 
     It is ``never steady`` when that is all of them, or when the samples after the warm-up still go one way in each.
+    ``rounds`` is how many processes went to the end; blocks of one that was killed count as samples, not as a process.
     """
     groups = by_process(blocks)
     if not groups:
         return row
     interval = median_interval(groups)
-    drifting = unsteady >= len(groups) or all(is_drifting(group) for group in groups)
+    drifting = unsteady >= rounds or all(is_drifting(group) for group in groups)
     times: dict[str, Any] = {
         "status": NEVER_STEADY if drifting else MEASURED,
         "reason": "the calls did not come to take an even time" if drifting else "",
@@ -74,7 +77,7 @@ def with_times(row: Row, blocks: Sequence[Block], case: BenchmarkCase, ceilings:
         "low_seconds": interval.low if np.isfinite(interval.high) else None,
         "high_seconds": interval.high if np.isfinite(interval.high) else None,
         "samples": sum(len(group) for group in groups),
-        "processes": len(groups),
+        "processes": rounds,
     }
     if case.system is not None:
         return replace(row, **times)  # a time per step and a limit are defined for the layer alone

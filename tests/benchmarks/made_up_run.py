@@ -152,7 +152,7 @@ def _measured(
         path="one fused layer" if key.implementation.endswith("native") else "jitted",
         kernels=["gemm_f32", "tanh_f32"] if key.framework == "jax" else [],
     )
-    return with_times(row, blocks, case, ceilings_of(ceilings, key), 0), blocks
+    return with_times(row, blocks, case, ceilings_of(ceilings, key), 0, PROCESSES), blocks
 
 
 def _spoil(rows: list[Row]) -> None:

@@ -17,7 +17,7 @@ from backends.opening import reason_against
 from backends.registry import Backend
 from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase, CaseSet
 from benchmarks.measuring import Progress, Session
-from benchmarks.records import Row
+from benchmarks.records import Block, Row
 from benchmarks.settings import Settings
 from benchmarks.statistics import paired_ratio_interval, verdict
 from benchmarks.store import Store
@@ -286,6 +286,39 @@ def test_a_killed_run_keeps_all_but_the_block_in_flight(tmp_path: Path) -> None:
         after = store.blocks(run)
         assert after[: len(before)] == before
         assert all(row.processes == 2 for row in store.rows(run))
+
+
+class Interrupted(Session):
+    """Stopped right after the first timed block of this process."""
+
+    process = 0
+
+    def _keep(self, block: Block) -> None:
+        super()._keep(block)
+        if not block.warmup and block.process == self.process:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("processes", "process"), [(1, 0), (2, 1)])
+def test_a_process_that_was_cut_off_is_measured_again(store: Store, processes: int, process: int) -> None:
+    wishes = settings(["paced/steady"], processes=processes)
+    store.add_run(a_run())
+    session = Interrupted(store, store.runs()[0], wishes, SILENT)
+    session.process = process
+    with pytest.raises(KeyboardInterrupt):
+        session.measure()
+    run = store.runs()[0]
+    assert run.finished is None
+    assert [row.processes for row in store.rows(run.run)] == [process]
+    half = store.blocks(run.run)
+    row = measured(store, wishes)["paced/steady"]
+    assert (row.status, row.processes, row.reason) == ("measured", processes, "")
+    blocks = store.blocks(run.run)
+    assert all(block in blocks for block in half), "what was there is kept"
+    whole = [each for each in {block.process for block in blocks} if each != process]
+    assert all(len({block.cycle for block in blocks if block.process == each}) >= 3 for each in whole)
+    assert len(whole) == processes
+    assert store.runs()[0].finished is not None
 
 
 def test_a_broken_environment_is_noted_and_the_rest_is_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
