@@ -18,6 +18,7 @@ from backends.selection import Selection
 from backends.side_by_side import share_out
 from common.agreement import Verdict, differing, judge
 from common.case import Case, write_case
+from common.errors import InputError
 from common.explanation import Explainer
 from common.making import GARBAGE_SCALE
 from common.result import Result, read_header, read_result, result_path, write_result
@@ -213,12 +214,15 @@ class Study:
         """The outcome for a result file that an earlier run left, or None when there is none that fits."""
         if not self._plan.resumed or self._plan.out is None:
             return None
-        path = result_path(self._plan.out, case.name, f"{backend.name}/{implementation}", dtype)
-        if not path.exists():
+        name = f"{backend.name}/{implementation}"
+        path = result_path(self._plan.out, case.name, name, dtype)
+        try:
+            header = read_header(path)
+        except InputError:  # not there, or torn: the new result takes its place
             return None
-        header = read_header(path)
         versions = self._selection.descriptions[backend.name]["versions"]
-        if (header.case_sha256, header.device, header.versions) != (case.sha256(), self._plan.device, versions):
+        wanted = (case.sha256(), name, dtype, self._plan.device, versions)
+        if (header.case_sha256, header.implementation, header.dtype, header.device, header.versions) != wanted:
             return None
         details: dict[str, Any] = {"seconds": header.seconds, "path": header.path}
         return self._outcome(backend, case, implementation, dtype, RAN, "kept from an earlier run", **details)

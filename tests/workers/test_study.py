@@ -15,7 +15,8 @@ from backends.selection import Selection, select
 from backends.study import Outcome, Plan, Study
 from common.case import Case
 from common.errors import InputError
-from common.result import read_result
+from common.result import read_result, result_path, write_result
+from common.tensorfile import as_bytes
 from tests.cases import a_case
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
 from tests.workers.misbehaving import BACKEND, NOT_IMPORTABLE
@@ -104,6 +105,31 @@ def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
     other = [replace(a_case("gru", seed=1), name="rows")]
     assert outcomes(["misbehaving/well"], other, out=tmp_path, judged=False, resumed=True)["well", "rows"].reason == ""
     assert file.stat().st_mtime_ns > written
+
+
+TORN: dict[str, Callable[[Path, Path], Any]] = {
+    "empty": lambda file, other: file.write_bytes(b""),
+    "half": lambda file, other: file.write_bytes(file.read_bytes()[:-100]),
+    "text": lambda file, other: file.write_text("no result"),
+    "no header": lambda file, other: file.write_bytes(as_bytes({"x": np.zeros(3)}, {})),
+    "a header that is none": lambda file, other: file.write_bytes(as_bytes({}, {"birnn.result": "[1]"})),
+    "another's": lambda file, other: file.write_bytes(other.read_bytes()),
+}
+
+
+def test_a_torn_result_is_computed_again_and_the_rest_is_kept(tmp_path: Path) -> None:
+    cases = [replace(a_case("gru"), name=f"case {number}") for number in range(len(TORN) + 1)]
+    outcomes(["misbehaving/well"], cases, out=tmp_path, judged=False, resumed=True)
+    files = [tmp_path / case.name / "misbehaving-well-float32.safetensors" for case in cases]
+    other = result_path(tmp_path, "other", "misbehaving/noisy", "float32")
+    result = read_result(files[0])
+    header = result.header.model_copy(update={"implementation": "misbehaving/noisy"})
+    write_result(replace(result, header=header), other)
+    for file, tear in zip(files, TORN.values(), strict=False):
+        tear(file, other)
+    found = outcomes(["misbehaving/well"], cases, out=tmp_path, judged=False, resumed=True)
+    assert [found["well", case.name].reason for case in cases] == [""] * len(TORN) + ["kept from an earlier run"]
+    assert all(np.array_equal(read_result(file).tensors["output"], result.tensors["output"]) for file in files)
 
 
 @pytest.mark.parametrize(
