@@ -229,7 +229,7 @@ class Learner:
 
     def _write(self, arrays: Arrays, name: str) -> str:
         path = self._folder / name
-        write_bytes(path, as_bytes({key: np.asarray(value) for key, value in arrays.items()}, {}))
+        write_bytes(path, as_bytes({key: np.asarray(value) for key, value in arrays.items()}, {}), durable=False)
         return str(path)
 
 

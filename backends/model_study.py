@@ -69,8 +69,8 @@ class ModelStudy:
         asked = unlabelled(batch) if yard is None else dict(batch)
         names = ("weights", "batch", "batches", "answers")
         files = {name: channel.file(name) for name in names}
-        write_bytes(files["weights"], as_bytes(weights, {}))
-        write_bytes(files["batch"], as_bytes(dict(batch), {}))
+        write_bytes(files["weights"], as_bytes(weights, {}), durable=False)
+        write_bytes(files["batch"], as_bytes(dict(batch), {}), durable=False)
         write_batches([asked], files["batches"])
         request: dict[str, Any] = {"op": "network_open", "handle": "judged", "spec": model_as_json(case.spec)}
         request |= {"implementation": implementation, "dtype": dtype, "device": self._device}

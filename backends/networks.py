@@ -58,9 +58,9 @@ class Networks:
     def network_save(self, request: dict[str, Any]) -> dict[str, Any]:
         """Write all parameters to the file ``weights`` and the optimizer's state to the file ``state``."""
         network = self.opened[request["handle"]]
-        write_bytes(Path(request["weights"]), as_bytes(network.weights(), {}))
+        write_bytes(Path(request["weights"]), as_bytes(network.weights(), {}), durable=False)
         if "state" in request:
-            write_bytes(Path(request["state"]), as_bytes(network.optimizer_state(), {}))
+            write_bytes(Path(request["state"]), as_bytes(network.optimizer_state(), {}), durable=False)
         return {}
 
     def network_ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def write_batches(batches: list[Arrays], path: Path) -> None:
     tensors = {
         f"{number}.{name}": np.asarray(value) for number, batch in enumerate(batches) for name, value in batch.items()
     }
-    write_bytes(path, as_bytes(tensors, {}))
+    write_bytes(path, as_bytes(tensors, {}), durable=False)
 
 
 def read_batches(path: Path) -> list[Arrays]:

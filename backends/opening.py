@@ -102,7 +102,7 @@ class LayerOpening(Opening):
             path=self._run.path(),
             seconds=seconds,
         )
-        write_result(Result(header, self._run.extract()), path)
+        write_result(Result(header, self._run.extract()), path, durable=False)
         if request["pass"] == "train_step":
             self._load(self._rounded, None)  # from the first weights, at the usual rate
 
@@ -144,7 +144,7 @@ class SystemOpening(Opening):
         network.load_weights(self._weights)
         found = network.results(self._step.batch)
         found["loss"] = np.asarray(self._step.loss, found["loss"].dtype)
-        tensorfile.write_bytes(path, tensorfile.as_bytes(found, {}))
+        tensorfile.write_bytes(path, tensorfile.as_bytes(found, {}), durable=False)
 
 
 class NetworkStep:

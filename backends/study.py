@@ -124,7 +124,7 @@ class Study:
 
     def _write(self, case: Case, suffix: str) -> Path:
         path = self._pool.folder / f"case{suffix}-{case.sha256()}.safetensors"
-        write_case(case, path)
+        write_case(case, path, durable=False)
         return path
 
     def _write_with_other_padding(self, case: Case) -> Path | None:

@@ -12,6 +12,7 @@ from benchmarks.migrations import readable, refusing
 from benchmarks.schema import TABLES, literal, quoted
 from benchmarks.store import Store
 from common.errors import InputError
+from common.output import write_bytes
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet"}
 EXPORTED_OF_THE_RUN = ("label", "started", "finished", "noise_floor", "suite_version", "commit", "machine")
@@ -161,12 +162,11 @@ def export(store: Store, file: Path, run: str | None = None) -> int:
         f"{'' if run is None else f' WHERE rows.run = {literal(run)}'} ORDER BY runs.started, runs.run, rows.rowid"
     )
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.", suffix=".part") as folder:
-            part = Path(folder) / file.name
+        with tempfile.TemporaryDirectory(prefix="birnn-export-") as folder:
+            part = Path(folder) / f"rows{file.suffix}"
             with refusing(file):
                 store.execute(f"COPY ({query}) TO {literal(part)} ({options})")
-            part.replace(file)
+            write_bytes(file, part.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: must be a file that can be written; got: {error.strerror}") from None
     (count,) = store.execute(f"SELECT count(*) FROM ({query})").fetchone()

@@ -48,7 +48,9 @@ def _case_file(judge: Judge, folder: Path, other_padding: bool) -> Path:
     path = folder / f"{judge.case.name}{'-padding' * other_padding}.safetensors"
     if not path.exists():
         made = judge.made
-        write_case(made.with_padding(np.random.default_rng(1), GARBAGE_SCALE) if other_padding else made, path)
+        write_case(
+            made.with_padding(np.random.default_rng(1), GARBAGE_SCALE) if other_padding else made, path, durable=False
+        )
     return path
 
 
@@ -60,5 +62,5 @@ def _training_file(judge: Judge, folder: Path) -> Path:
 
 def _file(path: Path, arrays: Arrays) -> Path:
     if not path.exists():
-        write_bytes(path, as_bytes(arrays, {}))
+        write_bytes(path, as_bytes(arrays, {}), durable=False)
     return path

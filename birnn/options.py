@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from common.errors import InputError, shown
+from common.output import is_written_through
 
 Implementations = Annotated[
     list[str],
@@ -67,8 +69,14 @@ def writable_folder(option: str, folder: Path) -> Path:
 
 
 def writable_file(option: str, file: Path) -> Path:
-    """See that ``file`` can be written, before anything long begins."""
+    """See that ``file`` can be written, before anything long begins; a pipe or a device of characters is as good."""
     if file.is_dir():
         raise InputError(f"{option} must be a file; got the folder {file}")
-    writable_folder(f"{option}'s folder", file.parent)
+    try:
+        if not is_written_through(file):
+            writable_folder(f"{option}'s folder", Path(os.path.realpath(file)).parent)
+        if file.exists() and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(f"{option} must be a file that can be written; got {file}: {error.strerror}") from None
     return file

@@ -227,8 +227,8 @@ def _ask(
     pool: Pool, name: str, chosen: str, asked: Asked, trained: Trained, batch: Arrays
 ) -> tuple[dict[str, Any], Arrays]:
     files = {file: pool.folder / file for file in ("weights", "batch", "batches", "answers")}
-    write_bytes(files["weights"], as_bytes(trained.weights, {}))
-    write_bytes(files["batch"], as_bytes(batch, {}))
+    write_bytes(files["weights"], as_bytes(trained.weights, {}), durable=False)
+    write_bytes(files["batch"], as_bytes(batch, {}), durable=False)
     write_batches([batch], files["batches"])
     backend = backends()[name]
     request: dict[str, Any] = {

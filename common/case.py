@@ -154,9 +154,9 @@ def result_shapes(spec: Specification, batch: int, seq_len: int) -> dict[str, tu
     return found | {f"grad.{name}": shape for name, shape in shapes(spec).items()}
 
 
-def write_case(case: Case, path: Path) -> None:
-    """Write a case file, whole or not at all; an ``InputError`` says why it cannot be written."""
-    tensorfile.write_bytes(path, case.as_bytes())
+def write_case(case: Case, path: Path, *, durable: bool = True) -> None:
+    """Write a case file as ``write_bytes`` does; an ``InputError`` says why it cannot be written."""
+    tensorfile.write_bytes(path, case.as_bytes(), durable=durable)
 
 
 def read_case(path: Path) -> Case:

@@ -43,10 +43,10 @@ class Result:
     tensors: dict[str, np.ndarray]
 
 
-def write_result(result: Result, path: Path) -> None:
-    """Write a result file, whole or not at all."""
+def write_result(result: Result, path: Path, *, durable: bool = True) -> None:
+    """Write a result file as ``write_bytes`` does."""
     metadata = {METADATA_KEY: result.header.model_dump_json()}
-    tensorfile.write_bytes(path, tensorfile.as_bytes(result.tensors, metadata))
+    tensorfile.write_bytes(path, tensorfile.as_bytes(result.tensors, metadata), durable=durable)
 
 
 def read_header(path: Path) -> ResultHeader:

@@ -1,0 +1,19 @@
+"""Folders for attacks."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def tmp_path_for_all() -> Iterator[Path]:
+    """A folder that other users can enter, which pytest's own they cannot."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
