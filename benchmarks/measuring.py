@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.exchange import programs_folder
 from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection, select
@@ -99,9 +99,9 @@ class Session:
         """Measure; whether everything that was asked for is done. Ctrl-C comes through, and what is there stays."""
         self._deadline = time.monotonic() + (1 - LAST_JOB) * self.settings.budget_seconds
         left: list[Job] = []
-        with tempfile.TemporaryDirectory(prefix="birnn-programs-") as programs:
+        with programs_folder() as programs:
             # JAX compiles each program once a session; what the first process compiled the later ones load.
-            variables = {"JAX_COMPILATION_CACHE_DIR": programs}
+            variables = {"JAX_COMPILATION_CACHE_DIR": str(programs)}
             for threads in self.settings.threads:
                 jobs = [job for job in self.settings.jobs() if job.threads == threads]
                 left = jobs

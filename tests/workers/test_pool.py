@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backends.environments import THREAD_VARIABLES, interpreter, worker_environment
-from backends.exchange import PREFIX, exchange_folder, remove_orphans
+from backends.exchange import exchange_folder
 from backends.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker, WorkerDied
 from backends.registry import Backend
 from common.case import Case, write_case
@@ -148,18 +148,6 @@ def test_a_worker_dies_with_its_controller() -> None:
     while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_alive(worker)
-
-
-def test_folders_whose_owner_is_gone_are_removed(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    orphan, mine, foreign = (
-        tmp_path / name for name in (f"{PREFIX}{gone.pid}-a", f"{PREFIX}{os.getpid()}-b", "birnn-x-c")
-    )
-    for folder in (orphan, mine, foreign):
-        folder.mkdir()
-    remove_orphans(tmp_path)
-    assert [folder.exists() for folder in (orphan, mine, foreign)] == [False, True, True]
 
 
 def test_without_shared_memory_a_temporary_folder_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
