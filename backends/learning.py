@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -86,8 +87,7 @@ class Learner:
         self._report = report
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._folder = pool.folder / "course"
-        self._folder.mkdir()
+        self._folder = Path(tempfile.mkdtemp(prefix="course-", dir=pool.folder))
 
     def run(self) -> list[Trained]:
         """Train everything, frameworks side by side; Ctrl-C stops the workers and comes through."""

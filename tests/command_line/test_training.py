@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backends.learning import Trained
+from birnn.predicting import Trained as Model
+from birnn.predicting import readable
 from birnn.training import part
+from common.models.pipeline_data import pipeline_model
 from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
@@ -32,10 +36,10 @@ SENTENCES = [
 ]
 
 
-@pytest.fixture
-def tagged(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some sentences, four times over."""
-    file = tmp_path / "tagged.conllu"
+    file = tmp_path_factory.mktemp("tagged") / "tagged.conllu"
     blocks = [
         "\n".join(f"{i}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_" for i, (word, tag) in enumerate(sentence, 1))
         for sentence in SENTENCES * 4
@@ -44,28 +48,44 @@ def tagged(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_tagger_learns_and_its_checkpoint_answers(tagged: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 20, "--learning-rate", 0.02, "--out", out)
+@dataclass(frozen=True)
+class Learned:
+    """What ``birnn train`` printed, and the folder that it wrote."""
+
+    done: subprocess.CompletedProcess[str]
+    out: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "numpy-loop.safetensors"
+
+
+@pytest.fixture(scope="module")
+def learned(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    out = tmp_path_factory.mktemp("learned") / "out"
+    options = ("--epochs", 20, "--learning-rate", 0.02, "--out", out)
+    return Learned(birnn("train", "tagger", *NUMPY, "--data", tagged, *options), out)
+
+
+def test_a_tagger_learns_and_its_checkpoint_answers(learned: Learned) -> None:
+    done = learned.done
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert "numpy/loop" in done.stdout
-    trace = json.loads((out / "trace.json").read_text())
+    trace = json.loads((learned.out / "trace.json").read_text())
     mine = trace["implementations"]["numpy/loop"]
     assert mine["steps"][-1][0] < 0.3 * mine["steps"][0][0]
     assert mine["accuracies"][-1] == 1.0
-    assert (out / "curves.svg").read_text().startswith("<?xml")
-    found = birnn(
-        "predict", "tagger", "the cat sleeps .", "--checkpoint", out / "numpy-loop.safetensors", "-f", "numpy/loop"
-    )
+    assert (learned.out / "curves.svg").read_text().startswith("<?xml")
+    found = birnn("predict", "tagger", "the cat sleeps .", "--checkpoint", learned.checkpoint, "-f", "numpy/loop")
     assert (found.returncode, found.stdout) == (0, "the/DET cat/NOUN sleeps/VERB ./PUNCT\n"), found.stderr
 
 
-def test_each_epoch_has_its_means_in_the_table(tagged: Path) -> None:
-    done = birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 2)
-    table = done.stdout[done.stdout.index("after each epoch") :]
-    first, second = map(float, re.findall(r"loss +│ (\S+) │ (\S+) │", table)[0])
-    assert 0 < second < first < 3
-    assert len(re.findall(r"accuracy +│ [01]\.\d{4} │ [01]\.\d{4} │", table)) == 2
+def test_some_epochs_have_their_means_in_the_table(learned: Learned) -> None:
+    table = learned.done.stdout[learned.done.stdout.index("after each epoch") :]
+    (losses,) = re.findall(r"loss +│((?: +\d\.\d{4} │){8})", table)
+    means = [float(number) for number in losses.split("│") if number.strip()]
+    assert 3 > means[0] > means[1] > means[-1] >= 0
+    assert len(re.findall(r"accuracy +│(?: [01]\.\d{4} │){8}", table)) == 2
 
 
 def test_without_the_first_implementation_nothing_is_held_against_it() -> None:
@@ -92,16 +112,25 @@ def test_training_that_was_killed_goes_on_with_the_same_trace(tagged: Path, tmp_
     assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
-def test_more_epochs_go_on_from_the_checkpoint_and_another_seed_does_not(tagged: Path, tmp_path: Path) -> None:
+def test_another_seed_does_not_go_on_from_the_checkpoint(tagged: Path, tmp_path: Path) -> None:
+    """Whose one epoch two would go on from."""
     command = ["train", "tagger", *NUMPY, "--data", tagged, "--out", tmp_path / "out"]
-    checkpoint = tmp_path / "out" / "numpy-loop.safetensors"
     traces = []
-    for options in (["--epochs", 1], ["--epochs", 2], ["--epochs", 1, "--seed", 1]):
+    for options in (["--epochs", 1], ["--epochs", 2, "--seed", 1]):
         assert birnn(*command, *options).returncode == 0
-        traces.append(read_checkpoint(checkpoint).header.trace)
-    assert traces[1][: len(traces[0])] == traces[0]
+        traces.append(read_checkpoint(tmp_path / "out" / "numpy-loop.safetensors").header.trace)
     assert len(traces[1]) == 2 * len(traces[0])
-    assert traces[2][0] != traces[0][0]
+    assert traces[1][0] != traces[0][0]
+
+
+def test_labels_are_printed_by_the_names_that_their_ids_stand_for() -> None:
+    """Of a classifier's answer; a tagger's is asked of the whole command above."""
+    trained = Model(pipeline_model(), {}, {"labels": {"names": ["good", "bad", "grim"]}}, "a test")
+    answer = {"labels": np.array([2, 0, 1, 0])}
+    words = [("a", "day"), ("b",), ("c",), ("d",)]
+    lines = list(readable("classifier", trained, {}, words, answer))
+    assert lines == ["grim\ta day", "good\tb", "bad\tc", "good\td"]
+    assert list(readable("classifier", trained, {}, [], answer)) == ["grim", "good", "bad", "good"]
 
 
 def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None:
@@ -161,11 +190,8 @@ def test_bad_input_is_one_sentence(arguments: str, sentence: str, tmp_path: Path
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_checkpoint_of_another_model_is_refused(tagged: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 1, "--out", out).returncode == 0
-    checkpoint = out / "numpy-loop.safetensors"
-    done = birnn("predict", "masked", "a ___ day", "--checkpoint", checkpoint, "-f", "numpy/loop")
+def test_a_checkpoint_of_another_model_is_refused(learned: Learned) -> None:
+    done = birnn("predict", "masked", "a ___ day", "--checkpoint", learned.checkpoint, "-f", "numpy/loop")
     assert (done.returncode, "must be a checkpoint of masked; got one of tagger" in done.stderr) == (2, True)
 
 

@@ -1,0 +1,153 @@
+"""Training in workers: every batch, judged by the held-out examples alone, and resumed by its own checkpoint alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.learning import CHUNK, Course, Learner, Trained, checkpoint_path
+from backends.pool import Pool
+from backends.selection import select
+from common.data.examples import SequenceExample
+from common.models.optimizers import OptimizerSettings
+from common.models.reference import predict
+from common.models.trace import Trainer
+from common.tasks.building import build_task
+from common.tasks.checkpoint import read_checkpoint, write_checkpoint
+from common.tasks.task import Options, Task, right_answers, unlabelled
+from tests.common.tasks.data import TAGS, sentences, write_labelled
+
+LOOP = "numpy/loop"
+EPOCHS = 6
+CHANCE = 1 / len(TAGS)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool.open() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Texts that can be known by heart, each by a word of its own; the labels of the held-out ones are random."""
+    folder = tmp_path_factory.mktemp("texts")
+    files = [write_labelled(folder / f"{seed}", sentences(seed)) for seed in (1, 2)]
+    sizes: dict[str, Any] = {"cell": "rnn_tanh", "hidden_size": 6, "embedding_size": 6, "batch_size": 3}
+    found = build_task("classifier", Options(data=(files[0], files[1]), **sizes))
+    labels = np.random.default_rng(0).integers(len(TAGS), size=len(found.held_out))
+    held_out = [replace(each, labels=label) for each, label in zip(found.held_out, labels, strict=True)]
+    assert all(isinstance(each, SequenceExample) for each in held_out)
+    return replace(found, held_out=held_out)
+
+
+def a_course(task: Task, **changes: Any) -> Course:
+    adam = OptimizerSettings(name="adam", learning_rate=0.03)
+    return replace(Course(task, adam, EPOCHS, "float64", "cpu", timeout_seconds=60), **changes)
+
+
+def learned(pool: Pool, course: Course) -> Trained:
+    (found,) = Learner(pool, select(pool, [LOOP]), course, lambda trained: None).run()
+    assert found.status == "trained", found.reason
+    return found
+
+
+def own_accuracy(task: Task, trainer: Trainer) -> float:
+    """Of the held-out examples, by the reference."""
+    counts = []
+    for batch in task.evaluation():
+        answer = predict(task.spec, trainer.weights(), unlabelled(batch))["labels"]  # type: ignore[arg-type]
+        counts.append(right_answers(task.spec, batch, answer))
+    right, number = np.sum(counts, axis=0)
+    return float(right / number)
+
+
+def test_every_batch_is_trained_on_once_and_the_held_out_examples_are_answered(pool: Pool, task: Task) -> None:
+    course = a_course(task, epochs=2)
+    found = learned(pool, course)
+    trainer = Trainer(task.spec, task.weights, course.optimizer)
+    assert len(task.epoch(0)) > CHUNK
+    steps, accuracies = [], []
+    for epoch in range(course.epochs):
+        steps += trainer.train(task.epoch(epoch))
+        accuracies.append(own_accuracy(task, trainer))
+    assert found.steps == steps
+    assert found.accuracies == accuracies
+
+
+def test_random_labels_are_answered_by_chance_and_a_leak_is_told(pool: Pool, task: Task) -> None:
+    leaking = replace(task, held_out=task.training)
+    fair, leaked = (learned(pool, a_course(each)).accuracies[-1] for each in (task, leaking))
+    spread = np.sqrt(CHANCE * (1 - CHANCE) / len(task.held_out))
+    assert abs(fair - CHANCE) < 4 * spread
+    assert leaked > CHANCE + 8 * spread
+
+
+# Checkpoints.
+
+
+def test_a_course_goes_on_from_its_own_checkpoint(pool: Pool, task: Task, tmp_path: Path) -> None:
+    whole = learned(pool, a_course(task, epochs=2))
+    assert learned(pool, a_course(task, epochs=1, out=tmp_path)).resumed == 0
+    found = learned(pool, a_course(task, epochs=2, out=tmp_path))
+    assert found.resumed == 1
+    assert (found.steps, found.accuracies) == (whole.steps, whole.accuracies)
+    again = learned(pool, a_course(task, epochs=2, out=tmp_path))
+    assert again.resumed == 2
+    assert (again.steps, again.accuracies) == (whole.steps, whole.accuracies)
+
+
+def of_task(**changes: Any) -> Callable[[Course], Course]:
+    return lambda course: replace(course, task=replace(course.task, **changes))
+
+
+def of_optimizer(**changes: Any) -> Callable[[Course], Course]:
+    return lambda course: replace(course, optimizer=course.optimizer.model_copy(update=changes))
+
+
+OTHER_COURSES: dict[str, Callable[[Course], Course]] = {
+    "seed": of_task(seed=1),
+    "words": of_task(vocabularies={}),
+    "held-out examples": lambda course: of_task(held_out=course.task.held_out[1:])(course),
+    "learning rate": of_optimizer(learning_rate=0.02),
+    "clipping": of_optimizer(clip_norm=1.0),
+    "dtype": lambda course: replace(course, dtype="float32"),
+}
+OTHER_HEADERS: dict[str, dict[str, Any]] = {
+    "fingerprint": {"fingerprint": "0" * 64},
+    "versions": {"versions": {"numpy": "0.1"}},
+    "more epochs": {"epoch": 2},
+}
+
+
+def left_by(pool: Pool, task: Task, out: Path) -> Course:
+    """A course of one epoch of two batches, and its checkpoint."""
+    course = a_course(replace(task, training=task.training[:6], held_out=task.held_out[:6]), epochs=1, out=out)
+    learned(pool, course)
+    assert learned(pool, course).resumed == 1
+    return course
+
+
+def assert_starts_anew(pool: Pool, course: Course) -> None:
+    found = learned(pool, course)
+    assert (found.resumed, len(found.steps), len(found.accuracies)) == (0, 2, 1)
+
+
+@pytest.mark.parametrize("change", OTHER_COURSES)
+def test_a_checkpoint_of_another_course_is_left_alone(pool: Pool, task: Task, tmp_path: Path, change: str) -> None:
+    assert_starts_anew(pool, OTHER_COURSES[change](left_by(pool, task, tmp_path)))
+
+
+@pytest.mark.parametrize("change", OTHER_HEADERS)
+def test_a_checkpoint_that_says_otherwise_is_left_alone(pool: Pool, task: Task, tmp_path: Path, change: str) -> None:
+    course = left_by(pool, task, tmp_path)
+    path = checkpoint_path(course, LOOP)
+    found = read_checkpoint(path)
+    header = found.header.model_copy(update=OTHER_HEADERS[change])
+    write_checkpoint(replace(found, header=header), path)
+    assert_starts_anew(pool, course)
