@@ -13,8 +13,11 @@ from benchmarks.schema import TABLES, literal, quoted
 from benchmarks.store import Store
 from common.errors import InputError
 from common.output import write_bytes
+from common.terminal import CONTROLS
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet"}
+CONTROLS_IN_RE2 = "[" + "".join(f"\\x{{{low:x}}}-\\x{{{high:x}}}" for low, high in CONTROLS if low < 0xD800) + "]"
+"""All of them but surrogates, which no text of DuckDB holds."""
 EXPORTED_OF_THE_RUN = ("label", "started", "finished", "noise_floor", "suite_version", "commit", "machine")
 OF_A_RUN = ("processes", "blocks", "ceilings", "rows")
 MEASURED_BY = ("processes", "blocks")
@@ -165,12 +168,30 @@ def export(store: Store, file: Path, run: str | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="birnn-export-") as folder:
             part = Path(folder) / f"rows{file.suffix}"
             with refusing(file):
-                store.execute(f"COPY ({query}) TO {literal(part)} ({options})")
+                written = _without_controls(store, query) if file.suffix.lower() == ".csv" else query
+                store.execute(f"COPY ({written}) TO {literal(part)} ({options})")
             write_bytes(file, part.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: must be a file that can be written; got: {error.strerror}") from None
     (count,) = store.execute(f"SELECT count(*) FROM ({query})").fetchone()
     return count
+
+
+def _without_controls(store: Store, query: str) -> str:
+    """The query with U+FFFD for every control character in its texts: CSV files are looked at in terminals."""
+    shown = []
+    for name, kind, *_ in store.execute(f"DESCRIBE {query}").fetchall():
+        column = quoted(name)
+        if kind in ("VARCHAR", "JSON"):
+            column = f"{_plain(f'{column}::VARCHAR')} AS {column}"
+        elif kind == "VARCHAR[]":
+            column = f"[{_plain('text')} for text in {column}] AS {column}"
+        shown.append(column)
+    return f"SELECT {', '.join(shown)} FROM ({query})"
+
+
+def _plain(column: str) -> str:
+    return f"regexp_replace({column}, {literal(CONTROLS_IN_RE2)}, '\ufffd', 'g')"
 
 
 def _part_of(target: Path) -> Path:

@@ -20,6 +20,7 @@ from benchmarks.records import TIMED, Block, Ceiling, Environment, Process, Row,
 from benchmarks.store import Store
 from benchmarks.summary import noise_floor_of
 from common.errors import InputError
+from common.terminal import plain
 
 ASSETS = Path(__file__).resolve().parent / "report_assets"
 SCRIPTS = ("sortable.js", "page.js", "tables.js")
@@ -73,7 +74,7 @@ def render(contents: Sequence[Content]) -> str:
     title = f"birnn benchmark, {day.day} {day:%B %Y}"
     parts = {
         "title": html.escape(title),
-        "summaries": "\n".join(f'<p class="lead">{html.escape(summary(content))}</p>' for content in contents),
+        "summaries": "\n".join(f'<p class="lead">{html.escape(plain(summary(content)))}</p>' for content in contents),
         "style": _asset("report.css"),
         "content": _json_for_html(_as_json(contents)),
         "scripts": "\n".join(_asset(name) for name in SCRIPTS),

@@ -20,14 +20,14 @@ def backends_command(
     from backends.registry import backends
     from backends.selection import start_workers
     from birnn import exit_codes
-    from birnn.display import stdout
+    from birnn.display import say, stdout
 
     known = backends()
     with Pool.open() as pool:
         found = start_workers(pool, known)
     content = {name: _content(name, found) for name in known}
     if as_json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        say(json.dumps(content, indent=2))
     else:
         console = stdout()
         for name, each in content.items():
@@ -65,17 +65,18 @@ def _content(name: str, found: Any) -> dict[str, Any]:
 def _print_backend(console: Any, name: str, content: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    console.print(f"[bold]{name}[/bold]  {content['status']}")
+    console.print(f"[bold]{escape(name)}[/bold]  {content['status']}")
     if content["status"] != "found":
         console.print(f"  {escape(content['reason'])}", soft_wrap=True)
         return
-    console.print(f"  interpreter  {content['interpreter']}", soft_wrap=True)
     versions = ", ".join(f"{library} {version}" for library, version in content["versions"].items())
-    console.print(f"  versions     {versions}", soft_wrap=True)
-    console.print(f"  devices      {', '.join(f'{device} ({text})' for device, text in content['devices'].items())}")
+    devices = ", ".join(f"{device} ({text})" for device, text in content["devices"].items())
+    for what, text in (("interpreter", content["interpreter"]), ("versions", versions), ("devices", devices)):
+        console.print(f"  {what:12} {text}", markup=False, soft_wrap=True)
     for implementation, each in content["implementations"].items():
         gaps = each["unsupported"]
-        console.print(f"  {name}/{implementation}: every specification" + (", but not:" if gaps else ""))
+        but = ", but not:" if gaps else ""
+        console.print(f"  {name}/{implementation}: every specification{but}", markup=False, soft_wrap=True)
         for gap in gaps:
             link = f" ({gap['link']})" if gap["link"] else ""
-            console.print(f"    {escape(gap['what'])}: {escape(gap['reason'])}{link}", soft_wrap=True)
+            console.print(f"    {gap['what']}: {gap['reason']}{link}", markup=False, soft_wrap=True)

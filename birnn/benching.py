@@ -159,7 +159,7 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> 
             reasons.setdefault((row.status, row.key.implementation, row.reason), []).append(row.key.case)
     for (status, implementation, reason), cases in reasons.items():
         where = cases[0] if len(cases) == 1 else f"{len(cases)} combinations"
-        console.print(f"[dim]{status}[/dim] {implementation}, {where}: {escape(reason)}", soft_wrap=True)
+        console.print(f"[dim]{status}[/dim] {escape(f'{implementation}, {where}: {reason}')}", soft_wrap=True)
     noise = "no A/A pair was measured" if floor is None else f"A/A pairs differ by up to {floor:.1%}"
     console.print(f"run {run.run}; {noise}; bold: fastest beyond that", soft_wrap=True)
 
@@ -169,10 +169,12 @@ def rich_table(grid: Grid) -> Table:
     table = Table()
     table.add_column("case", no_wrap=True)
     for name in grid.implementations:
-        table.add_column(name.replace("/", "/\n"), justify="right")
+        table.add_column(escape(name.replace("/", "/\n")), justify="right")
     table.add_column("limit", justify="right")
     for case, cells, limit in grid.lines:
-        table.add_row(case, *(f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text for cell in cells), limit)
+        table.add_row(
+            escape(case), *(f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text for cell in cells), limit
+        )
     return table
 
 
@@ -196,7 +198,8 @@ def explain(wishes: Wishes, path: Path) -> int:
                     key = job.key(f"{framework}/{name}")
                     answer = _answer(pool, job, key, known.get(key))
                     answers.append(answer)
-                    table.add_row(job.case.name, job.passed, job.dtype, key.implementation, escape(answer))
+                    cells = (job.case.name, job.passed, job.dtype, key.implementation, answer)
+                    table.add_row(*map(escape, cells))
         for text in [*selection.missing.values(), *selection.broken.values()]:
             stderr().print(f"birnn: {text}", markup=False)
     stdout().print(table)

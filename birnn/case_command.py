@@ -100,7 +100,7 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A case file.
     case = read_case(file)
     console = stdout()
     console.print(f"{case.name}: {case.spec}", markup=False)
-    console.print(f"source: {case.source}", markup=False)
+    console.print(f"source: {' '.join(case.source.split())}", markup=False)
     console.print(f"expected within atol {case.atol:g}, rtol {case.rtol:g}; sha256 {case.sha256()}")
     if case.lengths is not None:
         console.print(f"lengths: {', '.join(str(length) for length in case.lengths)}")

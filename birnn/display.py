@@ -94,7 +94,7 @@ def outcome_table(outcomes: Iterable[Outcome], judged: bool) -> Table:
             if good
             else "unsupported"
         )
-        cells = [implementation, dtype, str(good), str(count[UNSUPPORTED]), str(wrong)]
+        cells = [escape(implementation), dtype, str(good), str(count[UNSUPPORTED]), str(wrong)]
         cells += [worst_error(group)] if judged else []
         table.add_row(*cells, f"{sum(outcome.seconds for outcome in group):.2f}", verdict)
     return table
@@ -116,7 +116,7 @@ def print_unsupported(console: Console, outcomes: Iterable[Outcome]) -> None:
             cases[outcome.implementation, outcome.reason].add(outcome.case)
     for (implementation, reason), names in cases.items():
         count = "1 case" if len(names) == 1 else f"{len(names)} cases"
-        console.print(f"[dim]unsupported[/dim] {implementation}, {count}: {escape(reason)}", soft_wrap=True)
+        console.print(f"[dim]unsupported[/dim] {escape(f'{implementation}, {count}: {reason}')}", soft_wrap=True)
 
 
 def print_failures(console: Console, outcomes: Iterable[Outcome]) -> None:

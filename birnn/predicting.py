@@ -16,7 +16,7 @@ from backends.registry import backends
 from backends.selection import select
 from backends.study import UNSUPPORTED
 from birnn import exit_codes
-from birnn.display import stderr
+from birnn.display import say, stderr
 from birnn.options import one_of
 from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
@@ -84,7 +84,7 @@ def predict(asked: Asked) -> int:
         notes.print(f"birnn: {name}/{chosen}: {reply['status']}: {reply['reason']}", markup=False)
         return exit_codes.decide(wrong=reply["status"] != UNSUPPORTED, broken=False, checked=False)
     for line in readable(asked.model, trained, batch, words, answer):
-        print(line)
+        say(line)
     return exit_codes.AGREED
 
 

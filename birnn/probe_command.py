@@ -33,7 +33,7 @@ def probe_command(
     from backends.pool import Pool
     from backends.selection import select
     from birnn import exit_codes
-    from birnn.display import progress, stderr, stdout
+    from birnn.display import progress, say, stderr, stdout
     from birnn.options import writable_file
     from common.tensorfile import write_bytes
 
@@ -51,7 +51,7 @@ def probe_command(
             findings = run_probes(pool, selection, timeout, lambda finding: bar.advance(task), only)
     record = make_record(selection, findings)
     if markdown:
-        print(as_markdown(record), end="")
+        say(as_markdown(record), end="")
     else:
         _print_findings(console, record)
     if json_file is not None:
@@ -81,14 +81,14 @@ def _print_findings(console: Any, record: Any) -> None:
         if finding.framework != told:
             told = finding.framework
             versions = ", ".join(f"{library} {version}" for library, version in record.versions[told].items())
-            console.print(f"[bold]{told}[/bold]: {versions}", soft_wrap=True)
+            console.print(f"[bold]{escape(told)}[/bold]: {escape(versions)}", soft_wrap=True)
         colour = colours.get(finding.status, "dim")
-        console.print(f"[{colour}]{finding.status}[/] [bold]{finding.key}[/]  ({finding.harm})", soft_wrap=True)
+        console.print(f"[{colour}]{finding.status}[/] [bold]{escape(finding.key)}[/]  ({finding.harm})", soft_wrap=True)
         console.print(f"    {escape(finding.what)}", soft_wrap=True)
         console.print(f"    measured: {escape(finding.evidence)}", soft_wrap=True)
         console.print(f"    in practice: {escape(finding.consequence)}", soft_wrap=True)
         console.print(f"    way out: {escape(finding.way_out)}", soft_wrap=True)
         if finding.upstream:
-            console.print(f"    upstream: {finding.upstream}", soft_wrap=True)
+            console.print(f"    upstream: {escape(finding.upstream)}", soft_wrap=True)
     counts = count_by_status(record.findings)
     console.print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))

@@ -22,9 +22,10 @@ def report_command(
 ) -> None:
     """Write runs as one HTML page that needs no network: who is fastest where, charts, all results, the machine."""
     from benchmarks.report import read_contents, render
+    from birnn.display import say
     from birnn.options import each_once, writable_file
     from common.tensorfile import write_bytes
 
     writable_file("-o", out)
     write_bytes(out, render(read_contents(store, each_once(run))).encode())
-    print(out)
+    say(str(out))

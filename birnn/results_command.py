@@ -60,9 +60,10 @@ def merge_stores(
     behind its name.
     """
     from benchmarks.exchange import merge
+    from birnn.display import say
 
     for line in merge(out, stores):
-        print(line)
+        say(line)
 
 
 @results_app.command("export")
@@ -77,7 +78,7 @@ def export_rows(
     """Write one row a measured combination to a CSV or Parquet file."""
     from benchmarks.exchange import export
     from benchmarks.store import Store
-    from birnn.display import stderr
+    from birnn.display import say, stderr
     from birnn.options import writable_file
 
     writable_file("-o", out)
@@ -85,4 +86,4 @@ def export_rows(
         if opened.note:
             stderr().print(f"birnn: {opened.note}", markup=False)
         count = export(opened, out, None if run is None else opened.find_run(run).run)
-    print(f"{out}: {count} rows")
+    say(f"{out}: {count} rows")

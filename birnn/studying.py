@@ -164,4 +164,4 @@ def write_report(found: Finding, cases: Sequence[Case], file: Path) -> None:
         },
         "outcomes": [outcome.as_json() for outcome in found.outcomes],
     }
-    write_bytes(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())

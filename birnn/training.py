@@ -165,7 +165,7 @@ def print_training(
     table.add_column("verdict")
     for each in found:
         if each.status != TRAINED:
-            table.add_row(each.name, "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
+            table.add_row(escape(each.name), "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
             continue
         parting = partings.get(each.name)
         where = "" if parting is None else "never" if parting.step is None else str(parting.step)
@@ -175,7 +175,7 @@ def print_training(
         else:
             verdict = "the yardstick" if each.twin else parting.verdict
         table.add_row(
-            each.name,
+            escape(each.name),
             f"{each.steps[0].loss:.6f}",
             f"{each.steps[-1].loss:.6f}",
             f"{each.accuracies[-1]:.4f}",
@@ -210,7 +210,7 @@ def by_epoch(done: Sequence[Trained], epochs: int) -> Table:
         loss, accuracy = steps.mean(axis=1).T
         lines = {"loss": loss, "accuracy": accuracy, "held-out accuracy": each.accuracies}
         for what, numbers in lines.items():
-            name = each.name if what == "loss" else ""
+            name = escape(each.name) if what == "loss" else ""
             table.add_row(name, what, *(f"{numbers[epoch - 1]:.4f}" for epoch in shown))
     return table
 
