@@ -57,7 +57,7 @@ class Hostile(Framework):
 def assert_harmless(done: subprocess.CompletedProcess[str]) -> str:
     text = done.stdout + done.stderr
     assert not CONTROL.search(text), (done.args, text)
-    assert "Traceback" not in text
+    assert "\nTraceback" not in f"\n{text}", "but for a worker's, in its log"
     assert "birnn's own" not in text
     return text
 
