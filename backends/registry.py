@@ -6,13 +6,17 @@ A package outside this repository adds one through the entry point group ``birnn
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from backends.base import Framework
-from common.errors import InputError
+from common.errors import InputError, shown
 
 ENTRY_POINT_GROUP = "birnn.backends"
 
@@ -54,26 +58,75 @@ def load_framework(target: str) -> Framework:
     return getattr(importlib.import_module(module), function)()
 
 
-@cache
 def backends() -> dict[str, Backend]:
-    """Every backend by name, the built-in ones first.
+    """Every backend by name, the built-in ones first, then those of plug-ins that can be used."""
+    return _loaded().backends
+
+
+def left_out() -> dict[str, str]:
+    """Why a plug-in is left out, one sentence, by the name of its entry point; those that ``leave_out`` named are not
+    told.
+    """
+    return _loaded().left_out
+
+
+def leave_out(names: Iterable[str]) -> None:
+    """Load the plug-ins of these names no more, and say nothing of them.
 
     Raises
     ------
     InputError
-        If a plug-in cannot be loaded, is no ``Backend``, or takes a name that is in use.
+        If there is no plug-in of such a name.
     """
-    found = {backend.name: backend for backend in BUILT_IN}
+    known = entry_points(group=ENTRY_POINT_GROUP).names
+    for name in names:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none is installed"
+            raise InputError(f"--without-plugin must name a plug-in ({there}); got {shown(name)}")
+    _unwanted.update(names)
+    _loaded.cache_clear()
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    backends: dict[str, Backend]
+    left_out: dict[str, str]
+
+
+_unwanted: set[str] = set()
+
+
+@cache
+def _loaded() -> _Loaded:
+    """Load every plug-in once; one that cannot be used keeps no other backend from being used."""
+    found, reasons = {backend.name: backend for backend in BUILT_IN}, {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            backend = entry.load()
-        except Exception as error:
-            raise InputError(f"the entry point {entry.name} of {ENTRY_POINT_GROUP} must load; got {error!r}") from error
-        if not isinstance(backend, Backend):
-            raise InputError(
-                f"the entry point {entry.name} of {ENTRY_POINT_GROUP} must name a Backend; got {backend!r}"
+        if entry.name in _unwanted:
+            continue
+        backend, reason = _load(entry)
+        if backend is not None and backend.name in found:
+            reason = f"must have a name of its own; got {backend.name!r}, which is taken"
+        if backend is None or reason:
+            reasons[entry.name] = (
+                f"the plug-in {entry.name}, the entry point {entry.value} of {ENTRY_POINT_GROUP}, {reason}; it is left "
+                f"out, as --without-plugin {entry.name} does without this line"
             )
-        if backend.name in found:
-            raise InputError(f"a backend's name must be its own; got {backend.name!r} twice")
-        found[backend.name] = backend
-    return found
+        else:
+            found[backend.name] = backend
+    return _Loaded(found, reasons)
+
+
+def _load(entry: EntryPoint) -> tuple[Backend | None, str]:
+    """A plug-in's backend, or None and what must hold and does not, whatever its module does while it is imported."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            backend = entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: a plug-in does not end the command
+        return None, f"must load; got {shown(error, 120)}"
+    if not isinstance(backend, Backend):
+        return None, f"must name a Backend; got {shown(backend)}"
+    if not (isinstance(backend.name, str) and re.fullmatch(r"[\w.-]+", backend.name)):
+        return None, f"must have a name of letters, digits, dots, - and _; got {shown(backend.name)}"
+    return backend, ""

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from backends.pool import EnvironmentBroken, EnvironmentMissing, Pool
-from backends.registry import Backend, backends
+from backends.registry import Backend, backends, left_out
 from common.errors import InputError
 
 
@@ -18,7 +18,8 @@ class Selection:
     """What is there of what was asked for.
 
     ``implementations`` by backend name, in the backends' order; ``descriptions`` what their workers said of themselves;
-    ``missing`` and ``broken`` sentences by backend name; ``named`` the backends whose name was spelt out.
+    ``missing`` and ``broken`` sentences by backend name, the latter also on plug-ins that were asked for and cannot be
+    used; ``left_out`` sentences on the other plug-ins; ``named`` the backends whose name was spelt out.
     """
 
     implementations: dict[str, list[str]] = field(default_factory=dict)
@@ -26,6 +27,11 @@ class Selection:
     missing: dict[str, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A sentence on whatever is not there or cannot be used."""
+        return [*self.left_out, *self.missing.values(), *self.broken.values()]
 
     def absent_but_named(self) -> list[str]:
         """Sentences on the environments that were asked for by name and are missing."""
@@ -65,6 +71,11 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
     wanted = {pattern: _matching_backends(pattern, known, option) for pattern in full}
     names = [name for name in known if any(name in group for group in wanted.values())]
     found = start_workers(pool, names)
+    for name, text in left_out().items():
+        if any(fnmatchcase(name, pattern.partition("/")[0]) for pattern in full):
+            found.broken[f"plug-in {name}"] = text
+        else:
+            found.left_out.append(text)
     found.named = {pattern.partition("/")[0] for pattern in full} & set(known)
     absent = found.absent_but_named()
     if absent:
@@ -82,6 +93,9 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
 def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) -> list[str]:
     matching = [name for name in known if fnmatchcase(name, pattern.partition("/")[0])]
     if not matching:
+        unusable = [text for name, text in left_out().items() if fnmatchcase(name, pattern.partition("/")[0])]
+        if unusable:
+            raise InputError(unusable[0])
         raise InputError(f"{option} must name one of the frameworks {', '.join(known)}; got {pattern!r}")
     return matching
 

@@ -256,7 +256,7 @@ class Session:
 
     def _note_processes(self, pool: Pool, selection: Selection, threads: int) -> None:
         """Put the round's processes and their environments into the store."""
-        for text in [*selection.missing.values(), *selection.broken.values()]:
+        for text in selection.notes():
             self.progress.note(text)
         self._processes: dict[str, Process] = {}
         for name in selection.descriptions:

@@ -6,18 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
+from birnn.options import WithoutPlugin
+
 
 def backends_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Show each framework's environment, versions, devices, implementations, and what they cannot do and why.
 
-    Exit 0 when those that are there work, 2 when one is broken, 3 when none is there.
+    Exit 0 when those that are there work, 2 when one or a plug-in is broken, 3 when none is there.
     """
     import json
 
     from backends.pool import Pool
-    from backends.registry import backends
+    from backends.registry import backends, left_out
     from backends.selection import start_workers
     from birnn import exit_codes
     from birnn.display import say, stdout
@@ -26,13 +29,15 @@ def backends_command(
     with Pool.open() as pool:
         found = start_workers(pool, known)
     content = {name: _content(name, found) for name in known}
+    content |= {f"plug-in {name}": {"status": "left out", "reason": text} for name, text in left_out().items()}
     if as_json:
         say(json.dumps(content, indent=2))
     else:
         console = stdout()
         for name, each in content.items():
             _print_backend(console, name, each)
-    raise typer.Exit(exit_codes.decide(wrong=False, broken=bool(found.broken), checked=bool(found.descriptions)))
+    broken = bool(found.broken or left_out())
+    raise typer.Exit(exit_codes.decide(wrong=False, broken=broken, checked=bool(found.descriptions)))
 
 
 def _content(name: str, found: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Implementations, Lane, Timeout
+from birnn.options import Device, Implementations, Lane, Timeout, WithoutPlugin
 
 
 def bench_command(
@@ -57,6 +57,7 @@ def bench_command(
     doctor: Annotated[
         bool, typer.Option("--doctor", help="Measure nothing: say whether this machine is fit to measure on.")
     ] = False,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Time implementations side by side, after each has been held against the reference.
 

@@ -200,7 +200,7 @@ def explain(wishes: Wishes, path: Path) -> int:
                     answers.append(answer)
                     cells = (job.case.name, job.passed, job.dtype, key.implementation, answer)
                     table.add_row(*map(escape, cells))
-        for text in [*selection.missing.values(), *selection.broken.values()]:
+        for text in selection.notes():
             stderr().print(f"birnn: {text}", markup=False)
     stdout().print(table)
     runs = any(not answer.startswith("no") for answer in answers)

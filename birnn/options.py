@@ -33,6 +33,25 @@ Timeout = Annotated[
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads in each worker, the same in every framework.")]
 
 
+def _leave_out(names: list[str]) -> list[str]:
+    if names:
+        from backends.registry import leave_out
+
+        leave_out(names)
+    return names
+
+
+WithoutPlugin = Annotated[
+    list[str],
+    typer.Option(
+        "--without-plugin",
+        metavar="NAME",
+        callback=_leave_out,
+        help="Do not load this plug-in, the name of its entry point; repeatable.",
+    ),
+]
+
+
 def one_of(option: str, value: str, allowed: Sequence[str]) -> str:
     """``value``, if it is one of those allowed, else an ``InputError``."""
     if value not in allowed:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Threads, Timeout
+from birnn.options import Device, Threads, Timeout, WithoutPlugin
 
 
 def predict_command(
@@ -36,6 +36,7 @@ def predict_command(
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="seq2seq: longest answer.")] = 40,
     threads: Threads = 1,
     timeout: Timeout = 120.0,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Run a checkpoint that was trained in one framework in any other, and print its answers.
 

@@ -76,9 +76,12 @@ def predict(asked: Asked) -> int:
     with Pool.open(asked.threads) as pool:
         pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
         selection = select(pool, [pattern], "--framework")
-        if selection.broken:
-            raise InputError(next(iter(selection.broken.values())))
-        name, chosen = next((name, group[0]) for name, group in selection.implementations.items() if group)
+        found = [(name, each) for name, group in selection.implementations.items() for each in group]
+        if not found:
+            raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
+        for text in selection.notes():
+            notes.print(f"birnn: {text}", markup=False)
+        name, chosen = found[0]
         reply, answer = _ask(pool, name, chosen, asked, trained, batch)
     if reply["status"] != "done":
         notes.print(f"birnn: {name}/{chosen}: {reply['status']}: {reply['reason']}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from birnn.options import Timeout
+from birnn.options import Timeout, WithoutPlugin
 
 
 def probe_command(
@@ -23,6 +23,7 @@ def probe_command(
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as in docs/findings.md.")] = False,
     timeout: Timeout = 120.0,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Measure whether the known divergences of the frameworks are still there.
 
@@ -44,7 +45,7 @@ def probe_command(
     with Pool.open() as pool:
         with notes.status("starting a worker in each environment"):
             selection = select(pool, framework, "--framework")
-        for text in [*selection.missing.values(), *selection.broken.values()]:
+        for text in selection.notes():
             notes.print(f"birnn: {text}", markup=False)
         with progress() as bar:
             task = bar.add_task("probing", total=None)

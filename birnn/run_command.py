@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Dtypes, Implementations, Threads, Timeout
+from birnn.options import Device, Dtypes, Implementations, Threads, Timeout, WithoutPlugin
 
 
 def run_command(
@@ -21,6 +21,7 @@ def run_command(
     timeout: Timeout = 120.0,
     threads: Threads = 1,
     again: Annotated[bool, typer.Option("--again", help="Run what an earlier run has left results of, too.")] = False,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Run each case in each implementation and write the results; what is there already is kept.
 

@@ -77,7 +77,7 @@ def run_study(
     with Pool.open(threads) as pool:
         with notes.status("starting a worker in each environment"):
             selection = select(pool, patterns)
-        for text in [*selection.missing.values(), *selection.broken.values()]:
+        for text in selection.notes():
             notes.print(f"birnn: {text}", markup=False)
         found = Finding(selection)
         with progress() as bar:
@@ -112,7 +112,7 @@ def run_model_study(
     with Pool.open(threads) as pool:
         with notes.status("starting a worker in each environment"):
             selection = select(pool, patterns)
-        for text in [*selection.missing.values(), *selection.broken.values()]:
+        for text in selection.notes():
             notes.print(f"birnn: {text}", markup=False)
         found = Finding(selection)
         cases = [*model_cases(), g2pm_model_case()]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Implementations, Threads, Timeout
+from birnn.options import Device, Implementations, Threads, Timeout, WithoutPlugin
 
 
 def train_command(
@@ -53,6 +53,7 @@ def train_command(
     ] = None,
     threads: Threads = 1,
     timeout: Timeout = 600.0,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Train a model in every framework from the same weights on the same batches, and say where the traces part.
 

@@ -60,7 +60,7 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
     with Pool.open(chosen.threads) as pool:
         with notes.status("starting a worker in each environment"):
             selection = select(pool, chosen.patterns)
-        for text in [*selection.missing.values(), *selection.broken.values()]:
+        for text in selection.notes():
             notes.print(f"birnn: {text}", markup=False)
         every = [f"{framework}/{each}" for framework, group in selection.implementations.items() for each in group]
         if not every:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeout
+from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeout, WithoutPlugin
 
 
 def verify_command(
@@ -29,6 +29,7 @@ def verify_command(
     ] = False,
     timeout: Timeout = 120.0,
     threads: Threads = 1,
+    without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
     """Hold every implementation against the float64 reference, and against what the cases expect.
 
