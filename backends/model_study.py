@@ -12,7 +12,7 @@ from backends.pool import Channel, Pool
 from backends.registry import Backend
 from backends.selection import Selection
 from backends.side_by_side import share_out
-from backends.study import AGREES, DISAGREES, Outcome
+from backends.study import Outcome
 from common.agreement import Verdict
 from common.models.judging import ModelYardstick, judge_model, model_yardstick
 from common.models.making import ModelCase
@@ -87,7 +87,7 @@ class ModelStudy:
         seconds = time.perf_counter() - started
         found = read_batches(files["answers"])[0]
         verdict = _same_answers(found, case) if yard is None else judge_model(found, yard)
-        status = AGREES if verdict.agrees else DISAGREES
+        status = verdict.status
         reason = "; ".join(verdict.reasons)
         return self._outcome(
             channel.backend, implementation, case, dtype, status, reason, verdict=verdict, seconds=seconds

@@ -16,7 +16,7 @@ from backends.pool import Channel, EnvironmentBroken, Pool
 from backends.registry import Backend
 from backends.selection import Selection
 from backends.side_by_side import share_out
-from common.agreement import Verdict, differing, judge
+from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
 from common.case import Case, write_case
 from common.errors import InputError
 from common.explanation import Explainer
@@ -24,8 +24,7 @@ from common.making import GARBAGE_SCALE
 from common.result import Result, read_header, read_result, result_path, write_result
 from common.yardstick import Yardstick, yardstick
 
-AGREES, DISAGREES, RAN, UNSUPPORTED, FAILED = "agrees", "disagrees", "ran", "unsupported", "failed"
-NOT_JUDGED = "not judged"
+RAN, UNSUPPORTED, FAILED = "ran", "unsupported", "failed"
 GOOD = (AGREES, RAN, UNSUPPORTED)
 
 
@@ -33,8 +32,9 @@ GOOD = (AGREES, RAN, UNSUPPORTED)
 class Outcome:
     """What became of one case in one implementation and dtype.
 
-    ``status`` is agrees, disagrees, ran (nothing was judged), unsupported, failed (an exception), crashed or timed
-    out; ``reason`` says why where it is not agrees or ran; ``log`` is the end of the worker's log where it died.
+    ``status`` is agrees, disagrees, not judged (nothing could be told), ran (nothing was to be judged), unsupported,
+    failed (an exception), crashed or timed out; ``reason`` says why where it is not agrees or ran; ``log`` is the end
+    of the worker's log where it died.
     """
 
     case: str
@@ -49,8 +49,13 @@ class Outcome:
     verdict: Verdict | None = None
 
     @property
+    def wrong(self) -> bool:
+        """Whether this is a failure."""
+        return self.status not in (*GOOD, NOT_JUDGED)
+
+    @property
     def good(self) -> bool:
-        """Whether this is no failure; unsupported is none."""
+        """Whether nothing is left open: unsupported is no failure, and what could not be judged is no success."""
         return self.status in GOOD
 
     def as_json(self) -> dict[str, Any]:
@@ -166,13 +171,12 @@ class Study:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
         yard = self._yardstick(case, dtype)
         verdict = judge(result.tensors, yard)
-        if not verdict.agrees:  # explained by a known mistake where one gives the same numbers
+        if verdict.status == DISAGREES:  # explained by a known mistake where one gives the same numbers
             verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
         elif varied is not None:
             verdict = self._judge_padding(verdict, channel, varied, implementation, dtype, result)
-        status = AGREES if verdict.agrees else DISAGREES
         return self._outcome(
-            backend, case, implementation, dtype, status, "; ".join(verdict.reasons), verdict=verdict, **details
+            backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
         )
 
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:

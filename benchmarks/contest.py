@@ -230,7 +230,7 @@ class Contest:
         verdict = self._judge.judge(self._job.passed, self._job.dtype, tensors)
         facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
         if not verdict.agrees:
-            return Failure(DISAGREES, "; ".join(verdict.reasons))
+            return Failure(verdict.status, "; ".join(verdict.reasons))
         if not self._judge.is_padded(self._job.passed):
             return None
         other = {"handle": "other padding"}

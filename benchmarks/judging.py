@@ -175,4 +175,5 @@ def _without_gradients(yard: Yardstick) -> Yardstick:
         return {name: value for name, value in arrays if not name.startswith("grad.")}
 
     case = replace(yard.case, cotangents={})
-    return Yardstick(case, yard.dtype, kept(yard.truth.items()), kept(yard.plain.items()))
+    groups = (yard.truth, yard.plain, yard.spread)
+    return Yardstick(case, yard.dtype, *(kept(group.items()) for group in groups))

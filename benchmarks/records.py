@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 
 MEASURED, NEVER_STEADY, DISAGREES, UNSUPPORTED = "measured", "never steady", "disagrees", "unsupported"
+NOT_JUDGED = "not judged"
 FAILED, CRASHED, TIMED_OUT, OUT_OF_MEMORY = "failed", "crashed", "timed out", "out of memory"
 NOT_REACHED = "not reached"
 STATUSES = (
     MEASURED,
     NEVER_STEADY,
     DISAGREES,
+    NOT_JUDGED,
     UNSUPPORTED,
     FAILED,
     CRASHED,

@@ -26,7 +26,7 @@ from benchmarks.case_files import load_set
 from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environment_of
-from benchmarks.records import RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
+from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
 from benchmarks.running import commit_of_suite, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
@@ -131,7 +131,7 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
     return exit_codes.decide(
         wrong=any(row.status in RETRIED for row in rows),
         broken=bool(broken),
-        checked=any(row.status in TIMED for row in rows),
+        checked=any(row.status in TIMED for row in rows) and not any(row.status == NOT_JUDGED for row in rows),
     )
 
 
@@ -210,7 +210,7 @@ def explain(wishes: Wishes, path: Path) -> int:
 def _answer(pool: Pool, job: Job, key: Key, row: Row | None) -> str:
     if row is not None and row.status in TIMED:
         return f"measured: {cell_text(row)} ms"
-    if row is not None and row.status in (*RETRIED, UNSUPPORTED):
+    if row is not None and row.status in (*RETRIED, UNSUPPORTED, NOT_JUDGED):
         hint = "; --retry-failed tries it again" if row.status in RETRIED else ""
         return f"no, {row.status}: {row.reason}{hint}"
     request = {

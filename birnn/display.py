@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +13,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from backends.study import AGREES, RAN, UNSUPPORTED, Outcome
+from backends.study import RAN, UNSUPPORTED, Outcome
+from common.agreement import AGREES, NOT_JUDGED, Verdict
 from common.terminal import plain
 
 WIDTH_WITHOUT_TERMINAL = 120
@@ -68,44 +69,65 @@ def progress() -> Progress:
 
 
 def outcome_table(outcomes: Iterable[Outcome], judged: bool) -> Table:
-    """One row an implementation and dtype: how many cases agree, are unsupported, or went wrong, and the worst
-    error.
+    """One row an implementation and dtype: how many cases agree, are unsupported, or went wrong, and the worst error;
+    how many could not be judged, where there are any.
     """
+    outcomes = list(outcomes)
+    left_open = any(outcome.status == NOT_JUDGED for outcome in outcomes)
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.implementation, outcome.dtype].append(outcome)
     table = Table()
     table.add_column("implementation")
     table.add_column("dtype")
-    for name in ("agree" if judged else "ran", "unsupported", "wrong" if judged else "failed"):
+    shown = ["agree" if judged else "ran", "unsupported", *([NOT_JUDGED] if left_open else [])]
+    for name in (*shown, "wrong" if judged else "failed"):
         table.add_column(name, justify="right")
     if judged:
         table.add_column("worst error / plain loop's", justify="right")
     table.add_column("seconds", justify="right")
     table.add_column("verdict" if judged else "outcome")
     for (implementation, dtype), group in groups.items():
-        count = {status: sum(outcome.status == status for outcome in group) for status in (AGREES, RAN, UNSUPPORTED)}
-        wrong = sum(not outcome.good for outcome in group)
+        count = Counter(outcome.status for outcome in group)
+        wrong = sum(outcome.wrong for outcome in group)
         good = count[AGREES] + count[RAN]
         verdict = (
             "[red]see below[/red]"
             if wrong
+            else "[yellow]not judged[/yellow]"
+            if count[NOT_JUDGED]
             else ("[green]agrees[/green]" if judged else "ran")
             if good
             else "unsupported"
         )
-        cells = [escape(implementation), dtype, str(good), str(count[UNSUPPORTED]), str(wrong)]
+        cells = [escape(implementation), dtype, str(good), str(count[UNSUPPORTED])]
+        cells += [str(count[NOT_JUDGED])] if left_open else []
+        cells += [str(wrong)]
         cells += [worst_error(group)] if judged else []
         table.add_row(*cells, f"{sum(outcome.seconds for outcome in group):.2f}", verdict)
     return table
 
 
 def worst_error(outcomes: Sequence[Outcome]) -> str:
-    """The largest rms and maximum error, in units of the plain loop's."""
-    verdicts = [outcome.verdict for outcome in outcomes if outcome.verdict and outcome.verdict.measures]
-    if not verdicts:
+    """The largest rms and maximum error, in units of the plain loops', over what can be told."""
+    measures = [each for outcome in outcomes if outcome.verdict for each in outcome.verdict.measures]
+    found = Verdict(True, measures=measures)
+    if not any(not each.untold for each in measures):
         return "–"
-    return ", ".join(f"{name} {max(verdict.worst(name) for verdict in verdicts):.2g}" for name in ("rms", "max"))
+    return ", ".join(f"{name} {found.worst(name):.2g}" for name in ("rms", "max"))
+
+
+def print_untold(console: Console, outcomes: Iterable[Outcome]) -> None:
+    """The tensors that could not be told where a verdict rests on the others; one line a case and dtype."""
+    tensors: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for outcome in outcomes:
+        if outcome.verdict is not None and outcome.verdict.judged:
+            untold = [each.tensor for each in outcome.verdict.measures if each.untold]
+            if untold:
+                tensors[outcome.case, outcome.dtype].update(dict.fromkeys(untold))
+    for (case, dtype), names in tensors.items():
+        what = f"{case} {dtype}: its rounding is about as large as {', '.join(names)}"
+        console.print(f"[dim]told in part[/dim] {escape(what)}", soft_wrap=True)
 
 
 def print_unsupported(console: Console, outcomes: Iterable[Outcome]) -> None:
@@ -120,12 +142,16 @@ def print_unsupported(console: Console, outcomes: Iterable[Outcome]) -> None:
 
 
 def print_failures(console: Console, outcomes: Iterable[Outcome]) -> None:
-    """Everything that went wrong: what, where, which known mistake explains it, and the end of the log."""
+    """Everything that went wrong or could not be judged: what, where, which known mistake explains it, and the end of
+    the log.
+    """
     for outcome in outcomes:
         if outcome.good:
             continue
         where = f"{outcome.case} {outcome.implementation} {outcome.dtype}"
-        console.print(f"[red]{outcome.status}[/red] {escape(where)}: {escape(outcome.reason)}", soft_wrap=True)
+        colour = "red" if outcome.wrong else "yellow"
+        text = f"[{colour}]{outcome.status}[/{colour}] {escape(where)}: {escape(outcome.reason)}"
+        console.print(text, soft_wrap=True)
         if outcome.verdict is not None and outcome.verdict.where:
             console.print(f"    first wrong: {escape(outcome.verdict.where)}", soft_wrap=True)
         if outcome.verdict is not None and outcome.verdict.matches:

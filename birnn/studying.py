@@ -13,10 +13,11 @@ from typing import Any
 from backends.base import DEVICES, LANES
 from backends.pool import Pool
 from backends.selection import Selection, select
-from backends.study import AGREES, GOOD, NOT_JUDGED, RAN, UNSUPPORTED, Outcome, Plan, Study
+from backends.study import RAN, UNSUPPORTED, Outcome, Plan, Study
 from birnn import exit_codes
 from birnn.display import progress, stderr
 from birnn.options import each_once, one_of
+from common.agreement import AGREES, NOT_JUDGED
 from common.case import Case, read_case
 from common.errors import InputError
 from common.precision import DTYPES
@@ -36,10 +37,13 @@ class Finding:
     interrupted: bool = False
 
     def summary(self) -> str:
-        """One line: how many agree, are unsupported, and went wrong."""
+        """One line: how many agree, are unsupported, could not be judged, and went wrong."""
         count = Counter(outcome.status for outcome in self.outcomes)
-        wrong = sum(not outcome.good for outcome in self.outcomes)
-        text = f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {wrong} wrong; {self.seconds:.1f} s"
+        wrong = sum(outcome.wrong for outcome in self.outcomes)
+        open_ones = f"{count[NOT_JUDGED]} not judged, " if count[NOT_JUDGED] else ""
+        text = (
+            f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {open_ones}{wrong} wrong; {self.seconds:.1f} s"
+        )
         return f"interrupted: {text}" if self.interrupted else text
 
 
@@ -144,7 +148,7 @@ def exit_code(found: Finding) -> int:
         return exit_codes.INTERRUPTED
     statuses = {outcome.status for outcome in found.outcomes}
     return exit_codes.decide(
-        wrong=not statuses <= {*GOOD, NOT_JUDGED},
+        wrong=any(outcome.wrong for outcome in found.outcomes),
         broken=bool(found.selection.broken),
         checked=NOT_JUDGED not in statuses and not statuses.isdisjoint((AGREES, RAN)),
     )

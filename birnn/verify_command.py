@@ -37,7 +37,7 @@ def verify_command(
     input, or when an environment is broken or was asked for by name and is missing, 3 when all is unsupported or
     something could not be judged.
     """
-    from birnn.display import outcome_table, print_failures, print_unsupported, stdout
+    from birnn.display import outcome_table, print_failures, print_unsupported, print_untold, stdout
     from birnn.options import writable_file, writable_folder
     from birnn.studying import exit_code, read_cases, run_model_study, run_study, write_report
     from common.builtin import builtin_cases
@@ -61,6 +61,7 @@ def verify_command(
     console = stdout()
     console.print(outcome_table(found.outcomes, judged=True))
     print_unsupported(console, found.outcomes)
+    print_untold(console, found.outcomes)
     print_failures(console, found.outcomes)
     console.print(found.summary())
     if json_file is not None:

@@ -1,15 +1,18 @@
-"""Whether a result agrees with the reference: no fixed tolerance, but the plain loop's own error as the unit.
+"""Whether a result agrees with the reference: no fixed tolerance, but the plain loops' own error as the unit.
 
-For each tensor the error against the truth is divided by the error of a plain NumPy loop in the same precision on the
-same case (as torch._dynamo.utils.same compares with an eager run). A plain loop can be lucky, so its error counts as
-no less than what rounding the right answer once would cause. How many units correct code may need comes from a
-calibration (benchmarks/calibrate.py, docs/calibration.md), whose limits are in thresholds.json.
+For each tensor the error against the truth is divided by the error of plain NumPy loops in the same precision on the
+same case (as torch._dynamo.utils.same compares with an eager run). One plain loop can be lucky, so there are several
+and the largest error counts, no less than what rounding the right answer once would cause. How many units correct code
+may need comes from a calibration (benchmarks/calibrate.py, docs/calibration.md), whose limits are in thresholds.json.
+
+Where that many units are as large as the answer, zeros would agree: such a tensor cannot be told, and a verdict of
+which nothing could be told is no agreement.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,18 @@ from common.yardstick import Yardstick
 
 THRESHOLDS_FILE = Path(__file__).with_name("thresholds.json")
 MEASURES = ("rms", "max", "relative_l2")
+AGREES, DISAGREES, NOT_JUDGED = "agrees", "disagrees", "not judged"
+TELLING = 4.0
+"""How far below an answer's own size the limit on its error must lie for the answer to be told: zeros, and noise of
+the right size, are then this many limits off."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One tensor's error, in units of the plain loop's; ``relative_l2`` is for gradients alone, else None.
+    """One tensor's error, in units of the plain loops'; ``relative_l2`` is for gradients alone, else None.
 
-    ``max_error`` is the largest absolute error and ``index`` where it is.
+    ``max_error`` is the largest absolute error and ``index`` where it is; ``untold`` says why the tensor cannot be
+    told, empty where it can.
     """
 
     tensor: str
@@ -38,9 +46,12 @@ class Measure:
     relative_l2: float | None
     max_error: float
     index: tuple[int, ...]
+    untold: str = ""
 
     def exceeds(self, limits: dict[str, float]) -> bool:
-        """Whether any measure is past its limit; a NaN in the result is."""
+        """Whether any measure is past its limit; a NaN in the result is. Never, where the tensor cannot be told."""
+        if self.untold:
+            return False
         values = zip(MEASURES, (self.rms, self.max, self.relative_l2), strict=True)
         return not all(value <= limits[name] for name, value in values if value is not None)
 
@@ -50,7 +61,8 @@ class Verdict:
     """Whether a result agrees.
 
     ``reasons`` are sentences; ``measures`` one for each tensor; ``where`` the place that first goes wrong;
-    ``matches`` the known mistake that gives the same numbers.
+    ``matches`` the known mistake that gives the same numbers; ``judged`` is False where nothing could be told and
+    nothing is known to be wrong, so that it neither agrees nor disagrees.
     """
 
     agrees: bool
@@ -58,17 +70,29 @@ class Verdict:
     measures: list[Measure] = field(default_factory=list)
     where: str = ""
     matches: str = ""
+    judged: bool = True
+
+    @property
+    def status(self) -> str:
+        """``AGREES``, ``DISAGREES`` or ``NOT_JUDGED``."""
+        return AGREES if self.agrees else DISAGREES if self.judged else NOT_JUDGED
+
+    @property
+    def untold(self) -> list[str]:
+        """Sentences on the tensors that cannot be told."""
+        return [f"{each.tensor} cannot be told: {each.untold}" for each in self.measures if each.untold]
 
     def worst(self, name: str) -> float:
-        """The largest of one of ``MEASURES`` over the tensors, in units of the plain loop's error; NaN when there is
-        none.
+        """The largest of one of ``MEASURES`` over the tensors that can be told, in units of the plain loops' error;
+        NaN when there is none.
         """
-        found = [value for each in self.measures if (value := getattr(each, name)) is not None]
+        told = (each for each in self.measures if not each.untold)
+        found = [value for each in told if (value := getattr(each, name)) is not None]
         return max(found, key=_inf_if_nan, default=float("nan"))
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as a JSON object; numbers that JSON has no word for become text."""
-        found = asdict(self)
+        found = asdict(self) | {"untold": self.untold}
         for each in found["measures"]:
             for name, value in each.items():
                 if isinstance(value, float) and not np.isfinite(value):
@@ -82,24 +106,70 @@ def thresholds() -> dict[str, dict[str, float]]:
     return json.loads(THRESHOLDS_FILE.read_text())["limits"]
 
 
-def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
-    """Compare one tensor of a result with the truth, in units of the plain loop's error."""
+@dataclass(frozen=True)
+class Units:
+    """What one tensor's error is divided by, for each of ``MEASURES``, and the size of its right answer: the root mean
+    square and the largest number.
+    """
+
+    rms: float
+    max: float
+    relative_l2: float
+    size_rms: float
+    size_max: float
+
+    def untold(self, dtype: str) -> str:
+        """Why the tensor cannot be told, empty where it can: by its root mean square, or by its largest number.
+
+        A right answer of zeros that every plain loop gives exactly can be told: nothing else is right.
+        """
+        if not np.isfinite(self.size_max):
+            return "the right answer overflows"
+        if not np.isfinite(self.max):
+            return f"the plain loops overflow in {dtype}"
+        if self.size_max == 0 == self.max:
+            return ""
+        limits = thresholds()[dtype]
+        by_rms, by_max = limits["rms"] * self.rms, limits["max"] * self.max
+        if TELLING * by_rms <= self.size_rms or TELLING * by_max <= self.size_max:
+            return ""
+        return (
+            f"in {dtype} correct code may be {by_rms:.2g} (rms) and {by_max:.2g} (max) off, "
+            f"which is not far below the answer's own {self.size_rms:.2g} and {self.size_max:.2g}"
+        )
+
+
+def units(name: str, yard: Yardstick) -> Units:
+    """The units of one tensor's error."""
     truth, plain_error = yard.truth[name], yard.allowance(name)
-    error = np.abs(result.astype(truth.dtype) - truth)
     spacing = epsilon(yard.dtype)
+    size_rms, size_max = _rms(truth), np.abs(truth).max()
     # Rounding once: uniform within half a spacing, so at most eps/2, and eps/√12 in the root mean square.
-    rms_unit = max(_rms(plain_error), spacing / np.sqrt(12) * _rms(truth))
-    max_unit = max(plain_error.max(), spacing / 2 * np.abs(truth).max())
-    l2_unit = max(_rms(plain_error), spacing * _rms(truth))
-    index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
-    return Measure(
-        tensor=name,
-        rms=_ratio(_rms(error), rms_unit),
-        max=_ratio(float(error.max()), max_unit),
-        relative_l2=_ratio(_rms(error), l2_unit) if name.startswith("grad.") else None,
-        max_error=float(error.max()),
-        index=tuple(int(i) for i in index),
-    )
+    rms = np.maximum(_rms(plain_error), spacing / np.sqrt(12) * size_rms)
+    largest = np.maximum(plain_error.max(), spacing / 2 * size_max)
+    l2 = np.maximum(_rms(plain_error), spacing * size_rms)
+    return Units(rms, largest, l2, size_rms, size_max)
+
+
+def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
+    """Compare one tensor of a result with the truth, in units of the plain loops' error."""
+    with np.errstate(all="ignore"):  # what is not finite is judged below
+        unit = units(name, yard)
+        error = np.abs(result.astype(yard.truth[name].dtype) - yard.truth[name])
+        index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
+        untold = unit.untold(yard.dtype)
+        overflows = not (np.isfinite(unit.max) and np.isfinite(unit.size_max))
+        if not overflows and not np.isfinite(error).all():
+            untold = ""  # nothing overflows in the plain loops, so NaN and infinity are wrong whatever may be told
+        return Measure(
+            tensor=name,
+            rms=_ratio(_rms(error), unit.rms),
+            max=_ratio(float(error.max()), unit.max),
+            relative_l2=_ratio(_rms(error), unit.relative_l2) if name.startswith("grad.") else None,
+            max_error=float(error.max()),
+            index=tuple(int(i) for i in index),
+            untold=untold,
+        )
 
 
 def judge(result: Arrays, yard: Yardstick) -> Verdict:
@@ -109,8 +179,9 @@ def judge(result: Arrays, yard: Yardstick) -> Verdict:
         return found
     limits = thresholds()[yard.dtype]
     wrong = [each for each in found.measures if each.exceeds(limits)]
-    reasons = found.reasons + broken_rules(result, yard.case) + _unexpected(result, yard, limits)
-    return Verdict(not reasons, reasons, found.measures, where=first_wrong(wrong, result, yard) if wrong else "")
+    more = broken_rules(result, yard.case) + _unexpected(result, yard, limits)
+    found = with_reasons(found, more)
+    return replace(found, where=first_wrong(wrong, result, yard)) if wrong else found
 
 
 def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
@@ -121,12 +192,28 @@ def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
     limits = thresholds()[yard.dtype]
     measures = [measure(name, result[name], yard) for name in yard.truth]
     reasons = [
-        f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loop's error away, "
+        f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loops' error away, "
         f"{found.max_error:.3g} at {found.index}"
         for found in measures
         if found.exceeds(limits)
     ]
-    return Verdict(not reasons, reasons, measures)
+    if reasons:
+        return Verdict(False, reasons, measures)
+    # A tensor of zeros tells nothing of code that returns zeros, so where others cannot be told it does not count.
+    told = any(not found.untold and yard.truth[found.tensor].any() for found in measures)
+    if told or not any(found.untold for found in measures):
+        return Verdict(True, [], measures)
+    untold = next(found for found in measures if found.untold)
+    reason = f"nothing can be told on this case in {yard.dtype}; of {untold.tensor}: {untold.untold}"
+    return Verdict(False, [reason], measures, judged=False)
+
+
+def with_reasons(found: Verdict, reasons: list[str]) -> Verdict:
+    """A verdict with further reasons against the result; where there are any, it disagrees."""
+    if not reasons:
+        return found
+    kept = found.reasons if found.judged else []
+    return replace(found, agrees=False, judged=True, reasons=kept + reasons)
 
 
 def broken_rules(result: Arrays, case: Case) -> list[str]:
@@ -162,7 +249,7 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
         for direction, slices in (("forward", forward), ("reverse", reverse)):
             row, units = (-2, hidden_size) if direction == "forward" else (-1, case.spec.hidden_sizes[1])
             h_n = result["h_n"][row][rows, :units]
-            if not np.array_equal(h_n, slices):
+            if not np.array_equal(h_n, slices, equal_nan=True):
                 step = "the last step" if direction == "forward" else "step 0"
                 broken.append(f"the top layer's {direction} h_n must equal its outputs at {step}; they differ")
     return broken
@@ -172,7 +259,7 @@ def differing(first: Arrays, second: Arrays) -> list[str]:
     """Sentences on the tensors of two results that are not equal to the last bit (the padding's content apart)."""
     reasons = []
     for name in first:
-        if not np.array_equal(first[name], second[name]):
+        if not np.array_equal(first[name], second[name], equal_nan=True):
             index = _index(np.argwhere(first[name] != second[name])[0])
             reasons.append(f"{name} must not depend on the padding's content; it differs at {index}")
     return reasons
@@ -241,13 +328,15 @@ def _wrong_tensors(result: Arrays, yard: Yardstick) -> list[str]:
 def _unexpected(result: Arrays, yard: Yardstick, limits: dict[str, float]) -> list[str]:
     """Sentences on the case's expected tensors that a result misses.
 
-    The case's atol and rtol say how good the expectation is; what the run's precision costs, by the plain loop, is
+    The case's atol and rtol say how good the expectation is; what the run's precision costs, by the plain loops, is
     added.
     """
     reasons = []
     for name, expected in yard.case.expected.items():
         spacing = epsilon(yard.dtype) * np.abs(yard.truth[name]).max()
-        precision = limits["max"] * max(yard.allowance(name).max(), spacing / 2)
+        precision = limits["max"] * np.maximum(yard.allowance(name).max(), spacing / 2)
+        if not np.isfinite(precision):  # what overflows cannot be told
+            continue
         allowed = yard.case.atol + yard.case.rtol * np.abs(expected) + float(precision)
         off = np.abs(result[name] - expected)
         wrong = ~(off <= allowed) & ~np.isnan(expected)

@@ -17,6 +17,7 @@ from common.specification import Specification
 from common.weights import DirectionWeights
 
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Sigmoid = Callable[[np.ndarray], np.ndarray]
 
 
 class State(NamedTuple):
@@ -43,6 +44,11 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
     """1 / (1 + e^−a); e^−a may overflow to infinity, which gives the right limit of 0."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-a))
+
+
+def sigmoid_by_tanh(a: np.ndarray) -> np.ndarray:
+    """The same function as (1 + tanh(a/2)) / 2, as XLA has it: near 0 it is off by the spacing of 1."""
+    return (1 + np.tanh(a / 2)) / 2
 
 
 def relu(a: np.ndarray) -> np.ndarray:
@@ -72,6 +78,7 @@ class Cell:
     product: Product
     kink: float = 0.0
     """Where the slope of relu jumps from 0 to 1; moved off 0 only to see which gradients hang on rounding."""
+    sigmoid: Sigmoid = sigmoid
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         raise NotImplementedError
@@ -140,8 +147,8 @@ class GRUResetAfter(Cell):
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         x_r, x_z, x_n = np.split(self._input_sums(x), 3, axis=1)
         h_r, h_z, h_n = np.split(self._state_sums(state.h), 3, axis=1)
-        r = sigmoid(x_r + h_r)
-        z = sigmoid(x_z + h_z)
+        r = self.sigmoid(x_r + h_r)
+        z = self.sigmoid(x_z + h_z)
         n = np.tanh(x_n + r * h_n)
         h = (1 - z) * n + z * state.h
         return State(h, state.c), (x, state.h, r, z, n, h_n)
@@ -165,8 +172,8 @@ class GRUResetBefore(Cell):
         hidden_size = state.h.shape[1]
         x_r, x_z, x_n = np.split(self._input_sums(x), 3, axis=1)
         h_r, h_z, _ = np.split(self._state_sums(state.h), 3, axis=1)
-        r = sigmoid(x_r + h_r)
-        z = sigmoid(x_z + h_z)
+        r = self.sigmoid(x_r + h_r)
+        z = self.sigmoid(x_z + h_z)
         kernel_n, bias_n = self.weights.weight_hh[2 * hidden_size :], self.weights.bias_hh[2 * hidden_size :]
         n = np.tanh(x_n + self.product(r * state.h, kernel_n.T) + bias_n)
         h = (1 - z) * n + z * state.h
@@ -199,7 +206,7 @@ class LSTM(Cell):
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         a_i, a_f, a_g, a_o = np.split(self._input_sums(x) + self._state_sums(state.h), 4, axis=1)
-        i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        i, f, g, o = self.sigmoid(a_i), self.sigmoid(a_f), np.tanh(a_g), self.sigmoid(a_o)
         c = f * state.c + i * g
         tanh_c = np.tanh(c)
         return State(o * tanh_c, c), (x, state.h, state.c, i, f, g, o, tanh_c)

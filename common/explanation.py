@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.agreement import thresholds
+from common.agreement import thresholds, units
 from common.mistakes import mistakes
 from common.precision import epsilon
 from common.reference import Arrays
@@ -28,6 +28,8 @@ class Explainer:
     def explain(self, result: Arrays, yard: Yardstick) -> str:
         """The names of the mistakes that give this result, joined by "or"; empty when none does."""
         wrong = self._wrong_results(yard)
+        if not _told_names(yard):
+            return ""
         shaped = all(name in result and result[name].shape == yard.truth[name].shape for name in _forward_names(yard))
         if not shaped:
             return ""
@@ -54,13 +56,18 @@ def _forward_names(yard: Yardstick) -> list[str]:
     return [name for name in yard.truth if not name.startswith("grad.")]
 
 
+def _told_names(yard: Yardstick) -> list[str]:
+    """What a forward pass gives and can be told; where rounding is as large as an answer every mistake would fit."""
+    return [name for name in _forward_names(yard) if not units(name, yard).untold(yard.dtype)]
+
+
 def _same(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
     """Whether a result is as near to the mistaken one as correct code is to the truth.
 
     What a mistake made of NaN or infinity in the padding must be the same in both; of that alone nothing can be told.
     """
     limit = thresholds()[yard.dtype]["max"]
-    finite = {name: np.isfinite(wrong[name]) for name in _forward_names(yard)}
+    finite = {name: np.isfinite(wrong[name]) for name in _told_names(yard)}
     for name, numbers in finite.items():
         found, expected = result[name], wrong[name]
         unit = max(yard.allowance(name).max(), epsilon(yard.dtype) * np.abs(expected[numbers]).max(initial=0))
@@ -73,7 +80,7 @@ def _same(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
 
 def _as_far_off(result: Arrays, wrong: Arrays, yard: Yardstick) -> bool:
     """Whether a result is about as far from the truth as the mistaken arithmetic's is."""
-    for name in _forward_names(yard):
+    for name in _told_names(yard):
         truth = yard.truth[name]
         mine, theirs = (np.sqrt(np.mean((found[name] - truth) ** 2)) for found in (result, wrong))
         if not theirs / ARITHMETIC_FACTOR <= mine <= theirs * ARITHMETIC_FACTOR:

@@ -16,10 +16,11 @@ from common.case import Case
 from common.cells import Product
 from common.precision import numpy_dtype, rounded, rounded_case
 from common.reference import Arrays, Reference, step_mask
+from common.reordered import further_loops, nudged, nudged_case, reordered
 from common.specification import Specification
 from common.tf32 import TF32
 from common.weights import shapes
-from common.yardstick import Yardstick, in_order_error, kink_width, truth_dtype, yardstick
+from common.yardstick import Yardstick, in_order_error, kink_width, spread, truth_dtype, yardstick
 
 HEAD = ("head.weight", "head.bias")
 LARGEST_RATE = 2.0**15
@@ -169,16 +170,29 @@ def training_yardstick(case: Case, training: Training, dtype: str, tf32: bool = 
     kind = TF32 if tf32 and dtype == "float32" else Reference
     truth = _train(Trainer(case, training, truth_dtype(dtype)), steps)
     plain = _train(Trainer(case, training, numpy_dtype(dtype), kind), steps)
+    loops = [_further_loop(case, training, dtype, kind, steps, number) for number in range(further_loops(case))]
     num_real = max(int((~case.padding_mask()).sum()), 1)
     losses = truth.last.losses
-    ambiguity = {"loss": np.asarray(np.abs(plain.last.losses.astype(losses.dtype) - losses).sum() / num_real)}
+    off = max(np.abs(each.last.losses.astype(losses.dtype) - losses).sum() for each in (plain, *loops))
+    ambiguity = {"loss": np.asarray(off / num_real)}
     for name in (*trained_kernels(case.spec), "head.weight"):
         moved = training.learning_rate * truth.last.gradients[name]
         ambiguity[f"trained.{name}"] = in_order_error(moved, num_real, dtype)
     if case.spec.cell == "rnn_relu":
         for name, value in _kink_ambiguity(case, training, dtype, steps).items():
             ambiguity[name] = ambiguity[name] + value
-    return Yardstick(case, dtype, truth.results(), plain.results(), ambiguity)
+    right = truth.results()
+    return Yardstick(case, dtype, right, plain.results(), spread(right, (each.results() for each in loops)), ambiguity)
+
+
+def _further_loop(
+    case: Case, training: Training, dtype: str, kind: type[Reference], steps: int, number: int
+) -> Trainer:
+    """One of the further plain loops, trained; the learning rate stays, as it is given and not computed."""
+    rng = np.random.default_rng(number)
+    moved = replace(training, weight=nudged(training.weight, dtype, rng), bias=nudged(training.bias, dtype, rng))
+    trainer = Trainer(nudged_case(case, dtype, number), moved, numpy_dtype(dtype), reordered(kind, number))
+    return _train(trainer, steps)
 
 
 def _train(trainer: Trainer, steps: int) -> Trainer:

@@ -1,8 +1,8 @@
-"""The yardstick: the right answer of a case, and the error that a plain NumPy loop in the run's precision makes."""
+"""The yardstick: the right answer of a case, and the errors that plain NumPy loops in the run's precision make."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from common.case import Case
 from common.precision import epsilon, numpy_dtype, rounded_case
 from common.reference import Arrays, Reference
+from common.reordered import further_loops, nudged_case, reordered
 from common.tf32 import TF32
 
 MANY_TERMS = 1000
@@ -34,6 +35,8 @@ class Yardstick:
         The reference's tensors for the rounded case: longdouble for float64, float64 for what is narrower.
     plain
         The same reference run as a plain loop in ``dtype``.
+    spread
+        The largest error of further plain loops, elementwise (``common.reordered``): the first may have been lucky.
     ambiguity
         For gradients through relu: how much they change when pre-activations within rounding of 0 fall on the other
         side. Correct code may fall on either.
@@ -43,23 +46,35 @@ class Yardstick:
     dtype: str
     truth: Arrays
     plain: Arrays
+    spread: Arrays = field(default_factory=dict)
     ambiguity: Arrays = field(default_factory=dict)
 
     def allowance(self, name: str) -> np.ndarray:
-        """The absolute error that one tensor of the plain loop's result has, elementwise, with the ambiguity added."""
-        error = np.abs(self.plain[name].astype(self.truth[name].dtype) - self.truth[name])
-        return error + self.ambiguity[name] if name in self.ambiguity else error
+        """The largest absolute error that the plain loops make in one tensor, elementwise, with the ambiguity added."""
+        return allowance(self.truth, self.plain, self.spread, self.ambiguity, name)
 
 
 def yardstick(case: Case, dtype: str, tf32: bool = False) -> Yardstick:
-    """Run the reference twice on the rounded case: wider than ``dtype``, and in ``dtype``.
+    """Run the reference on the rounded case: once wider than ``dtype``, and as several plain loops in ``dtype``.
 
     With ``tf32`` the plain loop of float32 multiplies as a GPU's fast lane does; other dtypes know no such lane.
     """
     case = rounded_case(case, dtype)
     kind = TF32 if tf32 and dtype == "float32" else Reference
-    truth, plain = run_reference(case, truth_dtype(dtype)), run_reference(case, numpy_dtype(dtype), kind)
-    yard = Yardstick(case, dtype, truth, plain)
+    narrow = numpy_dtype(dtype)
+    with np.errstate(all="ignore"):  # what overflows cannot be told, and is said to be so
+        truth, plain = run_reference(case, truth_dtype(dtype)), run_reference(case, narrow, kind)
+        further = (
+            run_reference(nudged_case(case, dtype, number), narrow, reordered(kind, number))
+            for number in range(further_loops(case))
+        )
+        yard = Yardstick(case, dtype, truth, plain, spread(truth, further))
+        return _with_ambiguity(yard)
+
+
+def _with_ambiguity(yard: Yardstick) -> Yardstick:
+    """The yardstick with what else correct code may be off by: relu's sides, and sums of many terms."""
+    case, dtype, truth = yard.case, yard.dtype, yard.truth
     if case.spec.cell == "rnn_relu" and case.cotangents:
         yard = replace(yard, ambiguity=_ambiguity(yard))
     terms = int((~case.padding_mask()).sum())
@@ -69,6 +84,24 @@ def yardstick(case: Case, dtype: str, tf32: bool = False) -> Yardstick:
                 added = in_order_error(truth[name], terms, dtype)
                 yard.ambiguity[name] = yard.ambiguity.get(name, 0) + added
     return yard
+
+
+def spread(truth: Arrays, loops: Iterable[Arrays]) -> Arrays:
+    """The largest error of several loops' results, elementwise; NaN where one is."""
+    found = {name: np.zeros_like(value) for name, value in truth.items()}
+    for loop in loops:
+        for name, right in truth.items():
+            found[name] = np.maximum(found[name], np.abs(loop[name].astype(right.dtype) - right))
+    return found
+
+
+def allowance(truth: Arrays, plain: Arrays, spread: Arrays, ambiguity: Arrays, name: str) -> np.ndarray:
+    """The absolute error that plain loops make in one tensor, elementwise: the largest of the first one's and the
+    others' (``spread``), with the ambiguity added.
+    """
+    error = np.abs(plain[name].astype(truth[name].dtype) - truth[name])
+    error = np.maximum(error, spread[name]) if name in spread else error
+    return error + ambiguity[name] if name in ambiguity else error
 
 
 def _ambiguity(yard: Yardstick) -> Arrays:
@@ -83,7 +116,8 @@ def kink_width(yard: Yardstick) -> float:
     """How far from 0 a pre-activation of relu may lie for its side to be rounding's."""
     largest = max(np.abs(yard.truth[name]).max() for name in ("output", "h_n"))
     error = max(yard.allowance(name).max() for name in ("output", "h_n"))
-    return float(KINK_WIDTH * max(error, epsilon(yard.dtype) * largest))
+    width = float(KINK_WIDTH * max(error, epsilon(yard.dtype) * largest))
+    return width if np.isfinite(width) else np.inf
 
 
 def in_order_error(total: np.ndarray, terms: int, dtype: str) -> np.ndarray:

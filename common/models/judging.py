@@ -1,4 +1,4 @@
-"""Whether a model's results agree with the reference: in units of a plain loop's error, as for the layer.
+"""Whether a model's results agree with the reference: in units of plain loops' error, as for the layer.
 
 Beyond what ``common.agreement`` does, answers are discrete: a best token that rounding decides may fall either way. So
 a decoder's results are held against a reference that was given the same tokens, and those tokens against the right
@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from common.agreement import Verdict, judge_tensors, thresholds
+from common.agreement import Verdict, judge_tensors, thresholds, with_reasons
 from common.models.batch import Batch, counted, labels, padding_mask
 from common.models.layers import Arithmetic, best
 from common.models.reference import ModelReference, all_results, reference_of
 from common.models.specification import Arrays, Model, Seq2Seq, rnn_of
 from common.precision import epsilon, numpy_dtype, rounded
 from common.reference import Reference
+from common.reordered import FURTHER_LOOPS, nudged_arrays, reordered
 from common.tf32 import TF32
-from common.yardstick import KINK_WIDTH, truth_dtype
+from common.yardstick import KINK_WIDTH, allowance, spread, truth_dtype
 
 if TYPE_CHECKING:
     from common.yardstick import Yardstick
@@ -43,6 +44,8 @@ class ModelYardstick:
         The tensors of the reference in a wider dtype and in ``dtype``, without ``correct``.
     correct
         How many answers of the truth are right.
+    spread
+        The largest error of further plain loops, elementwise.
     ambiguity
         Errors allowed beyond the plain loop's: of the loss, the mean error of its single losses; of gradients, what
         falling on either side of a ReLU's kink changes.
@@ -56,16 +59,16 @@ class ModelYardstick:
     truth: Arrays
     plain: Arrays
     correct: int
+    spread: Arrays = field(default_factory=dict)
     ambiguity: Arrays = field(default_factory=dict)
 
     def allowance(self, name: str) -> np.ndarray:
-        """The absolute error that one tensor of the plain loop's result has, elementwise, with the ambiguity added."""
-        error = np.abs(self.plain[name].astype(self.truth[name].dtype) - self.truth[name])
-        return error + self.ambiguity[name] if name in self.ambiguity else error
+        """The largest absolute error that the plain loops make in one tensor, elementwise, with the ambiguity added."""
+        return allowance(self.truth, self.plain, self.spread, self.ambiguity, name)
 
     def tie(self) -> float:
         """How near two logits lie that rounding may order either way."""
-        unit = max(self.allowance("logits").max(), epsilon(self.dtype) / 2 * np.abs(self.truth["logits"]).max())
+        unit = np.maximum(self.allowance("logits").max(), epsilon(self.dtype) / 2 * np.abs(self.truth["logits"]).max())
         return float(2 * thresholds()[self.dtype]["max"] * unit)
 
     def given(self, choices: np.ndarray) -> ModelYardstick:
@@ -76,7 +79,7 @@ class ModelYardstick:
 def model_yardstick(
     spec: Model, weights: Mapping[str, np.ndarray], batch: Batch, dtype: str, tf32: bool = False
 ) -> ModelYardstick:
-    """Run the reference on the rounded model and batch: wider than ``dtype``, and in ``dtype``.
+    """Run the reference on the rounded model and batch: once wider than ``dtype``, and as plain loops in ``dtype``.
 
     Raises
     ------
@@ -84,7 +87,8 @@ def model_yardstick(
         If a weight or feature is too large for ``dtype``.
     """
     weights = {name: rounded(value, dtype) for name, value in weights.items()}
-    return _yardstick(spec, weights, rounded_batch(batch, dtype), dtype, tf32, None)
+    with np.errstate(all="ignore"):  # what overflows cannot be told, and is said to be so
+        return _yardstick(spec, weights, rounded_batch(batch, dtype), dtype, tf32, None)
 
 
 def rounded_batch(batch: Batch, dtype: str) -> Batch:
@@ -107,8 +111,11 @@ def _yardstick(
     found = all_results(plain, batch)
     correct = int(truth.pop("correct"))
     del found["correct"]
-    yard = ModelYardstick(spec, weights, batch, dtype, tf32, truth, found, correct)
-    off = np.abs(plain.loss.each.astype(exact.dtype) - true.loss.each).sum()
+    loops = [_further_loop(spec, weights, batch, dtype, kind, choices, number) for number in range(FURTHER_LOOPS)]
+    spreads = spread(truth, (results for results, _ in loops))
+    yard = ModelYardstick(spec, weights, batch, dtype, tf32, truth, found, correct, spreads)
+    losses = [plain.loss.each, *(each for _, each in loops)]
+    off = max(np.abs(each.astype(exact.dtype) - true.loss.each).sum() for each in losses)
     yard.ambiguity["loss"] = np.asarray(off / max(int(counted(spec, batch).sum()), 1))
     kinks = _kink_widths(true, plain, dtype)
     if any(kinks):
@@ -122,6 +129,22 @@ def _yardstick(
     return yard
 
 
+def _further_loop(
+    spec: Model,
+    weights: Arrays,
+    batch: Batch,
+    dtype: str,
+    kind: type[Reference],
+    choices: np.ndarray | None,
+    number: int,
+) -> tuple[Arrays, np.ndarray]:
+    """The tensors of one of the further plain loops, and its single losses."""
+    arithmetic = Arithmetic(numpy_dtype(dtype), reordered(kind, number))
+    moved = nudged_arrays(weights, dtype, np.random.default_rng(number))
+    loop = reference_of(spec, moved, arithmetic, choices)
+    return all_results(loop, batch), loop.loss.each
+
+
 def _kink_widths(true: ModelReference, plain: ModelReference, dtype: str) -> tuple[float, float]:
     """How far from 0 what a ReLU reads may lie for its side to be rounding's: in the cell, and in the head."""
     cell = _width(true.stack.outputs, plain.stack.outputs, dtype) if rnn_of(true.spec).cell == "rnn_relu" else 0.0
@@ -132,8 +155,8 @@ def _width(true: list[np.ndarray], plain: list[np.ndarray], dtype: str) -> float
     found = 0.0
     for right, loop in zip(true, plain, strict=True):
         error = np.abs(loop.astype(right.dtype) - right).max()
-        found = max(found, KINK_WIDTH * float(max(error, epsilon(dtype) * np.abs(right).max())))
-    return found
+        found = max(found, KINK_WIDTH * float(np.maximum(error, epsilon(dtype) * np.abs(right).max())))
+    return found if np.isfinite(found) else np.inf
 
 
 def judge_model(results: Arrays, yard: ModelYardstick) -> Verdict:
@@ -149,8 +172,7 @@ def judge_model(results: Arrays, yard: ModelYardstick) -> Verdict:
     found = judge_tensors(tensors, cast("Yardstick", yard))
     if found.measures:
         reasons += _wrong_count(int(results["correct"]), yard)
-    reasons = found.reasons + reasons
-    return Verdict(not reasons, reasons, found.measures)
+    return with_reasons(found, reasons)
 
 
 def _with_choices(choices: np.ndarray, yard: ModelYardstick) -> tuple[ModelYardstick, list[str]]:

@@ -151,7 +151,7 @@ def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
         "incapable": "unsupported",
         "steady": "measured",
     }
-    assert "times the plain loop's error away" in found["wrong"].reason
+    assert "times the plain loops' error away" in found["wrong"].reason
     assert found["wrong"].error_rms is not None
     assert found["wrong"].error_rms > 100
     assert "SIGSEGV" in found["crashing"].reason

@@ -3,11 +3,13 @@ cause."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from common.agreement import judge
-from common.builtin import CELLS, SIZES, small_cases
+from common.builtin import CELLS, SIZES, SQUARE, small_cases
 from common.case import Case
 from common.explanation import Explainer
 from common.mistakes import Mistake, mistakes
@@ -56,6 +58,41 @@ def test_the_list_has_every_gate_permutation() -> None:
     assert len(names) == 23 + 5 + 5
 
 
+EVERYWHERE = {
+    "recurrent kernel transposed",
+    "recurrent kernel zeroed",
+    "bias_ih dropped",
+    "bias_hh dropped",
+    "the two directions' weights swapped",
+    "states in the order: all forward, then all reverse",
+    "states in the order: reverse, forward",
+    "(c, h) for (h, c)",
+    "initial states ignored",
+    "the two halves of the output swapped",
+    "reverse half not flipped back",
+    "flipped over the padding",
+    "lengths ignored",
+    "lengths ignored in the reverse direction",
+    "lengths ignored, outputs masked in the end",
+    "last output taken for the final state",
+    "the rows of a learned merge swapped",
+    "merge after the stack only",
+    "float32 arithmetic in a float64 lane",
+    "TF32-like rounding in a float32 lane",
+}
+OF_ONE_CELL = {
+    "gru": {"bias_ih and bias_hh swapped", "reset before the recurrent product for after"},
+    "gru_before": {"reset after the recurrent product for before"},
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_mistake_is_missing_from_the_list(cell: str) -> None:
+    """Written out, so that one that is dropped is missed; a new one is added here, too."""
+    names = [mistake.name for found, mistake in cell_mistakes() if found == cell and mistake.name[:5] != "gates"]
+    assert sorted(names) == sorted(EVERYWHERE | OF_ONE_CELL.get(cell, set()))
+
+
 @pytest.mark.parametrize(
     ("cell", "name"),
     [
@@ -85,3 +122,22 @@ def test_numbers_from_nowhere_are_not_explained() -> None:
     yard = yardstick(a_case("gru"), "float32")
     result = {key: np.random.default_rng(3).normal(size=value.shape) for key, value in yard.truth.items()}
     assert Explainer().explain(result, yard) == ""
+
+
+@pytest.mark.parametrize("fits", ["output", "h_n", "c_n"])
+@pytest.mark.parametrize("name", ["recurrent kernel transposed", "lengths ignored in the reverse direction"])
+def test_a_mistake_that_gives_one_tensor_of_the_result_explains_nothing(name: str, fits: str) -> None:
+    case = a_case("lstm", **SQUARE)
+    yard = yardstick(case, "float32")
+    wrong = next(found for found in mistakes(case.spec) if found.name == name).results(yard.case, "float32")
+    assert name in Explainer().explain(wrong, yard)
+    rng = np.random.default_rng(3)
+    others = {key: rng.normal(size=value.shape) for key, value in wrong.items()}
+    assert Explainer().explain(others | {fits: wrong[fits]}, yard) == ""
+
+
+def test_where_nothing_can_be_told_no_mistake_explains_a_result() -> None:
+    """Every mistake would fit."""
+    yard = yardstick(a_case("gru"), "float32")
+    size = {name: np.abs(value) for name, value in yard.truth.items()}
+    assert Explainer().explain(yard.plain, replace(yard, ambiguity=size)) == ""

@@ -1,0 +1,96 @@
+"""Further plain loops, which are as right as the first and round otherwise.
+
+One plain loop can be lucky: its errors cancel, or one number decides them and happens to be rounded well. Several tell
+how large they are (the same idea as random rounding in stochastic arithmetic: Vignes 2004,
+doi:10.1023/B:NUMA.0000049483.75679.ce). Each of these adds up the terms of its matrix products in an order of its own
+and starts from inputs and weights that are off by what one rounding costs; every second one has the other usual
+formula of the sigmoid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import ml_dtypes
+import numpy as np
+
+from common.case import Case
+from common.cells import Product, Sigmoid, sigmoid_by_tanh
+from common.precision import epsilon, numpy_dtype
+from common.reference import Arrays, Reference
+
+FURTHER_LOOPS = 4
+"""Plain loops besides the first; ``docs/calibration.md`` has what they change."""
+LARGE = 10**8
+"""Multiplications of a forward pass from which on one further loop is enough: so many errors make no luck."""
+MOVED = 1 / 12
+"""The share of numbers moved by one spacing: their error is then, in the root mean square, that of rounding once."""
+
+
+def further_loops(case: Case) -> int:
+    """How many plain loops a case needs besides the first."""
+    work = case.batch * case.seq_len * sum(value.size for value in case.weights.values())
+    return FURTHER_LOOPS if work < LARGE else 1
+
+
+def reordered(kind: type[Reference], number: int) -> type[Reference]:
+    """A kind of reference that adds up the terms of every matrix product in an order of its own.
+
+    Parameters
+    ----------
+    kind
+        What to change; its products stay as they are but for the order.
+    number
+        Which of the further loops this is; it seeds the orders, and the odd ones take the sigmoid by tanh.
+    """
+
+    class Reordered(kind):  # type: ignore[valid-type,misc]
+        def product(self) -> Product:
+            multiply = super().product()
+            rng = np.random.default_rng(number)
+            orders: dict[int, np.ndarray] = {}
+
+            def multiply_reordered(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+                terms = a.shape[-1]
+                if terms not in orders:
+                    orders[terms] = rng.permutation(terms)
+                order = orders[terms]
+                return multiply(a[..., order], b[..., order, :])  # (…, n, terms), (…, terms, m)
+
+            return multiply_reordered
+
+        def sigmoid(self) -> Sigmoid:
+            return sigmoid_by_tanh if number % 2 else super().sigmoid()
+
+    return Reordered
+
+
+def nudged(array: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of a format, held as float64, with a few of them moved to the next one up or down; zeros stay."""
+    largest = float(ml_dtypes.finfo(numpy_dtype(dtype)).max)
+    spacing = np.ldexp(epsilon(dtype), np.frexp(array)[1] - 1)
+    steps = (rng.random(array.shape) < MOVED) * rng.choice((-1.0, 1.0), array.shape)
+    moved = array + steps * np.where(array == 0, 0, spacing)
+    return np.where(np.abs(moved) <= largest, moved, array)
+
+
+def nudged_arrays(arrays: Mapping[str, np.ndarray], dtype: str, rng: np.random.Generator) -> Arrays:
+    """Every array of a group nudged, in the group's order."""
+    return {name: nudged(value, dtype, rng) for name, value in arrays.items()}
+
+
+def nudged_case(case: Case, dtype: str, number: int) -> Case:
+    """The rounded case as the further loop of a number reads it: inputs, states and weights nudged.
+
+    Cotangents stay: nothing computes them.
+    """
+    rng = np.random.default_rng(number)
+    return replace(
+        case,
+        x=nudged(case.x, dtype, rng),
+        h_0=None if case.h_0 is None else nudged(case.h_0, dtype, rng),
+        c_0=None if case.c_0 is None else nudged(case.c_0, dtype, rng),
+        weights=nudged_arrays(case.weights, dtype, rng),
+        file_sha256=case.sha256(),
+    )
