@@ -161,6 +161,15 @@ def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
     assert all(row.median_seconds is None for name, row in found.items() if name != "steady")
 
 
+def test_what_cannot_be_told_is_not_timed_as_if_it_agreed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is told where every limit would have to lie infinitely far below the answer."""
+    monkeypatch.setattr("common.agreement.TELLING", float("inf"))
+    row = measured(store, settings(["paced/steady"], processes=1))["paced/steady"]
+    assert (row.status, row.median_seconds) == ("not judged", None)
+    assert row.reason.startswith("nothing can be told on this case in float32; of output: ")
+    assert store.blocks(store.runs()[0].run) == []
+
+
 def test_only_what_agrees_is_timed_and_unjudged_passes_are_unsupported(store: Store) -> None:
     wishes = settings(["paced/wrong", "paced/backward-less", "paced/steady"])
     both = replace(wishes, passes={CASE.name: ("forward", "forward_backward", "train_step")})

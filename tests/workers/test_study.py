@@ -67,6 +67,29 @@ def test_a_wrong_implementation_is_located_and_explained() -> None:
     assert verdict.matches == "the two halves of the output swapped"
 
 
+def test_what_nothing_can_be_told_of_is_not_judged() -> None:
+    """Not even right code agrees where the plain loops overflow; what the exact rules tell is told all the same."""
+    overflowing = a_case("rnn_relu", seq_len=80, lengths=None, with_states=False, with_cotangents=False)
+    heavy = {name: value * 8 for name, value in overflowing.weights.items()}
+    found = outcomes(["misbehaving/well", "misbehaving/swapped"], [CASES[0], replace(overflowing, weights=heavy)])
+    statuses = {key: outcome.status for key, outcome in found.items()}
+    assert statuses == {
+        ("well", "rows"): "agrees",
+        ("swapped", "rows"): "disagrees",
+        ("well", "a-case"): "not judged",
+        ("swapped", "a-case"): "disagrees",
+    }
+    assert found["swapped", "a-case"].reason.startswith("the top layer's forward h_n must equal its outputs")
+    outcome = found["well", "a-case"]
+    assert "the plain loops overflow in float32" in outcome.reason
+    assert (outcome.good, outcome.wrong) == (False, False)
+    wrong = found["swapped", "a-case"].verdict
+    assert outcome.verdict is not None
+    assert wrong is not None
+    assert (outcome.verdict.matches, wrong.matches) == ("", "")  # every mistake would fit
+    assert outcome.as_json()["verdict"]["untold"]
+
+
 def test_one_bit_from_the_padding_disagrees() -> None:
     """Every number is within rounding of the right one; only the second run, with other padding, tells."""
     padding = CASES[0].padding_mask()[..., None]

@@ -1,0 +1,59 @@
+"""What a study shows: what agrees, what is wrong, and what is neither."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backends.selection import Selection
+from backends.study import Outcome
+from birnn.display import outcome_table, print_failures, print_untold, stdout
+from birnn.studying import Finding
+from common.agreement import judge
+from common.yardstick import yardstick
+from tests.cases import a_case
+
+
+def outcome(*untold: str, wrong: bool = False) -> Outcome:
+    """An outcome of which some tensors, or all, cannot be told."""
+    yard = yardstick(a_case("gru"), "float32")
+    names = tuple(yard.truth) if untold == ("all",) else untold
+    yard = replace(yard, ambiguity={name: np.abs(yard.truth[name]) for name in names})
+    result = yard.plain | ({"h_n": -yard.plain["h_n"]} if wrong else {})
+    verdict = judge(result, yard)
+    return Outcome(
+        "a-case", "numpy/loop", "float32", "cpu", verdict.status, "; ".join(verdict.reasons), verdict=verdict
+    )
+
+
+def shown(outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    console = stdout()
+    console.print(outcome_table(outcomes, judged=True))
+    print_untold(console, outcomes)
+    print_failures(console, outcomes)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_what_is_not_judged_has_a_column_and_a_reason_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """And is counted neither as agreeing nor as wrong."""
+    outcomes = [outcome(), outcome("all"), outcome("all")]
+    lines = shown(outcomes, capsys)
+    row = next(line for line in lines if "numpy/loop" in line)
+    assert [cell.strip() for cell in row.split("│")[1:7]] == ["numpy/loop", "float32", "1", "0", "2", "0"]
+    assert "not judged │" in row
+    assert sum("not judged a-case numpy/loop float32: nothing can be told" in line for line in lines) == 2
+    assert Finding(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 2 not judged, 0 wrong; ")
+
+
+def test_without_it_there_is_no_such_column(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [outcome(), outcome(wrong=True)]
+    assert not any("not judged" in line for line in shown(outcomes, capsys))
+    assert Finding(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 1 wrong; ")
+
+
+def test_a_verdict_on_a_part_names_the_rest_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown([outcome("grad.x", "grad.h_0"), outcome("grad.x", "grad.h_0")], capsys)
+    wanted = "told in part a-case float32: its rounding is about as large as grad.x, grad.h_0"
+    assert [line for line in lines if "told in part" in line] == [wanted]
