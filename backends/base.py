@@ -16,6 +16,7 @@ import numpy as np
 from backends.probing import Probes
 from common.case import Case
 from common.errors import InputError, shown
+from common.precision import has_finite_padding
 from common.specification import Specification
 from common.training import Training
 
@@ -35,7 +36,8 @@ framework does by default, TF32 included where that is its default. They differ 
 class Request:
     """What is asked of an implementation: enough to say whether it can do it.
 
-    ``lengths`` is (batch,) int64 or None; ``seq_len`` the padded length.
+    ``lengths`` is (batch,) int64 or None; ``seq_len`` the padded length; ``finite_padding`` whether what x holds past
+    the lengths is finite in ``dtype``.
     """
 
     spec: Specification
@@ -45,6 +47,7 @@ class Request:
     seq_len: int
     lengths: np.ndarray | None
     gradients: bool
+    finite_padding: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class Inputs:
     """A case's inputs in NumPy, already rounded to what the run computes in, but held as float64 (see
     ``Implementation``).
 
-    x (batch, seq_len, input_size); lengths (batch,) int64 or None; h_0, c_0 (num_layers·2, batch, hidden_size), c_0
-    None but for an LSTM; cotangents by result name, all of them or none.
+    x (batch, seq_len, input_size), which past the lengths may hold anything; lengths (batch,) int64 or None; h_0, c_0
+    (num_layers·2, batch, hidden_size), c_0 None but for an LSTM; cotangents by result name, all of them or none.
     """
 
     x: np.ndarray
@@ -226,7 +229,8 @@ def uses_tf32(device: str, lane: str) -> bool:
 
 def request_of(case: Case, dtype: str, device: str) -> Request:
     """What running ``case`` asks of an implementation."""
-    return Request(case.spec, dtype, device, case.batch, case.seq_len, case.lengths, bool(case.cotangents))
+    finite = has_finite_padding(case.x, case.padding_mask(), dtype)
+    return Request(case.spec, dtype, device, case.batch, case.seq_len, case.lengths, bool(case.cotangents), finite)
 
 
 def inputs_of(case: Case) -> Inputs:

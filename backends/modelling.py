@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from backends.base import Arrays, Framework, Request
-from common.models.batch import Batch, sizes
+from common.models.batch import Batch, padding_mask, sizes
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import (
     Model,
@@ -26,6 +26,7 @@ from common.models.specification import (
     with_prefix,
 )
 from common.models.trace import Step
+from common.precision import has_finite_padding
 from common.specification import Specification
 
 
@@ -182,7 +183,8 @@ def requests(spec: Model, batch: Batch, dtype: str, device: str) -> list[Request
     """What a model's batch asks of an implementation of the layer, gradients included; one for each stage."""
     rows, steps = sizes(batch)
     lengths = batch.get("lengths")
-    return [Request(stage, dtype, device, rows, steps, lengths, gradients=True) for stage in stages(spec)]
+    finite = "x" not in batch or has_finite_padding(batch["x"], padding_mask(batch), dtype)
+    return [Request(stage, dtype, device, rows, steps, lengths, True, finite) for stage in stages(spec)]
 
 
 def unsupported(

@@ -40,10 +40,11 @@ def rounded(array: np.ndarray, name: str, free: np.ndarray | bool = False) -> np
     return found
 
 
-def has_finite_padding(case: Case, dtype: str) -> bool:
-    """Whether everything past the lengths is finite in ``dtype``; what is too large for it is not."""
-    padding = case.x[case.padding_mask()]
-    return bool(np.isfinite(rounded(padding, dtype, free=True)).all())
+def has_finite_padding(x: np.ndarray, padding: np.ndarray, dtype: str) -> bool:
+    """Whether x, (batch, seq_len, features), is finite in ``dtype`` where ``padding``, (batch, seq_len) bool, is true;
+    what is too large for the format is not.
+    """
+    return bool(np.isfinite(rounded(x[padding], dtype, free=True)).all())
 
 
 def rounded_case(case: Case, dtype: str) -> Case:

@@ -20,6 +20,15 @@ def step_mask(lengths: jax.Array, seq_len: int) -> jax.Array:
     return (jnp.arange(seq_len, dtype=lengths.dtype) < lengths[:, None])[..., None]
 
 
+def clear(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
+    arithmetic still reaches gradients, as 0·NaN.
+    """
+    if lengths is None:
+        return x
+    return jnp.where(step_mask(lengths, x.shape[1]), x, jnp.zeros_like(x))
+
+
 def flip(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
     """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (batch, seq_len, features)."""
     if lengths is None:
@@ -66,6 +75,7 @@ def run_stack(
     """
     finals = []
     by_row = split_states(spec, states)
+    x = clear(x, lengths)
     for layer in range(spec.num_layers):
         outputs = []
         for direction in range(NUM_DIRECTIONS):

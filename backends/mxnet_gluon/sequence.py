@@ -21,6 +21,15 @@ def step_mask(F: ModuleType, lengths: Tensor, seq_len: int) -> Tensor:
     return F.broadcast_lesser(F.expand_dims(steps, axis=1), F.expand_dims(lengths, axis=0))
 
 
+def clear(F: ModuleType, x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x, (seq_len, batch, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
+    arithmetic still reaches gradients, as 0·NaN.
+    """
+    if lengths is None:
+        return x
+    return F.SequenceMask(x, lengths, use_sequence_length=True)
+
+
 def flip(F: ModuleType, x: Tensor, lengths: Tensor | None) -> Tensor:
     """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (seq_len, batch, features)."""
     if lengths is None:
@@ -82,7 +91,7 @@ def run_stack(
     """
     finals = []
     by_row = split_states(F, spec, states)
-    x = F.swapaxes(x, 0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
+    x = clear(F, F.swapaxes(x, 0, 1), lengths)  # (batch, seq_len, in) to (seq_len, batch, in)
     for layer in range(spec.num_layers):
         outputs = []
         for direction in range(NUM_DIRECTIONS):

@@ -20,6 +20,15 @@ def step_mask(lengths: torch.Tensor, seq_len: int) -> torch.Tensor:
     return (torch.arange(seq_len, device=lengths.device) < lengths[:, None])[..., None]
 
 
+def clear(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
+    arithmetic still reaches gradients, as 0·NaN.
+    """
+    if lengths is None:
+        return x
+    return x.masked_fill(~step_mask(lengths, x.shape[1]), 0)
+
+
 def flip(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (batch, seq_len, features)."""
     if lengths is None:
@@ -66,6 +75,7 @@ def run_stack(
     """
     finals = []
     by_row = split_states(spec, states)
+    x = clear(x, lengths)
     for layer in range(spec.num_layers):
         outputs = []
         for direction in range(NUM_DIRECTIONS):

@@ -19,6 +19,15 @@ def step_mask(lengths: tf.Tensor, seq_len: int | tf.Tensor) -> tf.Tensor:
     return tf.sequence_mask(lengths, seq_len)[..., None]
 
 
+def clear(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
+    arithmetic still reaches gradients, as 0·NaN.
+    """
+    if lengths is None:
+        return x
+    return tf.where(step_mask(lengths, x.shape[1]), x, tf.zeros_like(x))
+
+
 def flip(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (batch, seq_len, features)."""
     if lengths is None:
@@ -61,6 +70,7 @@ def run_stack(
     """
     finals = []
     by_row = split_states(spec, states)
+    x = clear(x, lengths)
     for layer in range(spec.num_layers):
         outputs = []
         for direction in range(NUM_DIRECTIONS):

@@ -235,7 +235,7 @@ def turned(x: tf.Tensor) -> tf.Tensor:
 class Tuned(TensorFlowImplementation):
     """One XLA loop for each layer and direction.
 
-    Past a length the input is replaced by zeros, and the loops leave states as they are and give 0.
+    Past a length the input is zeros, and the loops leave states as they are and give 0.
     """
 
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
@@ -258,8 +258,6 @@ class Tuned(TensorFlowImplementation):
             kinds = KINDS if self.spec.bias else KINDS[:2]
             weights = [parameters[weight_name(kind, layer, direction)] for kind in kinds]
             absent = [tf.zeros_like(weights[1][:, 0])] * (len(KINDS) - len(kinds))
-            if real is not None:
-                x = tf.where(real, x, tf.zeros_like(x))
             output, *final = self._layer(real, len(states))(x, *states, *weights, *absent)
             return output, tuple(final)
 

@@ -63,6 +63,16 @@ def test_padding_has_no_influence(framework: Framework, implementation: str) -> 
     assert differing(run(framework, implementation, case), run(framework, implementation, other)) == []
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_relu"])
+def test_nan_and_infinity_in_the_padding_have_no_influence(
+    framework: Framework, implementation: str, cell: str
+) -> None:
+    """Neither forward nor backward, to the last bit: what is masked after the arithmetic alone is 0·NaN there."""
+    for case in (CASES[f"{cell}-ragged"], CASES[f"{cell}-empty-row"]):
+        other = run(framework, implementation, case.with_nonfinite_padding(np.random.default_rng(9), 3.0))
+        assert differing(run(framework, implementation, case), other) == []
+
+
 def test_forward_alone_gives_the_same_outputs(framework: Framework, implementation: str) -> None:
     case = CASES["gru-ragged"]
     both = run(framework, implementation, case)
@@ -127,7 +137,9 @@ def test_every_implementation_says_what_it_takes(framework: Framework, implement
 def gap_cases() -> list[Case]:
     """Cases to look for a gap's failure in: the built-in ones, and deeper and longer ones."""
     deep = [a_case(cell, lengths=None, num_layers=3) for cell in CELLS]
-    return [*CASES.values(), *deep, *(a_case(cell, seq_len=40, lengths=(40, 31, 7)) for cell in CELLS)]
+    ragged = [CASES[f"{cell}-ragged"].with_nonfinite_padding(np.random.default_rng(9), 3.0) for cell in CELLS]
+    long = [a_case(cell, seq_len=40, lengths=(40, 31, 7)) for cell in CELLS]
+    return [*CASES.values(), *ragged, *deep, *long]
 
 
 def test_every_gap_is_real(framework: Framework) -> None:

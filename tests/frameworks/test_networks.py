@@ -12,7 +12,8 @@ import pytest
 
 from backends.base import Framework
 from backends.modelling import Network, unsupported
-from common.models.batch import Batch, check_batch, has_dropout
+from common.agreement import differing
+from common.models.batch import Batch, check_batch, has_dropout, padding_mask
 from common.models.judging import judge_model, model_yardstick
 from common.models.making import BatchShape, ModelCase, model_cases, random_batch
 from common.models.optimizers import OptimizerName, OptimizerSettings, state_shapes
@@ -97,6 +98,18 @@ def test_every_implementation_can_be_a_models_rnn(framework: Framework, implemen
         pytest.skip(f"declared unsupported: {reason}")
     network = network_of(framework, name, "float64", implementation)
     assert disagreement(network, case, case.batch) == []
+
+
+def test_nan_and_infinity_in_the_padding_of_features_change_nothing(framework: Framework, implementation: str) -> None:
+    case = CASES["classifier"]
+    wild = np.resize([np.nan, np.inf, -np.inf, 1e300, 7.0], case.batch["x"].shape)
+    batch = {**case.batch, "x": np.where(padding_mask(case.batch)[..., None], wild, case.batch["x"])}
+    if reason := unsupported(framework, implementation, case.spec, batch, "float64", "cpu"):
+        pytest.skip(f"declared unsupported: {reason}")
+    network = network_of(framework, "classifier", "float64", implementation)
+    network.load_weights(case.weights)
+    check_batch(case.spec, batch)
+    assert differing(network.results(case.batch), network.results(batch)) == []
 
 
 @pytest.mark.parametrize("name", ["tagger", "classifier", "translator-attention"])
