@@ -120,7 +120,7 @@ class Study:
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         files = {case.name: self._write(case, "") for case in self._plan.cases}
-        varied = {case.name: self._write_with_other_padding(case) for case in self._plan.cases}
+        varied = {case.name: self._write_with_other_paddings(case) for case in self._plan.cases}
         groups = {
             name: [(implementation, dtype) for dtype in self._plan.dtypes for implementation in chosen]
             for name, chosen in self._selection.implementations.items()
@@ -132,14 +132,18 @@ class Study:
         write_case(case, path, durable=False)
         return path
 
-    def _write_with_other_padding(self, case: Case) -> Path | None:
-        """The case file again with other numbers in the padding, where there is padding and results are judged."""
+    def _write_with_other_paddings(self, case: Case) -> list[Path]:
+        """The case file again with NaN, infinity and other numbers in the padding, and with other numbers alone, where
+        there is padding and results are judged.
+        """
         if not self._plan.judged or not case.padding_mask().any():
-            return None
-        return self._write(case.with_padding(np.random.default_rng(1), GARBAGE_SCALE), "-padding")
+            return []
+        wild = case.with_nonfinite_padding(np.random.default_rng(1), GARBAGE_SCALE)
+        tame = case.with_padding(np.random.default_rng(1), GARBAGE_SCALE)
+        return [self._write(wild, "-nonfinite-padding"), self._write(tame, "-padding")]
 
     def _run_group(
-        self, files: dict[str, Path], varied: dict[str, Path | None], channel: Channel, group: tuple[str, str]
+        self, files: dict[str, Path], varied: dict[str, list[Path]], channel: Channel, group: tuple[str, str]
     ) -> None:
         for case in self._plan.cases:
             if self._stopped.is_set():
@@ -153,7 +157,7 @@ class Study:
                     self._report(outcome)
 
     def _run_one(
-        self, channel: Channel, case: Case, implementation: str, dtype: str, file: Path, varied: Path | None
+        self, channel: Channel, case: Case, implementation: str, dtype: str, file: Path, varied: Sequence[Path]
     ) -> Outcome:
         backend = channel.backend
         kept = self._kept(backend, case, implementation, dtype)
@@ -173,7 +177,7 @@ class Study:
         verdict = judge(result.tensors, yard)
         if verdict.status == DISAGREES:  # explained by a known mistake where one gives the same numbers
             verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
-        elif varied is not None:
+        elif varied:
             verdict = self._judge_padding(verdict, channel, varied, implementation, dtype, result)
         return self._outcome(
             backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
@@ -186,9 +190,19 @@ class Study:
             return self._yardsticks[case.name, dtype]
 
     def _judge_padding(
-        self, verdict: Verdict, channel: Channel, varied: Path, implementation: str, dtype: str, result: Result
+        self,
+        verdict: Verdict,
+        channel: Channel,
+        varied: Sequence[Path],
+        implementation: str,
+        dtype: str,
+        result: Result,
     ) -> Verdict:
-        reply, again = self._ask(channel, varied, implementation, dtype)
+        """The verdict once the case has run again with other padding: the first that is not declared unsupported."""
+        for file in varied:
+            reply, again = self._ask(channel, file, implementation, dtype)
+            if reply["status"] != UNSUPPORTED:
+                break
         if again is None:
             return Verdict(False, [f"with other padding: {reply['status']}: {reply['reason']}"], verdict.measures)
         reasons = differing(result.tensors, again.tensors)

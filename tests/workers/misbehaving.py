@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.base import Arrays, Framework
+from backends.base import Arrays, Framework, Gap
 from backends.probing import Observation, Probes, observed
 from backends.registry import Backend
+from common.reference import step_mask
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
 
 BACKEND = Backend(name="misbehaving", load="tests.workers.misbehaving:load")
@@ -87,6 +88,24 @@ class ReadsPadding(Loop):
         return found | {"grad.h_0": gradient}
 
 
+class MasksTooLate(Loop):
+    """Adds 0·x of the padding to a gradient, as a mask after the arithmetic does."""
+
+    def extract(self) -> Arrays:
+        found, inputs = super().extract(), self._inputs
+        padding = inputs.x[~step_mask(inputs.lengths, *inputs.x.shape[:2])]
+        with np.errstate(invalid="ignore"):
+            return found | {"grad.weight_ih_l0": found["grad.weight_ih_l0"] + np.float32((0 * padding).sum())}
+
+
+GAPS = (
+    Gap(
+        implementations=("reads-padding-declared", "masks-too-late-declared"),
+        what="padding that is not finite",
+        reason="it runs over the padding",
+        applies=lambda request: not request.finite_padding,
+    ),
+)
 PROBES = Probes()
 TEXTS = {"what": "One expects this, and gets that.", "consequence": "It hurts.", "way_out": "Do not."}
 
@@ -114,7 +133,7 @@ def needs_a_gpu() -> Observation:
 
 class Misbehaving(Framework):
     name = "misbehaving"
-    gaps = ()
+    gaps = GAPS
     implementations = {
         "well": Loop,
         "segfaults": Segfaults,
@@ -124,6 +143,9 @@ class Misbehaving(Framework):
         "raises": Raises,
         "swapped": DirectionsSwapped,
         "reads-padding": ReadsPadding,
+        "reads-padding-declared": ReadsPadding,
+        "masks-too-late": MasksTooLate,
+        "masks-too-late-declared": MasksTooLate,
     }
 
     def versions(self) -> dict[str, str]:

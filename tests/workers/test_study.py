@@ -94,9 +94,22 @@ def test_one_bit_from_the_padding_disagrees() -> None:
     """Every number is within rounding of the right one; only the second run, with other padding, tells."""
     padding = CASES[0].padding_mask()[..., None]
     cases = [replace(CASES[0], name=f"padding{sign}", x=np.where(padding, sign * 5.0, CASES[0].x)) for sign in (-1, 1)]
-    found = outcomes(["misbehaving/reads-padding"], cases)
-    reasons = sorted(outcome.reason for outcome in found.values())
-    assert reasons == ["", "grad.h_0 must not depend on the padding's content; it differs at (0, 0, 0)"]
+    found = outcomes(["misbehaving/reads-padding*"], cases)
+    for name in ("reads-padding", "reads-padding-declared"):
+        reasons = {outcome.reason for outcome in found.values() if outcome.implementation == f"misbehaving/{name}"}
+        assert reasons - {""} == {"grad.h_0 must not depend on the padding's content; it differs at (0, 0, 0)"}
+
+
+def test_nan_in_the_padding_that_reaches_a_gradient_disagrees_unless_declared() -> None:
+    """The case itself has numbers there, and so has the second run of those that have declared it a gap."""
+    found = outcomes(["misbehaving/masks-too-late*"], CASES[:1])
+    reason = "grad.weight_ih_l0 must not depend on the padding's content; it differs at (0, 0)"
+    assert found["masks-too-late", "rows"].reason == reason
+    assert found["masks-too-late-declared", "rows"].status == "agrees"
+    wild = CASES[0].with_nonfinite_padding(np.random.default_rng(0), 1.0)
+    found = outcomes(["misbehaving/masks-too-late-declared", "misbehaving/well"], [wild])
+    assert found["masks-too-late-declared", "rows"].reason == "it runs over the padding"
+    assert {outcome.status for outcome in found.values()} == {"unsupported", "agrees"}
 
 
 def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
