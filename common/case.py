@@ -106,14 +106,17 @@ class Case:
 
     def with_nonfinite_padding(self, rng: np.random.Generator, scale: float) -> Case:
         """The same case with NaN, infinities and huge numbers scattered over the padding of ``x``, and numbers from
-        N(0, scale²) in a third of it. NaN comes first where there is little padding.
+        N(0, scale²) in a third of it; every step has a NaN, so that reading any of them shows.
         """
+        padding = self.padding_mask()
         found = self.with_padding(rng, scale)
-        padding = np.broadcast_to(self.padding_mask()[..., None], found.x.shape)
         kinds = np.array([*NOT_FINITE, *HUGE])
         ordinary = np.zeros(len(kinds) // 2)  # stand for the numbers that are there already
-        scattered = rng.permutation(np.resize(np.concatenate([kinds, ordinary]), padding.sum()))
-        found.x[padding] = np.where(scattered == 0, found.x[padding], scattered)
+        steps = found.x[padding]  # (padding steps, input_size)
+        scattered = rng.permutation(np.resize(np.concatenate([kinds, ordinary]), steps.size)).reshape(steps.shape)
+        steps = np.where(scattered == 0, steps, scattered)
+        steps[np.arange(len(steps)), rng.integers(self.spec.input_size, size=len(steps))] = np.nan
+        found.x[padding] = steps
         return found
 
     def as_bytes(self) -> bytes:

@@ -65,14 +65,14 @@ def test_nothing_else_may_hold_what_is_not_finite_past_a_length(tmp_path: Path) 
 
 
 def test_nonfinite_padding_holds_every_kind_and_leaves_real_steps() -> None:
-    case = a_case(lengths=(5, 3, 1))
+    case = a_case(lengths=(5, 3, 1), input_size=7)
     found, padding = nonfinite(case), case.padding_mask()
     np.testing.assert_array_equal(found.x[~padding], case.x[~padding])
     inside = found.x[padding]
-    assert np.isnan(inside).any()
+    assert np.isnan(inside).any(axis=1).all()
     assert {*NOT_FINITE[1:], *HUGE} < set(inside.ravel())
     ordinary = (np.abs(inside) < 1e3) & (inside != case.x[padding])
-    assert ordinary.sum() == inside.size // 9 * 3
+    assert inside.size / 6 < ordinary.sum() <= inside.size // 9 * 3 + 3
     one = a_case(batch=2, seq_len=2, lengths=(2, 1), input_size=1)
     assert np.isnan(nonfinite(one).x[1, 1, 0])
 
