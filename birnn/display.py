@@ -119,14 +119,16 @@ def worst_error(outcomes: Sequence[Outcome]) -> str:
 
 def print_untold(console: Console, outcomes: Iterable[Outcome]) -> None:
     """The tensors that could not be told where a verdict rests on the others; one line a case and dtype."""
-    tensors: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    lines: dict[tuple[str, str], str] = {}
     for outcome in outcomes:
         if outcome.verdict is not None and outcome.verdict.judged:
             untold = [each.tensor for each in outcome.verdict.measures if each.untold]
+            told = [each.tensor for each in outcome.verdict.measures if not each.untold]
             if untold:
-                tensors[outcome.case, outcome.dtype].update(dict.fromkeys(untold))
-    for (case, dtype), names in tensors.items():
-        what = f"{case} {dtype}: its rounding is about as large as {', '.join(names)}"
+                text = ", ".join(untold) if len(untold) <= len(told) else f"all but {', '.join(told)}"
+                lines[outcome.case, outcome.dtype] = text
+    for (case, dtype), text in lines.items():
+        what = f"{case} {dtype}: rounding may be as large as the answer in {text}"
         console.print(f"[dim]told in part[/dim] {escape(what)}", soft_wrap=True)
 
 

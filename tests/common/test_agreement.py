@@ -11,10 +11,13 @@ import pytest
 
 from common.agreement import MEASURES, THRESHOLDS_FILE, broken_rules, differing, judge, measure, thresholds
 from common.builtin import CELLS
+from common.models.judging import model_yardstick
+from common.models.making import model_cases
 from common.precision import DTYPES, numpy_dtype
 from common.reference import Reference
+from common.training import training_yardstick
 from common.yardstick import Yardstick, run_network, run_reference, yardstick
-from tests.cases import a_case
+from tests.cases import a_case, a_training
 
 LIMIT_MARGIN, ROUNDED_UP, MISTAKE_MARGIN = 2.5, 1.1, 100
 
@@ -73,6 +76,22 @@ def test_the_truth_is_of_the_rounded_case_and_wider_than_the_run(dtype: str) -> 
         other = run_reference(replace(by_hand, **{field: getattr(case, field)}), wide)
         same = all(np.array_equal(other[name], yard.truth[name]) for name in other)
         assert same == (dtype == "float64"), field
+
+
+def test_the_further_loops_count_in_every_kind_of_yardstick() -> None:
+    """Of a layer, a train step and a model: no tensor is allowed less for them, and most are allowed more."""
+    case = a_case("lstm")
+    model = next(model for model in model_cases() if model.name == "tagger")
+    yards = (
+        yardstick(case, "float32"),
+        training_yardstick(case, a_training(case), "float32"),
+        model_yardstick(model.spec, model.weights, model.batch, "float32"),
+    )
+    for yard in yards:
+        alone = replace(yard, spread={})
+        more = [np.max(yard.allowance(name) - alone.allowance(name)) for name in yard.truth]
+        assert min(more) >= 0
+        assert np.mean(np.array(more) > 0) > 0.8
 
 
 def test_float64_is_not_judged_by_itself() -> None:
