@@ -54,7 +54,7 @@ def rounded_training(training: Training, dtype: str) -> Training:
 
 def trained_kernels(spec: Specification) -> list[str]:
     """The canonical weights that a train step gives as ``trained.*``: all but the biases."""
-    return [name for name in shapes(spec) if name.startswith("weight")]
+    return [name for name in shapes(spec) if not name.startswith("bias")]
 
 
 class Head:

@@ -115,7 +115,7 @@ class MXNetImplementation(Implementation):
         weights = [] if self.blocks else list(self.parameters.values())
         self._data = (self.data(), self._lengths, states, weights, self._trainer.labels)
         self._step_graph = Graph(self._trainer.loss, [*self.blocks, self._trainer.head])
-        kernels = {f"trained.{name}": value for name, value in self.parameters.items() if name.startswith("weight")}
+        kernels = {f"trained.{name}": value for name, value in self.parameters.items() if not name.startswith("bias")}
         self._trained = {"trained.head.weight": self._trainer.head.weight.data(), **kernels}
 
     def data(self) -> nd.NDArray:

@@ -43,7 +43,7 @@ class Trainer:
         self._labels = labels.flatten()
         self._num_real = max(int((self._labels != IGNORED).sum()), 1)  # at least 1: an empty mean is NaN in PyTorch
         self._optimizer = torch.optim.SGD([*parameters.values(), *self._head.parameters()], lr=training.learning_rate)
-        kernels = {f"trained.{name}": value for name, value in parameters.items() if name.startswith("weight")}
+        kernels = {f"trained.{name}": value for name, value in parameters.items() if not name.startswith("bias")}
         self._trained = {"trained.head.weight": self._head.weight, **kernels}
 
     def step(self, output: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -93,11 +93,16 @@ def test_results_agree_with_the_reference(framework: Framework, name: str, dtype
 
 @pytest.mark.parametrize("name", IN_EVERY_IMPLEMENTATION)
 def test_every_implementation_can_be_a_models_rnn(framework: Framework, implementation: str, name: str) -> None:
+    """With rows that are all full where it cannot do shorter ones."""
     case = CASES[name]
-    if reason := unsupported(framework, implementation, case.spec, case.batch, "float64", "cpu"):
+    batch = case.batch
+    if unsupported(framework, implementation, case.spec, batch, "float64", "cpu"):
+        steps = batch["x" if "x" in batch else "tokens"].shape[1]
+        batch = {**batch, "lengths": np.full_like(batch["lengths"], steps)}
+    if reason := unsupported(framework, implementation, case.spec, batch, "float64", "cpu"):
         pytest.skip(f"declared unsupported: {reason}")
     network = network_of(framework, name, "float64", implementation)
-    assert disagreement(network, case, case.batch) == []
+    assert disagreement(network, case, batch) == []
 
 
 def test_nan_and_infinity_in_the_padding_of_features_change_nothing(framework: Framework, implementation: str) -> None:
@@ -264,7 +269,7 @@ def assert_same_arrays(found: Arrays, expected: Arrays, tolerance: float = 1e-9)
 
 
 TRACES: list[tuple[str, OptimizerName, float, bool]] = [
-    *(("gru-tagger", name, decay, not decay) for name in RATES for decay in (0.0, 0.1)),
+    *(("gru-tagger", name, 0.1, False) for name in RATES),
     ("lstm-tagger-frozen", "sgd", 0.1, True),
     ("weighted", "momentum", 0.1, True),
     ("translator-attention", "adam", 0.1, True),

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from backends.base import Framework, Implementation, inputs_of, request_of
-from common.case import Case
+from backends.opening import opening_of
+from common.case import Case, write_case
 from common.precision import rounded_case
-from common.training import Training, judge_step, rounded_training, training_yardstick
+from common.tensorfile import as_bytes, write_bytes
+from common.training import (
+    Trainer,
+    Training,
+    judge_step,
+    rounded_training,
+    trained_kernels,
+    training_yardstick,
+)
 from tests.cases import a_case, a_training
 
 CASES = {
     "gru-ragged": (a_case("gru"), "float32"),
     "lstm-two-layers": (a_case("lstm", lengths=None, num_layers=2), "float64"),  # where MXNet's own kernel has a trap
 }
-NO_BIASES: dict[str, Any] = {"cell": "rnn_tanh", "lengths": None, "bias": False}
-"""Without biases several steps have one right answer."""
+NO_BIASES: dict[str, Any] = {"cell": "rnn_tanh", "lengths": None, "bias": False, "merge": "weighted"}
+"""Without biases several steps have one right answer; the merge is learned."""
 PLAIN = a_case(**NO_BIASES)
 
 
@@ -54,7 +64,7 @@ def test_a_step_agrees_with_the_reference(framework: Framework, implementation: 
 
 
 def test_two_steps_agree_and_are_not_one(framework: Framework, implementation: str) -> None:
-    """Weights stay moved, the head's bias with them; biases that stand for absent ones stay zeros."""
+    """Weights stay moved, the merge and the head's bias with them; biases that stand for absent ones stay zeros."""
     training = a_training(PLAIN, learning_rate=0.5)
     network = loaded(framework, implementation, PLAIN, training, "float64")
     yards = [training_yardstick(PLAIN, training, "float64", steps=steps) for steps in (1, 2)]
@@ -64,10 +74,42 @@ def test_two_steps_agree_and_are_not_one(framework: Framework, implementation: s
     assert not judge_step(network.extract(), yards[0]).agrees
 
 
+class OneBias(Trainer):
+    """Trains the sum of two biases as one: ``bias_hh`` stays."""
+
+    still: tuple[str, ...] = ("bias_hh",)
+
+    def step(self) -> None:
+        before = dict(self._reference.weights)
+        super().step()
+        self._reference.weights.update({name: before[name] for name in before if name.startswith(self.still)})
+
+
+class NoBias(OneBias):
+    still = ("bias",)
+
+
+def test_biases_are_trained(framework: Framework, implementation: str) -> None:
+    """Each of the two, or their sum once: by the second step's loss, and by all that it moved."""
+    case, dtype = CASES["lstm-two-layers"]
+    training = a_training(case, learning_rate=0.5)
+    found = stepped(loaded(framework, implementation, case, training, dtype), steps=2)
+    fitting = []
+    for kind in (Trainer, OneBias, NoBias):
+        trainer = kind(case, training, np.float64)
+        trainer.step()
+        trainer.step()
+        right = trainer.results()
+        assert found.keys() == right.keys()
+        if all(np.allclose(found[name], right[name], rtol=1e-9, atol=1e-12) for name in right):
+            fitting.append(kind)
+    assert fitting in ([Trainer], [OneBias])
+
+
 def test_what_is_computed_after_a_step_has_the_moved_weights(framework: Framework, implementation: str) -> None:
     network = loaded(framework, implementation, PLAIN, a_training(PLAIN, learning_rate=0.5), "float64")
     moved = stepped(network)
-    weights = {name.removeprefix("trained."): value for name, value in moved.items() if "weight_" in name}
+    weights = {name: moved[f"trained.{name}"] for name in trained_kernels(PLAIN.spec)}
     network.forward()
     network.synchronise()
     output = network.extract()["output"]
@@ -89,6 +131,26 @@ def test_loading_again_starts_anew_at_another_learning_rate(framework: Framework
     network.load_training(other)
     verdict = judge_step(stepped(network), training_yardstick(PLAIN, other, "float64"))
     assert verdict.agrees, verdict.reasons
+
+
+def test_steps_that_are_timed_begin_with_the_first_weights(framework: Framework, tmp_path: Path) -> None:
+    """Not with those to which the telling rate has led, at which the first step was judged."""
+    training = a_training(PLAIN)
+    usual = replace(training, learning_rate=training.learning_rate / 4)
+    write_case(PLAIN, tmp_path / "case.safetensors")
+    arrays = {"weight": training.weight, "bias": training.bias, "labels": training.labels}
+    write_bytes(tmp_path / "training.safetensors", as_bytes(arrays, {}))
+    request = {"implementation": "scratch", "dtype": "float64", "device": "cpu", "pass": "train_step"}
+    request |= {name: str(tmp_path / f"{name}.safetensors") for name in ("case", "training")}
+    rates = {"learning_rate": usual.learning_rate, "telling_rate": training.learning_rate}
+    opening = opening_of(framework, request | rates)
+    opened = opening.build()
+    for expected in (training, usual):
+        opened.call()
+        opened.run.synchronise()
+        verdict = judge_step(opened.run.extract(), training_yardstick(PLAIN, expected, "float64"))
+        assert verdict.agrees, verdict.reasons
+        opening.judged(tmp_path / "result.safetensors", 0.1)
 
 
 def test_two_networks_at_once_do_not_disturb_each_other(framework: Framework, implementation: str) -> None:

@@ -1,0 +1,76 @@
+"""Steps in float32 of the optimizers that keep something, against NumPy's in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backends.base import Framework
+from backends.modelling import Network, unsupported
+from common.models.making import BatchShape, random_batch
+from common.models.optimizers import Optimizer, OptimizerName, OptimizerSettings, trained_gradients, trained_parameters
+from common.models.specification import Arrays, SequenceModel, initialise
+from common.specification import Specification
+
+MODEL = SequenceModel(
+    rnn=Specification(cell="rnn_tanh", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat"),
+    readout="steps",
+    classes=5,
+)
+STEPS = 3
+RATES: dict[OptimizerName, float] = {"momentum": 1024.0, "adam": 64.0}
+"""So large that the weights after a step are what they have moved by: then their digits are the step's."""
+TYPICAL, WORST = 1e-6, 1e-4
+"""How far the median element may be off, as a part of itself, and the worst one, whose gradient may be a difference of
+larger numbers. Half a unit of float32's last digit is 6e-8."""
+
+
+def off(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """How far elements are off, as parts of themselves."""
+    return np.abs(found - expected)[expected != 0] / np.abs(expected[expected != 0])
+
+
+def assert_near(found: Arrays, expected: Arrays) -> None:
+    assert found.keys() == expected.keys()
+    parts = np.concatenate([off(found[name], expected[name]).ravel() for name in expected])
+    assert np.median(parts) < TYPICAL
+    assert parts.max() < WORST
+
+
+def a_network(framework: Framework, settings: OptimizerSettings, batch: Arrays) -> Network:
+    name = next(
+        name
+        for name in framework.implementations
+        if unsupported(framework, name, MODEL, batch, "float32", "cpu") is None
+    )
+    network = framework.network(MODEL, name, "float32", "cpu")
+    network.load_weights(initialise(MODEL, np.random.default_rng(0)))
+    network.set_optimizer(settings)
+    return network
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_steps_in_float32_have_the_digits_of_float32(framework: Framework, name: OptimizerName) -> None:
+    """Of the usual numbers. Every step begins with the first weights and with the state that the one before it gave,
+    saved and loaded, and is held against NumPy's for the same gradients."""
+    settings = OptimizerSettings(name=name, learning_rate=RATES[name])
+    rng = np.random.default_rng(1)
+    batches = [dict(random_batch(MODEL, BatchShape(6, 5, ragged=False), rng)) for _ in range(STEPS)]
+    network = a_network(framework, settings, batches[0])
+    weights, state = network.weights(), network.optimizer_state()
+    for count, batch in enumerate(batches, 1):
+        network.load_weights(weights)
+        network.load_optimizer_state(state)
+        gradients = trained_gradients(MODEL, network.results(batch))
+        expected = Optimizer(settings)
+        expected.load_state_arrays(state)
+        after = expected.step(weights, {key: value.astype(np.float64) for key, value in gradients.items()})
+        network.train([batch])
+        moved, state = network.weights(), network.optimizer_state()
+        assert state.pop("count") == count
+        kept = expected.state_arrays()
+        assert kept.pop("count") == count
+        assert_near({key: moved[key] for key in gradients}, {key: after[key] for key in gradients})
+        assert_near(state, kept)
+        state["count"] = np.array(count, np.int64)
+    assert set(gradients) == set(trained_parameters(MODEL))
