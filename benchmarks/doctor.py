@@ -27,6 +27,8 @@ THREADS_OFF = 0.15
 """How far CPU over wall time may be from the number of threads, as a part of it."""
 LEAST_MEMORY = 4 * 2**30
 WARM_GPU = 80.0
+SOME_GPU_MEMORY = 0.05
+"""The part of the GPU's memory that our own workers may hold before anything is measured."""
 GIB = 2**30
 
 
@@ -192,6 +194,13 @@ def check_gpu(
     if degrees is not None:
         ok = degrees < WARM_GPU
         found.append(Check("GPU temperature", ok, f"{degrees:.0f} °C", "" if ok else "let it cool before measuring"))
+    power = f"{state['power.draw'] or UNKNOWN} of {state['power.limit'] or UNKNOWN} W"
+    found.append(Check("GPU power", None if state["power.limit"] is None else True, power))
+    used, total = nvidia.number(state["memory.used"]), nvidia.number(state["memory.total"])
+    if used is not None and total is not None:
+        ok = used < SOME_GPU_MEMORY * total
+        advice = "" if ok else "end what holds it: cases that fit may not fit now"
+        found.append(Check("GPU memory", ok, f"{used:.0f} of {total:.0f} MiB in use", advice))
     strangers = [user for user in users if user.pid not in ours]
     load = state["utilization.gpu"]
     names = ", ".join(f"{user.name} ({user.pid})" for user in strangers)

@@ -6,9 +6,12 @@ import ctypes
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 
 SECONDS = 20.0
+LOOKS, LOOK_SECONDS = 3, 0.5
+"""How often, and how far apart, the GPU's load is looked at before it counts as somebody else's."""
 GPU_FIELDS = (
     "name",
     "driver_version",
@@ -19,6 +22,7 @@ GPU_FIELDS = (
     "clocks.max.mem",
     "temperature.gpu",
     "power.limit",
+    "power.draw",
     "utilization.gpu",
     "memory.used",
     "memory.total",
@@ -85,9 +89,17 @@ def number(text: str | None) -> float | None:
 
 
 def gpu_state() -> dict[str, str | None] | None:
-    """``GPU_FIELDS`` of the first visible GPU; None without one or without nvidia-smi."""
+    """``GPU_FIELDS`` of the first visible GPU; None without one or without nvidia-smi.
+
+    A driver that does not know one of the fields refuses them all: they are then asked for one by one.
+    """
     rows = parse_table(_ask(f"--query-gpu={','.join(GPU_FIELDS)}"), GPU_FIELDS)
-    return rows[0] if rows else None
+    if rows:
+        return rows[0]
+    if not parse_table(_ask("--query-gpu=name"), ("name",)):
+        return None
+    single = {field: parse_table(_ask(f"--query-gpu={field}"), (field,)) for field in GPU_FIELDS}
+    return {field: rows[0][field] if rows else None for field, rows in single.items()}
 
 
 def gpu_users() -> list[GpuUser]:
@@ -96,22 +108,66 @@ def gpu_users() -> list[GpuUser]:
 
 
 def gpu_slowdowns() -> list[str]:
-    """Why the first visible GPU runs slower than it could, if it does."""
-    return parse_slowdowns(_ask("--query-gpu=clocks_throttle_reasons.active"))
+    """Why the first visible GPU runs slower than it could, if it does; drivers call the field by either name."""
+    fields = ("clocks_throttle_reasons.active", "clocks_event_reasons.active")
+    return parse_slowdowns(next(filter(None, (_ask(f"--query-gpu={field}") for field in fields)), ""))
+
+
+def gpu_trouble(ignore_users: bool = False) -> str | None:
+    """Why nothing can be measured on the first visible GPU, as a sentence; None where it is there and free, or only
+    there with ``ignore_users``.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return "a GPU must be there; the path has no nvidia-smi, which comes with the driver"
+    try:
+        name = _answer("--query-gpu=name").strip()
+    except Refused as error:
+        return f"the GPU's driver must answer; nvidia-smi {error}"
+    if not name:
+        return "a GPU must be there; nvidia-smi shows none"
+    if ignore_users:
+        return None
+    users = ", ".join(f"{user.name} ({user.pid})" for user in gpu_users())
+    if users:
+        return f"{name} must be free; it is in use by {users}"
+    loads = []
+    for _ in range(LOOKS):
+        loads.append(number(_ask("--query-gpu=utilization.gpu").strip()) or 0.0)
+        if loads[-1] == 0:
+            return None
+        time.sleep(LOOK_SECONDS)
+    return f"{name} must be free; it is {min(loads):.0f} % busy, by a process that the driver does not name"
+
+
+class Refused(Exception):
+    """nvidia-smi gave no answer; the text says what it did instead."""
 
 
 def _ask(query: str) -> str:
     """nvidia-smi's answer; empty when it fails, since not every driver knows every field."""
+    try:
+        return _answer(query)
+    except Refused:
+        return ""
+
+
+def _answer(query: str) -> str:
+    """nvidia-smi's answer; ``Refused`` when there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ""
+        raise Refused("is not on the path")
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
     command = [program, f"--id={first}", query, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    except subprocess.TimeoutExpired:
+        raise Refused(f"did not answer within {SECONDS:g} s") from None
+    except OSError as error:
+        raise Refused(f"does not start: {error.strerror}") from None
+    if done.returncode != 0:
+        said = " ".join((done.stdout + done.stderr).split()) or "nothing"
+        raise Refused(f"ended with {done.returncode} and said: {said}")
+    return done.stdout
 
 
 def gpu_cache_bytes() -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,9 @@ from benchmarks import machine
 from benchmarks.records import Run
 from benchmarks.settings import Settings
 from benchmarks.store import Store
+
+COMMIT_FILE = "COMMIT"
+"""Not tracked: benchmarks/maintain/gpu_kit.py writes it into the sources that it packs."""
 
 
 def run_for(
@@ -58,15 +62,21 @@ def run_for(
 
 
 def suite_version() -> str:
-    """The installed version of birnn."""
+    """The version of birnn: the installed one, or the sources' where birnn is only on Python's path."""
     try:
         return version("birnn")
     except PackageNotFoundError:
-        return "not installed"
+        return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def commit_of_suite() -> str:
-    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git."""
+    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git.
+
+    Sources that were carried elsewhere have it in ``COMMIT_FILE``.
+    """
+    carried = ROOT / COMMIT_FILE
+    if carried.is_file():
+        return carried.read_text().strip()
     try:
         commit = _git("rev-parse", "--short", "HEAD").strip()
         return f"{commit}-changed" if _git("status", "--porcelain", "--untracked-files=no").strip() else commit

@@ -36,10 +36,12 @@ from benchmarks.machine import fingerprint
 from benchmarks.nvidia import GPU_FIELDS, GpuUser, number, parse_slowdowns, parse_table, parse_users
 from tests.benchmarks.measurable import FAST, NEITHER
 
-GPU_AT_REST = "NVIDIA H100 80GB HBM3, 550.54.15, Enabled, 345, 1980, 2619, 2619, 31, 700.00, 0, 4, 81559, Default\n"
+GPU_AT_REST = (
+    "NVIDIA H100 80GB HBM3, 550.54.15, Enabled, 345, 1980, 2619, 2619, 31, 700.00, 71.35, 0, 4, 81559, Default\n"
+)
 GPU_OF_A_LAPTOP = (
-    "NVIDIA GeForce RTX 3050 Ti Laptop GPU, 535.183.01, Disabled, 1485, 2100, 6001, 6001, 84, [N/A], 37, 911, 4096, "
-    "Default\n"
+    "NVIDIA GeForce RTX 3050 Ti Laptop GPU, 535.183.01, Disabled, 1485, 2100, 6001, 6001, 84, [N/A], 18.02, 37, 911, "
+    "4096, Default\n"
 )
 USERS = "18123, /opt/conda/bin/python3.11, 1536\n20044, /usr/lib/xorg/Xorg, [N/A]\n"
 
@@ -160,13 +162,16 @@ def test_a_gpu_at_rest_is_well() -> None:
     assert found["GPU"].found == "NVIDIA H100 80GB HBM3, driver 550.54.15"
     assert "345 of 1980 MHz" in found["GPU clocks"].found
     assert found["GPU users"].found == "0 % busy; nobody else on it"
+    assert found["GPU power"].found == "71.35 of 700.00 W"
+    assert found["GPU memory"].found == "4 of 81559 MiB in use"
 
 
 def test_a_warm_gpu_with_other_users_is_not() -> None:
     slowdowns = parse_slowdowns("0x0000000000000024\n")
     found = by_name(check_gpu(state(GPU_OF_A_LAPTOP), slowdowns, parse_users(USERS), {20044}))
     assert slowdowns == ["power cap", "too warm (software)"]
-    for name in ("GPU persistence", "GPU clocks", "GPU temperature", "GPU users"):
+    assert found["GPU power"].ok is None
+    for name in ("GPU persistence", "GPU clocks", "GPU temperature", "GPU memory", "GPU users"):
         assert found[name].ok is False
         assert found[name].advice
     assert found["GPU users"].found == "37 % busy; python3.11 (18123) on it"
