@@ -12,7 +12,7 @@ from benchmarks.maintain.gpu_steps import Options
 from benchmarks.report import read_contents, render
 from benchmarks.store import Store
 from common.errors import InputError
-from common.tensorfile import write_bytes
+from common.output import write_bytes
 
 MOST_FILES, MOST_BYTES = 8, 16 * 2**20
 """What is carried away from such a machine."""

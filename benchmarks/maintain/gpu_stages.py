@@ -30,7 +30,7 @@ from benchmarks.maintain.gpu_steps import STAGES, Options, Step, steps, write_re
 from benchmarks.running import commit_of_suite
 from benchmarks.store import Store
 from common.errors import InputError, shown
-from common.tensorfile import write_bytes
+from common.output import write_bytes
 
 OUTCOME_SECONDS = 60.0
 """Of a command's time what is left for the end of its last step and for the files."""
