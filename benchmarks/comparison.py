@@ -263,6 +263,10 @@ class _Judge:
 
     def compared(self, key: Key, a: Row, b: Row, same: float) -> Compared:
         a_blocks, b_blocks = self._blocks_of(a.run)[a.key], self._blocks_of(b.run)[b.key]
+        for row, blocks in ((a, a_blocks), (b, b_blocks)):
+            if not by_process(blocks):
+                name = f"{row.key.implementation} on {row.key.case} in {row.run}"
+                raise InputError(f"{self._store.path}: must have the samples of what has a time; got none of {name}")
         a_places, b_places = by_place(a_blocks), by_place(b_blocks)
         # Blocks of one cycle ran next to each other, so that their ratio is free of the machine's drift.
         paired = a.run == b.run and bool(a_places.keys() & b_places.keys())

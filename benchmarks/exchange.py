@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.migrations import readable, refusing
+from benchmarks.intake import accept, require_nothing_else
+from benchmarks.migrations import duckdb_module, readable, refusing, seal, workbench
+from benchmarks.placing import UNFINISHED, folder_beside, identity, is_new, put_in_place
 from benchmarks.schema import TABLES, literal, quoted
-from benchmarks.store import Store
+from benchmarks.store import Store, create_tables
 from common.errors import InputError
 from common.output import write_bytes
 from common.terminal import CONTROLS
@@ -27,9 +32,9 @@ MEASURED_BY = ("processes", "blocks")
 def merge(target: Path, sources: Sequence[Path]) -> list[str]:
     """Put the runs of ``sources`` into the store ``target``, which is made where there is none; what was done.
 
-    The merged store takes the target's place when it is whole. A run is recognised by its fingerprint, seed and start,
-    whatever its name. The same run twice is kept once: the copy that went on longer. Another run of the same name gets
-    a number behind its name.
+    The target is locked until the merged store has taken its place, whole. A run is recognised by its fingerprint, seed
+    and start, whatever its name. The same run twice is kept once: the copy that went on longer. Another run of the same
+    name gets a number behind its name.
 
     Raises
     ------
@@ -39,47 +44,89 @@ def merge(target: Path, sources: Sequence[Path]) -> list[str]:
     for source in sources:
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"{source}: must not be merged into itself; OUT is the same file")
-    done: list[str] = []
-    part = _part_of(target)
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: must be in a folder that exists; {target.parent} is none")
     with contextlib.ExitStack() as stack:
-        stack.callback(part.unlink, missing_ok=True)
-        merged = stack.enter_context(Store.open(part, write=True))
-        if target.exists():
-            with Store.open(target, write=True) as store:  # no log of changes may lie beside the merged store
-                done += [store.note] if store.note else []
-            stack.enter_context(_attached(merged, target, "previous"))  # locked until the merged store is in its place
-            _take(merged, target, "previous")
-        for source in sources:
-            with _attached(merged, source, "source") as note:
-                done += [note] if note else []
-                done += _take(merged, source, "source")
+        read = {source: stack.enter_context(readable(source)) for source in dict.fromkeys(sources)}
+        place = Path(os.path.realpath(target))  # of links, what they lead to
+        connection, note = stack.enter_context(_locked(target, place))
+        done = [note] if note else []
+        for leftover in place.parent.glob(f".{glob.escape(place.name[:100])}.*{UNFINISHED}"):
+            shutil.rmtree(leftover, ignore_errors=True)  # of a merge that was killed: the target is ours alone
         with refusing(target):
-            merged.execute("CHECKPOINT")
-            try:
-                part.replace(target)
-            except OSError as error:
-                raise InputError(f"{target}: must be a file that can be written; got: {error.strerror}") from None
+            part = stack.enter_context(folder_beside(place)) / "merged"
+            connection.execute(f"ATTACH {literal(part)} AS merged")
+        names: dict[tuple[int, int] | None, str] = {}
+        for source, (file, version) in read.items():
+            with refusing(source):
+                if identity(file) not in names:  # a file is attached once, under however many names it is given
+                    names[identity(file)] = f"source{len(names)}"
+                    connection.execute(f"ATTACH {literal(file)} AS {names[identity(file)]} (READ_ONLY)")
+            done += [] if file == source else [f"{source}: read through a migrated copy, {_from(version)}"]
+        seal(connection)
+        with refusing(target):
+            connection.execute("USE merged")
+            create_tables(connection)
+        require_nothing_else(connection, target, "previous")
+        _take(Store(target, connection), target, "previous")
+        for source in sources:  # each time a store of the source's name, so that complaints are about that file
+            done += _take(Store(source, connection), source, names[identity(read[source][0])])
+        with refusing(target):
+            connection.execute("CHECKPOINT merged")  # leaves no log of changes beside it
+            connection.execute("USE memory")
+            connection.execute("DETACH merged")
+            put_in_place(part, place)
     return done
 
 
+def _from(version: int) -> str:
+    return f"from schema version {version}"
+
+
 @contextlib.contextmanager
-def _attached(store: Store, path: Path, name: str) -> Iterator[str]:
-    """Another store under a name in this one's SQL; what a user should know of it."""
-    with readable(path) as (file, version):
-        with refusing(path):
-            store.execute(f"ATTACH {literal(file)} AS {name} (READ_ONLY)")
+def _locked(target: Path, place: Path) -> Iterator[tuple[Any, str]]:
+    """A connection that has the target attached as ``previous``, so that no other process can open it, and what a user
+    should know of its opening; a target that was made for this is removed again where merging fails.
+    """
+    made = is_new(target)
+    with Store.open(target, write=True) as store:  # made, migrated where need be
+        note = store.note
+    connection = workbench()
+    try:
+        before = identity(place)
+        with refusing(target):
+            connection.execute(f"ATTACH {literal(place)} AS previous")
+            if identity(place) != before:
+                raise InputError(f"{target}: must not be in use by another process; another merge has replaced it")
+            connection.execute("CHECKPOINT previous")  # no log of changes may lie beside the merged store
         try:
-            yield "" if file == path else f"{path}: read through a migrated copy, from schema version {version}"
-        finally:
-            store.execute(f"DETACH {name}")
+            yield connection, note
+        except BaseException:
+            if made and not connection.execute("SELECT 1 FROM previous.runs LIMIT 1").fetchone():
+                place.unlink()
+            raise
+    finally:
+        connection.close()
 
 
 def _take(store: Store, path: Path, source: str) -> list[str]:
     """Put the runs of an attached store into this one; what was done with each."""
     done = []
+    accept(store, path, source)
+    try:
+        done += _take_runs(store, path, source)
+    except duckdb_module().ConstraintException as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path}: must hold each run and environment once; got: {first}") from None
+    return done
+
+
+def _take_runs(store: Store, path: Path, source: str) -> list[str]:
+    done = []
     with store.transaction():
+        columns = ", ".join(map(quoted, TABLES["environments"]))
         store.execute(
-            f"INSERT INTO environments BY NAME SELECT * FROM {source}.environments "
+            f"INSERT INTO environments BY NAME SELECT {columns} FROM {source}.environments "
             "WHERE environment NOT IN (SELECT environment FROM environments)"
         )
         for (run,) in store.execute(f"SELECT run FROM {source}.runs ORDER BY started, rowid").fetchall():
@@ -101,7 +148,7 @@ def _take_run(store: Store, path: Path, source: str, run: str) -> str:
         _copy(store, source, run, name, ("runs", *OF_A_RUN))
         return "added" if name == run else f"added as {name}: another run has its name"
     (name,) = same
-    here, there = _only_in(store, "main", name, source, run), _only_in(store, source, run, "main", name)
+    here, there = _only_in(store, "merged", name, source, run), _only_in(store, source, run, "merged", name)
     if here and there:
         raise InputError(
             f"{path}: run {run} must go on in one store alone; got {there} blocks and processes that the other "
@@ -122,7 +169,8 @@ def _take_run(store: Store, path: Path, source: str, run: str) -> str:
 
 def _copy(store: Store, source: str, run: str, name: str, tables: Sequence[str]) -> None:
     for table in tables:
-        chosen = f"SELECT * REPLACE (? AS run) FROM {source}.{table} WHERE run = ? ORDER BY rowid"
+        columns = ", ".join("? AS run" if column == "run" else quoted(column) for column in TABLES[table])
+        chosen = f"SELECT {columns} FROM {source}.{table} WHERE run = ? ORDER BY rowid"
         store.execute(f"INSERT INTO {table} BY NAME {chosen}", [name, run])
 
 
@@ -158,29 +206,46 @@ def export(store: Store, file: Path, run: str | None = None) -> int:
     options = FORMATS.get(file.suffix.lower())
     if options is None:
         raise InputError(f"{file}: must end in {' or '.join(FORMATS)}; got {file.suffix or 'no ending'}")
-    of_the_run = ", ".join(f"runs.{quoted(column)}" for column in EXPORTED_OF_THE_RUN)
+    columns = [f"rows.{quoted(column)}" for column in TABLES["rows"]]
+    columns.append("environments.versions ->> rows.framework AS framework_version")
+    columns += [f"runs.{quoted(column)}" for column in EXPORTED_OF_THE_RUN]
     query = (
-        "SELECT rows.*, environments.versions ->> rows.framework AS framework_version, "
-        f"{of_the_run} FROM rows JOIN runs USING (run) LEFT JOIN environments USING (environment)"
+        f"SELECT {', '.join(columns)} FROM rows JOIN runs USING (run) LEFT JOIN environments USING (environment)"
         f"{'' if run is None else f' WHERE rows.run = {literal(run)}'} ORDER BY runs.started, runs.run, rows.rowid"
     )
+    found = store.execute(query).fetchall()
+    with tempfile.TemporaryDirectory(prefix="birnn-export-") as folder:
+        part = Path(folder) / f"rows{file.suffix.lower()}"
+        with refusing(file):
+            _write_table(part, found, options)
+        write_bytes(file, part.read_bytes())
+    return len(found)
+
+
+def _write_table(file: Path, lines: Sequence[Sequence[Any]], options: str) -> None:
+    """Write exported lines; from a connection of our own, for that of a store reaches no file."""
+    kinds = {column: kind.partition(" ")[0] for column, kind in TABLES["rows"].items()}
+    kinds |= {"framework_version": "VARCHAR"}
+    kinds |= {column: TABLES["runs"][column].partition(" ")[0] for column in EXPORTED_OF_THE_RUN}
+    connection = workbench()
     try:
-        with tempfile.TemporaryDirectory(prefix="birnn-export-") as folder:
-            part = Path(folder) / f"rows{file.suffix}"
-            with refusing(file):
-                written = _without_controls(store, query) if file.suffix.lower() == ".csv" else query
-                store.execute(f"COPY ({written}) TO {literal(part)} ({options})")
-            write_bytes(file, part.read_bytes())
-    except OSError as error:
-        raise InputError(f"{file}: must be a file that can be written; got: {error.strerror}") from None
-    (count,) = store.execute(f"SELECT count(*) FROM ({query})").fetchone()
-    return count
+        described = ", ".join(f"{quoted(column)} {kind}" for column, kind in kinds.items())
+        connection.execute(f"CREATE TABLE exported ({described})")
+        values = {f"c{place}": list(each) for place, each in enumerate(zip(*lines, strict=True))}
+        if values:
+            given = ", ".join(f"unnest(${name}::{kind}[])" for name, kind in zip(values, kinds.values(), strict=True))
+            connection.execute(f"INSERT INTO exported SELECT {given}", values)
+        query = "SELECT * FROM exported"
+        written = _without_controls(connection, query) if file.suffix == ".csv" else query
+        connection.execute(f"COPY ({written}) TO {literal(file)} ({options})")
+    finally:
+        connection.close()
 
 
-def _without_controls(store: Store, query: str) -> str:
+def _without_controls(connection: Any, query: str) -> str:
     """The query with U+FFFD for every control character in its texts: CSV files are looked at in terminals."""
     shown = []
-    for name, kind, *_ in store.execute(f"DESCRIBE {query}").fetchall():
+    for name, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall():
         column = quoted(name)
         if kind in ("VARCHAR", "JSON"):
             column = f"{_plain(f'{column}::VARCHAR')} AS {column}"
@@ -192,10 +257,3 @@ def _without_controls(store: Store, query: str) -> str:
 
 def _plain(column: str) -> str:
     return f"regexp_replace({column}, {literal(CONTROLS_IN_RE2)}, '\ufffd', 'g')"
-
-
-def _part_of(target: Path) -> Path:
-    """A name beside ``target`` that nothing has."""
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: must be in a folder that exists; {target.parent} is none")
-    return target.with_name(f".{target.name}.{os.getpid()}.part")

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.schema import SCHEMA_VERSION, TABLES, literal
+from benchmarks.intake import catalog_of, require_tables_alone, version_of
+from benchmarks.placing import folder_beside, is_new, put_in_place
+from benchmarks.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
 
 MIGRATIONS: dict[int, Callable[[Any], None]] = {}
@@ -44,12 +46,13 @@ def refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        ours = isinstance(error, duckdb.TransactionException) or not isinstance(
-            error, duckdb.OperationalError | duckdb.InternalError
-        )
-        if ours and type(error) is not duckdb.Error:  # the bare class is what a wrong checksum raises
+        # Wrong SQL, or SQL where none may be, is our own mistake. A full disk fails the commit of a transaction.
+        ours = isinstance(error, duckdb.ProgrammingError | duckdb.NotSupportedError | duckdb.IntegrityError)
+        if ours or (isinstance(error, duckdb.TransactionException) and "Failed to commit" not in str(error)):
             raise
         raise InputError(f"{path}: {_complaint(path, str(error), duckdb.__version__)}") from None
+    except OSError as error:
+        raise InputError(f"{path}: must be a store that can be read and written; got: {error.strerror}") from None
     except RuntimeError as error:
         if str(error) == "Query interrupted":  # what duckdb 1.1 to 2.0 make of Ctrl-C
             raise KeyboardInterrupt from None
@@ -59,12 +62,10 @@ def refusing(path: Path) -> Iterator[None]:
 def _complaint(path: Path, text: str, version: str) -> str:
     first = text.splitlines()[0].rstrip(".") if text else "nothing"
     holder = re.search(r"held in (\S+) \(PID (\d+)\)", text)
-    if path.is_dir():
-        return "must be a store; got a folder"
     if holder:
         name = holder[1].rpartition("/")[2]
         return f"must not be in use by another process; got: {name}, process {holder[2]}, has it open"
-    if "different configuration" in text:
+    if "different configuration" in text or "already attached" in text:
         return "must not be open twice; this process has it open already"
     if "not a valid DuckDB" in text:
         return "must be a store, a DuckDB file; got another kind of file"
@@ -73,103 +74,93 @@ def _complaint(path: Path, text: str, version: str) -> str:
     return f"must be a store that can be read and written; got: {first}"
 
 
-def connect(path: Path | str, write: bool) -> Any:
-    """A DuckDB connection with this suite's settings."""
-    return duckdb_module().connect(str(path), read_only=not write, config=dict(_SETTINGS))
+def connect(path: Path, write: bool) -> Any:
+    """A DuckDB connection to a store's file, from which SQL reaches no other file, whatever the store holds."""
+    sealed = {"enable_external_access": False, "lock_configuration": True}
+    return duckdb_module().connect(str(path), read_only=not write, config=_SETTINGS | sealed)
 
 
-def tables_of(connection: Any) -> set[str]:
-    """The names of an open file's tables."""
-    return {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+def workbench() -> Any:
+    """A DuckDB connection to which files are attached; ``seal`` it before anything in them is used."""
+    return duckdb_module().connect(":memory:", config=dict(_SETTINGS))
 
 
-def version_of(connection: Any, path: Path) -> int:
-    """The schema version of an open file; an ``InputError`` where it is no store, or newer than this suite."""
-    if "store" not in tables_of(connection):
-        raise InputError(f"{path}: must be a store; got a DuckDB file without the table 'store'")
-    found = connection.execute("SELECT * FROM store").fetchone()
-    version = found[0] if found else None
-    if not isinstance(version, int):
-        raise InputError(f"{path}: must be a store with a schema version; got {version!r}")
-    if version > SCHEMA_VERSION:
-        raise InputError(f"{path}: must have schema version ≤ {SCHEMA_VERSION}; got {version}; upgrade birnn")
-    if any(step not in MIGRATIONS for step in range(version, SCHEMA_VERSION)):
-        oldest = min([*MIGRATIONS, SCHEMA_VERSION])
-        raise InputError(f"{path}: must have a schema version from {oldest} to {SCHEMA_VERSION}; got {version}")
+def seal(connection: Any) -> None:
+    """Let SQL reach no file but those that are attached, and let nothing change that."""
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def oldest_version() -> int:
+    """The oldest schema version that can be migrated."""
+    version = SCHEMA_VERSION
+    while version - 1 in MIGRATIONS:
+        version -= 1
     return version
-
-
-def require_tables(connection: Any, path: Path) -> None:
-    """See that every table and column is there; an ``InputError`` names the first that is not."""
-    query = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
-    there = set(connection.execute(query).fetchall())
-    for table, columns in TABLES.items():
-        for column in columns:
-            if (table, column) not in there:
-                raise InputError(f"{path}: must be a store; got a file without the column {table}.{column}")
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[tuple[Path, int]]:
     """The file to read a store from and the version that was found: the store, or a temporary migrated copy of an
-    older one. Raises ``InputError`` as ``Store.open`` does.
+    older one. Raises ``InputError`` as ``Store.open`` does; whoever opens the file calls ``accept``.
     """
-    if not path.exists():
-        raise InputError(f"{path}: must be a store; there is no such file")
+    if is_new(path):
+        got = "got an empty file, in which nothing has been measured" if path.exists() else "there is no such file"
+        raise InputError(f"{path}: must be a store; {got}")
     with tempfile.TemporaryDirectory(prefix="birnn-store-") as folder:
         file = path
         with refusing(path):
-            version = _checked_version(path, path)
+            version = _version_at(path)
             if version < SCHEMA_VERSION:
                 file = Path(folder) / "store.duckdb"
                 _migrate_to(path, version, file)
-                _checked_version(file, path)
         yield file, version
 
 
-def _checked_version(file: Path, path: Path) -> int:
-    connection = connect(file, write=False)
+def _version_at(path: Path) -> int:
+    connection = connect(path, write=False)
     try:
-        version = version_of(connection, path)
-        if version == SCHEMA_VERSION:
-            require_tables(connection, path)
-        return version
+        return version_of(connection, path, catalog_of(connection), oldest_version())
     finally:
         connection.close()
 
 
 def migrate_in_place(path: Path, version: int) -> Path:
     """Put a migrated copy in the place of ``path``; the original is kept under the name that is returned."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    connection = connect(":memory:", write=True)
+    place = Path(os.path.realpath(path))
+    connection = workbench()
     try:
-        connection.execute(f"ATTACH {literal(path)} AS original")  # locked until the copy is in its place
-        _copy_migrated(connection, part, version)
-        connection.execute("CHECKPOINT original")  # leaves no log of changes that would be taken for the copy's
-        kept = _free_name(path, version)
-        try:
-            os.link(path, kept)  # so that there is a store under this name at every moment
-        except OSError:  # a file system without links
-            shutil.copy2(path, kept)
-        part.replace(path)
-        return kept
+        with folder_beside(place) as folder:
+            part = folder / "migrated"
+            connection.execute(f"ATTACH {literal(place)} AS original")  # locked until the copy is in its place
+            _copy_migrated(connection, path, part, version)
+            connection.execute("CHECKPOINT original")  # leaves no log of changes that would be taken for the copy's
+            kept = _free_name(place, version)
+            try:
+                os.link(place, kept)  # so that there is a store under this name at every moment
+            except OSError:  # a file system without links
+                shutil.copy2(place, kept)
+            put_in_place(part, place)
+            return kept
     finally:
         connection.close()
-        part.unlink(missing_ok=True)
 
 
 def _migrate_to(path: Path, version: int, target: Path) -> None:
     """Write a migrated copy of ``path``, which stays as it is, to ``target``."""
-    connection = connect(":memory:", write=True)
+    connection = workbench()
     try:
         connection.execute(f"ATTACH {literal(path)} AS original (READ_ONLY)")
-        _copy_migrated(connection, target, version)
+        _copy_migrated(connection, path, target, version)
     finally:
         connection.close()
 
 
-def _copy_migrated(connection: Any, target: Path, version: int) -> None:
+def _copy_migrated(connection: Any, path: Path, target: Path, version: int) -> None:
     connection.execute(f"ATTACH {literal(target)} AS migrated")
+    seal(connection)
+    require_tables_alone(connection, path, "original")
+    version_of(connection, path, "original", oldest_version())
     connection.execute("COPY FROM DATABASE original TO migrated")
     connection.execute("USE migrated")
     for step in range(version, SCHEMA_VERSION):

@@ -42,7 +42,7 @@ def standings(rows: Sequence[Row], blocks: Iterable[Block], floor: float | None)
     of: dict[Key, list[Block]] = defaultdict(list)
     for block in blocks:
         of[block.key].append(block)
-    timed = [row for row in rows if row.status in TIMED and row.median_seconds is not None]
+    timed = [row for row in rows if row.status in TIMED and row.median_seconds is not None and by_process(of[row.key])]
     return [
         _standing([row.key for row in sorted(job, key=lambda row: row.median_seconds or 0)], of, floor)
         for job in rows_by_job(timed).values()

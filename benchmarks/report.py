@@ -142,7 +142,7 @@ def _as_json(contents: Sequence[Content]) -> dict[str, Any]:
         # A run that was not finished has no floor yet.
         floor = content.run.noise_floor if content.run.finished else noise_floor_of(content.blocks)
         part = {
-            "runs": [_plain(dataclasses.asdict(content.run)) | {"noise_floor": floor}],
+            "runs": [_plain(dataclasses.asdict(content.run)) | {"noise_floor": _plain(floor)}],
             "rows": [_flat(row) for row in content.rows],
             "standings": [
                 _flat(standing) | {"run": content.run.run}

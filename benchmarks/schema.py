@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
+from benchmarks.records import STATUSES, TIMED, Block, Ceiling, Environment, Key, Process, Row, Run
+from common.errors import shown
 
 SCHEMA_VERSION = 1
+MOST_NESTED = 20
+"""Levels of a JSON value."""
 
 _TEXT, _JSON, _WHOLE, _REAL, _TRUTH, _TIME = "VARCHAR", "JSON", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"
 _GIVEN = " NOT NULL"
@@ -130,6 +133,26 @@ TABLE_OF = {
     Ceiling: "ceilings",
     Row: "rows",
 }
+_PYTHON: Mapping[str, Any] = {
+    _TEXT: str,
+    _JSON: str,
+    _WHOLE: int,
+    "UBIGINT": int,
+    _REAL: float,
+    _TRUTH: bool,
+    _TIME: datetime,
+}
+_MEANT = {
+    _TEXT: "a text",
+    _JSON: "a JSON object",
+    _WHOLE: "a whole number",
+    "UBIGINT": "a whole number",
+    _REAL: "a number",
+    _TRUTH: "true or false",
+    _TIME: "a time from the year 1 to 9999",
+    _REAL + "[]": "numbers",
+    _TEXT + "[]": "texts",
+}
 IDENTITY = {
     "processes": ("run", "framework", "environment", "ordinal", "threads"),
     "ceilings": ("run", "name", "device", "dtype", "threads"),
@@ -150,7 +173,7 @@ def create_statements() -> list[str]:
 
 def quoted(name: str) -> str:
     """A column's name in SQL: ``case`` is a word of the language."""
-    return f'"{name}"'
+    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: object) -> str:
@@ -175,17 +198,50 @@ def key_columns(key: Key) -> dict[str, Any]:
 
 
 def record_of(kind: type[Record], columns: Sequence[str], values: Sequence[Any]) -> Record:
-    """What ``line_of`` took apart."""
+    """What ``line_of`` took apart.
+
+    Raises
+    ------
+    ValueError
+        If a value is not what ``line_of`` writes; the text names table and column.
+    """
     line = dict(zip(columns, values, strict=True))
     names = {field.name for field in fields(kind)}
     types = TABLES[TABLE_OF[kind]]
-    content = {name: _loaded(value, types[name]) for name, value in line.items() if name in names}
+    for name, value in line.items():
+        try:
+            line[name] = _loaded(value, types[name])
+        except (ValueError, RecursionError):
+            wanted = types[name].removesuffix(_GIVEN)
+            raise ValueError(f"{TABLE_OF[kind]}.{name} must be {_MEANT[wanted]}; got {shown(value)}") from None
+    content = {name: value for name, value in line.items() if name in names}
     if "key" in names:
         parts = {field.name: line["pass" if field.name == "passed" else field.name] for field in fields(Key)}
         content["key"] = Key(**parts)
     if kind is Block:
         content["samples"] = tuple(content["samples"])
-    return kind(**content)
+    found = kind(**content)
+    _require_sense(found)
+    return found
+
+
+def _require_sense(record: Any) -> None:
+    """See that values fit each other, as far as whoever reads the record leans on it."""
+    if isinstance(record, Block | Row) and not all(record.key.implementation.partition("/")):
+        name = shown(record.key.implementation)
+        raise ValueError(f"{TABLE_OF[type(record)]}.implementation must be framework/name; got {name}")
+    if isinstance(record, Block) and not (record.samples and all(0 <= each < np.inf for each in record.samples)):
+        raise ValueError(f"blocks.samples must be seconds, at least one; got {shown(record.samples)}")
+    if isinstance(record, Row) and record.status not in STATUSES:
+        raise ValueError(f"rows.status must be one of {', '.join(STATUSES)}; got {shown(record.status)}")
+    if isinstance(record, Row) and record.status in TIMED and record.median_seconds is None:
+        raise ValueError(f"rows.median_seconds must be a number where the status is {record.status}; got NULL")
+    if isinstance(record, Environment) and not all(isinstance(each, str) for each in _texts_of(record)):
+        raise ValueError(f"environments.versions and packages must be texts by name; got {shown(record.versions)}")
+
+
+def _texts_of(environment: Environment) -> list[Any]:
+    return [*environment.versions.values(), *environment.packages.values()]
 
 
 def _stored(value: Any) -> Any:
@@ -200,7 +256,28 @@ def _stored(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _is_shallow(value: Any, levels: int) -> bool:
+    """Whether a JSON value is nested in no more levels: what is shown is walked through level by level."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels >= 0 and all(_is_shallow(each, levels - 1) for each in inner)
+
+
 def _loaded(value: Any, kind: str) -> Any:
-    if kind.startswith(_JSON):
-        return json.loads(value)
+    """A value of the database as a record has it; ``ValueError`` where it is not of that kind."""
+    kind, _, rule = kind.partition(" ")
+    if value is None:
+        if rule:
+            raise ValueError
+        return None
+    if kind.endswith("[]"):
+        if not isinstance(value, list) or None in value:
+            raise ValueError
+        return value
+    if not isinstance(value, _PYTHON[kind]):
+        raise ValueError
+    if kind == _JSON:
+        found = json.loads(value)
+        if not isinstance(found, dict) or not _is_shallow(found, MOST_NESTED):
+            raise ValueError
+        return found
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.migrations import (
-    connect,
-    duckdb_module,
-    migrate_in_place,
-    readable,
-    refusing,
-    require_tables,
-    tables_of,
-    version_of,
-)
+from benchmarks.intake import accept, catalog_of, require_tables, require_tables_alone, tables_of, version_of
+from benchmarks.migrations import connect, duckdb_module, migrate_in_place, oldest_version, readable, refusing
+from benchmarks.placing import identity, is_new, make_new
 from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
 from benchmarks.schema import (
     IDENTITY,
@@ -35,6 +28,8 @@ from common.errors import InputError, shown
 
 LAST = "last"
 """What names the latest run."""
+TRIES = 10
+"""How often a store is opened that others put another file in the place of."""
 
 
 class Store:
@@ -77,6 +72,8 @@ class Store:
         with contextlib.ExitStack() as stack:
             file, version = stack.enter_context(readable(path))
             connection = connect(file, write=False)
+            stack.callback(connection.close)
+            accept(connection, path, catalog_of(connection))
             note = "" if file == path else f"{path}: read through a migrated copy; {_steps(version)}"
             return cls(path, connection, note, stack.pop_all())
 
@@ -84,17 +81,21 @@ class Store:
     def _opened_to_write(cls, path: Path) -> Self:
         if not path.parent.is_dir():
             raise InputError(f"{path}: must be in a folder that exists; {path.parent} is none")
-        connection, note = connect(path, write=True), ""
+        connection, note = _connected(path), ""
         try:
-            if not tables_of(connection):  # new, or killed before it had any
-                _create(connection)
-            version = version_of(connection, path)
+            catalog = catalog_of(connection)
+            require_tables_alone(connection, path, catalog)
+            if not tables_of(connection, catalog):  # killed before it had any, by an earlier birnn
+                create_tables(connection)
+            version = version_of(connection, path, catalog, oldest_version())
             if version < SCHEMA_VERSION:
                 connection.close()
                 kept = migrate_in_place(path, version)
-                connection = connect(path, write=True)
+                connection = _connected(path)
+                catalog = catalog_of(connection)
+                require_tables_alone(connection, path, catalog)
                 note = f"{path}: migrated, {_steps(version)}; the original is kept as {kept}"
-            require_tables(connection, path)
+            require_tables(connection, path, catalog)
         except BaseException:
             connection.close()
             raise
@@ -108,7 +109,8 @@ class Store:
 
     def close(self) -> None:
         """Close the file, for others to open it."""
-        self._connection.close()
+        with refusing(self.path):
+            self._connection.close()
         self._held.close()
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | list[Any] | None = None) -> Any:
@@ -224,7 +226,8 @@ class Store:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            with contextlib.suppress(duckdb_module().Error):  # a full disk has ended the transaction already
+                self._connection.execute("ROLLBACK")
             raise
         else:
             self.execute("COMMIT")
@@ -237,7 +240,10 @@ class Store:
         order = "started, rowid" if "started" in columns else "rowid"
         chosen = ", ".join(map(quoted, columns))
         found = self.execute(f"SELECT {chosen} FROM {table} WHERE {condition} ORDER BY {order}", parameters)
-        return [record_of(kind, columns, values) for values in found.fetchall()]
+        try:
+            return [record_of(kind, columns, values) for values in found.fetchall()]
+        except ValueError as error:
+            raise InputError(f"{self.path}: {error}") from None
 
     def _insert(self, record: Run | Environment | Process | Block | Ceiling | Row) -> None:
         line = line_of(record)
@@ -263,7 +269,34 @@ def _steps(version: int) -> str:
     return f"from schema version {version} to {SCHEMA_VERSION}"
 
 
-def _create(connection: Any) -> None:
+def _connected(path: Path) -> Any:
+    """A connection to write through to the store at ``path``, which is made where there is none yet.
+
+    Whoever puts another file in a store's place has the store locked meanwhile, but may be done between our opening
+    the file and our locking it: then ours is no longer the one at ``path``.
+    """
+    for _ in range(TRIES):
+        if is_new(path):
+            make_new(path, _make)
+        before = identity(path)
+        connection = connect(path, write=True)
+        if before == identity(path):
+            return connection
+        connection.close()
+    raise InputError(f"{path}: must not be in use by another process; others go on replacing it")
+
+
+def _make(path: Path) -> None:
+    """Write an empty store."""
+    connection = connect(path, write=True)
+    try:
+        create_tables(connection)
+    finally:
+        connection.close()
+
+
+def create_tables(connection: Any) -> None:
+    """Make the tables of an empty store in the connection's own catalog, or in the one that it uses."""
     now = datetime.now(UTC).replace(tzinfo=None)
     connection.execute("BEGIN")
     for statement in create_statements():

@@ -300,7 +300,6 @@ def with_store(*statements: str) -> Callable[[Path], None]:
 
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a folder": (Path.mkdir, "must be a store; got a folder"),
-    "an empty file": (Path.touch, "must be a store, a DuckDB file; got another kind of file"),
     "text": (lambda path: path.write_text("no store" * 999), "must be a store, a DuckDB file; got another kind"),
     "another DuckDB file": (with_sql("CREATE TABLE t (i INTEGER)"), "got a DuckDB file without the table 'store'"),
     "no version": (with_store("DELETE FROM store"), "with a schema version; got None"),
