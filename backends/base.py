@@ -135,7 +135,8 @@ class Implementation(ABC):
     def train_step(self) -> None:
         """One step of training, as ``Training`` defines it; the weights stay moved.
 
-        ``extract`` gives ``loss`` (a scalar), ``trained.head.weight`` and ``trained.<canonical kernel>`` afterwards.
+        ``extract`` gives ``loss`` (a scalar), ``trained.head.weight`` and ``trained.<canonical name>`` of every kernel
+        and learned merge afterwards.
         Biases are moved but not given: a framework with one bias moves their sum half as far as one with two.
         """
         raise NotImplementedError(f"{type(self).__name__} has no train step")
