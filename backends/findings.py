@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from backends.probing import HARMS, TOPICS, Harm, Status
 from backends.registry import Backend, backends
 from backends.selection import Selection
 from common.errors import InputError, from_validation, shown
+from common.tensorfile import json_from_text
 
 
 class Finding(BaseModel):
@@ -107,11 +107,11 @@ def make_record(selection: Selection, findings: Sequence[Finding]) -> Record:
 def read_record(path: Path) -> Record:
     """Read a record; an ``InputError`` says in one sentence what is wrong with it."""
     try:
-        return Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Record.model_validate(json_from_text(path.read_text(encoding="utf-8"), str(path)))
     except ValidationError as error:
         raise from_validation(error, str(path)) from None
-    except ValueError as error:
-        raise InputError(f"{path} must be JSON; got: {error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be UTF-8; got the byte {error.object[error.start]:#x}") from None
     except OSError as error:
         raise InputError(f"{path} must be a file that can be read; got: {error.strerror}") from None
 

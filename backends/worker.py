@@ -7,6 +7,7 @@ which is the log.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -14,6 +15,9 @@ if __name__ == "__main__":
     # Before anything is imported: keep the real stdout for replies, and point descriptor 1 at the log.
     _replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
+    # Where memory runs out, the kernel ends this process, of which the controller then says so, and not the controller.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123, nothing is imported
+        score.write("1000")
 
 import gc
 import json

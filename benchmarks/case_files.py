@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -56,6 +57,11 @@ from common.specification import CELLS, Cell, Merge, Size, Specification
 
 SETS = Path(__file__).resolve().parent / "sets"
 MOST_LAYERS, MOST_CASES = 1_000, 10_000
+LARGEST_FILE = 8 * 2**20
+MOST_PARTS = 20
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+DEEP_KEY = re.compile(rf"^[ \t]*\[{{0,2}}[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_PARTS},}}", re.MULTILINE)
+"""A dotted key that makes tables in tables; tomllib (3.11) takes 50 s for 20,000 of them."""
 SAME_AS_HIDDEN = "hidden_size"
 
 
@@ -247,7 +253,13 @@ def load_set(text: str) -> CaseSet:
     file = _read(path, what)
     if not file.case:
         raise InputError(f"{what}: must have at least one [[case]]; got none")
-    cases = [case for number, table in enumerate(file.case, 1) for case in _cases(table, f"{what}: case {number}")]
+    if len(file.case) > MOST_CASES:
+        raise InputError(f"{what}: must have at most {MOST_CASES:,} [[case]]; got {len(file.case):,}")
+    cases: list[BenchmarkCase] = []
+    for number, table in enumerate(file.case, 1):
+        cases += _cases(table, f"{what}: case {number}")
+        if len(cases) > MOST_CASES:
+            raise InputError(f"{what}: must mean at most {MOST_CASES:,} cases; case {number} makes {len(cases):,}")
     for name, times in Counter(case.name for case in cases).items():
         if times > 1:
             raise InputError(f"{what}: every case must have a name of its own; got {name!r} {times} times")
@@ -263,7 +275,13 @@ def load_set(text: str) -> CaseSet:
 
 def _read(path: Path, what: str) -> SetFile:
     try:
-        return SetFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise InputError(f"{what}: must be at most {LARGEST_FILE:,} bytes; got {size:,}")
+        text = path.read_text(encoding="utf-8")
+        if DEEP_KEY.search(text):
+            raise InputError(f"{what}: must have keys of at most {MOST_PARTS} parts; got one of more")
+        return SetFile.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         raise InputError(f"{what}: must be a TOML file; there is no such file") from None
     except OSError as error:

@@ -10,19 +10,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationInfo, field_validator, model_validator
 
 from backends.base import Training
-from common.case import Case
+from common.case import Case, Name
 from common.making import Shape, make_case
 from common.models.making import BatchShape, ModelCase, random_batch
 from common.models.specification import Model, Seq2Seq, initialise, parameters, rnn_of
 from common.specification import Size, Specification
+from common.weights import count
 
 LEARNING_RATE = 0.01
 LARGEST_SIZE = 1_000_000
 LARGEST_ARRAY = 2**32
 """Numbers in the inputs or the outputs of a case: 32 GiB of float64."""
 PASSES_OF_SYSTEM = ("train_step",)
-
-Name = Annotated[str, Field(strict=True, pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$")]
 
 
 class Spread(BaseModel):
@@ -81,6 +80,14 @@ class BenchmarkCase(BaseModel):
             if numbers > LARGEST_ARRAY:
                 raise ValueError(f"must leave at most {LARGEST_ARRAY:,} numbers in x and in output, not {numbers:,}")
         return batch
+
+    @field_validator("spec")
+    @classmethod
+    def _weights_fit_into_memory(cls, spec: Specification) -> Specification:
+        numbers = count(spec)
+        if numbers > LARGEST_ARRAY:
+            raise ValueError(f"must have at most {LARGEST_ARRAY:,} numbers in its weights, not {numbers:,}")
+        return spec
 
     @field_validator("lengths")
     @classmethod

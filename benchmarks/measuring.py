@@ -20,7 +20,6 @@ from backends.selection import Selection, select
 from benchmarks.ceilings import busy_threads, measure_ceilings
 from benchmarks.contest import Contest, Found
 from benchmarks.judging import Judge, SystemJudge, judge_of
-from benchmarks.machine import memory
 from benchmarks.records import (
     NEVER_STEADY,
     NOT_REACHED,
@@ -38,13 +37,15 @@ from benchmarks.records import (
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
 from benchmarks.summary import ceilings_of, new_row, noise_floor_of, with_times
+from common.memory import free_bytes
+from common.weights import count
 
 ASSUMED_PRODUCT = 5e10
 """Flops a second that estimates assume until the product rate has been measured."""
 LAST_JOB = 0.03
 """Part of the budget that is left for the end of the last job, which is not cut off."""
 NUMBERS_HELD = 6
-"""Copies of inputs and outputs, float64, that controller and worker hold at once."""
+"""Copies of inputs, outputs and weights, float64, that controller and worker hold at once."""
 
 
 @dataclass
@@ -293,8 +294,8 @@ def _too_large(job: Job) -> str:
     """Why a case does not fit into this machine's memory, or ""."""
     spec = job.case.spec
     numbers = job.case.batch * job.case.seq_len * (spec.input_size + spec.output_size * spec.num_layers)
-    numbers += 0 if job.case.system is None else job.case.system_numbers()
-    needed, free = NUMBERS_HELD * 8 * numbers, memory().get("MemAvailable", 0)
-    if needed <= free:
+    numbers += count(spec) if job.case.system is None else job.case.system_numbers()
+    needed, free = NUMBERS_HELD * 8 * numbers, free_bytes()
+    if free is None or needed <= free:
         return ""
     return f"the case needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"

@@ -27,10 +27,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where the locale knows no –, ×, ±
-    foreign = _foreign_package()
-    if foreign:
-        print(f"birnn: {foreign}", file=sys.stderr)
-    sys.exit(exit_codes.BAD_INPUT if foreign else _flushed(_ended(_run)))
+    surroundings = _no_working_folder() or _foreign_package()
+    if surroundings:
+        print(f"birnn: {surroundings}", file=sys.stderr)
+    sys.exit(exit_codes.BAD_INPUT if surroundings else _flushed(_ended(_run)))
 
 
 def _run() -> int:
@@ -135,6 +135,15 @@ def _log_folders() -> Iterator[Path]:
     cache = os.environ.get("XDG_CACHE_HOME", "")
     with contextlib.suppress(RuntimeError):  # no home
         yield (Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache") / "birnn"
+
+
+def _no_working_folder() -> str:
+    """A sentence on a working folder that has been removed, or ""."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        return f"the working folder must be there; got: {error.strerror}: change to another one"
+    return ""
 
 
 def _foreign_package() -> str:

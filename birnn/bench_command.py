@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Implementations, Lane, Timeout, WithoutPlugin
+from birnn.options import LARGEST_SEED, MOST_THREADS, Device, Implementations, Lane, Timeout, WithoutPlugin
 
 
 def bench_command(
@@ -31,10 +31,13 @@ def bench_command(
     device: Device = "cpu",
     lane: Lane = "exact",
     threads: Annotated[
-        list[int], typer.Option("--threads", min=1, help="Threads in each worker; default: all; repeatable: tracks.")
+        list[int],
+        typer.Option(
+            "--threads", min=1, max=MOST_THREADS, help="Threads in each worker; default: all; repeatable: tracks."
+        ),
     ] = [],  # noqa: B006
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Fresh processes that each combination is measured in.")
+        int, typer.Option("--processes", min=1, max=1000, help="Fresh processes that each combination is measured in.")
     ] = 3,
     budget: Annotated[
         str, typer.Option("--budget", metavar="TIME", help="When to stop, as in 90s, 10m or 2h.")
@@ -44,7 +47,7 @@ def bench_command(
     ] = Path("results.duckdb"),
     label: Annotated[str, typer.Option("--label", help="A name for the run, for birnn compare.")] = "",
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of the order; drawn and stored by default.")
+        int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the order; drawn and stored by default.")
     ] = None,
     timeout: Timeout = 300.0,
     again: Annotated[bool, typer.Option("--again", help="A new run, where an earlier one would go on.")] = False,

@@ -40,6 +40,7 @@ from common.models.specification import model_as_json
 from common.precision import DTYPES
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+LARGEST_BUDGET = 10_000 * UNITS["h"]
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,12 @@ class Wishes:
 def seconds_from(text: str) -> float:
     """``"90s"``, ``"10m"`` or ``"2h"`` in seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or float(found[1]) <= 0:
-        raise InputError(f"--budget must be a number of s, m or h, such as 90s, 10m or 2h; got {shown(text)}")
-    return float(found[1]) * UNITS[found[2]]
+    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= LARGEST_BUDGET:
+        raise InputError(
+            f"--budget must be a number of s, m or h, such as 90s, 10m or 2h, 10,000h at most; got {shown(text)}"
+        )
+    return seconds
 
 
 def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bool, retry_failed: bool) -> int:

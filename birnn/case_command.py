@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from birnn.options import LARGEST_SEED
+
 case_app = typer.Typer(help="Make and look at case files.", no_args_is_help=True)
 
 
@@ -41,7 +43,7 @@ def new(
         bool,
         typer.Option("--with-nonfinite-padding", help="NaN, infinity and huge numbers past the lengths, too."),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all numbers in the case.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all numbers in the case.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
 ) -> None:
     """Write a case: inputs, states and cotangents from N(0, 1), garbage in the padding, PyTorch's initial weights."""

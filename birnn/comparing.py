@@ -24,7 +24,7 @@ HEADERS = ("case", "implementation", "A ms", "B ms", "B / A", "95 % interval", "
 def fraction_from(option: str, text: str) -> float:
     """``"5%"`` to 0.05."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip())
-    if not found:
+    if not found or math.isinf(float(found[1])):
         raise InputError(f"{option} must be a percentage such as 5%; got {shown(text)}")
     return float(found[1]) / 100
 

@@ -14,6 +14,10 @@ import typer
 from common.errors import InputError, shown
 from common.output import is_written_through
 
+MOST_THREADS = 4096
+LARGEST_SEED = 2**63 - 1
+"""What every store and random number generator takes."""
+
 Implementations = Annotated[
     list[str],
     typer.Option(
@@ -28,9 +32,11 @@ Dtypes = Annotated[
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
 Lane = Annotated[str, typer.Option("--lane", help="exact (float32 is float32) or fast (the frameworks' defaults).")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds after which one run of one case is killed.")
+    float, typer.Option("--timeout", min=0.1, max=1e6, help="Seconds after which one run of one case is killed.")
 ]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads in each worker, the same in every framework.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads in each worker, the same in every framework.")
+]
 
 
 def _leave_out(names: list[str]) -> list[str]:

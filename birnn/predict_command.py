@@ -33,7 +33,7 @@ def predict_command(
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     device: Device = "cpu",
-    max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="seq2seq: longest answer.")] = 40,
+    max_steps: Annotated[int, typer.Option("--max-steps", min=1, max=1_000_000, help="seq2seq: longest answer.")] = 40,
     threads: Threads = 1,
     timeout: Timeout = 120.0,
     without_plugin: WithoutPlugin = [],  # noqa: B006

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Implementations, Threads, Timeout, WithoutPlugin
+from birnn.options import LARGEST_SEED, Device, Implementations, Threads, Timeout, WithoutPlugin
 
 
 def train_command(
@@ -22,7 +22,7 @@ def train_command(
         ),
     ] = [],  # noqa: B006
     implementation: Implementations = ["*/manual"],  # noqa: B006
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Default: the model's.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Default: the model's.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum or adam.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the model's.")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Decoupled; on matrices.")] = None,
@@ -44,7 +44,7 @@ def train_command(
     forcing: Annotated[float, typer.Option("--forcing", min=0, max=1, help="seq2seq: share of teacher forcing.")] = 1.0,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use so many training examples at most.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything that is drawn.")] = 0,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     device: Device = "cpu",
     out: Annotated[

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from common import tensorfile
 from common.errors import InputError, from_validation, shown
@@ -18,6 +27,7 @@ from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import shapes
 
 METADATA_KEY = "birnn.case"
+LONGEST_NAME = 255
 VERSIONS = (1, 2)
 """Version 2 knows the merge ``weighted`` and ``hidden_size_reverse``; files that need neither are of version 1."""
 NOT_FINITE = (np.nan, np.inf, -np.inf)
@@ -26,13 +36,34 @@ HUGE = (6e4, -3e38, 1e300)
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _not_a_bool(value: object) -> object:
+    """Let through all but true and false, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _names_a_folder(name: str) -> str:
+    """Let through what fits into a file system's 255 bytes for a name."""
+    size = len(name.encode())
+    if size > LONGEST_NAME:
+        raise ValueError(f"must have at most {LONGEST_NAME} bytes in UTF-8 (it has {size})")
+    return name
+
+
+NOT_A_BOOL = BeforeValidator(_not_a_bool)
+Name = Annotated[
+    str, Field(strict=True, pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$"), AfterValidator(_names_a_folder)
+]
+
+
 class CaseHeader(BaseModel):
     """The metadata of a case file."""
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1, 2]
-    name: Annotated[StrictStr, Field(pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$")]
+    version: Annotated[Literal[1, 2], NOT_A_BOOL]
+    name: Name
     source: StrictStr
     spec: Specification
     atol: Tolerance
@@ -158,7 +189,8 @@ def result_shapes(spec: Specification, batch: int, seq_len: int) -> dict[str, tu
 
 
 def write_case(case: Case, path: Path, *, durable: bool = True) -> None:
-    """Write a case file as ``write_bytes`` does; an ``InputError`` says why it cannot be written."""
+    """Write a case file as ``write_bytes`` does; an ``InputError`` says why it cannot be written, or not be read."""
+    _checked(path, case._header())
     tensorfile.write_bytes(path, case.as_bytes(), durable=durable)
 
 
@@ -201,12 +233,10 @@ def read_case(path: Path) -> Case:
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> CaseHeader:
-    if METADATA_KEY not in metadata:
-        raise InputError(f"{path}: must have the metadata key {METADATA_KEY!r}; got {sorted(metadata)}")
-    try:
-        content = json.loads(metadata[METADATA_KEY])
-    except ValueError as error:
-        raise InputError(f"{path}: {METADATA_KEY} must be JSON; got {error}") from None
+    return _checked(path, tensorfile.json_metadata(path, metadata, METADATA_KEY))
+
+
+def _checked(path: Path, content: Any) -> CaseHeader:
     try:
         return CaseHeader.model_validate(content)
     except ValidationError as error:

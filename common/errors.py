@@ -14,7 +14,10 @@ class InputError(Exception):
 
 def shown(value: object, limit: int = 60) -> str:
     """``value`` as it is shown in an error: its repr, cut to ``limit`` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deep to show"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

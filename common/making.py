@@ -8,10 +8,13 @@ import numpy as np
 
 from common.case import Case, result_shapes
 from common.errors import InputError
+from common.memory import check_room, numbers_in
 from common.specification import NUM_DIRECTIONS, Specification
-from common.weights import initialise
+from common.weights import count, initialise
 
 GARBAGE_SCALE = 10.0
+COPIES = 2
+"""Of a case's numbers, while its file is made."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,21 @@ def make_case(
     """A case with inputs, states and cotangents from N(0, 1), and weights as ``initialise`` draws them.
 
     What lies past a length is garbage from N(0, 10²).
+
+    Raises
+    ------
+    InputError
+        If the lengths do not fit, or the case does not fit into memory.
     """
     shape.check()
+    results = result_shapes(spec, shape.batch, shape.seq_len)
+    check_room(count(spec) + numbers_in(results.values()), COPIES, f"the case {name}")
     rng = np.random.default_rng(seed)
     weights = initialise(spec, rng)
     x = rng.normal(size=(shape.batch, shape.seq_len, spec.input_size))
     lengths = None if shape.lengths is None else np.array(shape.lengths, np.int64)
     state = (spec.num_layers * NUM_DIRECTIONS, shape.batch, spec.state_size)
     h_0, c_0 = rng.normal(size=state), rng.normal(size=state)
-    results = result_shapes(spec, shape.batch, shape.seq_len)
     names = [result for result in results if not result.startswith("grad.")]
     cotangents = {result: rng.normal(size=results[result]) for result in names}
     for direction, units in enumerate(spec.hidden_sizes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common import tensorfile
-from common.errors import InputError, from_validation
+from common.errors import from_validation
 
 METADATA_KEY = "birnn.result"
 
@@ -61,14 +60,11 @@ def read_result(path: Path) -> Result:
 
 
 def _header(path: Path, metadata: dict[str, str]) -> ResultHeader:
-    if METADATA_KEY not in metadata:
-        raise InputError(f"{path}: must have the metadata key {METADATA_KEY!r}; got {sorted(metadata)}")
+    content = tensorfile.json_metadata(path, metadata, METADATA_KEY)
     try:
-        return ResultHeader.model_validate(json.loads(metadata[METADATA_KEY]))
+        return ResultHeader.model_validate(content)
     except ValidationError as error:
         raise from_validation(error, f"{path}: {METADATA_KEY}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {METADATA_KEY} must be JSON; got {error}") from None
 
 
 def result_path(folder: Path, case: str, implementation: str, dtype: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save
 
-from common.errors import InputError
+from common.errors import InputError, shown
 from common.output import write_bytes as write_bytes  # what most who use this module do next
 
 
@@ -33,6 +34,29 @@ def read_metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
+def json_metadata(path: Path, metadata: Mapping[str, str], key: str) -> Any:
+    """What a metadata key holds as JSON.
+
+    Raises
+    ------
+    InputError
+        If the key is missing, or what it holds is not JSON, or is nested deeper than anything that is written here.
+    """
+    if key not in metadata:
+        raise InputError(f"{path}: must have the metadata key {key!r}; got {shown(sorted(metadata), 200)}")
+    return json_from_text(metadata[key], f"{path}: {key}")
+
+
+def json_from_text(text: str, what: str) -> Any:
+    """``text`` as JSON; an ``InputError`` that begins with ``what`` where it is none."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise InputError(f"{what} must be JSON; got arrays or objects nested too deep") from None
+    except ValueError as error:
+        raise InputError(f"{what} must be JSON; got {error}") from None
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
@@ -40,7 +64,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: must be a safetensors file; there is no such file") from None
-    except (OSError, safetensors.SafetensorError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, safetensors.SafetensorError, TypeError, ValueError, AttributeError, KeyError) as error:
         reason = "a folder" if path.is_dir() else _first_line(error)
         raise InputError(f"{path}: must be a readable safetensors file; got: {reason}") from None
 

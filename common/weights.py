@@ -65,6 +65,15 @@ def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def count(spec: Specification) -> int:
+    """How many numbers all weights hold, told without listing them: all layers above the first are alike."""
+    found = 0
+    for layer, times in ((0, 1), (1, spec.num_layers - 1)):
+        for units in spec.hidden_sizes:
+            found += times * spec.num_gates * units * (spec.layer_input_size(layer) + units + 2 * spec.bias)
+    return found + (spec.num_layers * 2 * spec.hidden_size if spec.merge == "weighted" else 0)
+
+
 def initialise(spec: Specification, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Weights drawn from U(−1/√hidden_size, 1/√hidden_size), as torch.nn.RNNBase does, those of a learned merge from
     U(0, 1); float64.

@@ -82,7 +82,7 @@ def _columns(path: Path, number: int, line: str, words_before: int, tagged: bool
         raise broken(path, number, f"must have {COLUMNS} columns with tabs between", f"{len(columns)} in {line}")
     if SKIPPED_ID.fullmatch(columns[0]):
         return None
-    if not WORD_ID.fullmatch(columns[0]) or int(columns[0]) != words_before + 1:
+    if not WORD_ID.fullmatch(columns[0]) or columns[0] != str(words_before + 1):
         rule = f"must have the id {words_before + 1} (a blank line ends a sentence)"
         raise broken(path, number, rule, columns[0])
     if not columns[FORM].strip():

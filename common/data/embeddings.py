@@ -84,7 +84,7 @@ def _vectors(path: Path, width: int | None) -> Iterator[tuple[str, np.ndarray]]:
         if not line.strip():
             continue
         fields = line.rstrip(" \t").split(" ")
-        if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
+        if number == 1 and len(fields) == 2 and all(field.isdecimal() and len(field) < 10 for field in fields):
             count, stated = (int(field) for field in fields)
             _check_width(path, stated, width)
             width, origin = stated, "as the first line says"

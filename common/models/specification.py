@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, Vali
 
 from common import weights
 from common.errors import from_validation
+from common.memory import check_room, numbers_in
 from common.specification import NUM_DIRECTIONS, Size, Specification
 
 Arrays = dict[str, np.ndarray]
 Shapes = dict[str, tuple[int, ...]]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
+COPIES_IN_TRAINING = 4
+"""Of a model's parameters, float64: the first ones, the trained ones, and Adam's two moments."""
 PADDING, START, END = range(3)
 """Token ids of an encoder–decoder's targets that are no symbol."""
 
@@ -256,9 +259,15 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
 
     Embeddings from N(0, 1), as torch.nn.Embedding; the weights of an RNN from U(−1/√hidden_size, 1/√hidden_size), as
     torch.nn.RNNBase; all else from U(−1/√in, 1/√in) with the width ``in`` of what the layer reads, as torch.nn.Linear.
+
+    Raises
+    ------
+    InputError
+        If they do not fit into memory, with what training keeps beside them.
     """
     found: Arrays = {}
     shapes = parameters(spec)
+    check_room(numbers_in(shapes.values()), COPIES_IN_TRAINING, "the model")
     for name, shape in shapes.items():
         if "embedding" in name:
             found[name] = rng.normal(size=shape)

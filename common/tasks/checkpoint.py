@@ -6,17 +6,18 @@ of the optimizer's state as ``optimizer.<name>``, float64; the metadata key ``bi
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.errors import InputError, from_validation
-from common.models.specification import Arrays, Model, model_from_json, parameters
-from common.tensorfile import as_bytes, read, write_bytes
+from common.data.vocabulary import labels_from_json, vocabulary_from_json
+from common.errors import InputError, from_validation, shown
+from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters
+from common.tasks.task import NAMES
+from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
 METADATA_KEY = "birnn.checkpoint"
 VERSION = 1
@@ -33,7 +34,7 @@ class CheckpointHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int
+    version: Annotated[int, Field(strict=True, ge=1)]
     task: str
     model: dict[str, Any]
     vocabularies: dict[str, Any]
@@ -41,7 +42,7 @@ class CheckpointHeader(BaseModel):
     implementation: str
     dtype: str
     versions: dict[str, str]
-    epoch: int
+    epoch: Annotated[int, Field(strict=True, ge=1)]
     trace: list[tuple[float, float, float]]
     accuracies: list[float]
 
@@ -73,10 +74,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors, metadata = read(path)
     if METADATA_KEY not in metadata:
         raise InputError(f"{path}: must be a checkpoint of birnn train, with the metadata key {METADATA_KEY!r}")
-    try:
-        content = json.loads(metadata[METADATA_KEY])
-    except ValueError as error:
-        raise InputError(f"{path}: {METADATA_KEY} must be JSON; got {error}") from None
+    content = json_metadata(path, metadata, METADATA_KEY)
     if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
         raise InputError(f"{path}: must have version {VERSION} at most; got {content['version']}: upgrade birnn")
     try:
@@ -86,6 +84,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     spec = model_from_json(header.model, f"{path}: model")
     weights = {name: value for name, value in tensors.items() if not name.startswith(STATE)}
     check_weights(spec, weights, path)
+    _check_history(header, path)
+    _check_answers(header, spec, path)
     state = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
     return Checkpoint(header, spec, {name: weights[name] for name in parameters(spec)}, state)
 
@@ -103,3 +103,53 @@ def check_weights(spec: Model, weights: Arrays, path: Path) -> None:
             raise InputError(f"{path}: {name} must be float64 {expected[name]}; got {found}")
         if not np.isfinite(weights[name]).all():
             raise InputError(f"{path}: {name} must be finite; training has diverged")
+
+
+def _check_history(header: CheckpointHeader, path: Path) -> None:
+    """Raise an ``InputError`` where epochs, held-out accuracies and steps do not go together."""
+    if len(header.accuracies) != header.epoch:
+        count = len(header.accuracies)
+        raise InputError(f"{path}: must have a held-out accuracy for each of its {header.epoch} epochs; got {count}")
+    if not header.trace or len(header.trace) % header.epoch:
+        count = len(header.trace)
+        raise InputError(f"{path}: must have equally many steps in each of its {header.epoch} epochs; got {count}")
+
+
+def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
+    """Raise an ``InputError`` where a task's answers cannot be read off its model, or its words not be put in."""
+    task = header.task
+    if task not in NAMES:
+        raise InputError(f"{path}: task must be one of {', '.join(NAMES)}; got {shown(task)}")
+    if isinstance(spec, Seq2Seq) != (task == "seq2seq"):
+        raise InputError(f"{path}: model must be one of {task}; got one of the kind {spec.kind}")
+    vocabularies = _sizes(header, path)
+    if isinstance(spec, Seq2Seq):
+        wanted = {"source": ("source_size", spec.source_size), "target": ("target_size", spec.target_size)}
+    else:
+        readout = "final" if task == "classifier" else "steps"
+        if spec.readout != readout:
+            raise InputError(f"{path}: model must have the readout {readout} for {task}; got {spec.readout}")
+        if spec.num_embeddings is None and task in ("tagger", "masked"):
+            raise InputError(f"{path}: model must have num_embeddings for {task}, which reads words; it has none")
+        wanted = {} if spec.num_embeddings is None else {"words": ("num_embeddings", spec.num_embeddings)}
+        if task in ("tagger", "classifier") or "labels" in vocabularies:
+            wanted["labels"] = ("classes", spec.classes)
+        if task == "masked" and spec.classes != spec.num_embeddings:
+            raise InputError(
+                f"{path}: model must have a class for each of {spec.num_embeddings} words; got {spec.classes}"
+            )
+    for name, (what, size) in wanted.items():
+        if name not in vocabularies:
+            raise InputError(f"{path}: vocabularies must have {name!r} for {task}; it is missing")
+        if vocabularies[name] != size:
+            got = vocabularies[name]
+            raise InputError(f"{path}: vocabularies.{name} must have as many entries as {what}, {size}; got {got}")
+
+
+def _sizes(header: CheckpointHeader, path: Path) -> dict[str, int]:
+    """How many entries each vocabulary has, special ones among them."""
+    found = {}
+    for name, content in header.vocabularies.items():
+        read_one = labels_from_json if name == "labels" else vocabulary_from_json
+        found[name] = len(read_one(content, f"{path}: vocabularies.{name}"))
+    return found
