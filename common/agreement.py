@@ -17,10 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from common.case import Case
-from common.precision import epsilon
+from common.precision import epsilon, numpy_dtype
 from common.reference import Arrays
 from common.yardstick import Yardstick
 
@@ -158,9 +159,10 @@ def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
         error = np.abs(result.astype(yard.truth[name].dtype) - yard.truth[name])
         index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
         untold = unit.untold(yard.dtype)
-        overflows = not (np.isfinite(unit.max) and np.isfinite(unit.size_max))
-        if not overflows and not np.isfinite(error).all():
-            untold = ""  # nothing overflows in the plain loops, so NaN and infinity are wrong whatever may be told
+        largest = unit.size_max + thresholds()[yard.dtype]["max"] * unit.max
+        may_overflow = not largest <= float(ml_dtypes.finfo(numpy_dtype(yard.dtype)).max)
+        if not may_overflow and not np.isfinite(error).all():
+            untold = ""  # correct code overflows nowhere, so NaN and infinity are wrong whatever may be told
         return Measure(
             tensor=name,
             rms=_ratio(_rms(error), unit.rms),
