@@ -16,6 +16,7 @@ from backends.pool import Channel, EnvironmentBroken, Pool
 from backends.registry import Backend
 from backends.selection import Selection
 from backends.side_by_side import share_out
+from backends.sources import sources_of
 from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
 from common.case import Case, write_case
 from common.errors import InputError
@@ -68,8 +69,8 @@ class Plan:
     """What to run: every case in every selected implementation and dtype.
 
     ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference;
-    ``resumed`` whether a result file that is there already, of the same case, versions and device, is kept instead of
-    run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
+    ``resumed`` whether a result file that is there already, of the same case, versions, source and device, is kept
+    instead of run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
     """
 
     cases: Sequence[Case]
@@ -116,11 +117,14 @@ class Study:
         self._stopped = threading.Event()
         self._explainer = Explainer()
         self._yardsticks: dict[tuple[str, str], Yardstick] = {}
+        self._sources: dict[str, str] = {}
 
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         files = {case.name: self._write(case, "") for case in self._plan.cases}
         varied = {case.name: self._write_with_other_paddings(case) for case in self._plan.cases}
+        if self._plan.out is not None:
+            self._sources = sources_of(self._selection)
         groups = {
             name: [(implementation, dtype) for dtype in self._plan.dtypes for implementation in chosen]
             for name, chosen in self._selection.implementations.items()
@@ -169,7 +173,11 @@ class Study:
                 backend, case, implementation, dtype, reply["status"], reply["reason"], log=reply.get("log", "")
             )
         if self._plan.out is not None:
-            write_result(result, result_path(self._plan.out, case.name, result.header.implementation, dtype))
+            header = result.header.model_copy(update={"source": self._sources[result.header.implementation]})
+            write_result(
+                replace(result, header=header),
+                result_path(self._plan.out, case.name, result.header.implementation, dtype),
+            )
         details: dict[str, Any] = {"seconds": result.header.seconds, "path": result.header.path}
         if not self._plan.judged:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
@@ -239,8 +247,9 @@ class Study:
         except InputError:  # not there, or torn: the new result takes its place
             return None
         versions = self._selection.descriptions[backend.name]["versions"]
-        wanted = (case.sha256(), name, dtype, self._plan.device, versions)
-        if (header.case_sha256, header.implementation, header.dtype, header.device, header.versions) != wanted:
+        wanted = (case.sha256(), name, dtype, self._plan.device, versions, self._sources[name])
+        there = (header.case_sha256, header.implementation, header.dtype, header.device, header.versions, header.source)
+        if there != wanted:
             return None
         details: dict[str, Any] = {"seconds": header.seconds, "path": header.path}
         return self._outcome(backend, case, implementation, dtype, RAN, "kept from an earlier run", **details)

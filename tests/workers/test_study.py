@@ -15,7 +15,7 @@ from backends.selection import Selection, select
 from backends.study import Outcome, Plan, Study
 from common.case import Case
 from common.errors import InputError
-from common.result import read_result, result_path, write_result
+from common.result import read_result, result_path
 from common.tensorfile import as_bytes
 from tests.cases import a_case
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
@@ -143,12 +143,20 @@ def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
     assert file.stat().st_mtime_ns > written
 
 
+def with_header(file: Path, **changes: Any) -> bytes:
+    """A result with another header."""
+    result = read_result(file)
+    header = result.header.model_copy(update=changes).model_dump_json()
+    return as_bytes(result.tensors, {"birnn.result": header})
+
+
 TORN: dict[str, Callable[[Path, Path], Any]] = {
     "empty": lambda file, other: file.write_bytes(b""),
     "half": lambda file, other: file.write_bytes(file.read_bytes()[:-100]),
     "text": lambda file, other: file.write_text("no result"),
     "no header": lambda file, other: file.write_bytes(as_bytes({"x": np.zeros(3)}, {})),
     "a header that is none": lambda file, other: file.write_bytes(as_bytes({}, {"birnn.result": "[1]"})),
+    "of other source": lambda file, other: file.write_bytes(with_header(file, source="0" * 16)),
     "another's": lambda file, other: file.write_bytes(other.read_bytes()),
 }
 
@@ -159,8 +167,8 @@ def test_a_torn_result_is_computed_again_and_the_rest_is_kept(tmp_path: Path) ->
     files = [tmp_path / case.name / "misbehaving-well-float32.safetensors" for case in cases]
     other = result_path(tmp_path, "other", "misbehaving/noisy", "float32")
     result = read_result(files[0])
-    header = result.header.model_copy(update={"implementation": "misbehaving/noisy"})
-    write_result(replace(result, header=header), other)
+    other.parent.mkdir()
+    other.write_bytes(with_header(files[0], implementation="misbehaving/noisy"))
     for file, tear in zip(files, TORN.values(), strict=False):
         tear(file, other)
     found = outcomes(["misbehaving/well"], cases, out=tmp_path, judged=False, resumed=True)
