@@ -1,4 +1,9 @@
-"""Run cases in implementations, each framework in its worker, and judge what comes back."""
+"""Run cases in implementations, each framework in its worker, and judge what comes back.
+
+Every implementation is called twice on the same object, and its forward pass alone is judged too. Where that is a
+program of its own to compile (``Framework.compiles``), only the first case of each cell asks for it, of the built-in
+ones a stacked and ragged one with all there is: it would take as long as everything else otherwise.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +28,10 @@ from common.errors import InputError
 from common.explanation import Explainer
 from common.making import GARBAGE_SCALE
 from common.result import Result, read_header, read_result, result_path, write_result
-from common.yardstick import Yardstick, yardstick
+from common.yardstick import Yardstick, without_gradients, yardstick
 
+OTHERS = {"again": "a second call on the same object", "forward": "a forward pass alone"}
+"""What else an implementation is asked to give for a case, by its name in ``backends.execution.execute_again``."""
 RAN, UNSUPPORTED, FAILED = "ran", "unsupported", "failed"
 GOOD = (AGREES, RAN, UNSUPPORTED)
 
@@ -118,6 +125,9 @@ class Study:
         self._explainer = Explainer()
         self._yardsticks: dict[tuple[str, str], Yardstick] = {}
         self._sources: dict[str, str] = {}
+        first = {(case.spec.cell, case.spec.reset_after): case.name for case in reversed(plan.cases)}
+        self._forward = set(first.values())
+        """The cases whose forward pass alone is judged in every framework."""
 
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
@@ -167,7 +177,10 @@ class Study:
         kept = self._kept(backend, case, implementation, dtype)
         if kept is not None:
             return kept
-        reply, result = self._ask(channel, file, implementation, dtype)
+        judged = self._plan.judged
+        reply, result = self._ask(
+            channel, file, implementation, dtype, others=judged, forward=case.name in self._forward
+        )
         if result is None:
             return self._outcome(
                 backend, case, implementation, dtype, reply["status"], reply["reason"], log=reply.get("log", "")
@@ -185,7 +198,9 @@ class Study:
         verdict = judge(result.tensors, yard)
         if verdict.status == DISAGREES:  # explained by a known mistake where one gives the same numbers
             verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
-        elif varied:
+        elif reply["others"]:
+            verdict = self._judge_others(verdict, channel, reply["others"], yard)
+        if verdict.agrees and varied:
             verdict = self._judge_padding(verdict, channel, varied, implementation, dtype, result)
         return self._outcome(
             backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
@@ -216,11 +231,31 @@ class Study:
         reasons = differing(result.tensors, again.tensors)
         return Verdict(False, reasons, verdict.measures) if reasons else verdict
 
+    def _judge_others(self, verdict: Verdict, channel: Channel, names: Sequence[str], yard: Yardstick) -> Verdict:
+        """Hold what is not equal to the result to the last bit against the reference: kernels may round otherwise."""
+        reasons = []
+        for name in names:
+            path = channel.file(f"{name}.safetensors")
+            found = judge(read_result(path).tensors, yard if name == "again" else without_gradients(yard))
+            path.unlink()
+            if not found.agrees:
+                reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
+        return Verdict(False, reasons, verdict.measures) if reasons else verdict
+
     def _ask(
-        self, channel: Channel, file: Path, implementation: str, dtype: str
+        self,
+        channel: Channel,
+        file: Path,
+        implementation: str,
+        dtype: str,
+        others: bool = False,
+        forward: bool = False,
     ) -> tuple[dict[str, Any], Result | None]:
+        """Run a case file; with ``others``, whose files the caller removes, also what ``OTHERS`` names, ``forward`` in
+        every framework or only where nothing is compiled for it.
+        """
         path = channel.file("result.safetensors")
-        request = {
+        request: dict[str, Any] = {
             "op": "run",
             "case": str(file),
             "implementation": implementation,
@@ -229,6 +264,9 @@ class Study:
             "lane": self._plan.lane,
             "result": str(path),
         }
+        if others:
+            paths = {name: str(channel.file(f"{name}.safetensors")) for name in OTHERS}
+            request |= {"others": paths, "forward": forward}
         reply = channel.ask(request, self._plan.timeout_seconds)
         if reply["status"] != "done":
             return reply, None

@@ -127,6 +127,26 @@ def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
     assert errors[1] > 100 * errors[0]
 
 
+@pytest.mark.parametrize(
+    ("implementation", "start"),
+    [
+        ("keeps-state", "a second call on the same object: output is "),
+        ("adds-up", "a second call on the same object: grad."),
+        ("wrong-inference", "a forward pass alone: output is "),
+    ],
+)
+def test_a_second_call_and_a_forward_pass_alone_are_judged(implementation: str, start: str) -> None:
+    """The first call is right; what follows on the same object is not."""
+    outcome = outcomes([f"misbehaving/{implementation}"], CASES[:1])[implementation, "rows"]
+    assert outcome.status == "disagrees"
+    assert outcome.reason.startswith(start), outcome.reason
+
+
+def test_a_second_call_may_round_otherwise() -> None:
+    found = outcomes(["misbehaving/rounds-otherwise"], [replace(CASES[0], lengths=None)])
+    assert {outcome.status for outcome in found.values()} == {"agrees"}
+
+
 def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
     found = outcomes(["misbehaving/well"], out=tmp_path, judged=False, resumed=True)
     assert {outcome.status for outcome in found.values()} == {"ran"}
