@@ -23,6 +23,7 @@ import numpy as np
 from common.case import Case
 from common.precision import epsilon, numpy_dtype
 from common.reference import Arrays
+from common.wider import wider_arithmetic
 from common.yardstick import Yardstick
 
 THRESHOLDS_FILE = Path(__file__).with_name("thresholds.json")
@@ -181,7 +182,7 @@ def judge(result: Arrays, yard: Yardstick) -> Verdict:
         return found
     limits = thresholds()[yard.dtype]
     wrong = [each for each in found.measures if each.exceeds(limits)]
-    more = broken_rules(result, yard.case) + _unexpected(result, yard, limits)
+    more = broken_rules(result, yard.case) + wider_arithmetic(result, yard) + _unexpected(result, yard, limits)
     found = with_reasons(found, more)
     return replace(found, where=first_wrong(wrong, result, yard)) if wrong else found
 
