@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,17 @@ from backends.registry import Backend, backends
 from backends.selection import Selection
 from common.errors import InputError, from_validation, shown
 from common.tensorfile import json_from_text
+
+NOT_LISTED: dict[str, Any] = {
+    "name": "probes",
+    "what": "A worker should list its probes; it did not.",
+    "consequence": "Nothing is known of this framework.",
+    "way_out": "Look at what was measured.",
+    "harm": "late",
+    "upstream": "",
+    "topic": "",
+}
+"""The texts of the finding that stands for all of a framework whose worker ended before it told them."""
 
 
 class Finding(BaseModel):
@@ -84,7 +95,8 @@ def run_probes(
 def _findings(pool: Pool, backend: Backend, timeout_seconds: float, only: Sequence[str]) -> Iterator[Finding]:
     listed = pool.ask(backend, {"op": "probes"}, timeout_seconds)
     if listed["status"] != "done":
-        raise InputError(f"the probes of {backend.name} must be listed; got: {listed['reason']}")
+        yield Finding(framework=backend.name, **NOT_LISTED, status="failed", evidence=listed["reason"])
+        return
     for texts in listed["probes"]:
         if not chosen(f"{backend.name}/{texts['name']}", only):
             continue

@@ -19,8 +19,7 @@ from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection
 from backends.side_by_side import side_by_side
-from backends.sources import sources_of
-from common.errors import InputError, shown
+from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Seq2Seq, model_as_json
 from common.models.trace import Step
@@ -37,8 +36,7 @@ TRAINED, UNSUPPORTED = "trained", "unsupported"
 class Course:
     """How a task is trained.
 
-    ``out`` is the folder of the checkpoints, None for none; ``again`` is to begin anew where a checkpoint of another
-    training lies there, which is refused otherwise; ``twin`` names an implementation that is trained a second
+    ``out`` is the folder of the checkpoints, None for none; ``twin`` names an implementation that is trained a second
     time with one bit of its first input flipped, or is "".
     """
 
@@ -49,7 +47,6 @@ class Course:
     device: str
     timeout_seconds: float
     out: Path | None = None
-    again: bool = False
     twin: str = ""
 
     def fingerprint(self, implementation: str) -> str:
@@ -84,13 +81,7 @@ class _Ended(Exception):
 
 
 class Learner:
-    """Trains a course; ``report`` is called after each chunk with what has been trained so far, one at a time.
-
-    Raises
-    ------
-    InputError
-        If a checkpoint of another training lies where one of this is to be.
-    """
+    """Trains a course; ``report`` is called after each chunk with what has been trained so far, one at a time."""
 
     def __init__(self, pool: Pool, selection: Selection, course: Course, report: Callable[[Trained], None]) -> None:
         self._pool, self._selection, self._course = pool, selection, course
@@ -98,7 +89,6 @@ class Learner:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="course-", dir=pool.folder))
-        self._note_sources_and_checkpoints()
 
     def run(self) -> list[Trained]:
         """Train everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
@@ -129,7 +119,7 @@ class Learner:
 
     def _train(self, trained: Trained) -> None:
         """One implementation, from its checkpoint on where there is one that fits."""
-        checkpoint = None if trained.twin else self._checkpoints.get(trained.implementation)
+        checkpoint = self._checkpoint(trained)
         handle = trained.name
         request: dict[str, Any] = {
             "op": "network_open",
@@ -188,10 +178,13 @@ class Learner:
             request["max_steps"] = task.max_steps()
         self._ask(trained, request)
         name = "tokens" if isinstance(task.spec, Seq2Seq) else "labels"
-        counts = [
-            right_answers(task.spec, batch, answer[name])
-            for batch, answer in zip(self._evaluation, read_batches(answers), strict=True)
-        ]
+        try:
+            counts = [
+                right_answers(task.spec, batch, answer[name])
+                for batch, answer in zip(self._evaluation, read_batches(answers), strict=True)
+            ]
+        except (InputError, ValueError, KeyError) as error:
+            raise self._distrust(trained, f"its answers must be {name} for each batch; got: {error}") from None
         return sum(right for right, _ in counts) / max(sum(count for _, count in counts), 1)
 
     def _save(self, trained: Trained, handle: str, epoch: int) -> None:
@@ -207,54 +200,29 @@ class Learner:
             fingerprint=self._course.fingerprint(trained.implementation),
             implementation=trained.implementation,
             dtype=self._course.dtype,
-            versions=self._versions(trained.implementation),
-            source=self._sources[trained.implementation],
+            versions=self._selection.descriptions[trained.implementation.partition("/")[0]]["versions"],
             epoch=epoch,
             trace=[(step.loss, step.accuracy, step.gradient_norm) for step in trained.steps],
             accuracies=trained.accuracies,
         )
-        checkpoint = Checkpoint(header, task.spec, read(weights)[0], read(state)[0])
+        try:
+            checkpoint = Checkpoint(header, task.spec, read(weights)[0], read(state)[0])
+        except InputError as error:
+            raise self._distrust(trained, str(error)) from None
         write_checkpoint(checkpoint, checkpoint_path(self._course, trained.implementation))
 
-    def _note_sources_and_checkpoints(self) -> None:
-        """What computes each implementation, and the checkpoints that this course has left for them."""
-        self._sources: dict[str, str] = {}
-        self._checkpoints: dict[str, Checkpoint] = {}
-        if self._course.out is None:
-            return
-        self._sources = sources_of(self._selection)
-        for name in self._sources:
-            path = checkpoint_path(self._course, name)
-            if not path.exists():
-                continue
-            try:
-                found = read_checkpoint(path)
-                if other := self._is_of_another(found.header, name):
-                    raise InputError(f"{path}: must be a checkpoint of this training; it is of {other}")
-            except InputError as error:
-                if not self._course.again:
-                    raise InputError(f"{error}; name another --out, or begin anew with --again") from None
-            else:
-                self._checkpoints[name] = found
-
-    def _is_of_another(self, header: CheckpointHeader, implementation: str) -> str:
-        """What a checkpoint is of that this course is not, or "" where it can be gone on from."""
-        if header.task != self._course.task.name:
-            return f"the task {shown(header.task)}"
-        if header.implementation != implementation:
-            return f"the implementation {shown(header.implementation)}"
-        if header.fingerprint != self._course.fingerprint(implementation):
-            return "other data, another seed, model, optimizer, dtype or device"
-        if header.versions != self._versions(implementation):
-            return f"other versions, {shown(header.versions)}"
-        if header.source != self._sources[implementation]:
-            return "another state of the source that computes it"
-        if header.epoch > self._course.epochs:
-            return f"{header.epoch} epochs, more than {self._course.epochs}"
-        return ""
-
-    def _versions(self, implementation: str) -> dict[str, str]:
-        return self._selection.descriptions[implementation.partition("/")[0]]["versions"]
+    def _checkpoint(self, trained: Trained) -> Checkpoint | None:
+        """The checkpoint that this course left for this implementation under these versions, or None."""
+        if self._course.out is None or trained.twin:
+            return None
+        path = checkpoint_path(self._course, trained.implementation)
+        if not path.exists():
+            return None
+        found = read_checkpoint(path)
+        versions = self._selection.descriptions[trained.implementation.partition("/")[0]]["versions"]
+        same = found.header.fingerprint == self._course.fingerprint(trained.implementation)
+        fits = same and found.header.versions == versions and found.header.epoch <= self._course.epochs
+        return found if fits else None
 
     def _ask(self, trained: Trained, request: dict[str, Any]) -> dict[str, Any]:
         if self._stopped.is_set():
@@ -262,9 +230,16 @@ class Learner:
         backend = backends()[trained.implementation.partition("/")[0]]
         reply = self._pool.ask(backend, request, self._course.timeout_seconds)
         if reply["status"] != "done":
-            trained.status, trained.reason, trained.log = reply["status"], reply["reason"], reply.get("log", "")
-            raise _Ended
+            raise self._ended(trained, reply)
         return reply
+
+    def _distrust(self, trained: Trained, text: str) -> _Ended:
+        """End an implementation whose worker's files are not what was asked for."""
+        return self._ended(trained, self._pool.distrust(backends()[trained.implementation.partition("/")[0]], text))
+
+    def _ended(self, trained: Trained, reply: dict[str, Any]) -> _Ended:
+        trained.status, trained.reason, trained.log = reply["status"], reply["reason"], reply.get("log", "")
+        return _Ended()
 
     def _write(self, arrays: Arrays, name: str) -> str:
         path = self._folder / name

@@ -9,11 +9,13 @@ from typing import Any
 
 from backends.networks import read_batches, write_batches
 from backends.pool import Channel, Pool
+from backends.processes.calculator import CalculationEnded, Once
 from backends.registry import Backend
 from backends.selection import Selection
 from backends.side_by_side import share_out
-from backends.study import Outcome
+from backends.study import NOT_JUDGED, Outcome
 from common.agreement import Verdict
+from common.errors import InputError
 from common.models.judging import ModelYardstick, judge_model, model_yardstick
 from common.models.making import ModelCase
 from common.models.specification import Arrays, model_as_json
@@ -39,7 +41,7 @@ class ModelStudy:
         self._timeout, self._report = timeout_seconds, report
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._yards: dict[tuple[str, str], ModelYardstick] = {}
+        self._reference = Once(pool.compute, timeout_seconds)
 
     def size(self) -> int:
         """How many outcomes there will be."""
@@ -58,7 +60,13 @@ class ModelStudy:
         for case in self._cases:
             if self._stopped.is_set():
                 return
-            outcome = self._run_one(channel, *group, case)
+            try:
+                outcome = self._run_one(channel, *group, case)
+            except CalculationEnded as error:
+                reason = f"the reference, which --timeout bounds too, {error}"
+                outcome = self._outcome(channel.backend, group[0], case, group[1], NOT_JUDGED, reason)
+            if self._stopped.is_set():
+                return
             with self._lock:
                 self._report(outcome)
 
@@ -69,6 +77,7 @@ class ModelStudy:
         asked = unlabelled(batch) if yard is None else dict(batch)
         names = ("weights", "batch", "batches", "answers")
         files = {name: channel.file(name) for name in names}
+        files["answers"].unlink(missing_ok=True)  # those of a worker that died when it had written them
         write_bytes(files["weights"], as_bytes(weights, {}), durable=False)
         write_bytes(files["batch"], as_bytes(dict(batch), {}), durable=False)
         write_batches([asked], files["batches"])
@@ -81,12 +90,19 @@ class ModelStudy:
             request = {"op": "network_ask", "handle": "judged", "question": "results" if yard else "predict"}
             request |= {name: str(files[name]) for name in ("batches", "answers")}
             reply = channel.ask(request, self._timeout)
+        seconds = time.perf_counter() - started
+        if reply["status"] == "done":
+            try:
+                (found,) = read_batches(files["answers"])
+            except (InputError, ValueError) as error:
+                reply = channel.distrust(f"its answers must be those to one batch; got: {error}")
         if reply["status"] != "done":
             status, reason = reply["status"], reply["reason"]
             return self._outcome(channel.backend, implementation, case, dtype, status, reason, log=reply.get("log", ""))
-        seconds = time.perf_counter() - started
-        found = read_batches(files["answers"])[0]
-        verdict = _same_answers(found, case) if yard is None else judge_model(found, yard)
+        # Judging may run the reference once more, for a decoder that chose otherwise where two tokens were near.
+        verdict = (
+            _same_answers(found, case) if yard is None else self._pool.compute(self._timeout, judge_model, found, yard)
+        )
         status = verdict.status
         reason = "; ".join(verdict.reasons)
         return self._outcome(
@@ -94,10 +110,7 @@ class ModelStudy:
         )
 
     def _yardstick(self, case: ModelCase, dtype: str) -> ModelYardstick:
-        with self._lock:
-            if (case.name, dtype) not in self._yards:
-                self._yards[case.name, dtype] = model_yardstick(case.spec, case.weights, case.batch, dtype)
-            return self._yards[case.name, dtype]
+        return self._reference((case.name, dtype), model_yardstick, case.spec, case.weights, case.batch, dtype)
 
     def _outcome(
         self, backend: Backend, implementation: str, case: ModelCase, dtype: str, status: str, reason: str, **rest: Any

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,9 @@ from common.precision import rounded, rounded_case
 from common.result import Result, ResultHeader, write_result
 from common.specification import NUM_DIRECTIONS, specification_from_json
 from common.training import Training, rounded_training
+
+SYSTEM = "system"
+"""What stands for a case's name in a system's result: a system has none of its own in a worker."""
 
 
 class Timed(Protocol):
@@ -56,6 +60,14 @@ class Opening(ABC):
         """Write what is to be judged into a file after the first call, which took so many seconds; what is called from
         then on begins where the first call did.
         """
+
+
+def files_sha256(request: Mapping[str, Any]) -> str:
+    """SHA-256 of the files that say what a request opens, hexadecimal: the hash that its judged result names."""
+    digest = hashlib.sha256()
+    for name in ("weights", "batch") if "system" in request else ("case",):
+        digest.update(Path(request[name]).read_bytes())
+    return digest.hexdigest()
 
 
 def opening_of(framework: Framework, request: dict[str, Any]) -> Opening:
@@ -92,16 +104,7 @@ class LayerOpening(Opening):
 
     def judged(self, path: Path, seconds: float) -> None:
         request = self._request
-        header = ResultHeader(
-            case=self._rounded.name,
-            case_sha256=self._rounded.sha256(),
-            implementation=f"{self._framework.name}/{request['implementation']}",
-            dtype=request["dtype"],
-            device=request["device"],
-            versions=all_versions(self._framework),
-            path=self._run.path(),
-            seconds=seconds,
-        )
+        header = _header(self._framework, request, self._rounded.name, self._run.path(), seconds)
         write_result(Result(header, self._run.extract()), path, durable=False)
         if request["pass"] == "train_step":
             self._load(self._rounded, None)  # from the first weights, at the usual rate
@@ -118,6 +121,19 @@ class LayerOpening(Opening):
                 run.load_training(rounded_training(training, request["dtype"]))
             except NotImplementedError as error:
                 raise Unsupported(str(error)) from None
+
+
+def _header(framework: Framework, request: Mapping[str, Any], case: str, path: str, seconds: float) -> ResultHeader:
+    return ResultHeader(
+        case=case,
+        case_sha256=files_sha256(request),
+        implementation=f"{framework.name}/{request['implementation']}",
+        dtype=request["dtype"],
+        device=request["device"],
+        versions=all_versions(framework),
+        path=path,
+        seconds=seconds,
+    )
 
 
 class SystemOpening(Opening):
@@ -144,7 +160,8 @@ class SystemOpening(Opening):
         network.load_weights(self._weights)
         found = network.results(self._step.batch)
         found["loss"] = np.asarray(self._step.loss, found["loss"].dtype)
-        tensorfile.write_bytes(path, tensorfile.as_bytes(found, {}), durable=False)
+        header = _header(self._framework, self._request, SYSTEM, self._step.path(), seconds)
+        write_result(Result(header, found), path, durable=False)
 
 
 class NetworkStep:

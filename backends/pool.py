@@ -1,27 +1,32 @@
-"""The controller's side of a worker: start it, ask it, and turn crashes and hangs into answers."""
+"""The controller's side of a worker: start it, ask it, and turn crashes, hangs and broken answers into answers."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import select
-import signal
-import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from backends.environments import compilation_cache, how_to_create, interpreter, own_folder, worker_environment
 from backends.exchange import exchange_folder
+from backends.processes import lifetime, replies
+from backends.processes.calculator import CalculationEnded, Calculator
+from backends.processes.pipes import Pipes, TooLong
 from backends.registry import Backend
 
 START_SECONDS = 180.0
 LOG_LINES = 40
+MOST_STARTS = 3
+"""Starts in a row that may fail before a worker is not started again."""
+Found = TypeVar("Found")
 
 
 class EnvironmentMissing(Exception):
@@ -33,7 +38,7 @@ class EnvironmentBroken(Exception):
 
 
 class WorkerDied(Exception):
-    """A worker crashed; the text is one sentence, ``log`` the end of what it wrote."""
+    """A worker crashed, or answered what is no answer; the text is one sentence, ``log`` the end of what it wrote."""
 
     status = "crashed"
 
@@ -70,21 +75,18 @@ class Worker:
             raise EnvironmentMissing(f"the environment of {backend.name} must exist; {how_to_create(backend)}")
         started = time.monotonic()
         self._log = tempfile.TemporaryFile(prefix="birnn-log-")  # noqa: SIM115, closed in close()
-        self._buffer = b""
         self._count = 0
+        command = [str(python), "-P", "-m", "backends.worker", backend.load]
+        environment = compilation_cache(backend) | worker_environment(threads) | dict(variables)
         try:
-            self._process = subprocess.Popen(
-                [str(python), "-P", "-m", "backends.worker", backend.load],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                env=compilation_cache(backend) | worker_environment(threads) | dict(variables),
-                start_new_session=True,
-            )
+            self._process = lifetime.start(command, self._log, environment)
         except OSError as error:
-            raise EnvironmentBroken(f"{python} must be an interpreter that runs; got: {error.strerror}") from None
+            self._log.close()
+            what = f"{python}, for the environment of {backend.name}, must be an interpreter that runs"
+            raise EnvironmentBroken(f"{what}; got: {error.strerror}") from None
+        self._pipes = Pipes(self._process)
         try:
-            self.description = self._read_reply(start_seconds)
+            self.description = self._read(start_seconds, lambda line: replies.description(line, backend.name))
         except WorkerDied as error:
             raise EnvironmentBroken(
                 f"the environment of {backend.name} must start a worker; {error}: {_last_line(error.log)}"
@@ -107,57 +109,49 @@ class Worker:
         Raises
         ------
         WorkerDied, WorkerTimedOut
-            If the process ends, or does not answer in time; it is killed then, with its process group.
+            If the process ends, answers what is no answer to this request, or not in time; it is killed then, with its
+            process group.
         """
         self._count += 1
-        line = json.dumps({"id": self._count, **request}) + "\n"
-        assert self._process.stdin is not None
-        # A process that is gone already is reported by the read that follows.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
-        return self._read_reply(timeout_seconds)
+        number, line = self._count, json.dumps({"id": self._count, **request}) + "\n"
+        return self._read(timeout_seconds, lambda answer: replies.reply(answer, number, request["op"]), line.encode())
 
     def kill(self) -> None:
         """End the process group, at once; whoever waits for an answer learns that the worker died."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        lifetime.kill(self._process)
 
     def close(self) -> None:
         """Kill the worker and let go of what it held."""
-        self.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+        self._pipes.close()
+        lifetime.close(self._process)
         self._log.close()
 
-    def _read_reply(self, timeout_seconds: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        deadline = time.monotonic() + timeout_seconds
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise self._end(WorkerTimedOut, f"no answer within {timeout_seconds:g} s")
-            chunk = os.read(descriptor, 1 << 16)
-            if not chunk:
-                raise self._end(WorkerDied, None)
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            return json.loads(line)
-        except ValueError:
-            raise self._end(WorkerDied, f"the worker's answer must be JSON; got {line[:60]!r}") from None
+    def distrust(self, text: str) -> WorkerDied:
+        """Kill a worker that broke the protocol; what is to be raised."""
+        return self._end(WorkerDied, text)
 
-    def _end(self, kind: type[WorkerDied], text: str | None) -> WorkerDied:
-        if text is None:
-            # The pipe is closed, so the process is ending; give it a moment to say how.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=5)
-            text = _how_it_ended(self._process.poll())
+    def _read(
+        self, timeout_seconds: float, check: Callable[[bytes], dict[str, Any]], request: bytes = b""
+    ) -> dict[str, Any]:
+        """Send a request and check the line that comes back."""
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            # A process that is gone already is reported by the read that follows.
+            with contextlib.suppress(BrokenPipeError):
+                self._pipes.write(request, deadline)
+            return check(self._pipes.line(replies.LONGEST, deadline))
+        except TimeoutError:
+            raise self._end(WorkerTimedOut, f"no answer within {timeout_seconds:g} s") from None
+        except TooLong:
+            text = f"the worker broke the protocol: its answer must be a line of at most {replies.LONGEST} bytes"
+            raise self.distrust(f"{text}; got more") from None
+        except replies.BrokenProtocol as error:
+            raise self.distrust(f"the worker broke the protocol: {error}") from None
+        except EOFError:
+            raise self._end(WorkerDied, f"the worker {lifetime.how_it_ended(self._process)}") from None
+
+    def _end(self, kind: type[WorkerDied], text: str) -> WorkerDied:
+        self.kill()
         log = self._end_of_log()
         self.close()
         return kind(text, log)
@@ -169,13 +163,20 @@ class Worker:
 
 
 class Pool:
-    """Workers by backend: started when first asked, replaced after they die. Use it as ``with Pool.open() as pool``."""
+    """Workers by backend: started when first asked, replaced after they die; and processes that compute for the
+    controller. Use it as ``with Pool.open() as pool``.
+    """
 
     def __init__(self, folder: Path, threads: int, variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self.folder = folder
         self._threads = threads
         self._variables = variables
         self._workers: dict[tuple[str, int], Worker] = {}
+        self._failed_starts: dict[tuple[str, int], int] = defaultdict(int)
+        self._calculators: set[Calculator] = set()
+        self._idle: list[Calculator] = []
+        self._killed = False
+        self._lock = threading.Lock()
 
     @classmethod
     @contextlib.contextmanager
@@ -189,14 +190,19 @@ class Pool:
                 pool.close()
 
     def kill(self) -> None:
-        """Kill every worker; those who wait for an answer learn that it died."""
+        """Kill every process, for good; those who wait for an answer learn that it died."""
+        self._killed = True
         for worker in list(self._workers.values()):
             worker.kill()
+        for calculator in list(self._calculators):
+            calculator.kill()
 
     def close(self) -> None:
-        """Kill every worker and let go of what they held."""
+        """Kill every process and let go of what they held."""
         while self._workers:
             self._workers.popitem()[1].close()
+        while self._calculators:
+            self._calculators.pop().close()
 
     def worker(self, backend: Backend, number: int = 0) -> Worker:
         """The backend's living worker of that number; raises as ``Worker`` does."""
@@ -204,7 +210,13 @@ class Pool:
         if key not in self._workers:
             folder = self.folder / f"own-{backend.name}-{number}"
             folder.mkdir(exist_ok=True)
-            self._workers[key] = Worker(backend, self._threads, variables={**self._variables, **own_folder(folder)})
+            try:
+                worker = Worker(backend, self._threads, variables={**self._variables, **own_folder(folder)})
+            except EnvironmentBroken:
+                self._failed_starts[key] += 1
+                raise
+            self._failed_starts[key] = 0
+            self._workers[key] = worker
         return self._workers[key]
 
     def pids(self) -> dict[str, int]:
@@ -212,15 +224,54 @@ class Pool:
         return {name: worker.pid for (name, number), worker in self._workers.items() if number == 0}
 
     def ask(self, backend: Backend, request: dict[str, Any], timeout_seconds: float, number: int = 0) -> dict[str, Any]:
-        """Ask a backend's worker; a death becomes a reply with status ``crashed`` or ``timed out``, and the log's
-        end.
+        """Ask a backend's worker; a death, or that no other one starts, becomes a reply with status ``crashed`` or
+        ``timed out``, and the log's end.
         """
-        worker = self.worker(backend, number)
+        key = backend.name, number
+        if self._killed or self._failed_starts[key] >= MOST_STARTS:
+            return {"status": WorkerDied.status, "reason": f"no worker of {backend.name} starts any more", "log": ""}
         try:
-            return worker.ask(request, timeout_seconds)
+            return self.worker(backend, number).ask(request, timeout_seconds)
+        except (EnvironmentBroken, EnvironmentMissing) as error:
+            return {"status": WorkerDied.status, "reason": str(error), "log": ""}
         except WorkerDied as error:
-            self._workers.pop((backend.name, number), None)
+            self._workers.pop(key, None)
             return {"status": error.status, "reason": str(error), "log": error.log}
+
+    def distrust(self, backend: Backend, text: str, number: int = 0) -> dict[str, Any]:
+        """Kill a worker whose files are not what was asked for; a reply with status ``crashed``."""
+        worker = self._workers.pop((backend.name, number), None)
+        died = WorkerDied(text, "") if worker is None else worker.distrust(f"the worker broke the protocol: {text}")
+        return {"status": died.status, "reason": str(died), "log": died.log}
+
+    def compute(self, timeout_seconds: float, function: Callable[..., Found], *arguments: Any) -> Found:
+        """``function(*arguments)``, of a module of this suite, in a process that ``kill`` ends; what it raises comes
+        through.
+
+        Raises
+        ------
+        CalculationEnded
+            If it takes longer, or its process dies.
+        """
+        with self._lock:
+            calculator = self._idle.pop() if self._idle else None
+        if calculator is None:
+            calculator = Calculator()
+            with self._lock:
+                self._calculators.add(calculator)
+        if self._killed:  # while the process started
+            calculator.kill()
+        try:
+            found = calculator.compute(timeout_seconds, function, *arguments)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, CalculationEnded):
+                self._idle.append(calculator)  # the function raised it; its process is well
+            else:
+                self._calculators.discard(calculator)
+                calculator.close()
+            raise
+        self._idle.append(calculator)
+        return found
 
 
 @dataclass(frozen=True)
@@ -235,17 +286,13 @@ class Channel:
         """As ``Pool.ask``."""
         return self.pool.ask(self.backend, request, timeout_seconds, self.number)
 
+    def distrust(self, text: str) -> dict[str, Any]:
+        """As ``Pool.distrust``."""
+        return self.pool.distrust(self.backend, text, self.number)
+
     def file(self, name: str) -> Path:
         """A path in the exchange folder."""
         return self.pool.folder / f"{self.backend.name}-{self.number}-{name}"
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "the worker closed its output"
-    if code < 0:
-        return f"the worker was ended by {signal.Signals(-code).name}"
-    return f"the worker exited with code {code}"
 
 
 def _last_line(log: str) -> str:

@@ -33,6 +33,12 @@ class Selection:
         """A sentence on whatever is not there or cannot be used."""
         return [*self.left_out, *self.missing.values(), *self.broken.values()]
 
+    def lose(self, name: str, reason: str) -> None:
+        """Take a backend out whose worker has ended since."""
+        self.broken[name] = f"the environment of {name} must keep a worker running; got: {reason}"
+        for table in (self.descriptions, self.implementations):
+            table.pop(name, None)
+
     def absent_but_named(self) -> list[str]:
         """Sentences on the environments that were asked for by name and are missing."""
         return [text for name, text in self.missing.items() if name in self.named]

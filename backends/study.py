@@ -1,12 +1,8 @@
-"""Run cases in implementations, each framework in its worker, and judge what comes back.
-
-Every implementation is called twice on the same object, and its forward pass alone is judged too. Where that is a
-program of its own to compile (``Framework.compiles``), only the first case of each cell asks for it, of the built-in
-ones a stacked and ragged one with all there is: it would take as long as everything else otherwise.
-"""
+"""Run cases in implementations, each framework in its worker, and judge what comes back."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,21 +13,19 @@ from typing import Any
 import numpy as np
 
 from backends.base import LANES, uses_tf32
-from backends.pool import Channel, EnvironmentBroken, Pool
+from backends.pool import Channel, Pool
+from backends.processes.calculator import CalculationEnded, Once
 from backends.registry import Backend
 from backends.selection import Selection
 from backends.side_by_side import share_out
-from backends.sources import sources_of
 from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
 from common.case import Case, write_case
 from common.errors import InputError
-from common.explanation import Explainer
+from common.explanation import explained
 from common.making import GARBAGE_SCALE
 from common.result import Result, read_header, read_result, result_path, write_result
-from common.yardstick import Yardstick, without_gradients, yardstick
+from common.yardstick import Yardstick, yardstick
 
-OTHERS = {"again": "a second call on the same object", "forward": "a forward pass alone"}
-"""What else an implementation is asked to give for a case, by its name in ``backends.execution.execute_again``."""
 RAN, UNSUPPORTED, FAILED = "ran", "unsupported", "failed"
 GOOD = (AGREES, RAN, UNSUPPORTED)
 
@@ -76,8 +70,8 @@ class Plan:
     """What to run: every case in every selected implementation and dtype.
 
     ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference;
-    ``resumed`` whether a result file that is there already, of the same case, versions, source and device, is kept
-    instead of run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
+    ``resumed`` whether a result file that is there already, of the same case, versions and device, is kept instead of
+    run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
     """
 
     cases: Sequence[Case]
@@ -98,6 +92,15 @@ class Plan:
         """How many outcomes there will be."""
         count = sum(len(names) for names in selection.implementations.values())
         return count * len(self.cases) * len(self.dtypes)
+
+
+@dataclass(frozen=True)
+class _CaseFile:
+    """A case as workers read it, with the hash that their results must name."""
+
+    path: Path
+    name: str
+    sha256: str
 
 
 class Study:
@@ -122,31 +125,24 @@ class Study:
         self._report = report
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._explainer = Explainer()
-        self._yardsticks: dict[tuple[str, str], Yardstick] = {}
-        self._sources: dict[str, str] = {}
-        first = {(case.spec.cell, case.spec.reset_after): case.name for case in reversed(plan.cases)}
-        self._forward = set(first.values())
-        """The cases whose forward pass alone is judged in every framework."""
+        self._reference = Once(pool.compute, plan.timeout_seconds)
 
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         files = {case.name: self._write(case, "") for case in self._plan.cases}
         varied = {case.name: self._write_with_other_paddings(case) for case in self._plan.cases}
-        if self._plan.out is not None:
-            self._sources = sources_of(self._selection)
         groups = {
             name: [(implementation, dtype) for dtype in self._plan.dtypes for implementation in chosen]
             for name, chosen in self._selection.implementations.items()
         }
         share_out(self._pool, groups, partial(self._run_group, files, varied), self._stopped)
 
-    def _write(self, case: Case, suffix: str) -> Path:
+    def _write(self, case: Case, suffix: str) -> _CaseFile:
         path = self._pool.folder / f"case{suffix}-{case.sha256()}.safetensors"
         write_case(case, path, durable=False)
-        return path
+        return _CaseFile(path, case.name, case.sha256())
 
-    def _write_with_other_paddings(self, case: Case) -> list[Path]:
+    def _write_with_other_paddings(self, case: Case) -> list[_CaseFile]:
         """The case file again with NaN, infinity and other numbers in the padding, and with other numbers alone, where
         there is padding and results are judged.
         """
@@ -157,66 +153,72 @@ class Study:
         return [self._write(wild, "-nonfinite-padding"), self._write(tame, "-padding")]
 
     def _run_group(
-        self, files: dict[str, Path], varied: dict[str, list[Path]], channel: Channel, group: tuple[str, str]
+        self,
+        files: dict[str, _CaseFile],
+        varied: dict[str, list[_CaseFile]],
+        channel: Channel,
+        group: tuple[str, str],
     ) -> None:
         for case in self._plan.cases:
             if self._stopped.is_set():
                 return
-            try:
-                outcome = self._run_one(channel, case, *group, files[case.name], varied[case.name])
-            except EnvironmentBroken as error:  # the worker died and no other one starts
-                outcome = self._outcome(channel.backend, case, *group, FAILED, str(error))
+            outcome = self._run_one(channel, case, *group, files[case.name], varied[case.name])
             if not self._stopped.is_set():
                 with self._lock:
                     self._report(outcome)
 
     def _run_one(
-        self, channel: Channel, case: Case, implementation: str, dtype: str, file: Path, varied: Sequence[Path]
+        self,
+        channel: Channel,
+        case: Case,
+        implementation: str,
+        dtype: str,
+        file: _CaseFile,
+        varied: Sequence[_CaseFile],
     ) -> Outcome:
         backend = channel.backend
         kept = self._kept(backend, case, implementation, dtype)
         if kept is not None:
             return kept
-        judged = self._plan.judged
-        reply, result = self._ask(
-            channel, file, implementation, dtype, others=judged, forward=case.name in self._forward
-        )
+        reply, result = self._ask(channel, file, implementation, dtype)
         if result is None:
             return self._outcome(
                 backend, case, implementation, dtype, reply["status"], reply["reason"], log=reply.get("log", "")
             )
         if self._plan.out is not None:
-            header = result.header.model_copy(update={"source": self._sources[result.header.implementation]})
-            write_result(
-                replace(result, header=header),
-                result_path(self._plan.out, case.name, result.header.implementation, dtype),
-            )
+            write_result(result, result_path(self._plan.out, case.name, result.header.implementation, dtype))
         details: dict[str, Any] = {"seconds": result.header.seconds, "path": result.header.path}
         if not self._plan.judged:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
-        yard = self._yardstick(case, dtype)
-        verdict = judge(result.tensors, yard)
-        if verdict.status == DISAGREES:  # explained by a known mistake where one gives the same numbers
-            verdict = replace(verdict, matches=self._explainer.explain(result.tensors, yard))
-        elif reply["others"]:
-            verdict = self._judge_others(verdict, channel, reply["others"], yard)
-        if verdict.agrees and varied:
+        try:
+            verdict = self._judge(case, dtype, result)
+        except CalculationEnded as error:
+            reason = f"the reference, which --timeout bounds too, {error}"
+            return self._outcome(backend, case, implementation, dtype, NOT_JUDGED, reason, **details)
+        if verdict.status != DISAGREES and varied:
             verdict = self._judge_padding(verdict, channel, varied, implementation, dtype, result)
         return self._outcome(
             backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
         )
 
+    def _judge(self, case: Case, dtype: str, result: Result) -> Verdict:
+        """Hold a result against the reference; explained by a known mistake where one gives the same numbers."""
+        yard = self._yardstick(case, dtype)
+        verdict = judge(result.tensors, yard)
+        if verdict.status == DISAGREES:
+            with contextlib.suppress(CalculationEnded):
+                matches = self._pool.compute(self._plan.timeout_seconds, explained, result.tensors, yard)
+                return replace(verdict, matches=matches)
+        return verdict
+
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:
-        with self._lock:
-            if (case.name, dtype) not in self._yardsticks:
-                self._yardsticks[case.name, dtype] = yardstick(case, dtype, self._plan.tf32)
-            return self._yardsticks[case.name, dtype]
+        return self._reference((case.name, dtype), yardstick, case, dtype, self._plan.tf32)
 
     def _judge_padding(
         self,
         verdict: Verdict,
         channel: Channel,
-        varied: Sequence[Path],
+        varied: Sequence[_CaseFile],
         implementation: str,
         dtype: str,
         result: Result,
@@ -231,47 +233,32 @@ class Study:
         reasons = differing(result.tensors, again.tensors)
         return Verdict(False, reasons, verdict.measures) if reasons else verdict
 
-    def _judge_others(self, verdict: Verdict, channel: Channel, names: Sequence[str], yard: Yardstick) -> Verdict:
-        """Hold what is not equal to the result to the last bit against the reference: kernels may round otherwise."""
-        reasons = []
-        for name in names:
-            path = channel.file(f"{name}.safetensors")
-            found = judge(read_result(path).tensors, yard if name == "again" else without_gradients(yard))
-            path.unlink()
-            if not found.agrees:
-                reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
-        return Verdict(False, reasons, verdict.measures) if reasons else verdict
-
     def _ask(
-        self,
-        channel: Channel,
-        file: Path,
-        implementation: str,
-        dtype: str,
-        others: bool = False,
-        forward: bool = False,
+        self, channel: Channel, file: _CaseFile, implementation: str, dtype: str
     ) -> tuple[dict[str, Any], Result | None]:
-        """Run a case file; with ``others``, whose files the caller removes, also what ``OTHERS`` names, ``forward`` in
-        every framework or only where nothing is compiled for it.
-        """
         path = channel.file("result.safetensors")
-        request: dict[str, Any] = {
+        path.unlink(missing_ok=True)  # of a worker that died when it had written it
+        request = {
             "op": "run",
-            "case": str(file),
+            "case": str(file.path),
             "implementation": implementation,
             "dtype": dtype,
             "device": self._plan.device,
             "lane": self._plan.lane,
             "result": str(path),
         }
-        if others:
-            paths = {name: str(channel.file(f"{name}.safetensors")) for name in OTHERS}
-            request |= {"others": paths, "forward": forward}
         reply = channel.ask(request, self._plan.timeout_seconds)
         if reply["status"] != "done":
             return reply, None
-        result = read_result(path)
-        path.unlink()
+        try:
+            result = read_result(path)
+        except InputError as error:
+            return channel.distrust(str(error)), None
+        header = result.header
+        found = (header.case, header.case_sha256, header.implementation, header.dtype, header.device)
+        wanted = (file.name, file.sha256, f"{channel.backend.name}/{implementation}", dtype, self._plan.device)
+        if found != wanted:
+            return channel.distrust(f"its result must be of {', '.join(wanted)}; got {', '.join(found)}"), None
         return reply, result
 
     def _kept(self, backend: Backend, case: Case, implementation: str, dtype: str) -> Outcome | None:
@@ -285,9 +272,8 @@ class Study:
         except InputError:  # not there, or torn: the new result takes its place
             return None
         versions = self._selection.descriptions[backend.name]["versions"]
-        wanted = (case.sha256(), name, dtype, self._plan.device, versions, self._sources[name])
-        there = (header.case_sha256, header.implementation, header.dtype, header.device, header.versions, header.source)
-        if there != wanted:
+        wanted = (case.sha256(), name, dtype, self._plan.device, versions)
+        if (header.case_sha256, header.implementation, header.dtype, header.device, header.versions) != wanted:
             return None
         details: dict[str, Any] = {"seconds": header.seconds, "path": header.path}
         return self._outcome(backend, case, implementation, dtype, RAN, "kept from an earlier run", **details)

@@ -7,7 +7,6 @@ which is the log.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -15,9 +14,10 @@ if __name__ == "__main__":
     # Before anything is imported: keep the real stdout for replies, and point descriptor 1 at the log.
     _replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    # Where memory runs out, the kernel ends this process, of which the controller then says so, and not the controller.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123, nothing is imported
-        score.write("1000")
+    from backends.processes.lifetime import die_before_controller, die_with_controller
+
+    die_with_controller()  # also while a library holds the interpreter's lock
+    die_before_controller()
 
 import gc
 import json
@@ -32,14 +32,14 @@ from typing import IO, Any
 from backends.base import LANES, Framework
 from backends.capacity import OPERATIONS as CAPACITIES
 from backends.capacity import capacity
-from backends.execution import Unsupported, all_packages, all_versions, execute, execute_again
+from backends.execution import Unsupported, all_packages, all_versions, execute
 from backends.networks import OPERATIONS as NETWORK_OPERATIONS
 from backends.networks import Networks
 from backends.opening import reason_against
 from backends.registry import load_framework
 from backends.timing import Timing
 from common.case import read_case
-from common.result import Result, write_result
+from common.result import write_result
 
 
 def describe(framework: Framework) -> dict[str, Any]:
@@ -86,21 +86,13 @@ class Desk:
             return {"status": "failed", "reason": _one_line(error)}
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a case file and write the result file; with ``others``, paths by name, also what else
-        ``execute_again`` gives, whose names the reply then has.
-        """
+        """Run a case file and write the result file."""
         if (lane := request.get("lane", LANES[0])) != LANES[0]:
             self._framework.use_lane(lane)  # a process stays in its lane
         case = read_case(Path(request["case"]))
-        what = (self._framework, case, request["implementation"], request["dtype"], request["device"])
-        if "others" not in request:
-            write_result(execute(*what), Path(request["result"]), durable=False)
-            return {}
-        result, others = execute_again(*what, request["forward"])
+        result = execute(self._framework, case, request["implementation"], request["dtype"], request["device"])
         write_result(result, Path(request["result"]), durable=False)
-        for name, tensors in others.items():
-            write_result(Result(result.header, tensors), Path(request["others"][name]), durable=False)
-        return {"others": list(others)}
+        return {}
 
 
 def serve(load: str, replies: IO[str]) -> None:

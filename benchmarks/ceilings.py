@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from backends.base import LANES
@@ -18,6 +19,7 @@ SECONDS = 0.4
 """How long a framework's product and copy are timed each, after they have been set up."""
 BUSY_SECONDS = 0.3
 TIMEOUT_SECONDS = 60.0
+"""How long a worker may take for one of these at most."""
 CACHES_COPIED = 4
 """A copied array is at least so many times as large as the last level of cache,"""
 SMALLEST_COPY = 256 * 2**20
@@ -26,7 +28,14 @@ PRODUCT, COPY, BARRIER, ON_CHIP = "product", "copy", "barrier", "on_chip"
 
 
 def measure_ceilings(
-    pool: Pool, selection: Selection, run: str, threads: int, dtype: str, device: str, lane: str = LANES[0]
+    pool: Pool,
+    selection: Selection,
+    run: str,
+    threads: int,
+    dtype: str,
+    device: str,
+    lane: str = LANES[0],
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> list[Ceiling]:
     """Measure product rate, copy bandwidth and a barrier in every framework that was selected and has the device.
 
@@ -41,13 +50,14 @@ def measure_ceilings(
     num_bytes = max(SMALLEST_COPY, CACHES_COPIED * (cache or 0))
     request = {"lane": lane, "dtype": dtype, "device": device, "threads": threads}
     request |= {"num_bytes": num_bytes, "seconds": SECONDS}
+    ask = partial(_ask, pool, timeout_seconds=timeout_seconds)
     measured: list[tuple[str, float, str]] = []
     for backend in workers:
-        if product := _ask(pool, backend, request | {"op": "product"}):
+        if product := ask(backend, request | {"op": "product"}):
             size = product["size"]
             how = f"{backend.name}, {size} × {size} by {size} × {size} in {dtype}, {lane} lane, its best call"
             measured.append((f"{PRODUCT}/{backend.name}", product["flops_per_second"], how))
-        if copy := _ask(pool, backend, request | {"op": "copy"}):
+        if copy := ask(backend, request | {"op": "copy"}):
             how = f"{backend.name}, a copy of {num_bytes / 2**20:.0f} MiB, its best call"
             measured.append((f"{COPY}/{backend.name}", copy["bytes_per_second"], how))
     for name in (PRODUCT, COPY):
@@ -55,25 +65,29 @@ def measure_ceilings(
         if group:
             _, value, how = max(group, key=lambda each: each[1])
             measured.append((name, value, f"the best of {len(group)} frameworks: {how}"))
-    measured += _published_barriers() if device == "gpu" else _barrier(pool, workers, request)
+    measured += _published_barriers() if device == "gpu" else _barrier(ask, workers, request)
     if cache:
         measured.append((ON_CHIP, cache, "bytes of the last level of cache, as the system tells them"))
     return [Ceiling(run, name, device, dtype, threads, value, how) for name, value, how in measured]
 
 
-def busy_threads(pool: Pool, backend: Backend, threads: int) -> float:
+def busy_threads(pool: Pool, backend: Backend, threads: int, timeout_seconds: float = TIMEOUT_SECONDS) -> float:
     """CPU seconds over wall seconds of a large product in a backend's worker: what ``threads`` should give.
 
     0 when the worker cannot say.
     """
-    found = _ask(pool, backend, {"op": "busy", "seconds": BUSY_SECONDS})
+    found = _ask(pool, backend, {"op": "busy", "seconds": BUSY_SECONDS}, timeout_seconds)
     return found["threads"] if found else 0.0
 
 
-def _barrier(pool: Pool, workers: Iterable[Backend], request: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+def _barrier(
+    ask: Callable[[Backend, dict[str, Any]], dict[str, Any] | None],
+    workers: Iterable[Backend],
+    request: Mapping[str, Any],
+) -> list[tuple[str, float, str]]:
     """A barrier's name, seconds and how, from the first worker that finds a libgomp; empty when none does."""
     for backend in workers:
-        found = _ask(pool, backend, {**request, "op": "barrier"})
+        found = ask(backend, {**request, "op": "barrier"})
         if found and found["seconds"] is not None:
             how = f"libgomp in {backend.name}'s worker: a parallel region with a barrier less one without"
             return [(BARRIER, found["seconds"], how if request["threads"] > 1 else "one thread waits for nobody")]
@@ -93,7 +107,7 @@ def _published_barriers() -> list[tuple[str, float, str]]:
     ]
 
 
-def _ask(pool: Pool, backend: Backend, request: dict[str, Any]) -> dict[str, Any] | None:
+def _ask(pool: Pool, backend: Backend, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any] | None:
     """A worker's reply, None when it has no answer: a framework without a product in float16, say."""
-    reply = pool.ask(backend, request, TIMEOUT_SECONDS)
+    reply = pool.ask(backend, request, min(TIMEOUT_SECONDS, timeout_seconds))
     return reply if reply["status"] == "done" else None

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from backends.opening import files_sha256
 from backends.pool import Pool
+from backends.processes.calculator import CalculationEnded
 from backends.registry import Backend, backends
 from benchmarks.judging import Judge, SystemJudge
 from benchmarks.opening import opening
@@ -25,6 +27,7 @@ from benchmarks.records import (
     CRASHED,
     DISAGREES,
     FAILED,
+    NOT_JUDGED,
     OUT_OF_MEMORY,
     TIMED_OUT,
     UNSUPPORTED,
@@ -33,9 +36,10 @@ from benchmarks.records import (
 )
 from benchmarks.settings import Job
 from benchmarks.statistics import is_steady, median_interval
-from common import tensorfile
 from common.agreement import differing
+from common.errors import InputError
 from common.reference import Arrays
+from common.result import read_result
 
 BLOCK_SECONDS = 0.03
 MOST_CALLS = 200
@@ -54,6 +58,8 @@ FALLING = 0.9
 LOOKED_BACK = 3
 NARROW_ENOUGH, NO_LONGER_FALLS, BUDGET = "interval narrow enough", "noise no longer falls", "budget"
 MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
+DIED = (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
+"""Failures after which the worker is another one."""
 MEMORY_WORDS = ("out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate", "bad_alloc")
 
 
@@ -183,8 +189,12 @@ class Contest:
                 work(name)
 
         with ThreadPoolExecutor(max_workers=len(groups) or 1) as threads:
-            for done in [threads.submit(in_turn, group) for group in groups.values()]:
-                done.result()
+            try:
+                for done in [threads.submit(in_turn, group) for group in groups.values()]:
+                    done.result()
+            except BaseException:  # Ctrl-C: whoever waits for a worker learns that it died
+                self._pool.kill()
+                raise
 
     def _note_kernels(self, name: str) -> None:
         runner = next(each for each in self._runners if each.key.implementation == name and each.twin == 0)
@@ -197,10 +207,22 @@ class Contest:
         runner = Runner(key, twin, backends()[key.framework], [])
         if self._open(runner, judged):
             self._runners.append(runner)
+        elif self.found.failures[key].status in DIED:
+            self._reopen(runner.backend)
 
     def _open(self, runner: Runner, judged: bool) -> bool:
         """Open an implementation in its worker; False, and a failure noted, when that cannot be."""
         result = self._pool.folder / "result.safetensors"
+        result.unlink(missing_ok=True)  # of a worker that died when it had written it
+        try:
+            return self._opened(runner, judged, result)
+        except CalculationEnded as error:
+            reason = f"the reference, which --timeout bounds too, {error}"
+            self.found.failures[runner.key] = Failure(NOT_JUDGED, reason)
+            self._ask(runner, {"op": "close", "handles": [runner.handle]})
+            return False
+
+    def _opened(self, runner: Runner, judged: bool, result: Path) -> bool:
         request = self._request(runner, judged)
         if judged:
             request["result"] = str(result)
@@ -217,16 +239,18 @@ class Contest:
         )
         if runner.twin == 0:
             self.found.facts.setdefault(runner.key, facts)
-        if judged and (failure := self._disagreement(runner, result, facts)) is not None:
+        if judged and (failure := self._disagreement(runner, request, result, facts)) is not None:
             self.found.failures[runner.key] = failure
             self._ask(runner, {"op": "close", "handles": [runner.handle]})
             return False
         runner.warm = reply["samples"]
         return True
 
-    def _disagreement(self, runner: Runner, result: Path, facts: Facts) -> Failure | None:
+    def _disagreement(self, runner: Runner, request: Mapping[str, Any], result: Path, facts: Facts) -> Failure | None:
         """Judge the first call's results, and that the padding has no influence on them; the errors go to ``facts``."""
-        tensors = _taken(result)
+        tensors = self._taken(runner, request, result)
+        if isinstance(tensors, Failure):
+            return tensors
         verdict = self._judge.judge(self._job.passed, self._job.dtype, tensors)
         facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
         if not verdict.agrees:
@@ -234,14 +258,33 @@ class Contest:
         if not self._judge.is_padded(self._job.passed):
             return None
         other = {"handle": "other padding"}
-        reply = self._ask(
-            runner, self._request(runner, judged=False, other_padding=True) | {"result": str(result)} | other
-        )
+        request = self._request(runner, judged=False, other_padding=True) | {"result": str(result)} | other
+        reply = self._ask(runner, request)
         if reply["status"] != "done":
             return failure_of(reply)
-        reasons = differing(tensors, _taken(result))
+        again = self._taken(runner, request, result)
+        if isinstance(again, Failure):
+            return again
+        reasons = differing(tensors, again)
         self._ask(runner, {"op": "close", "handles": list(other.values())})
         return Failure(DISAGREES, "; ".join(reasons)) if reasons else None
+
+    def _taken(self, runner: Runner, request: Mapping[str, Any], path: Path) -> Arrays | Failure:
+        """The tensors of the result that a request asked for, whose file is removed; a failure, and the worker's end,
+        when it is not that.
+        """
+        try:
+            result = read_result(path)
+        except InputError as error:
+            return failure_of(self._pool.distrust(runner.backend, str(error)))
+        path.unlink()
+        key, header = runner.key, result.header
+        found = (header.case_sha256, header.implementation, header.dtype, header.device)
+        wanted = (files_sha256(request), key.implementation, key.dtype, key.device)
+        if found != wanted:
+            reason = f"its result must be of {', '.join(wanted)}; got {', '.join(found)}"
+            return failure_of(self._pool.distrust(runner.backend, reason))
+        return result.tensors
 
     def _request(self, runner: Runner, judged: bool, other_padding: bool = False) -> dict[str, Any]:
         """What ``open`` needs."""
@@ -321,21 +364,21 @@ class Contest:
         """Take a failed implementation out; when its worker died, open the framework's others in a new one."""
         self.found.failures[runner.key] = failure
         self._runners = [each for each in self._runners if each.key != runner.key]
-        if failure.status not in (CRASHED, TIMED_OUT, OUT_OF_MEMORY):
-            return
-        self._runners = [
-            each for each in self._runners if each.backend != runner.backend or self._open(each, judged=False)
-        ]
+        if failure.status in DIED:
+            self._reopen(runner.backend)
+
+    def _reopen(self, backend: Backend) -> None:
+        """Open a framework's others in a new worker; anew without each that ends that one, too."""
+        others = [each for each in self._runners if each.backend == backend]
+        for runner in others:
+            if not self._open(runner, judged=False):
+                self._runners.remove(runner)
+                if self.found.failures[runner.key].status in DIED:
+                    self._reopen(backend)
+                    return
 
     def _in_random_order(self) -> list[Runner]:
         return [self._runners[i] for i in self._rng.permutation(len(self._runners))]
-
-
-def _taken(result: Path) -> Arrays:
-    """A result's tensors; the file is removed."""
-    tensors, _ = tensorfile.read(result)
-    result.unlink()
-    return tensors
 
 
 def failure_of(reply: Mapping[str, Any]) -> Failure:

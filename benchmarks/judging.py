@@ -9,7 +9,9 @@ step's loss is over all rows, so its reference always runs whole.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from common.models.judging import ModelYardstick, judge_model, model_yardstick
 from common.models.specification import Model, parameters, rnn_prefix
 from common.reference import Arrays
 from common.training import Training, judge_step, telling_rate, training_yardstick
-from common.yardstick import Yardstick, without_gradients, yardstick
+from common.yardstick import Yardstick, yardstick
 
 LARGEST_REFERENCE = 5e10
 """Flops of a forward pass up to which the reference takes all rows; about four seconds on two cores."""
@@ -85,15 +87,24 @@ def sliced(case: Case, rows: np.ndarray) -> Case:
     )
 
 
+def at_once(key: object, function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)``, in this process: what ``backends.processes.calculator.Once`` does where it can be
+    stopped.
+    """
+    return function(*arguments)
+
+
 @dataclass
 class Judge:
     """Judges the results of one benchmark case; the reference runs once for each dtype, when it is first needed.
 
-    ``made`` is the case as implementations get it; ``tf32`` whether the lane multiplies float32 as TF32.
+    ``made`` is the case as implementations get it; ``tf32`` whether the lane multiplies float32 as TF32; ``reference``
+    calls what takes long.
     """
 
     case: BenchmarkCase
     tf32: bool = False
+    reference: Callable[..., Any] = at_once
     _telling_rate: float | None = None
     _yards: dict[str, Yardstick] = field(default_factory=dict)
     _steps: dict[str, Yardstick] = field(default_factory=dict)
@@ -110,7 +121,7 @@ class Judge:
             return judge_step(result, self._step(dtype))
         yard = self._yard(dtype)
         if passed == "forward":
-            yard = without_gradients(yard)
+            yard = _without_gradients(yard)
         return judge(result if self.rows is None else only(self.rows, result), yard)
 
     def is_padded(self, passed: str) -> bool:
@@ -122,19 +133,20 @@ class Judge:
     def telling_rate(self) -> float:
         """The learning rate at which a step is judged: one at which a wrong gradient shows."""
         if self._telling_rate is None:
-            self._telling_rate = telling_rate(self.made, self.training)
+            self._telling_rate = self.reference("rate", telling_rate, self.made, self.training)
         return self._telling_rate
 
     def _yard(self, dtype: str) -> Yardstick:
         if dtype not in self._yards:
             judged = self.made if self.rows is None else sliced(self.made, self.rows)
-            self._yards[dtype] = yardstick(judged, dtype, self.tf32)
+            self._yards[dtype] = self.reference(("passes", dtype), yardstick, judged, dtype, self.tf32)
         return self._yards[dtype]
 
     def _step(self, dtype: str) -> Yardstick:
         if dtype not in self._steps:
             training = replace(self.training, learning_rate=self.telling_rate())
-            self._steps[dtype] = training_yardstick(self.made, training, dtype, self.tf32)
+            wanted = (training_yardstick, self.made, training, dtype, self.tf32)
+            self._steps[dtype] = self.reference(("step", dtype), *wanted)
         return self._steps[dtype]
 
 
@@ -142,11 +154,12 @@ class Judge:
 class SystemJudge:
     """Judges one system's outputs, loss and gradients; the reference runs once for each dtype, when it is first needed.
 
-    ``made`` is the system as implementations get it.
+    ``made`` is the system as implementations get it; ``reference`` calls what takes long.
     """
 
     case: BenchmarkCase
     tf32: bool = False
+    reference: Callable[..., Any] = at_once
     _yards: dict[str, ModelYardstick] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -156,14 +169,25 @@ class SystemJudge:
         """Whether what a network gave for the batch agrees."""
         if dtype not in self._yards:
             made = self.made
-            self._yards[dtype] = model_yardstick(made.spec, made.weights, made.batch, dtype, self.tf32)
-        return judge_model(result, self._yards[dtype])
+            wanted = (model_yardstick, made.spec, made.weights, made.batch, dtype, self.tf32)
+            self._yards[dtype] = self.reference(dtype, *wanted)
+        # A decoder that chose otherwise where two tokens were near is held against one that was given its choices.
+        return self.reference(object(), judge_model, result, self._yards[dtype])
 
     def is_padded(self, passed: str) -> bool:
         """False: the batch's padding is garbage, which the reference leaves alone."""
         return False
 
 
-def judge_of(case: BenchmarkCase, tf32: bool) -> Judge | SystemJudge:
+def judge_of(case: BenchmarkCase, tf32: bool, reference: Callable[..., Any] = at_once) -> Judge | SystemJudge:
     """A case's judge."""
-    return Judge(case, tf32) if case.system is None else SystemJudge(case, tf32)
+    return Judge(case, tf32, reference) if case.system is None else SystemJudge(case, tf32, reference)
+
+
+def _without_gradients(yard: Yardstick) -> Yardstick:
+    def kept(arrays: Iterable[tuple[str, np.ndarray]]) -> Arrays:
+        return {name: value for name, value in arrays if not name.startswith("grad.")}
+
+    case = replace(yard.case, cotangents={})
+    groups = (yard.truth, yard.plain, yard.spread)
+    return Yardstick(case, yard.dtype, *(kept(group.items()) for group in groups))

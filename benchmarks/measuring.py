@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from backends.exchange import programs_folder
 from backends.pool import Pool
+from backends.processes.calculator import Once
 from backends.registry import backends
 from backends.selection import Selection, select
 from benchmarks.ceilings import busy_threads, measure_ceilings
@@ -44,6 +45,8 @@ ASSUMED_PRODUCT = 5e10
 """Flops a second that estimates assume until the product rate has been measured."""
 LAST_JOB = 0.03
 """Part of the budget that is left for the end of the last job, which is not cut off."""
+PACKAGES_SECONDS = 60.0
+"""How long a worker may take at most to list its packages."""
 NUMBERS_HELD = 6
 """Copies of inputs, outputs and weights, float64, that controller and worker hold at once."""
 
@@ -119,17 +122,17 @@ class Session:
         """One set of fresh processes goes once through all jobs that need it; the jobs that need more."""
         threads = jobs[0].threads
         selection = select(pool, self.settings.patterns)
+        environments = environments_of(pool, selection, self.settings.timeout_seconds)
         names = [f"{name}/{each}" for name, group in selection.implementations.items() for each in group]
         self._plan(jobs, names)
         todo = [job for job in jobs if self._wanted(job, names)]
         if not todo:
             return []
-        self._note_processes(pool, selection, threads)
+        self._note_processes(pool, selection, environments, threads)
         if not any(each.threads == threads for each in self._ceilings):
             for dtype in self.settings.dtypes:
-                for ceiling in measure_ceilings(
-                    pool, selection, self.run.run, threads, dtype, self.settings.device, self.settings.lane
-                ):
+                where = (self.run.run, threads, dtype, self.settings.device, self.settings.lane)
+                for ceiling in measure_ceilings(pool, selection, *where, self.settings.timeout_seconds):
                     self.store.add_ceiling(ceiling)
                     self._ceilings.append(ceiling)
         by_case: dict[str, list[Job]] = defaultdict(list)
@@ -142,7 +145,8 @@ class Session:
             if time.monotonic() >= self._deadline:
                 break
             if judge is None or judge.case != job.case:
-                judge = judge_of(job.case, self.settings.tf32)
+                reference = Once(pool.compute, self.settings.timeout_seconds)
+                judge = judge_of(job.case, self.settings.tf32, reference)
             self._tell(job, position, waiting, names)
             self._hold(pool, job, judge, names, self._seconds_for(waiting[position:], jobs, names))
         self._process += 1
@@ -255,13 +259,14 @@ class Session:
         text = f"process {self._process + 1}: {job.case.name} {job.passed} {job.dtype}"
         self.progress.job(text, position, len(waiting), max(0.0, self._deadline - time.monotonic()))
 
-    def _note_processes(self, pool: Pool, selection: Selection, threads: int) -> None:
+    def _note_processes(
+        self, pool: Pool, selection: Selection, environments: Mapping[str, Environment], threads: int
+    ) -> None:
         """Put the round's processes and their environments into the store."""
         for text in selection.notes():
             self.progress.note(text)
         self._processes: dict[str, Process] = {}
-        for name in selection.descriptions:
-            environment = environment_of(pool, selection, name)
+        for name, environment in environments.items():
             self.store.add_environment(environment)
             process = Process(
                 self.run.run,
@@ -270,7 +275,7 @@ class Session:
                 self._process,
                 threads,
                 pool.worker(backends()[name]).start_seconds,
-                busy_threads(pool, backends()[name], threads),
+                busy_threads(pool, backends()[name], threads, self.settings.timeout_seconds),
             )
             self.store.add_process(process)
             self._processes[name] = process
@@ -282,12 +287,21 @@ class Session:
         )
 
 
-def environment_of(pool: Pool, selection: Selection, name: str) -> Environment:
-    """A started backend's environment with its full package list."""
-    versions = selection.descriptions[name]["versions"]
-    packages = pool.ask(backends()[name], {"op": "packages"}, 60)["packages"]
-    digest = hashlib.sha256(json.dumps([name, versions, packages], sort_keys=True).encode()).hexdigest()
-    return Environment(digest[:12], name, versions, packages)
+def environments_of(pool: Pool, selection: Selection, timeout_seconds: float) -> dict[str, Environment]:
+    """The started backends' environments with their full package lists, by name; the selection loses those whose worker
+    has none.
+    """
+    found = {}
+    for name, description in list(selection.descriptions.items()):
+        versions = description["versions"]
+        reply = pool.ask(backends()[name], {"op": "packages"}, min(PACKAGES_SECONDS, timeout_seconds))
+        if reply["status"] != "done":
+            selection.lose(name, reply["reason"])
+            continue
+        packages = reply["packages"]
+        digest = hashlib.sha256(json.dumps([name, versions, packages], sort_keys=True).encode()).hexdigest()
+        found[name] = Environment(digest[:12], name, versions, packages)
+    return found
 
 
 def _too_large(job: Job) -> str:

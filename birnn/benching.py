@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,9 +24,9 @@ from benchmarks import machine
 from benchmarks.case_files import load_set
 from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.measuring import Progress as Told
-from benchmarks.measuring import Session, environment_of
+from benchmarks.measuring import Session, environments_of
 from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
-from benchmarks.running import commit_of_suite, measuring_sources, run_for
+from benchmarks.running import commit_of_suite, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
 from benchmarks.summary import noise_floor_of
@@ -117,16 +116,7 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
                 notes.print(f"birnn: {text}", markup=False)
             return exit_codes.decide(wrong=False, broken=bool(broken), checked=False)
         command = shlex.join(["birnn", *without_store(sys.argv[1:])])
-        run = run_for(
-            store,
-            settings,
-            environments,
-            measuring_sources(selection),
-            label=label,
-            seed=seed,
-            command=command,
-            again=again,
-        )
+        run = run_for(store, settings, environments, label=label, seed=seed, command=command, again=again)
         interrupted = False
         with _Bar(notes) as told:
             session = Session(store, run, settings, told, retry_failed)
@@ -209,7 +199,7 @@ def explain(wishes: Wishes, path: Path) -> int:
             for framework, names in selection.implementations.items():
                 for name in names:
                     key = job.key(f"{framework}/{name}")
-                    answer = _answer(pool, job, key, known.get(key))
+                    answer = _answer(pool, job, key, known.get(key), settings.timeout_seconds)
                     answers.append(answer)
                     cells = (job.case.name, job.passed, job.dtype, key.implementation, answer)
                     table.add_row(*map(escape, cells))
@@ -220,7 +210,7 @@ def explain(wishes: Wishes, path: Path) -> int:
     return exit_codes.decide(wrong=False, broken=bool(selection.broken), checked=runs)
 
 
-def _answer(pool: Pool, job: Job, key: Key, row: Row | None) -> str:
+def _answer(pool: Pool, job: Job, key: Key, row: Row | None, timeout_seconds: float) -> str:
     if row is not None and row.status in TIMED:
         return f"measured: {cell_text(row)} ms"
     if row is not None and row.status in (*RETRIED, UNSUPPORTED, NOT_JUDGED):
@@ -239,8 +229,10 @@ def _answer(pool: Pool, job: Job, key: Key, row: Row | None) -> str:
     }
     if job.case.system is not None:
         request["system"] = model_as_json(job.case.system)
-    reply = pool.ask(backends()[key.framework], request, 60)
+    reply = pool.ask(backends()[key.framework], request, timeout_seconds)
     reason = reply["reason"]
+    if reply["status"] != "done":
+        return f"no, {reply['status']}: {reason}"
     return "yes" if reason is None else f"no, unsupported: {reason}"
 
 
@@ -270,7 +262,8 @@ def _environments(settings: Settings) -> tuple[list[str], Selection]:
     """The ids of the environments that work, and what is there of what was asked for."""
     with Pool.open(settings.threads[0]) as pool:
         selection = select(pool, settings.patterns)
-        return [environment_of(pool, selection, name).environment for name in selection.descriptions], selection
+        found = environments_of(pool, selection, settings.timeout_seconds)
+        return [each.environment for each in found.values()], selection
 
 
 class _Bar:
@@ -317,5 +310,7 @@ class _Bar:
 
 
 def _fingerprint(pool: Pool, selection: Selection, settings: Settings) -> str:
-    environments: list[Any] = [environment_of(pool, selection, name).environment for name in selection.descriptions]
-    return settings.fingerprint(machine.fingerprint(), environments, commit_of_suite(), measuring_sources(selection))
+
+    found = environments_of(pool, selection, settings.timeout_seconds)
+    environments = [each.environment for each in found.values()]
+    return settings.fingerprint(machine.fingerprint(), environments, commit_of_suite())

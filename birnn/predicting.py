@@ -250,4 +250,10 @@ def _ask(
         request = {"op": "network_ask", "handle": "asked", "question": question, "max_steps": asked.max_steps}
         request |= {file: str(files[file]) for file in ("batches", "answers")}
         reply = pool.ask(backend, request, asked.timeout_seconds)
-    return reply, read_batches(files["answers"])[0] if reply["status"] == "done" else {}
+    if reply["status"] != "done":
+        return reply, {}
+    try:
+        (answers,) = read_batches(files["answers"])
+    except (InputError, ValueError) as error:
+        return pool.distrust(backend, f"its answers must be those to one batch; got: {error}"), {}
+    return reply, answers

@@ -52,6 +52,14 @@ class Explainer:
             return self._wrong[key]
 
 
+_EXPLAINER = Explainer()
+
+
+def explained(result: Arrays, yard: Yardstick) -> str:
+    """``Explainer.explain`` by the one explainer that a process needs."""
+    return _EXPLAINER.explain(result, yard)
+
+
 def _forward_names(yard: Yardstick) -> list[str]:
     return [name for name in yard.truth if not name.startswith("grad.")]
 

@@ -32,7 +32,6 @@ class Jax(Framework):
 
     name = "jax"
     gaps = GAPS
-    compiles = True
     implementations: Mapping[str, type[JaxImplementation]] = {
         "native-linen": NativeLinen,
         "native-nnx": NativeNnx,

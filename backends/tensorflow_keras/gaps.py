@@ -41,11 +41,4 @@ GAPS = (
         reason="tensorflow/tuned is written for CPUs: on a GPU Keras' GRU and LSTM have cuDNN's fused kernels",
         applies=lambda request: request.device == "gpu",
     ),
-    Gap(
-        implementations=("native", "manual", "scratch", "tuned"),
-        what="subnormal inputs, on the CPU",
-        reason="TensorFlow 2.21 takes subnormal numbers for 0 on a CPU",
-        applies=lambda request: request.device == "cpu" and request.subnormal,
-        link="https://github.com/tensorflow/tensorflow/issues/11902",
-    ),
 )

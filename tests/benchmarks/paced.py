@@ -24,6 +24,7 @@ from tests.numpy_loop.birnn_numpy_loop.networks import LoopNetwork
 
 BACKEND = Backend(name="paced", load="tests.benchmarks.paced:load")
 OTHER = Backend(name="other", load="tests.benchmarks.paced:load_other")
+STOPPING = Backend(name="stopping", load="tests.benchmarks.paced:load_stopping")
 SECONDS = 0.002
 
 
@@ -260,6 +261,16 @@ class Other(Paced):
     name = "other"
 
 
+class Stopping(Paced):
+    """Is stopped, as by Ctrl-Z or a debugger, whenever the machine is measured."""
+
+    name = "stopping"
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return super().product(size, dtype, device)
+
+
 def load() -> Framework:
     timing.clock, timing.sleep = CLOCK, CLOCK.spend  # type: ignore[assignment]
     return Paced()
@@ -268,3 +279,8 @@ def load() -> Framework:
 def load_other() -> Framework:
     load()
     return Other()
+
+
+def load_stopping() -> Framework:
+    load()
+    return Stopping()

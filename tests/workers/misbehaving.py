@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from backends import execution
 from backends.base import Arrays, Framework, Gap
 from backends.probing import Observation, Probes, observed
 from backends.registry import Backend
@@ -66,6 +67,72 @@ class Untidy(Loop):
         super().forward()
 
 
+class HoldsTheLock(Loop):
+    """Stays in a library's call that keeps the interpreter's lock."""
+
+    def forward(self) -> None:
+        ctypes.PyDLL(None).sleep(60)
+
+
+class Forks(Loop):
+    """Leaves a copy of its process behind, which answers the same request once more, when another one is waited for."""
+
+    def forward(self) -> None:
+        if os.fork() == 0:
+            time.sleep(0.3)
+        super().forward()
+
+
+class OfAnother(Loop):
+    """A result that says in its header that it is another one's; ``field`` is what is false there."""
+
+    field: str
+
+    def forward(self) -> None:
+        super().forward()
+        kept = execution.ResultHeader
+        execution.ResultHeader = lambda **content: kept(**content | {self.field: "another"})  # type: ignore[assignment, misc]
+
+
+class OfAnotherCase(OfAnother):
+    field = "case"
+
+
+class OfAnotherHash(OfAnother):
+    field = "case_sha256"
+
+
+class OfAnotherImplementation(OfAnother):
+    field = "implementation"
+
+
+class OfAnotherDtype(OfAnother):
+    field = "dtype"
+
+
+class OfAnotherDevice(OfAnother):
+    field = "device"
+
+
+class WithoutAFile(Loop):
+    """Says that it is done when there is no result."""
+
+    def forward(self) -> None:
+        super().forward()
+        sys.modules["__main__"].write_result = lambda *arguments, **options: None  # type: ignore[attr-defined]
+
+
+class LosesATensor(Loop):
+    """Its second result lacks a tensor."""
+
+    count = 0
+
+    def extract(self) -> Arrays:
+        found = super().extract()
+        type(self).count += 1
+        return found if self.count % 2 else {name: found[name] for name in list(found)[:-1]}
+
+
 class Raises(Loop):
     def forward(self) -> None:
         raise RuntimeError("the kernel does not like this\nand says why at length")
@@ -84,8 +151,6 @@ class ReadsPadding(Loop):
 
     def extract(self) -> Arrays:
         found = super().extract()
-        if "grad.h_0" not in found:
-            return found
         gradient = found["grad.h_0"].copy()
         gradient[0, 0, 0] = np.nextafter(gradient[0, 0, 0], np.float32(np.sign(self._inputs.x[-1, -1, 0]) * np.inf))
         return found | {"grad.h_0": gradient}
@@ -96,8 +161,6 @@ class MasksTooLate(Loop):
 
     def extract(self) -> Arrays:
         found, inputs = super().extract(), self._inputs
-        if "grad.weight_ih_l0" not in found:
-            return found
         padding = inputs.x[~step_mask(inputs.lengths, *inputs.x.shape[:2])]
         with np.errstate(invalid="ignore"):
             return found | {"grad.weight_ih_l0": found["grad.weight_ih_l0"] + np.float32((0 * padding).sum())}
@@ -111,53 +174,6 @@ GAPS = (
         applies=lambda request: not request.finite_padding,
     ),
 )
-
-
-class KeepsState(Loop):
-    """Starts the next call from the states that the last one ended with."""
-
-    def forward(self) -> None:
-        super().forward()
-        self._inputs = replace(self._inputs, h_0=self._found["h_n"])
-
-
-class AddsUp(Loop):
-    """Adds the gradients of a call to those of the calls before."""
-
-    def forward_backward(self) -> None:
-        before = getattr(self, "_found", {})
-        super().forward_backward()
-        gradients = [name for name in self._found if name.startswith("grad.")]
-        self._found |= {name: self._found[name] + before.get(name, 0) for name in gradients}
-
-
-class WrongInference(Loop):
-    """Ignores lengths where no gradient is wanted."""
-
-    _with_gradients = False
-
-    def forward_backward(self) -> None:
-        self._with_gradients = True
-        super().forward_backward()
-        self._with_gradients = False
-
-    def forward(self) -> None:
-        given = self._inputs
-        if not self._with_gradients:
-            self._inputs = replace(given, lengths=None)
-        super().forward()
-        self._inputs = given
-
-
-class RoundsOtherwise(Loop):
-    """Moves every number by one bit from call to call, within rounding."""
-
-    def extract(self) -> Arrays:
-        self._calls = getattr(self, "_calls", 0) + 1
-        found = super().extract()
-        return {name: np.nextafter(value, value * np.float32(self._calls)) for name, value in found.items()}
-
-
 PROBES = Probes()
 TEXTS = {"what": "One expects this, and gets that.", "consequence": "It hurts.", "way_out": "Do not."}
 
@@ -192,16 +208,21 @@ class Misbehaving(Framework):
         "hangs": Hangs,
         "noisy": Noisy,
         "untidy": Untidy,
+        "holds-the-lock": HoldsTheLock,
+        "forks": Forks,
+        "of-another-case": OfAnotherCase,
+        "of-another-hash": OfAnotherHash,
+        "of-another-implementation": OfAnotherImplementation,
+        "of-another-dtype": OfAnotherDtype,
+        "of-another-device": OfAnotherDevice,
+        "without-a-file": WithoutAFile,
+        "loses-a-tensor": LosesATensor,
         "raises": Raises,
         "swapped": DirectionsSwapped,
         "reads-padding": ReadsPadding,
         "reads-padding-declared": ReadsPadding,
         "masks-too-late": MasksTooLate,
         "masks-too-late-declared": MasksTooLate,
-        "keeps-state": KeepsState,
-        "adds-up": AddsUp,
-        "wrong-inference": WrongInference,
-        "rounds-otherwise": RoundsOtherwise,
     }
 
     def versions(self) -> dict[str, str]:

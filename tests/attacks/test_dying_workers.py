@@ -1,0 +1,267 @@
+"""Workers that are killed again and again, are stopped, hold the interpreter's lock, or answer for another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.environments import worker_environment
+from backends.findings import run_probes
+from backends.learning import Course, Learner
+from backends.pool import Pool
+from backends.selection import select
+from backends.study import Outcome, Plan, Study
+from benchmarks.ceilings import busy_threads
+from benchmarks.measuring import environments_of
+from benchmarks.store import Store
+from common.agreement import differing
+from common.models.optimizers import OptimizerSettings
+from common.tasks.building import build_task
+from common.tasks.task import Options
+from tests.benchmarks import test_measuring as measuring
+from tests.benchmarks.paced import BACKEND as PACED
+from tests.benchmarks.paced import STOPPING
+from tests.cases import a_case
+from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
+from tests.workers.misbehaving import BACKEND
+from tests.workers.test_pool import is_alive, request
+from tests.workers.test_study import outcomes
+
+ROWS = replace(a_case("gru"), name="rows")
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def found(*chosen: object) -> None:
+        table = {backend.name: backend for backend in chosen}  # type: ignore[attr-defined]
+        for module in ("selection", "side_by_side", "findings", "learning"):
+            monkeypatch.setattr(f"backends.{module}.backends", lambda: table)
+
+    return found
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, int], None]:
+    """Make a backend's interpreter one that starts so many times, and no more."""
+
+    def limit(name: str, most: int) -> None:
+        program, count = tmp_path / "python", tmp_path / "starts"
+        lines = ["#!/bin/sh", f"echo >> {count}", f"[ $(wc -l < {count}) -gt {most} ] && exit 9"]
+        program.write_text("\n".join([*lines, f'exec {sys.executable} "$@"', ""]))
+        program.chmod(0o755)
+        monkeypatch.setenv(f"BIRNN_PYTHON_{name.upper()}", str(program))
+
+    return limit
+
+
+def test_probes_end_when_no_worker_starts_any_more(
+    register: Callable[..., None], starts: Callable[[str, int], None]
+) -> None:
+    register(BACKEND)
+    starts("misbehaving", 1)
+    with Pool.open() as pool:
+        found = run_probes(pool, select(pool, []), 20, lambda finding: None)
+    statuses = {finding.name: finding.status for finding in found}
+    assert statuses["halves-are-swapped"] == "present"
+    assert statuses["measuring-kills"] == statuses["needs-a-gpu"] == "failed"
+    assert "exited with code 9" in found[-1].evidence
+
+
+def test_probes_that_cannot_be_listed_are_a_finding(register: Callable[..., None]) -> None:
+    register(BACKEND)
+    with Pool.open() as pool:
+        selection = select(pool, [])
+        pool.worker(BACKEND).kill()
+        (found,) = run_probes(pool, selection, 20, lambda finding: None)
+    assert (found.key, found.status) == ("misbehaving/probes", "failed")
+    assert "SIGKILL" in found.evidence
+
+
+def test_training_ends_when_no_worker_starts_any_more(
+    register: Callable[..., None], starts: Callable[[str, int], None]
+) -> None:
+    register(NUMPY)
+    starts("numpy", 1)
+    task = build_task("pipeline", Options(cell="rnn_tanh", hidden_size=2))
+    adam = OptimizerSettings(name="adam", learning_rate=0.01)
+    course = Course(task, adam, 1, "float64", "cpu", 20, twin="numpy/loop")
+    with Pool.open() as pool:
+        selection = select(pool, [])
+        first = pool.worker(NUMPY)
+        found = Learner(pool, selection, course, lambda trained: first.kill()).run()
+    assert [trained.status for trained in found] == ["crashed", "crashed"]
+    assert "exited with code 9" in found[1].reason
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    measuring.register(monkeypatch, PACED, measuring.OTHER)
+    return Store.open(tmp_path / "store.duckdb", write=True)
+
+
+def test_a_bench_ends_when_no_worker_starts_any_more(store: Store, starts: Callable[[str, int], None]) -> None:
+    """And what was measured beside it is there."""
+    starts("paced", 1)
+    with store:
+        rows = measuring.measured(store, measuring.settings(["paced/crashing", "paced/slower", "other/steady"]))
+    assert {name: row.status for name, row in rows.items()} == {
+        "paced/crashing": "crashed",
+        "paced/slower": "crashed",
+        "other/steady": "measured",
+    }
+
+
+def test_a_worker_that_is_stopped_holds_a_bench_no_longer_than_its_timeout(store: Store) -> None:
+    """Packages, threads and ceilings had 60 s each, whatever --timeout said."""
+    wishes = measuring.settings(["paced/steady", "other/steady"])
+    with store, Pool.open() as pool:
+        selection = select(pool, wishes.patterns)
+        os.kill(pool.worker(PACED).pid, signal.SIGSTOP)
+        assert list(environments_of(pool, selection, timeout_seconds=1)) == ["other"]
+        assert "no answer within 1 s" in selection.broken["paced"]
+        assert list(selection.implementations) == ["other"]
+        os.kill(pool.worker(PACED).pid, signal.SIGSTOP)
+        assert busy_threads(pool, PACED, 1, timeout_seconds=1) == 0.0
+
+
+def test_a_bench_goes_on_beside_a_worker_that_stops_when_the_machine_is_measured(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring.register(monkeypatch, PACED, STOPPING)
+    started = time.monotonic()
+    with store:
+        wishes = measuring.settings(["stopping/steady", "paced/steady"], processes=1, timeout_seconds=3)
+        rows = measuring.measured(store, wishes)
+        busy = {each.framework: each.busy_threads for each in store.processes(store.runs()[0].run)}
+    assert {row.status for row in rows.values()} == {"measured"}
+    assert busy["stopping"] == 0.0
+    assert busy["paced"] > 0.0
+    assert time.monotonic() - started < 60  # that it once took for each of three questions
+
+
+def test_a_worker_that_holds_the_interpreters_lock_dies_with_its_controller() -> None:
+    script = (
+        "from tests.workers.test_pool import *\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with Pool.open() as pool:\n"
+        "    with ThreadPoolExecutor() as threads: worker = threads.submit(pool.worker, BACKEND).result()\n"
+        "    print(worker.pid, flush=True)\n"
+        "    pool.ask(BACKEND, request(pool, ROWS, 'holds-the-lock'), 600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=worker_environment(1)
+    ) as controller:
+        assert controller.stdout is not None
+        worker = int(controller.stdout.readline())
+        time.sleep(1)  # until it holds the lock
+        assert is_alive(worker)
+        controller.kill()
+    deadline = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(worker)
+
+
+def test_a_worker_outlives_the_thread_that_asked_for_it(register: Callable[..., None]) -> None:
+    """The kernel tells a process that its parent *thread* has ended."""
+    register(BACKEND)
+    with Pool.open() as pool:
+        select(pool, [])  # each backend in a thread of its own, which ends
+        pid = pool.worker(BACKEND).pid
+        assert pool.ask(BACKEND, {"op": "ping"}, 20)["status"] == "done"
+        assert pool.worker(BACKEND).pid == pid
+
+
+def test_what_a_fork_answers_is_not_taken_for_the_next_answer(register: Callable[..., None]) -> None:
+    with Pool.open() as pool:
+        assert pool.ask(BACKEND, request(pool, ROWS, "forks"), 20)["status"] == "done"
+        time.sleep(0.6)  # the copy answers
+        reply = pool.ask(BACKEND, {"op": "ping"}, 20)
+        assert reply["status"] == "crashed"
+        assert "its answer must be to request 2; got" in reply["reason"]
+        assert pool.ask(BACKEND, {"op": "ping"}, 20)["status"] == "done"
+
+
+@pytest.mark.parametrize("field", ["case", "hash", "implementation", "dtype", "device"])
+def test_a_result_of_another_is_not_judged_as_what_was_asked_for(register: Callable[..., None], field: str) -> None:
+    register(BACKEND)
+    found = outcomes([f"misbehaving/of-another-{field}"], [ROWS])
+    (outcome,) = found.values()
+    assert outcome.status == "crashed"
+    assert "the worker broke the protocol: its result must be of" in outcome.reason
+
+
+def test_a_result_that_is_not_there_is_the_workers_fault(register: Callable[..., None]) -> None:
+    register(BACKEND)
+    (outcome,) = outcomes(["misbehaving/without-a-file"], [ROWS]).values()
+    assert outcome.status == "crashed"
+    assert "there is no such file" in outcome.reason
+
+
+def test_a_second_result_that_lacks_a_tensor_disagrees(register: Callable[..., None]) -> None:
+    register(BACKEND)
+    (outcome,) = outcomes(["misbehaving/loses-a-tensor"], [ROWS]).values()
+    assert outcome.status == "disagrees"
+    assert "then no such tensor" in outcome.reason
+
+
+def test_results_of_other_shapes_differ() -> None:
+    first, second = {"output": np.ones((2, 3))}, {"output": np.ones((3, 2)), "h_n": np.ones(1)}
+    assert differing(first, first) == []
+    assert len(differing(first, second)) == 2
+
+
+def test_the_reference_is_bounded_by_the_timeout(register: Callable[..., None]) -> None:
+    """In longdouble, which no library speeds up, it takes minutes where implementations take a second."""
+    register(NUMPY)
+    case = replace(a_case("lstm", 32, 100, None, with_cotangents=False, hidden_size=256), name="large")
+    found: list[Outcome] = []
+    with Pool.open() as pool:
+        selection = select(pool, [])
+        plan = Plan([case], ["float64"], "cpu", timeout_seconds=5)
+        Study(pool, selection, plan, found.append).run()
+    assert [outcome.status for outcome in found] == ["not judged"]
+    assert found[0].reason == "the reference, which --timeout bounds too, did not come to its end within 5 s"
+
+
+def test_ctrl_c_ends_the_reference() -> None:
+    script = """
+import threading, time
+from dataclasses import replace
+from backends.pool import Pool
+from backends.selection import select
+from backends.study import Plan, Study
+from tests.cases import a_case
+import backends.selection, backends.side_by_side
+from tests.numpy_loop.birnn_numpy_loop import BACKEND
+backends.selection.backends = backends.side_by_side.backends = lambda: {"numpy": BACKEND}
+
+case = replace(a_case("lstm", 32, 400, None, with_cotangents=False, hidden_size=256), name="large")
+with Pool.open() as pool:
+    def watch():
+        while not pool._calculators: time.sleep(0.01)
+        time.sleep(1)
+        print("judging", flush=True)
+    selection = select(pool, [])
+    threading.Thread(target=watch, daemon=True).start()
+    Study(pool, selection, Plan([case], ["float64"], "cpu", timeout_seconds=600), print).run()
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=worker_environment(1)) as found:
+        assert found.stdout is not None
+        try:
+            assert found.stdout.readline() == b"judging\n"
+            found.send_signal(signal.SIGINT)
+            _, errors = found.communicate(timeout=10)  # alone it takes some minutes
+        finally:
+            found.kill()
+    assert errors.strip().endswith(b"KeyboardInterrupt")
