@@ -50,6 +50,10 @@ class Request:
     finite_padding: bool = True
 
 
+READ = "read, not run"
+"""The mark of what was read in sources or documentation and never run here."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """Something that an implementation cannot do, with the reason: one row of a framework's table of known gaps.
@@ -66,6 +70,8 @@ class Gap:
         Whether a request falls into the gap.
     link
         The upstream issue, where there is one.
+    read
+        Whether it was only read, in sources or documentation, and never run: so of a GPU, while none was at hand.
     """
 
     implementations: tuple[str, ...]
@@ -73,6 +79,12 @@ class Gap:
     reason: str
     applies: Callable[[Request], bool]
     link: str = ""
+    read: bool = False
+
+    @property
+    def told(self) -> str:
+        """The reason as a user meets it, marked where it was only read."""
+        return f"{self.reason} ({READ})" if self.read else self.reason
 
 
 @dataclass(frozen=True)
@@ -213,7 +225,7 @@ class Framework(ABC):
             return f"{self.name} sees no {request.device} on this machine"
         for gap in self.gaps:
             if implementation in gap.implementations and gap.applies(request):
-                return gap.reason
+                return gap.told
         return None
 
 

@@ -51,7 +51,7 @@ def describe(framework: Framework) -> dict[str, Any]:
         "devices": framework.devices(),
         "implementations": list(framework.implementations),
         "gaps": [
-            {"implementations": gap.implementations, "what": gap.what, "reason": gap.reason, "link": gap.link}
+            {"implementations": gap.implementations, "what": gap.what, "reason": gap.told, "link": gap.link}
             for gap in framework.gaps
         ],
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from backends.base import LANES
+from backends.base import LANES, READ
 from backends.pool import Pool
 from backends.registry import Backend, backends
 from backends.selection import Selection
@@ -100,7 +100,7 @@ def _published_barriers() -> list[tuple[str, float, str]]:
         (
             f"{BARRIER}/{name}",
             seconds,
-            f"published for an H100, not measured: {where}"
+            f"published for an H100, {READ}: {where}"
             + (f", up to {most // 1024} KiB of recurrent weights in a direction" if most else ""),
         )
         for (most, name, where), (_, seconds) in zip(sizes, HOPPER_BARRIERS, strict=True)

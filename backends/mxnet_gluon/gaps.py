@@ -37,6 +37,7 @@ GAPS = (
         reason="use_sequence_length of MXNet 1.9.1 works for LSTM only: for RNN and GRU it lands in the place of c_0",
         applies=lambda request: request.device == "gpu" and has_padding(request) and request.spec.cell != "lstm",
         link="https://github.com/apache/mxnet/issues/20524",
+        read=True,
     ),
     Gap(
         implementations=("native",),
@@ -44,6 +45,7 @@ GAPS = (
         reason="cudnnSetRNNDataDescriptor, which MXNet 1.9.1 hands the lengths to, refuses a length of 0",
         applies=lambda request: request.device == "gpu" and has_empty_row(request),
         link="https://github.com/tensorflow/tensorflow/issues/43103",
+        read=True,
     ),
     Gap(
         implementations=("native",),

@@ -48,5 +48,6 @@ GAPS = (
         what="GPUs",
         reason="torch/tuned is written for CPUs: on a GPU torch.nn.RNN and GRU have the fused kernels of cuDNN",
         applies=lambda request: request.device == "gpu",
+        read=True,
     ),
 )

@@ -18,6 +18,7 @@ GAPS = (
         reason="the cuDNN kernel of Keras 3.15 asserts that no row is masked as a whole",
         applies=lambda request: uses_cudnn(request.spec, request.device) and has_empty_row(request),
         link="https://github.com/tensorflow/tensorflow/issues/43103",
+        read=True,
     ),
     Gap(
         implementations=("native",),
@@ -40,5 +41,6 @@ GAPS = (
         what="GPUs",
         reason="tensorflow/tuned is written for CPUs: on a GPU Keras' GRU and LSTM have cuDNN's fused kernels",
         applies=lambda request: request.device == "gpu",
+        read=True,
     ),
 )

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures on this machine what the kit that this lies in was made for; needs no network. docs/gpu.md tells more.
 #   bash run.sh [--minutes N] [--device cpu --rehearse] [--help] [STAGE...]
-# PYTHON names another interpreter than python3; BIRNN_WORK another folder than work beside this file.
+# PYTHON names another interpreter than python3; BIRNN_WORK another folder than measured beside this file.
 set -euo pipefail
 kit=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-work=${BIRNN_WORK:-$kit/work}
+work=${BIRNN_WORK:-$kit/measured}
 
 complain() { printf 'run.sh: %s\n' "$1" >&2; exit 2; }
 

@@ -153,7 +153,8 @@ const CELL_FILTERS = [
 function limitBar(row) {
   if (!isNumber(row.fraction_of_limit)) return "";
   const bar = el("span", { class: "bar", "aria-hidden": "true" }, el("span", { style: `width: ${Math.min(100, 100 * row.fraction_of_limit)}%` }));
-  return el("span", { class: "limit" }, bar, percent(row.fraction_of_limit));
+  const read = row.device === "gpu" && row.binding === "chain"; // its barrier is a published constant
+  return el("span", { class: "limit" }, bar, `${percent(row.fraction_of_limit)}${read ? " †" : ""}`);
 }
 
 function whatRan(row) {
@@ -259,7 +260,7 @@ function drawRun() {
 function machine() {
   const inRun = (records) => records.filter((each) => each.run === runOfTrack().run);
   const fillCeilings = makeTable(byId("ceilings-table"), {
-    caption: "Ceilings, measured in this run", search: false,
+    caption: "Ceilings", search: false,
     columns: [
       { title: "What", fixed: true, sort: (each) => each.name, show: (each) => each.name },
       { title: "Value", numeric: true, sort: (each) => each.value, show: ceilingOf },

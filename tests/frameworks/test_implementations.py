@@ -149,6 +149,7 @@ def test_every_gap_is_real(framework: Framework) -> None:
         inside = [(case, dtype) for case, dtype in candidates if gap.applies(request_of(case, dtype, "cpu"))]
         if not inside:
             assert any(gap.applies(request_of(case, dtype, "gpu")) for case, dtype in candidates), gap.what
+            assert gap.read, f"{gap.what}: what could not be run must be marked as read"
             continue
         for name in gap.implementations:
             assert name in framework.implementations
