@@ -16,7 +16,7 @@ import numpy as np
 from backends.probing import Probes
 from common.case import Case
 from common.errors import InputError, shown
-from common.precision import has_finite_padding
+from common.precision import has_finite_padding, is_subnormal
 from common.specification import Specification
 from common.training import Training
 
@@ -37,7 +37,8 @@ class Request:
     """What is asked of an implementation: enough to say whether it can do it.
 
     ``lengths`` is (batch,) int64 or None; ``seq_len`` the padded length; ``finite_padding`` whether what x holds past
-    the lengths is finite in ``dtype``.
+    the lengths is finite in ``dtype``; ``subnormal`` whether some input is nothing but numbers below the smallest
+    normal one of ``dtype``, and zeros.
     """
 
     spec: Specification
@@ -48,6 +49,7 @@ class Request:
     lengths: np.ndarray | None
     gradients: bool
     finite_padding: bool = True
+    subnormal: bool = False
 
 
 READ = "read, not run"
@@ -116,6 +118,10 @@ class Implementation(ABC):
         ``cpu`` or ``gpu``.
     """
 
+    paths: tuple[str, ...] = ()
+    """Ways that the code can go on a CPU, for an implementation that chooses between them by a case's sizes: parts of
+    what ``path`` gives, which are joined by ", ". Each is taken by a built-in case, as a test demands."""
+
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
         self.spec = spec
         self.dtype = dtype
@@ -178,6 +184,9 @@ class Framework(ABC):
     name: str
     gaps: tuple[Gap, ...]
     implementations: Mapping[str, type[Implementation]]
+    compiles = False
+    """Whether each pass is a program that is traced or compiled at its first call, which takes far longer than to run
+    it; ``verify`` then judges a forward pass alone on few cases (see ``backends.study``)."""
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -243,7 +252,10 @@ def uses_tf32(device: str, lane: str) -> bool:
 def request_of(case: Case, dtype: str, device: str) -> Request:
     """What running ``case`` asks of an implementation."""
     finite = has_finite_padding(case.x, case.padding_mask(), dtype)
-    return Request(case.spec, dtype, device, case.batch, case.seq_len, case.lengths, bool(case.cotangents), finite)
+    inputs = (case.x[~case.padding_mask()], case.h_0, case.c_0, *case.weights.values(), *case.cotangents.values())
+    subnormal = any(is_subnormal(array, dtype) for array in inputs if array is not None)
+    shape = (case.batch, case.seq_len, case.lengths)
+    return Request(case.spec, dtype, device, *shape, bool(case.cotangents), finite, subnormal)
 
 
 def inputs_of(case: Case) -> Inputs:

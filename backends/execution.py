@@ -8,7 +8,7 @@ from importlib.metadata import distributions
 
 import numpy as np
 
-from backends.base import Framework, inputs_of, request_of
+from backends.base import Arrays, Framework, Implementation, inputs_of, request_of
 from common.case import Case
 from common.precision import rounded_case
 from common.result import Result, ResultHeader
@@ -37,6 +37,36 @@ def execute(framework: Framework, case: Case, implementation: str, dtype: str, d
     Unsupported
         If the implementation declares that it cannot; whatever the framework raises comes through as it is.
     """
+    return _run(framework, case, implementation, dtype, device)[1]
+
+
+def execute_again(
+    framework: Framework, case: Case, implementation: str, dtype: str, device: str, forward: bool
+) -> tuple[Result, dict[str, Arrays]]:
+    """As ``execute``, and then once more on the same object: a state that it keeps would show, and gradients that add
+    up.
+
+    The second part has what the others gave where they are not equal to the last bit: ``again``, the second call, and
+    ``forward``, a forward pass alone, which is another program where gradients are wanted, and often another kernel.
+    It follows where ``forward`` is true, and always where the framework compiles no program for it.
+    """
+    run, first = _run(framework, case, implementation, dtype, device)
+    kept = {name: np.array(value) for name, value in first.tensors.items()}  # the next call may write where it lies
+    passes = {"again": bool(case.cotangents)}
+    if case.cotangents and (forward or not framework.compiles):
+        passes["forward"] = False
+    others = {}
+    for name, gradients in passes.items():
+        _compute(run, gradients)
+        others[name] = run.extract()
+    outputs = {name: value for name, value in kept.items() if not name.startswith("grad.")}
+    wanted = {"again": kept, "forward": outputs}
+    return Result(first.header, kept), {name: found for name, found in others.items() if not _same(found, wanted[name])}
+
+
+def _run(
+    framework: Framework, case: Case, implementation: str, dtype: str, device: str
+) -> tuple[Implementation, Result]:
     reason = framework.unsupported(implementation, request_of(case, dtype, device))
     if reason is not None:
         raise Unsupported(reason)
@@ -45,11 +75,7 @@ def execute(framework: Framework, case: Case, implementation: str, dtype: str, d
     run.load_weights(case.weights)
     run.move_inputs(inputs_of(case))
     started = time.perf_counter()
-    if case.cotangents:
-        run.forward_backward()
-    else:
-        run.forward()
-    run.synchronise()
+    _compute(run, bool(case.cotangents))
     seconds = time.perf_counter() - started
     header = ResultHeader(
         case=case.name,
@@ -61,4 +87,20 @@ def execute(framework: Framework, case: Case, implementation: str, dtype: str, d
         path=run.path(),
         seconds=seconds,
     )
-    return Result(header, run.extract())
+    return run, Result(header, run.extract())
+
+
+def _compute(run: Implementation, gradients: bool) -> None:
+    """One pass, and the wait for it."""
+    if gradients:
+        run.forward_backward()
+    else:
+        run.forward()
+    run.synchronise()
+
+
+def _same(found: Arrays, first: Arrays) -> bool:
+    """Whether two results have the same tensors, equal to the last bit."""
+    return found.keys() == first.keys() and all(
+        np.array_equal(value, first[name], equal_nan=True) for name, value in found.items()
+    )

@@ -19,7 +19,8 @@ from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection
 from backends.side_by_side import side_by_side
-from common.errors import InputError
+from backends.sources import sources_of
+from common.errors import InputError, shown
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Seq2Seq, model_as_json
 from common.models.trace import Step
@@ -36,7 +37,8 @@ TRAINED, UNSUPPORTED = "trained", "unsupported"
 class Course:
     """How a task is trained.
 
-    ``out`` is the folder of the checkpoints, None for none; ``twin`` names an implementation that is trained a second
+    ``out`` is the folder of the checkpoints, None for none; ``again`` is to begin anew where a checkpoint of another
+    training lies there, which is refused otherwise; ``twin`` names an implementation that is trained a second
     time with one bit of its first input flipped, or is "".
     """
 
@@ -47,6 +49,7 @@ class Course:
     device: str
     timeout_seconds: float
     out: Path | None = None
+    again: bool = False
     twin: str = ""
 
     def fingerprint(self, implementation: str) -> str:
@@ -81,7 +84,13 @@ class _Ended(Exception):
 
 
 class Learner:
-    """Trains a course; ``report`` is called after each chunk with what has been trained so far, one at a time."""
+    """Trains a course; ``report`` is called after each chunk with what has been trained so far, one at a time.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint of another training lies where one of this is to be.
+    """
 
     def __init__(self, pool: Pool, selection: Selection, course: Course, report: Callable[[Trained], None]) -> None:
         self._pool, self._selection, self._course = pool, selection, course
@@ -89,6 +98,7 @@ class Learner:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="course-", dir=pool.folder))
+        self._note_sources_and_checkpoints()
 
     def run(self) -> list[Trained]:
         """Train everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
@@ -119,7 +129,7 @@ class Learner:
 
     def _train(self, trained: Trained) -> None:
         """One implementation, from its checkpoint on where there is one that fits."""
-        checkpoint = self._checkpoint(trained)
+        checkpoint = None if trained.twin else self._checkpoints.get(trained.implementation)
         handle = trained.name
         request: dict[str, Any] = {
             "op": "network_open",
@@ -200,7 +210,8 @@ class Learner:
             fingerprint=self._course.fingerprint(trained.implementation),
             implementation=trained.implementation,
             dtype=self._course.dtype,
-            versions=self._selection.descriptions[trained.implementation.partition("/")[0]]["versions"],
+            versions=self._versions(trained.implementation),
+            source=self._sources[trained.implementation],
             epoch=epoch,
             trace=[(step.loss, step.accuracy, step.gradient_norm) for step in trained.steps],
             accuracies=trained.accuracies,
@@ -211,18 +222,45 @@ class Learner:
             raise self._distrust(trained, str(error)) from None
         write_checkpoint(checkpoint, checkpoint_path(self._course, trained.implementation))
 
-    def _checkpoint(self, trained: Trained) -> Checkpoint | None:
-        """The checkpoint that this course left for this implementation under these versions, or None."""
-        if self._course.out is None or trained.twin:
-            return None
-        path = checkpoint_path(self._course, trained.implementation)
-        if not path.exists():
-            return None
-        found = read_checkpoint(path)
-        versions = self._selection.descriptions[trained.implementation.partition("/")[0]]["versions"]
-        same = found.header.fingerprint == self._course.fingerprint(trained.implementation)
-        fits = same and found.header.versions == versions and found.header.epoch <= self._course.epochs
-        return found if fits else None
+    def _note_sources_and_checkpoints(self) -> None:
+        """What computes each implementation, and the checkpoints that this course has left for them."""
+        self._sources: dict[str, str] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
+        if self._course.out is None:
+            return
+        self._sources = sources_of(self._selection)
+        for name in self._sources:
+            path = checkpoint_path(self._course, name)
+            if not path.exists():
+                continue
+            try:
+                found = read_checkpoint(path)
+                if other := self._is_of_another(found.header, name):
+                    raise InputError(f"{path}: must be a checkpoint of this training; it is of {other}")
+            except InputError as error:
+                if not self._course.again:
+                    raise InputError(f"{error}; name another --out, or begin anew with --again") from None
+            else:
+                self._checkpoints[name] = found
+
+    def _is_of_another(self, header: CheckpointHeader, implementation: str) -> str:
+        """What a checkpoint is of that this course is not, or "" where it can be gone on from."""
+        if header.task != self._course.task.name:
+            return f"the task {shown(header.task)}"
+        if header.implementation != implementation:
+            return f"the implementation {shown(header.implementation)}"
+        if header.fingerprint != self._course.fingerprint(implementation):
+            return "other data, another seed, model, optimizer, dtype or device"
+        if header.versions != self._versions(implementation):
+            return f"other versions, {shown(header.versions)}"
+        if header.source != self._sources[implementation]:
+            return "another state of the source that computes it"
+        if header.epoch > self._course.epochs:
+            return f"{header.epoch} epochs, more than {self._course.epochs}"
+        return ""
+
+    def _versions(self, implementation: str) -> dict[str, str]:
+        return self._selection.descriptions[implementation.partition("/")[0]]["versions"]
 
     def _ask(self, trained: Trained, request: dict[str, Any]) -> dict[str, Any]:
         if self._stopped.is_set():

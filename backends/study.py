@@ -1,4 +1,9 @@
-"""Run cases in implementations, each framework in its worker, and judge what comes back."""
+"""Run cases in implementations, each framework in its worker, and judge what comes back.
+
+Every implementation is called twice on the same object, and its forward pass alone is judged too. Where that is a
+program of its own to compile (``Framework.compiles``), only the first case of each cell asks for it, of the built-in
+ones a stacked and ragged one with all there is: it would take as long as everything else otherwise.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +23,17 @@ from backends.processes.calculator import CalculationEnded, Once
 from backends.registry import Backend
 from backends.selection import Selection
 from backends.side_by_side import share_out
+from backends.sources import sources_of
 from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
 from common.case import Case, write_case
 from common.errors import InputError
 from common.explanation import explained
 from common.making import GARBAGE_SCALE
 from common.result import Result, read_header, read_result, result_path, write_result
-from common.yardstick import Yardstick, yardstick
+from common.yardstick import Yardstick, without_gradients, yardstick
 
+OTHERS = {"again": "a second call on the same object", "forward": "a forward pass alone"}
+"""What else an implementation is asked to give for a case, by its name in ``backends.execution.execute_again``."""
 RAN, UNSUPPORTED, FAILED = "ran", "unsupported", "failed"
 GOOD = (AGREES, RAN, UNSUPPORTED)
 
@@ -70,8 +78,8 @@ class Plan:
     """What to run: every case in every selected implementation and dtype.
 
     ``out`` is the folder for result files or None; ``judged`` whether results are held against the reference;
-    ``resumed`` whether a result file that is there already, of the same case, versions and device, is kept instead of
-    run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
+    ``resumed`` whether a result file that is there already, of the same case, versions, source and device, is kept
+    instead of run again; ``lane`` is the precision lane, one of ``backends.base.LANES``.
     """
 
     cases: Sequence[Case]
@@ -126,11 +134,17 @@ class Study:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._reference = Once(pool.compute, plan.timeout_seconds)
+        self._sources: dict[str, str] = {}
+        first = {(case.spec.cell, case.spec.reset_after): case.name for case in reversed(plan.cases)}
+        self._forward = set(first.values())
+        """The cases whose forward pass alone is judged in every framework."""
 
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         files = {case.name: self._write(case, "") for case in self._plan.cases}
         varied = {case.name: self._write_with_other_paddings(case) for case in self._plan.cases}
+        if self._plan.out is not None:
+            self._sources = sources_of(self._selection)
         groups = {
             name: [(implementation, dtype) for dtype in self._plan.dtypes for implementation in chosen]
             for name, chosen in self._selection.implementations.items()
@@ -180,18 +194,25 @@ class Study:
         kept = self._kept(backend, case, implementation, dtype)
         if kept is not None:
             return kept
-        reply, result = self._ask(channel, file, implementation, dtype)
+        judged = self._plan.judged
+        reply, result = self._ask(
+            channel, file, implementation, dtype, others=judged, forward=case.name in self._forward
+        )
         if result is None:
             return self._outcome(
                 backend, case, implementation, dtype, reply["status"], reply["reason"], log=reply.get("log", "")
             )
         if self._plan.out is not None:
-            write_result(result, result_path(self._plan.out, case.name, result.header.implementation, dtype))
+            header = result.header.model_copy(update={"source": self._sources[result.header.implementation]})
+            write_result(
+                replace(result, header=header),
+                result_path(self._plan.out, case.name, result.header.implementation, dtype),
+            )
         details: dict[str, Any] = {"seconds": result.header.seconds, "path": result.header.path}
         if not self._plan.judged:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
         try:
-            verdict = self._judge(case, dtype, result)
+            verdict = self._judge(channel, case, dtype, result, reply.get("others", []))
         except CalculationEnded as error:
             reason = f"the reference, which --timeout bounds too, {error}"
             return self._outcome(backend, case, implementation, dtype, NOT_JUDGED, reason, **details)
@@ -201,15 +222,17 @@ class Study:
             backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
         )
 
-    def _judge(self, case: Case, dtype: str, result: Result) -> Verdict:
-        """Hold a result against the reference; explained by a known mistake where one gives the same numbers."""
+    def _judge(self, channel: Channel, case: Case, dtype: str, result: Result, others: Sequence[str]) -> Verdict:
+        """Hold a result against the reference, and what else was given where it is right; explained by a known mistake
+        where one gives the same numbers.
+        """
         yard = self._yardstick(case, dtype)
         verdict = judge(result.tensors, yard)
         if verdict.status == DISAGREES:
             with contextlib.suppress(CalculationEnded):
                 matches = self._pool.compute(self._plan.timeout_seconds, explained, result.tensors, yard)
                 return replace(verdict, matches=matches)
-        return verdict
+        return self._judge_others(verdict, channel, others, yard) if verdict.status != DISAGREES else verdict
 
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:
         return self._reference((case.name, dtype), yardstick, case, dtype, self._plan.tf32)
@@ -233,12 +256,32 @@ class Study:
         reasons = differing(result.tensors, again.tensors)
         return Verdict(False, reasons, verdict.measures) if reasons else verdict
 
+    def _judge_others(self, verdict: Verdict, channel: Channel, names: Sequence[str], yard: Yardstick) -> Verdict:
+        """Hold what is not equal to the result to the last bit against the reference: kernels may round otherwise."""
+        reasons = []
+        for name in names:
+            path = channel.file(f"{name}.safetensors")
+            found = judge(read_result(path).tensors, yard if name == "again" else without_gradients(yard))
+            path.unlink()
+            if found.status == DISAGREES:
+                reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
+        return Verdict(False, reasons, verdict.measures) if reasons else verdict
+
     def _ask(
-        self, channel: Channel, file: _CaseFile, implementation: str, dtype: str
+        self,
+        channel: Channel,
+        file: _CaseFile,
+        implementation: str,
+        dtype: str,
+        others: bool = False,
+        forward: bool = False,
     ) -> tuple[dict[str, Any], Result | None]:
+        """Run a case file; with ``others``, whose files the caller removes, also what ``OTHERS`` names, ``forward`` in
+        every framework or only where nothing is compiled for it.
+        """
         path = channel.file("result.safetensors")
         path.unlink(missing_ok=True)  # of a worker that died when it had written it
-        request = {
+        request: dict[str, Any] = {
             "op": "run",
             "case": str(file.path),
             "implementation": implementation,
@@ -247,6 +290,9 @@ class Study:
             "lane": self._plan.lane,
             "result": str(path),
         }
+        if others:
+            paths = {name: str(channel.file(f"{name}.safetensors")) for name in OTHERS}
+            request |= {"others": paths, "forward": forward}
         reply = channel.ask(request, self._plan.timeout_seconds)
         if reply["status"] != "done":
             return reply, None
@@ -272,8 +318,9 @@ class Study:
         except InputError:  # not there, or torn: the new result takes its place
             return None
         versions = self._selection.descriptions[backend.name]["versions"]
-        wanted = (case.sha256(), name, dtype, self._plan.device, versions)
-        if (header.case_sha256, header.implementation, header.dtype, header.device, header.versions) != wanted:
+        wanted = (case.sha256(), name, dtype, self._plan.device, versions, self._sources[name])
+        there = (header.case_sha256, header.implementation, header.dtype, header.device, header.versions, header.source)
+        if there != wanted:
             return None
         details: dict[str, Any] = {"seconds": header.seconds, "path": header.path}
         return self._outcome(backend, case, implementation, dtype, RAN, "kept from an earlier run", **details)

@@ -32,14 +32,14 @@ from typing import IO, Any
 from backends.base import LANES, Framework
 from backends.capacity import OPERATIONS as CAPACITIES
 from backends.capacity import capacity
-from backends.execution import Unsupported, all_packages, all_versions, execute
+from backends.execution import Unsupported, all_packages, all_versions, execute, execute_again
 from backends.networks import OPERATIONS as NETWORK_OPERATIONS
 from backends.networks import Networks
 from backends.opening import reason_against
 from backends.registry import load_framework
 from backends.timing import Timing
 from common.case import read_case
-from common.result import write_result
+from common.result import Result, write_result
 
 
 def describe(framework: Framework) -> dict[str, Any]:
@@ -86,13 +86,21 @@ class Desk:
             return {"status": "failed", "reason": _one_line(error)}
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a case file and write the result file."""
+        """Run a case file and write the result file; with ``others``, paths by name, also what else
+        ``execute_again`` gives, whose names the reply then has.
+        """
         if (lane := request.get("lane", LANES[0])) != LANES[0]:
             self._framework.use_lane(lane)  # a process stays in its lane
         case = read_case(Path(request["case"]))
-        result = execute(self._framework, case, request["implementation"], request["dtype"], request["device"])
+        what = (self._framework, case, request["implementation"], request["dtype"], request["device"])
+        if "others" not in request:
+            write_result(execute(*what), Path(request["result"]), durable=False)
+            return {}
+        result, others = execute_again(*what, request["forward"])
         write_result(result, Path(request["result"]), durable=False)
-        return {}
+        for name, tensors in others.items():
+            write_result(Result(result.header, tensors), Path(request["others"][name]), durable=False)
+        return {"others": list(others)}
 
 
 def serve(load: str, replies: IO[str]) -> None:

@@ -65,7 +65,7 @@ def by_hand(framework: str, case: BenchmarkCase, threads: int, variables: Mappin
 
 def by_harness(store: Store, settings: Settings) -> list[float]:
     """Seconds of each call of the harness, in a fresh process: one more turn of a run."""
-    run = run_for(store, settings, [], label="", seed=None, command="", again=True)
+    run = run_for(store, settings, [], {}, label="", seed=None, command="", again=True)
     quiet = Progress(job=lambda *_: None, row=lambda _: None, note=print)
     Session(store, run, settings, quiet).measure()
     return [sample for block in store.blocks(run.run) if block.twin == 0 for sample in block.samples]

@@ -9,7 +9,7 @@ step's loss is over all rows, so its reference always runs whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from common.models.judging import ModelYardstick, judge_model, model_yardstick
 from common.models.specification import Model, parameters, rnn_prefix
 from common.reference import Arrays
 from common.training import Training, judge_step, telling_rate, training_yardstick
-from common.yardstick import Yardstick, yardstick
+from common.yardstick import Yardstick, without_gradients, yardstick
 
 LARGEST_REFERENCE = 5e10
 """Flops of a forward pass up to which the reference takes all rows; about four seconds on two cores."""
@@ -121,7 +121,7 @@ class Judge:
             return judge_step(result, self._step(dtype))
         yard = self._yard(dtype)
         if passed == "forward":
-            yard = _without_gradients(yard)
+            yard = without_gradients(yard)
         return judge(result if self.rows is None else only(self.rows, result), yard)
 
     def is_padded(self, passed: str) -> bool:
@@ -182,12 +182,3 @@ class SystemJudge:
 def judge_of(case: BenchmarkCase, tf32: bool, reference: Callable[..., Any] = at_once) -> Judge | SystemJudge:
     """A case's judge."""
     return Judge(case, tf32, reference) if case.system is None else SystemJudge(case, tf32, reference)
-
-
-def _without_gradients(yard: Yardstick) -> Yardstick:
-    def kept(arrays: Iterable[tuple[str, np.ndarray]]) -> Arrays:
-        return {name: value for name, value in arrays if not name.startswith("grad.")}
-
-    case = replace(yard.case, cotangents={})
-    groups = (yard.truth, yard.plain, yard.spread)
-    return Yardstick(case, yard.dtype, *(kept(group.items()) for group in groups))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import secrets
 import subprocess
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from backends.environments import ROOT
+from backends.selection import Selection
+from backends.sources import Sources, sources_of
 from benchmarks import machine
 from benchmarks.records import Run
 from benchmarks.settings import Settings
 from benchmarks.store import Store
 
+HARNESS = "benchmarks.measuring"
 COMMIT_FILE = "COMMIT"
 """Not tracked: benchmarks/maintain/gpu_kit.py writes it into the sources that it packs."""
 
@@ -23,19 +26,20 @@ def run_for(
     store: Store,
     settings: Settings,
     environments: Iterable[str],
+    sources: Mapping[str, str],
     *,
     label: str,
     seed: int | None,
     command: str,
     again: bool,
 ) -> Run:
-    """The latest run of the store with the same settings, machine, environments and commit, or a new one.
+    """The latest run of the store with the same settings, machine, environments, commit and sources, or a new one.
 
-    ``environments`` are the ids of those that were found; ``again`` asks for a new one in any case; ``seed`` is drawn
-    where none is given.
+    ``environments`` are the ids of those that were found; ``sources`` are ``measuring_sources``; ``again`` asks for a
+    new one in any case; ``seed`` is drawn where none is given.
     """
     described, commit = machine.fingerprint(), commit_of_suite()
-    fingerprint = settings.fingerprint(described, environments, commit)
+    fingerprint = settings.fingerprint(described, environments, commit, sources)
     earlier = None if again else store.latest_run(fingerprint)
     if earlier is not None:
         return earlier
@@ -48,7 +52,7 @@ def run_for(
     run = Run(
         run=run_name,
         label=label,
-        settings=settings.as_json(),
+        settings=settings.as_json() | {"sources": dict(sources)},
         fingerprint=fingerprint,
         seed=secrets.randbits(32) if seed is None else seed,
         machine=described,
@@ -61,6 +65,13 @@ def run_for(
     return run
 
 
+def measuring_sources(selection: Selection) -> dict[str, str]:
+    """The hashes of the files that compute each implementation, by name, and of those that measure it: two edits of one
+    working tree have the same commit, and must not have the same numbers.
+    """
+    return {HARNESS: Sources().of_module(HARNESS), **sources_of(selection)}
+
+
 def suite_version() -> str:
     """The version of birnn: the installed one, or the sources' where birnn is only on Python's path."""
     try:
@@ -70,7 +81,8 @@ def suite_version() -> str:
 
 
 def commit_of_suite() -> str:
-    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git.
+    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git, and
+    "unknown" in a checkout that git cannot read.
 
     Sources that were carried elsewhere have it in ``COMMIT_FILE``.
     """
@@ -81,8 +93,10 @@ def commit_of_suite() -> str:
         commit = _git("rev-parse", "--short", "HEAD").strip()
         return f"{commit}-changed" if _git("status", "--porcelain", "--untracked-files=no").strip() else commit
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return "unknown" if (ROOT / ".git").exists() else ""
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    # A checkout of another user is read all the same: its code runs already. Nothing of its configuration does.
+    safely = ("-c", f"safe.directory={ROOT}", "-c", "core.fsmonitor=false", "--no-optional-locks")
+    return subprocess.run(["git", *safely, *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -56,11 +56,13 @@ class Settings:
         found = vars(self) | {"cases": [case.model_dump(mode="json") for case in self.cases]}
         return json.loads(json.dumps(found | {"passes": dict(self.passes)}))
 
-    def fingerprint(self, machine: Mapping[str, Any], environments: Iterable[str], commit: str) -> str:
+    def fingerprint(
+        self, machine: Mapping[str, Any], environments: Iterable[str], commit: str, sources: Mapping[str, str]
+    ) -> str:
         """SHA-256 of all that must be equal for a run to go on where an earlier one stopped; the budget need not."""
         found = self.as_json()
         del found["budget_seconds"], found["timeout_seconds"], found["processes"]
-        content = [found, dict(machine), sorted(environments), commit]
+        content = [found, dict(machine), sorted(environments), commit, dict(sources)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -26,7 +26,7 @@ from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environments_of
 from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
-from benchmarks.running import commit_of_suite, run_for
+from benchmarks.running import commit_of_suite, measuring_sources, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
 from benchmarks.summary import noise_floor_of
@@ -116,7 +116,16 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
                 notes.print(f"birnn: {text}", markup=False)
             return exit_codes.decide(wrong=False, broken=bool(broken), checked=False)
         command = shlex.join(["birnn", *without_store(sys.argv[1:])])
-        run = run_for(store, settings, environments, label=label, seed=seed, command=command, again=again)
+        run = run_for(
+            store,
+            settings,
+            environments,
+            measuring_sources(selection),
+            label=label,
+            seed=seed,
+            command=command,
+            again=again,
+        )
         interrupted = False
         with _Bar(notes) as told:
             session = Session(store, run, settings, told, retry_failed)
@@ -310,7 +319,6 @@ class _Bar:
 
 
 def _fingerprint(pool: Pool, selection: Selection, settings: Settings) -> str:
-
     found = environments_of(pool, selection, settings.timeout_seconds)
     environments = [each.environment for each in found.values()]
-    return settings.fingerprint(machine.fingerprint(), environments, commit_of_suite())
+    return settings.fingerprint(machine.fingerprint(), environments, commit_of_suite(), measuring_sources(selection))

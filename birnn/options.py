@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -91,6 +93,28 @@ def writable_folder(option: str, folder: Path) -> Path:
             f"{option} must be a folder that can be written; got {folder}: {os.strerror(error.errno or 0)}"
         ) from None
     return folder
+
+
+@contextlib.contextmanager
+def alone_in(option: str, folder: Path) -> Iterator[None]:
+    """Have a folder for this process, as long as all ask in this way; nothing is left in it, whatever ends the process.
+
+    Raises
+    ------
+    InputError
+        If another process has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{option} must be a folder that no other process writes to; {folder} is in use") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def writable_file(option: str, file: Path) -> Path:

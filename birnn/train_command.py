@@ -49,8 +49,13 @@ def train_command(
     device: Device = "cpu",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Checkpoints, trace, picture; goes on with what is there."),
+        typer.Option(
+            "--out", metavar="DIR", help="Checkpoints, trace, picture; goes on with what is there of the same training."
+        ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Begin anew where DIR has checkpoints of another training; replace them.")
+    ] = False,
     threads: Threads = 1,
     timeout: Timeout = 600.0,
     without_plugin: WithoutPlugin = [],  # noqa: B006
@@ -81,5 +86,5 @@ def train_command(
         seed=seed,
     )
     changes = {"name": optimizer, "learning_rate": learning_rate, "weight_decay": weight_decay, "clip_norm": clip}
-    chosen = Chosen(implementation, epochs, changes, dtype, device, out, threads, timeout)
+    chosen = Chosen(implementation, epochs, changes, dtype, device, out, threads, timeout, again)
     raise typer.Exit(train(model, options, chosen))

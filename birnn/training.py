@@ -21,7 +21,7 @@ from backends.selection import select
 from backends.study import UNSUPPORTED
 from birnn import exit_codes
 from birnn.display import progress, stderr, stdout
-from birnn.options import one_of, writable_folder
+from birnn.options import alone_in, one_of, writable_folder
 from common.errors import from_validation
 from common.models.optimizers import OptimizerSettings
 from common.specification import CELLS, MERGES
@@ -47,14 +47,20 @@ class Chosen:
     out: Path | None
     threads: int
     timeout_seconds: float
+    again: bool = False
 
 
 def train(name: str, options: Options, chosen: Chosen) -> int:
     """Train, and print what came of it; the exit code."""
     task = _checked_task(name, options, chosen)
     optimizer = _optimizer(task, chosen.changes)
-    if chosen.out is not None:
-        writable_folder("--out", chosen.out)
+    if chosen.out is None:
+        return _train(task, optimizer, chosen)
+    with alone_in("--out", writable_folder("--out", chosen.out)):
+        return _train(task, optimizer, chosen)
+
+
+def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
     notes = stderr()
     interrupted = False
     with Pool.open(chosen.threads) as pool:
@@ -73,17 +79,19 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
             device=chosen.device,
             timeout_seconds=chosen.timeout_seconds,
             out=chosen.out,
+            again=chosen.again,
             twin=every[0],
         )
-        with progress() as bar:
-            steps = len(task.epoch(0)) * course.epochs
-            bars = {each: bar.add_task(each, total=steps) for each in every}
+        bar = progress()
+        steps = len(task.epoch(0)) * course.epochs
+        bars = {each: bar.add_task(each, total=steps) for each in every}
 
-            def report(trained: Trained) -> None:
-                if not trained.twin:
-                    bar.update(bars[trained.implementation], completed=len(trained.steps))
+        def report(trained: Trained) -> None:
+            if not trained.twin:
+                bar.update(bars[trained.implementation], completed=len(trained.steps))
 
-            learner = Learner(pool, selection, course, report)
+        learner = Learner(pool, selection, course, report)
+        with bar:
             try:
                 found = learner.run()
             except KeyboardInterrupt:

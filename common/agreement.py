@@ -17,11 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from common.case import Case
-from common.precision import epsilon
+from common.precision import epsilon, numpy_dtype
 from common.reference import Arrays
+from common.wider import wider_arithmetic
 from common.yardstick import Yardstick
 
 THRESHOLDS_FILE = Path(__file__).with_name("thresholds.json")
@@ -158,9 +160,10 @@ def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
         error = np.abs(result.astype(yard.truth[name].dtype) - yard.truth[name])
         index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
         untold = unit.untold(yard.dtype)
-        overflows = not (np.isfinite(unit.max) and np.isfinite(unit.size_max))
-        if not overflows and not np.isfinite(error).all():
-            untold = ""  # nothing overflows in the plain loops, so NaN and infinity are wrong whatever may be told
+        largest = unit.size_max + thresholds()[yard.dtype]["max"] * unit.max
+        may_overflow = not largest <= float(ml_dtypes.finfo(numpy_dtype(yard.dtype)).max)
+        if not may_overflow and not np.isfinite(error).all():
+            untold = ""  # correct code overflows nowhere, so NaN and infinity are wrong whatever may be told
         return Measure(
             tensor=name,
             rms=_ratio(_rms(error), unit.rms),
@@ -179,7 +182,7 @@ def judge(result: Arrays, yard: Yardstick) -> Verdict:
         return found
     limits = thresholds()[yard.dtype]
     wrong = [each for each in found.measures if each.exceeds(limits)]
-    more = broken_rules(result, yard.case) + _unexpected(result, yard, limits)
+    more = broken_rules(result, yard.case) + wider_arithmetic(result, yard) + _unexpected(result, yard, limits)
     found = with_reasons(found, more)
     return replace(found, where=first_wrong(wrong, result, yard)) if wrong else found
 

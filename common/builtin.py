@@ -1,15 +1,19 @@
 """The built-in cases: small ones that catch every known mistake, and a real one.
 
-Their shapes repeat on purpose, so that JAX and TensorFlow compile few programs: what varies without a compilation
-(lengths, states, padding, weights) varies within a shape. Sizes are pairwise different unless a case is about their
-being equal.
+Each cell has a few programs, which is what JAX and TensorFlow compile, and many classes of mistake share each of them:
+what varies without a compilation (lengths, states, magnitudes, cotangents, padding) varies within a program. Sizes are
+pairwise different unless a case is about their being equal. tests/common/test_blind_spots.py holds, class by class,
+what the set would not see without them.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from common.case import Case
 from common.g2pm import g2pm_case
@@ -26,9 +30,27 @@ CELLS: dict[str, dict[str, Any]] = {
 """The five cells; ``gru_before`` resets before the recurrent product."""
 
 SIZES: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
-SQUARE: dict[str, Any] = {"input_size": SIZES["hidden_size"]}
-"""For the cases whose kernels are square, so that a transposed one has the right shape."""
-STACK_MERGES = {"rnn_tanh": "sum", "rnn_relu": "weighted", "gru": "mul", "gru_before": "weighted", "lstm": "ave"}
+LAYERS = {"rnn_tanh": 2, "rnn_relu": 2, "gru": 3, "gru_before": 2, "lstm": 2}
+"""Of the stacked cases, with concat and bias."""
+WIDE: dict[str, Any] = {"input_size": 71, "hidden_size": 67, "bias": False}
+"""Sizes past 64 and no multiples of a vector's width, so that kernels have whole tiles and a rest."""
+MERGES: dict[str, dict[str, Any]] = {
+    "rnn_tanh": {"merge": "sum"},
+    "rnn_relu": {"merge": "weighted", "num_layers": 2},
+    "gru": {"merge": "mul"},
+    "gru_before": {"merge": "weighted", "num_layers": 2},
+    "lstm": {"merge": "ave"},
+}
+"""How the wide cases merge."""
+ONES: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "num_layers": 2, "bias": False, "merge": "weighted"}
+LONG = 210
+"""Steps of the long cases: more than any implementation unrolls, and several pieces where one works in pieces."""
+GRADIENTS = 2.0**8
+"""What a case's cotangents are multiplied by for gradients past 100; float16 still holds them."""
+LARGE = 200.0
+SMALL = 1e-4
+SUBNORMAL = 1e-39
+"""What a case's cotangents are multiplied by for gradients below float32's smallest normal number, 1.2e-38."""
 
 
 def builtin_cases() -> list[Case]:
@@ -39,29 +61,29 @@ def builtin_cases() -> list[Case]:
 def small_cases() -> Iterator[Case]:
     """The made-up cases, drawn from a seed that is their name's CRC-32."""
     for cell in CELLS:
-        sizes = SQUARE if cell == "rnn_relu" else {}
-        yield _case(f"{cell}-ragged", cell, Shape(3, 5, (5, 3, 2)), **sizes)
-        yield _case(f"{cell}-empty-row", cell, Shape(3, 5, (1, 5, 0)), **sizes)
-        yield _case(f"{cell}-no-states", cell, Shape(3, 5, (4, 5, 1)), with_states=False, **sizes)
-        yield _case(f"{cell}-full", cell, Shape(3, 5, (5, 5, 5)), **sizes)
-        stack: dict[str, Any] = {"num_layers": 2, "merge": STACK_MERGES[cell], "bias": False}
-        name = f"{cell}-two-layers-{STACK_MERGES[cell]}-no-bias"
-        yield _case(name, cell, Shape(3, 5), **stack)
-        yield _case(f"{name}-no-states", cell, Shape(3, 5), with_states=False, **stack)
+        stack: dict[str, Any] = {"num_layers": LAYERS[cell]}
+        yield _case(f"{cell}-ragged", cell, Shape(3, 9, (4, 9, 7)), **stack)  # to sort it takes a cycle of three
+        yield _case(f"{cell}-empty-row", cell, Shape(3, 9, (0, 3, 9)), **stack)
+        no_states = _case(f"{cell}-short-no-states", cell, Shape(3, 9, (6, 1, 8)), with_states=False, **stack)
+        yield replace(no_states, cotangents={"output": no_states.cotangents["output"]})
+        full = _case(f"{cell}-full", cell, Shape(3, 9, (9, 9, 9)), **stack)
+        yield _scaled(full, cotangents=GRADIENTS)
+        wide = f"{cell}-wide-{MERGES[cell]['merge']}"
+        yield _case(wide, cell, Shape(3, 3, (1, 3, 2)), **WIDE, **MERGES[cell])
+        yield _with_large_inputs(_case(f"{wide}-large", cell, Shape(3, 3, (3, 2, 3)), **WIDE, **MERGES[cell]))
     for cell in ("rnn_tanh", "gru", "lstm"):
-        yield _case(f"{cell}-weighted", cell, Shape(3, 5, (5, 3, 2)), merge="weighted")
-    yield _case("gru-unequal", "gru", Shape(3, 5, (5, 0, 2)), hidden_size_reverse=3)
+        yield _case(f"{cell}-ones", cell, Shape(1, 1), **ONES)
+    for cell in ("rnn_tanh", "lstm"):
+        small = _case(f"{cell}-wide-small", cell, Shape(3, 3, (2, 1, 3)), **WIDE, **MERGES[cell])
+        yield _scaled(small, x=SMALL, h_0=SMALL, c_0=SMALL)
+    yield _scaled(_case("lstm-subnormal", "lstm", Shape(3, 9, (5, 9, 1)), num_layers=2), cotangents=SUBNORMAL)
+    yield _case("lstm-all-rows-empty", "lstm", Shape(3, 9, (0, 0, 0)), num_layers=2)
     yield _case("lstm-unequal", "lstm", Shape(3, 5, (4, 5, 1)), num_layers=2, hidden_size_reverse=7)
-    yield _case("gru-two-layers", "gru", Shape(3, 5), num_layers=2)
-    yield _case("gru-two-layers-no-states", "gru", Shape(3, 5), with_states=False, num_layers=2)
-    yield _case("lstm-batch-is-seq-len", "lstm", Shape(4, 4, (3, 4, 1, 2)))
-    yield _case("lstm-batch-is-seq-len-empty-row", "lstm", Shape(4, 4, (4, 0, 3, 1)))
-    yield _case("lstm-batch-is-seq-len-full", "lstm", Shape(4, 4, (4, 4, 4, 4)))
-    yield _case("lstm-batch-is-seq-len-no-states", "lstm", Shape(4, 4, (2, 1, 4, 3)), with_states=False)
-    yield _case("lstm-one-step", "lstm", Shape(3, 1))
-    yield _case("lstm-one-long-row", "lstm", Shape(1, 200, (131,)))
-    yield _case("lstm-all-rows-empty", "lstm", Shape(3, 5, (0, 0, 0)))
-    yield _case("gru-all-rows-empty", "gru", Shape(3, 5, (0, 0, 0)))
+    yield _case("rnn_tanh-one-long-row", "rnn_tanh", Shape(1, LONG, (LONG - 9,)))
+    # Enough rows, and few enough units, for what works with the batch last, or in spans that fit into a cache.
+    yield _case("gru-many-rows-sum", "gru", Shape(170, LONG), hidden_size=15, merge="sum")
+    lengths = np.random.default_rng(0).integers(1, LONG, 140, endpoint=True)
+    yield _case("lstm-many-rows", "lstm", Shape(140, LONG, tuple(map(int, lengths))), hidden_size=3)
 
 
 def _case(name: str, cell: str, shape: Shape, with_states: bool = True, **changes: Any) -> Case:
@@ -70,3 +92,28 @@ def _case(name: str, cell: str, shape: Shape, with_states: bool = True, **change
     return make_case(
         name, spec, shape, seed=seed, with_states=with_states, with_cotangents=True, source=f"built in, seed {seed}"
     )
+
+
+def _scaled(case: Case, cotangents: float = 1.0, **scales: float) -> Case:
+    """The case with inputs and states, by name, and all cotangents multiplied."""
+    given = {name: getattr(case, name) for name in scales}
+    changes = {name: scales[name] * value for name, value in given.items() if value is not None}
+    return replace(case, cotangents={name: cotangents * value for name, value in case.cotangents.items()}, **changes)
+
+
+def _with_large_inputs(case: Case) -> Case:
+    """The case with large inputs, and with large states in the first row alone.
+
+    Its input kernels are as much smaller: gates that are saturated do not tell one input from another. For that an
+    LSTM's h_0 is less large than its c_0, which no kernel is multiplied by.
+    """
+    first = np.arange(case.batch)[:, None] == 0
+    scales = {"h_0": LARGE / 10 if case.spec.cell == "lstm" else LARGE, "c_0": LARGE}
+    states = {name: getattr(case, name) for name in scales}
+    changes = {
+        name: np.where(first, scales[name] * value, value) for name, value in states.items() if value is not None
+    }
+    weights = {
+        name: value / LARGE if name.startswith("weight_ih_l0") else value for name, value in case.weights.items()
+    }
+    return replace(case, x=LARGE * case.x, weights=weights, **changes)

@@ -47,6 +47,12 @@ def has_finite_padding(x: np.ndarray, padding: np.ndarray, dtype: str) -> bool:
     return bool(np.isfinite(rounded(x[padding], dtype, free=True)).all())
 
 
+def is_subnormal(array: np.ndarray, dtype: str) -> bool:
+    """Whether an array holds nothing in ``dtype`` but subnormal numbers, and zeros, but not zeros alone."""
+    largest = np.abs(array).max(initial=0.0)
+    return bool(0 < largest < float(ml_dtypes.finfo(numpy_dtype(dtype)).smallest_normal))
+
+
 def rounded_case(case: Case, dtype: str) -> Case:
     """The case with weights, inputs and cotangents rounded to ``dtype``; its hash stays that of the case.
 

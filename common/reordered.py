@@ -3,8 +3,8 @@
 One plain loop can be lucky: its errors cancel, or one number decides them and happens to be rounded well. Several tell
 how large they are (the same idea as random rounding in stochastic arithmetic: Vignes 2004,
 doi:10.1023/B:NUMA.0000049483.75679.ce). Each of these adds up the terms of its matrix products in an order of its own
-and starts from inputs and weights that are off by what one rounding costs; every second one has the other usual
-formula of the sigmoid.
+and starts from inputs and weights that are off by what one rounding costs; every second one rounds every partial sum,
+as simple loops do and a BLAS does not, and has the other usual formula of the sigmoid.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ FURTHER_LOOPS = 4
 """Plain loops besides the first; ``docs/calibration.md`` has what they change."""
 LARGE = 10**8
 """Multiplications of a forward pass from which on one further loop is enough: so many errors make no luck."""
+MOST_PRODUCTS = 10**6
+"""Multiplications of a matrix product up to which every partial sum is rounded; larger ones would take too long."""
 MOVED = 1 / 12
 """The share of numbers moved by one spacing: their error is then, in the root mean square, that of rounding once."""
 
@@ -42,8 +44,10 @@ def reordered(kind: type[Reference], number: int) -> type[Reference]:
     kind
         What to change; its products stay as they are but for the order.
     number
-        Which of the further loops this is; it seeds the orders, and the odd ones take the sigmoid by tanh.
+        Which of the further loops this is; it seeds the orders. The odd ones add up one term after the other and take
+        the sigmoid by tanh.
     """
+    in_order = number % 2 == 1
 
     class Reordered(kind):  # type: ignore[valid-type,misc]
         def product(self) -> Product:
@@ -55,24 +59,29 @@ def reordered(kind: type[Reference], number: int) -> type[Reference]:
                 terms = a.shape[-1]
                 if terms not in orders:
                     orders[terms] = rng.permutation(terms)
-                order = orders[terms]
-                return multiply(a[..., order], b[..., order, :])  # (…, n, terms), (…, terms, m)
+                a, b = a[..., orders[terms]], b[..., orders[terms], :]  # (…, n, terms), (…, terms, m)
+                if not in_order or a.shape[-2] * terms * b.shape[-1] > MOST_PRODUCTS:
+                    return multiply(a, b)
+                first, *others = (multiply(a[..., i : i + 1], b[..., i : i + 1, :]) for i in range(terms))
+                return sum(others, first)
 
             return multiply_reordered
 
         def sigmoid(self) -> Sigmoid:
-            return sigmoid_by_tanh if number % 2 else super().sigmoid()
+            return sigmoid_by_tanh if in_order else super().sigmoid()
 
     return Reordered
 
 
 def nudged(array: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:
     """Numbers of a format, held as float64, with a few of them moved to the next one up or down; zeros stay."""
-    largest = float(ml_dtypes.finfo(numpy_dtype(dtype)).max)
-    spacing = np.ldexp(epsilon(dtype), np.frexp(array)[1] - 1)
-    steps = (rng.random(array.shape) < MOVED) * rng.choice((-1.0, 1.0), array.shape)
-    moved = array + steps * np.where(array == 0, 0, spacing)
-    return np.where(np.abs(moved) <= largest, moved, array)
+    format_ = ml_dtypes.finfo(numpy_dtype(dtype))
+    with np.errstate(over="ignore"):
+        spacing = np.ldexp(epsilon(dtype), np.frexp(array)[1] - 1)
+        spacing = np.where(array == 0, 0, np.maximum(spacing, float(format_.smallest_subnormal)))
+        steps = (rng.random(array.shape) < MOVED) * rng.choice((-1.0, 1.0), array.shape)
+        moved = array + steps * spacing
+    return np.where(np.abs(moved) <= float(format_.max), moved, array)
 
 
 def nudged_arrays(arrays: Mapping[str, np.ndarray], dtype: str, rng: np.random.Generator) -> Arrays:

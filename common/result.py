@@ -19,7 +19,8 @@ class ResultHeader(BaseModel):
 
     ``implementation`` is ``framework/name``; ``versions`` those of the framework and its libraries; ``path`` the
     kernel or path taken, as far as it can be told; ``seconds`` the time from the call to the end of the wait for the
-    device, any compilation included (not a benchmark); ``case_sha256`` the hash of the case file.
+    device, any compilation included (not a benchmark); ``case_sha256`` the hash of the case file; ``source`` that of
+    the files that computed it, "" in older results.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -30,6 +31,7 @@ class ResultHeader(BaseModel):
     dtype: str
     device: str
     versions: dict[str, str]
+    source: str = ""
     path: str
     seconds: float
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,17 @@ def allowance(truth: Arrays, plain: Arrays, spread: Arrays, ambiguity: Arrays, n
     error = np.abs(plain[name].astype(truth[name].dtype) - truth[name])
     error = np.maximum(error, spread[name]) if name in spread else error
     return error + ambiguity[name] if name in ambiguity else error
+
+
+def without_gradients(yard: Yardstick) -> Yardstick:
+    """What the result of a forward pass alone is held against."""
+
+    def kept(arrays: Arrays) -> Arrays:
+        return {name: value for name, value in arrays.items() if not name.startswith("grad.")}
+
+    case = replace(yard.case, cotangents={}, expected=kept(yard.case.expected))
+    groups: dict[str, Any] = {name: kept(getattr(yard, name)) for name in ("truth", "plain", "spread", "ambiguity")}
+    return replace(yard, case=case, **groups)
 
 
 def _ambiguity(yard: Yardstick) -> Arrays:

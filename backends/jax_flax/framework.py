@@ -32,6 +32,7 @@ class Jax(Framework):
 
     name = "jax"
     gaps = GAPS
+    compiles = True
     implementations: Mapping[str, type[JaxImplementation]] = {
         "native-linen": NativeLinen,
         "native-nnx": NativeNnx,

@@ -30,6 +30,13 @@ class Tuned(JaxImplementation):
     Outputs past a length are set to 0, and so is the input, whatever it holds. Without biases it adds zeros.
     """
 
+    paths = (
+        *("batch last", "batch first"),
+        *("in one piece", "in several pieces"),
+        *("padded", "masked by length"),
+        *("biases", "zero biases"),
+    )
+
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         loops = []
         for layer in range(self.spec.num_layers):
@@ -64,7 +71,7 @@ class Tuned(JaxImplementation):
         by_row = split_states(spec, states)
         for layer in range(spec.num_layers):
             outputs = []
-            sequence, steps = x.transpose(axes), cls._steps(spec, x)
+            sequence, steps = x.transpose(axes), cls._steps(spec, x, x.shape[2])
             for direction in range(NUM_DIRECTIONS):
                 row = layer * NUM_DIRECTIONS + direction
                 initial = tuple(state.T if batch_last else state for state in by_row[row])  # (batch, hidden_size)
@@ -78,12 +85,12 @@ class Tuned(JaxImplementation):
         return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))
 
     @staticmethod
-    def _steps(spec: Specification, x: jax.Array) -> int:
-        """The steps of a layer's pieces, x being its input: enough rows for the sums over pieces, which are as large as
-        the weights, to cost little beside the gates.
+    def _steps(spec: Specification, x: jax.Array, width: int) -> int:
+        """The steps of a layer's pieces, ``width`` being that of its input, x the network's or its own: enough rows for
+        the sums over pieces, which are as large as the weights, to cost little beside the gates.
         """
-        batch, seq_len, width = x.shape
-        step_bytes = batch * spec.num_gates * spec.state_size * x.itemsize
+        batch, seq_len, _ = x.shape
+        step_bytes = batch * spec.num_gates * spec.state_size * x.dtype.itemsize
         return steps_in_piece(seq_len, step_bytes, 2 * (width + spec.state_size) // batch)
 
     def canonical(self, gradients: Tree) -> Arrays:
@@ -99,8 +106,12 @@ class Tuned(JaxImplementation):
         return found
 
     def path(self) -> str:
-        layout = "batch last" if self.spec.state_size < NARROW <= self._inputs[0].shape[0] else "batch first"
-        notes = "" if self.spec.bias else ", zero biases"
-        ragged = "" if self._inputs[1] is None else ", masked by length"
+        x = self._inputs[0]
+        layout = "batch last" if self.spec.state_size < NARROW <= x.shape[0] else "batch first"
+        widths = [self.spec.layer_input_size(layer) for layer in range(self.spec.num_layers)]
+        steps = [self._steps(self.spec, x, width) for width in widths]
+        cut = "in one piece" if min(steps) == x.shape[1] else "in several pieces"
+        biases = "biases" if self.spec.bias else "zero biases"
+        ragged = "padded" if self._inputs[1] is None else "masked by length"
         loops = f"{len(self.parameters[LOOPS])} × jax.lax.scan with its own derivative (custom_vjp)"
-        return f"{loops}, {layout}{ragged}{notes}"
+        return f"{loops}, {layout}, {cut}, {ragged}, {biases}"

@@ -21,6 +21,9 @@ from common.weights import KINDS, merge_weight_name, weight_name
 
 CHUNK = 2**20
 """Numbers of one gate, both directions, that are worked on at once: 4 MB in float32, so that the cache holds them."""
+RNN_STEPS = 128
+"""The most steps of an RNN's span, whose loop is no slower in short spans (a GRU's is: each span of it has a dozen
+operations of its own), so that what goes from span to span also shows where there are few rows."""
 Tensors = list[torch.Tensor]
 CELLS = ("rnn_tanh", "rnn_relu", "gru")
 
@@ -36,9 +39,11 @@ def batch_first(states: torch.Tensor, lengths: torch.Tensor | None) -> torch.Ten
     return torch.stack([forward, flip(reverse, lengths)], dim=2)
 
 
-def spans(seq_len: int, batch: int, size: int) -> list[slice]:
-    """The steps, cut into pieces of about ``CHUNK`` numbers."""
+def spans(cell: str, seq_len: int, batch: int, size: int) -> list[slice]:
+    """The steps, cut into pieces of about ``CHUNK`` numbers, an RNN's of at most ``RNN_STEPS`` steps."""
     steps = max(1, CHUNK // (NUM_DIRECTIONS * batch * size))
+    if cell != "gru":
+        steps = min(steps, RNN_STEPS)
     return [slice(start, min(start + steps, seq_len)) for start in range(0, seq_len, steps)]
 
 
@@ -78,7 +83,7 @@ def run_rnn(activation: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors,
     _, seq_len, batch, _ = x.shape
     before = h[:, 0]
     total = torch.empty_like(before)
-    for span in spans(seq_len, batch, h.shape[-1]):
+    for span in spans("rnn", seq_len, batch, h.shape[-1]):
         rows = x[:, span].flatten(1, 2)
         from_x = torch.baddbmm((bias + recurrent_bias)[:, None], rows, kernel.mT).unflatten(1, (-1, batch))
         for source, after in zip(from_x.unbind(1), h[:, 1:][:, span].unbind(1), strict=True):
@@ -98,7 +103,7 @@ def differentiate_rnn(
     and leaves, in its first step, with that of h_0.
     """
     backward = torch.ops.aten.tanh_backward if activation == "tanh" else _relu_backward
-    for span in reversed(spans(h.shape[1] - 1, h.shape[2], h.shape[-1])):
+    for span in reversed(spans("rnn", h.shape[1] - 1, h.shape[2], h.shape[-1])):
         after, total = h[:, 1:][:, span], torch.empty_like(h[:, span], memory_format=torch.contiguous_format)
         steps = zip(grad_h[span], grad_h[1:][span], after.unbind(1), total.unbind(1), strict=True)
         for grad_before, grad_after, state, grad_total in reversed(list(steps)):
@@ -121,7 +126,7 @@ def run_gru(_: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors, keep: bo
     size = h.shape[-1]
     rz = 2 * size  # the columns of r and z come before those of n
     bias_rz = bias[:, :rz] + recurrent_bias[:, :rz]
-    cut = spans(seq_len, batch, size)
+    cut = spans("gru", seq_len, batch, size)
     most = cut[0].stop
     from_x = x.new_empty(2, most * batch, 3 * size)
     from_x[:, :, rz:] = recurrent_bias[:, None, rz:]
@@ -157,7 +162,7 @@ def differentiate_gru(
     """As ``differentiate_rnn``."""
     aten = torch.ops.aten
     size = h.shape[-1]
-    pairs = zip(spans(h.shape[1] - 1, h.shape[2], size), kept[::2], kept[1::2], strict=True)
+    pairs = zip(spans("gru", h.shape[1] - 1, h.shape[2], size), kept[::2], kept[1::2], strict=True)
     for span, gates, new in reversed(list(pairs)):
         before = h[:, span]
         steps = before.shape[1]
@@ -233,6 +238,11 @@ class Layer(torch.autograd.Function):
 class Tuned(TorchImplementation):
     """RNN and GRU on a CPU; torch.nn.LSTM has fused kernels there, which no loop over operations reaches."""
 
+    paths = (
+        *("RNN in one span", "RNN in several spans", "GRU in one span", "GRU in several spans"),
+        *("padded", "flipped by length"),
+    )
+
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
         if spec.cell not in CELLS or not spec.reset_after or device != "cpu":
             raise NotImplementedError("torch/tuned must be asked for an RNN, or a GRU with reset_after, on a CPU")
@@ -266,4 +276,7 @@ class Tuned(TorchImplementation):
 
     def path(self) -> str:
         padded = "padded" if self.host_lengths is None else "flipped by length"
-        return f"both directions as a batch of two in one Python loop, gradients by hand, {padded}"
+        batch, seq_len, _ = self._x.shape
+        count = len(spans(self.spec.cell, seq_len, batch, self.spec.hidden_size))
+        cut = f"{'GRU' if self.spec.cell == 'gru' else 'RNN'} in {'one span' if count == 1 else 'several spans'}"
+        return f"both directions as a batch of two in one Python loop, {cut}, gradients by hand, {padded}"

@@ -29,6 +29,7 @@ class TensorFlow(Framework):
 
     name = "tensorflow"
     gaps = GAPS
+    compiles = True
     implementations: Mapping[str, type[TensorFlowImplementation]] = {
         "native": Native,
         "manual": Manual,

@@ -43,4 +43,11 @@ GAPS = (
         applies=lambda request: request.device == "gpu",
         read=True,
     ),
+    Gap(
+        implementations=("native", "manual", "scratch", "tuned"),
+        what="subnormal inputs, on the CPU",
+        reason="TensorFlow 2.21 takes subnormal numbers for 0 on a CPU",
+        applies=lambda request: request.device == "cpu" and request.subnormal,
+        link="https://github.com/tensorflow/tensorflow/issues/11902",
+    ),
 )

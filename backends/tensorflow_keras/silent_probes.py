@@ -334,3 +334,28 @@ def xla_joins_products_wrongly(join: Behaviour = joined_by_xla) -> Observation:
     off = apart(join(parts, *arguments), joined(parts, *arguments))
     evidence = f"three products, float64 of (6, 4, 5), joined along the last axis: off by {off:.2g}"
     return observed(off > SAME, off < 1e-12, evidence)
+
+
+def pulled_back(cotangents: np.ndarray) -> np.ndarray:
+    """The gradient of Σ cotangents·tanh(x) by x."""
+    x = tf.constant(X)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.tanh(x)
+    return tape.gradient(y, x, tf.constant(cotangents)).numpy()
+
+
+@PROBES.add(
+    what="Gradients below 1.2e-38 should be what float32 holds of them; on a CPU subnormal numbers are taken for 0.",
+    consequence="Small gradients vanish earlier than in PyTorch and MXNet, and agree with neither.",
+    way_out="Scale the loss up and the gradients down, or compute in float64.",
+    harm="silent",
+    upstream="https://github.com/tensorflow/tensorflow/issues/11902",
+)
+def subnormal_gradients_are_flushed_to_0(gradients: Behaviour = pulled_back) -> Observation:
+    if tf.config.list_physical_devices("GPU"):
+        return Observation("not applicable", "needs a CPU alone")
+    right = (1e-39 * (1 - np.tanh(X.astype(np.float64)) ** 2)).astype(np.float32)
+    zeros = int((gradients(np.full_like(X, 1e-39)) == 0).sum())
+    evidence = f"{zeros} of {X.size} gradients between {right.min():.1g} and {right.max():.1g} are 0"
+    return observed(zeros == X.size, zeros == 0, evidence)

@@ -172,7 +172,7 @@ def run_lstm(
     """As ``run_rnn``; the gates are i, f, g and o.
 
     All four come from one tanh over the whole row, sigmoid(x) = tanh(x/2)/2 + 1/2: XLA's loops are slow on single
-    gates where hidden_size is small.
+    gates where hidden_size is small. A gate that is all but shut is then as far off as an open one.
     """
     size = initial[0].shape[1]
     scale = tf.constant([0.5] * (2 * size) + [1] * size + [0.5] * size, from_x.dtype)
@@ -237,6 +237,8 @@ class Tuned(TensorFlowImplementation):
 
     Past a length the input is zeros, and the loops leave states as they are and give 0.
     """
+
+    paths = ("padded", "flipped by length")
 
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
         if not spec.reset_after or device != "cpu":

@@ -28,7 +28,8 @@ class CheckpointHeader(BaseModel):
     """The metadata of a checkpoint.
 
     ``task`` is its name; ``model`` the specification; ``vocabularies`` turn ids into words and labels;
-    ``fingerprint`` of all that training depends on; ``epoch`` how many are done; ``trace`` loss, accuracy and gradient
+    ``fingerprint`` of all that training depends on; ``source`` the hash of the files that computed it, "" in older
+    checkpoints; ``epoch`` how many are done; ``trace`` loss, accuracy and gradient
     norm of every step so far; ``accuracies`` on the held-out examples after each epoch.
     """
 
@@ -42,6 +43,7 @@ class CheckpointHeader(BaseModel):
     implementation: str
     dtype: str
     versions: dict[str, str]
+    source: str = ""
     epoch: Annotated[int, Field(strict=True, ge=1)]
     trace: list[tuple[float, float, float]]
     accuracies: list[float]

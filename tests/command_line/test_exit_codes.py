@@ -26,6 +26,7 @@ from common.models.trace import Step
 from tests.attacks.plugins import plug
 from tests.cases import a_case
 from tests.command_line.test_bad_input import birnn
+from tests.command_line.test_results import birnn as in_process
 
 WRONG = (DISAGREES, FAILED, WorkerDied.status, WorkerTimedOut.status)
 ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in BUILT_IN}
@@ -90,12 +91,16 @@ def test_verify_is_1_for_what_crashes_fails_or_hangs_in_a_worker(case_file: Path
 
 def test_verify_and_run_are_3_where_all_is_unsupported(case_file: Path, tmp_path: Path) -> None:
     numpy = (case_file, "-i", "numpy", "--device", "gpu")
-    for done in all_of([("verify", *numpy), ("run", *numpy, "--out", tmp_path / "out")]):
+    for done in (in_process("verify", *numpy), in_process("run", *numpy, "--out", tmp_path / "out")):
         assert (done.returncode, done.stderr.strip()) == (3, ""), done.stdout
         assert "numpy sees no gpu on this machine" in done.stdout
 
 
-def test_a_broken_environment_is_2_alone_and_beside_a_healthy_one(case_file: Path, tmp_path: Path) -> None:
+def test_a_broken_environment_is_2_alone_and_beside_a_healthy_one(
+    case_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in BROKEN_TORCH.items():
+        monkeypatch.setenv(name, value)
     toml = tmp_path / "mine.toml"
     toml.write_text('[[case]]\ncell = "gru"\nseq_len = 3\nbatch = 2\ninput_size = 2\nhidden_size = 2\n')
     store = tmp_path / "r.duckdb"
@@ -103,7 +108,8 @@ def test_a_broken_environment_is_2_alone_and_beside_a_healthy_one(case_file: Pat
     train = ("train", "pipeline", "--epochs", 1, "--limit", 8, *torch)
     verify = ("verify", case_file, "--dtype", "float32", *torch, *numpy)
     bench = ("bench", "--cases", toml, "--store", store, *torch)
-    for done in all_of([verify, bench, train, (*train, *numpy)], **BROKEN_TORCH):
+    for command in (verify, bench, train, (*train, *numpy)):
+        done = in_process(*command)
         assert done.returncode == 2, done
         assert "birnn: the environment of torch must start a worker" in done.stderr
         assert "Traceback" not in done.stderr
@@ -115,7 +121,7 @@ def test_bench_is_3_when_nothing_has_a_time_and_explains_with_the_same_code(tmp_
     toml = tmp_path / "mine.toml"
     toml.write_text('[[case]]\ncell = "gru"\nseq_len = 3\nbatch = 2\ninput_size = 2\nhidden_size = 2\n')
     bench = ("bench", "--cases", toml, "-i", "numpy", "--device", "gpu", "--threads", 1, "--store", tmp_path / "r")
-    for done in (birnn(*bench), birnn(*bench, "--why")):
+    for done in (in_process(*bench), in_process(*bench, "--why")):
         assert done.returncode == 3, done
         assert "numpy sees no gpu on this machine" in done.stdout
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from backends.learning import Trained
+from birnn.options import alone_in
 from birnn.predicting import Trained as Model
 from birnn.predicting import readable
 from birnn.training import part
@@ -25,7 +26,7 @@ from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import Options
-from tests.command_line.test_bad_input import birnn
+from tests.command_line.test_bad_input import assert_one_sentence, birnn
 
 NUMPY = ("-i", "numpy/loop")
 SENTENCES = [
@@ -112,15 +113,26 @@ def test_training_that_was_killed_goes_on_with_the_same_trace(tagged: Path, tmp_
     assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
-def test_another_seed_does_not_go_on_from_the_checkpoint(tagged: Path, tmp_path: Path) -> None:
-    """Whose one epoch two would go on from."""
+def test_another_seed_begins_anew_when_asked_alone(tagged: Path, tmp_path: Path) -> None:
     command = ["train", "tagger", *NUMPY, "--data", tagged, "--out", tmp_path / "out"]
-    traces = []
-    for options in (["--epochs", 1], ["--epochs", 2, "--seed", 1]):
-        assert birnn(*command, *options).returncode == 0
-        traces.append(read_checkpoint(tmp_path / "out" / "numpy-loop.safetensors").header.trace)
-    assert len(traces[1]) == 2 * len(traces[0])
-    assert traces[1][0] != traces[0][0]
+    checkpoint = tmp_path / "out" / "numpy-loop.safetensors"
+    assert birnn(*command, "--epochs", 1).returncode == 0
+    before = checkpoint.read_bytes()
+    other = [*command, "--epochs", 2, "--seed", 1]
+    assert_one_sentence(birnn(*other), f"{checkpoint}: must be a checkpoint of this training", "anew with --again")
+    assert checkpoint.read_bytes() == before
+    first = read_checkpoint(checkpoint).header.trace
+    assert birnn(*other, "--again").returncode == 0
+    second = read_checkpoint(checkpoint).header.trace
+    assert len(second) == 2 * len(first)
+    assert second[0] != first[0]
+
+
+def test_two_trainings_do_not_write_to_one_folder_at_once(tagged: Path, tmp_path: Path) -> None:
+    with alone_in("--out", tmp_path):
+        done = birnn("train", "tagger", *NUMPY, "--data", tagged, "--epochs", 1, "--out", tmp_path)
+    assert_one_sentence(done, f"--out must be a folder that no other process writes to; {tmp_path} is in use")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labels_are_printed_by_the_names_that_their_ids_stand_for() -> None:

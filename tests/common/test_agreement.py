@@ -240,6 +240,23 @@ def test_sums_of_many_terms_may_err_as_one_added_up_in_order_does_and_few_may_no
     few, many = (yardstick(a_case("gru", batch=rows, seq_len=10, lengths=None), "float32") for rows in (5, 100))
     assert few.ambiguity == {}
     assert set(many.ambiguity) == {name for name in many.truth if name.startswith(("grad.w", "grad.b"))}
-    result = {name: value.astype(np.float32) for name, value in many.truth.items()}
+    result = many.plain
     assert judge(result, many).agrees
     assert not judge(result | {"grad.weight_hh_l0": result["grad.weight_hh_l0"] * np.float32(1.001)}, many).agrees
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_result_of_wider_arithmetic_is_not_of_the_lane(dtype: str) -> None:
+    """Rounded once in the end, it has no error that a limit could see; what rounding gave to a part acquits it."""
+    yard = yardstick(a_case("gru", num_layers=2), dtype)
+    wider = {name: value.astype(dtype) for name, value in yard.truth.items()}
+    verdict = judge(wider, yard)
+    assert not verdict.agrees
+    assert verdict.reasons[0].startswith(f"the result must be computed in {dtype}; of ")
+    own = {name: yard.plain[name] for name in wider if name.startswith("grad.weight")}
+    assert judge(wider | own, yard).agrees
+
+
+def test_narrow_lanes_may_add_up_in_float32() -> None:
+    yard = yardstick(a_case("gru", num_layers=2), "float16")
+    assert judge({name: value.astype(np.float16) for name, value in yard.truth.items()}, yard).agrees

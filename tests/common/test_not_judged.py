@@ -73,6 +73,17 @@ def test_the_exact_rules_hold_where_nothing_else_can_be_told() -> None:
     assert judge(result, yard).status == DISAGREES  # no plain loop overflows
 
 
+def test_infinity_is_wrong_only_where_correct_code_cannot_reach_it() -> None:
+    """Where rounding may take an answer past the largest number of the format, correct code may overflow."""
+    yard = yardstick(a_case("gru"), "float16")
+    infinite = np.where(yard.case.padding_mask()[..., None], yard.plain["grad.x"], np.inf)
+    result = yard.plain | {"grad.x": infinite}
+    for error, status in ((100.0, DISAGREES), (60_000.0, AGREES)):
+        part = replace(yard, ambiguity={"grad.x": np.full_like(yard.truth["grad.x"], error)})
+        assert [each.tensor for each in judge(yard.plain, part).measures if each.untold] == ["grad.x"]
+        assert judge(result, part).status == status
+
+
 def test_a_verdict_on_a_part_says_what_it_leaves_out() -> None:
     """Of a tensor that cannot be told nothing counts; of the others everything does."""
     yard = yardstick(a_case("gru"), "float32")

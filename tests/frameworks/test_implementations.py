@@ -57,6 +57,38 @@ def test_tuned_agrees_at_other_sizes(framework: Framework, cell: str, batch: int
     assert verdict.agrees, verdict.reasons
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("rnn_tanh-one-long-row", "float32"), ("gru-many-rows-sum", "float32"), ("lstm-many-rows", "float64")],
+)
+def test_tuned_agrees_where_it_works_in_pieces(framework: Framework, name: str, dtype: str) -> None:
+    """What is carried from piece to piece, and added up over them, shows in no shorter case."""
+    if "tuned" not in framework.implementations:
+        pytest.skip(f"{framework.name} has no tuned")
+    verdict = judge(run(framework, "tuned", CASES[name], dtype), yardstick(CASES[name], dtype))
+    assert verdict.agrees, verdict.reasons
+
+
+RUN_OVER_PADDING = ("jax/native-linen", "jax/native-nnx", "jax/manual", "mxnet/manual")
+"""Where states go on past a length and are dropped afterwards: flax's RNN (0.12.8), Gluon's unroll (1.9.1)."""
+
+
+def test_states_that_would_overflow_past_a_length_leave_no_trace(framework: Framework, implementation: str) -> None:
+    """A relu whose states grow 10⁵-fold a step: large at the length, infinite soon after, times a gradient of 0."""
+    case = a_case("rnn_relu", seq_len=12, lengths=(7, 5, 3))
+    growing = {
+        name: np.abs(value) * (1e5 if name.startswith("weight_hh") else 1.0) for name, value in case.weights.items()
+    }
+    assert case.h_0 is not None
+    case = replace(case, weights=growing, x=np.abs(case.x), h_0=np.abs(case.h_0))
+    verdict = judge(run(framework, implementation, case, "float32"), yardstick(case, "float32"))
+    wrong = [each.tensor for each in verdict.measures if not np.isfinite(each.max)]
+    if f"{framework.name}/{implementation}" in RUN_OVER_PADDING:
+        assert wrong == ["grad.weight_hh_l0", "grad.weight_hh_l0_reverse"]
+    else:
+        assert verdict.agrees, verdict.reasons
+
+
 def test_padding_has_no_influence(framework: Framework, implementation: str) -> None:
     case = CASES["lstm-ragged"]
     other = case.with_padding(np.random.default_rng(9), 3.0)
@@ -134,6 +166,22 @@ def test_every_implementation_says_what_it_takes(framework: Framework, implement
     assert len(execute(framework, case, implementation, "float64", "cpu").header.path) > 5
 
 
+def test_builtin_cases_take_every_path(framework: Framework, implementation: str) -> None:
+    """Of an implementation that names its paths, as tuned code must; what differs between cases must be named."""
+    named = set(framework.implementations[implementation].paths)
+    assert named or implementation != "tuned"
+    if not named:
+        return
+    taken: list[set[str]] = []
+    for case in CASES.values():
+        for dtype in ("float32", "float64"):
+            if framework.unsupported(implementation, request_of(case, dtype, "cpu")) is None:
+                taken.append(set(built(framework, implementation, case, dtype).path().split(", ")))
+    always = set[str].intersection(*taken)
+    varying = {part for part in set[str].union(*taken) - always if not part[0].isdigit()}
+    assert varying == named
+
+
 def gap_cases() -> list[Case]:
     """Cases to look for a gap's failure in: the built-in ones, and deeper and longer ones."""
     deep = [a_case(cell, lengths=None, num_layers=3) for cell in CELLS]
@@ -171,7 +219,8 @@ def agrees(framework: Framework, implementation: str, case: Case, dtype: str) ->
 def test_scratch_supports_every_specification_and_both_precisions(framework: Framework) -> None:
     for case in CASES.values():
         for dtype in ("float32", "float64"):
-            assert framework.unsupported("scratch", request_of(case, dtype, "cpu")) is None
+            request = request_of(case, dtype, "cpu")
+            assert request.subnormal or framework.unsupported("scratch", request) is None
 
 
 def test_gpu_is_declared_unsupported_where_there_is_none(framework: Framework) -> None:

@@ -26,6 +26,8 @@ from benchmarks.running import commit_of_suite
 from tests.rehearsal import bare
 
 FRAMEWORKS = ("torch", "jax")
+MOST_COMMANDS = 5
+"""One does it all in two minutes; a machine that others use may need the same again."""
 REHEARSAL = ("--device", "cpu", "--rehearse")
 
 
@@ -82,12 +84,15 @@ def test_all_stages_run_where_there_is_no_registry_and_go_on_after_ctrl_c(kit: P
     out = kit / "work" / "rehearsal" / "out"
     assert {path.name for path in out.iterdir()} == {"log.txt", "state.tar.gz"}
     assert "verify: not done; the same command goes on with it\n" in seen
-    # The same command again.
-    done = start(kit, bare_python, *REHEARSAL)
-    printed, _ = done.communicate()
-    assert done.returncode == 0, printed
-    assert "not done" not in printed
-    assert "doctor: at most" not in printed  # it was done
+    for _ in range(MOST_COMMANDS):
+        done = start(kit, bare_python, *REHEARSAL)
+        printed, _ = done.communicate()
+        assert done.returncode == 0, printed
+        assert "doctor: at most" not in printed  # it was done
+        if "not done" not in printed:
+            break
+    else:
+        pytest.fail(printed)
     _check_files(out)
     _check_rows(out / "rows.csv", bare_python)
     _check_findings(out)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,8 @@ class ReadsPadding(Loop):
 
     def extract(self) -> Arrays:
         found = super().extract()
+        if "grad.h_0" not in found:
+            return found
         gradient = found["grad.h_0"].copy()
         gradient[0, 0, 0] = np.nextafter(gradient[0, 0, 0], np.float32(np.sign(self._inputs.x[-1, -1, 0]) * np.inf))
         return found | {"grad.h_0": gradient}
@@ -161,6 +164,8 @@ class MasksTooLate(Loop):
 
     def extract(self) -> Arrays:
         found, inputs = super().extract(), self._inputs
+        if "grad.weight_ih_l0" not in found:
+            return found
         padding = inputs.x[~step_mask(inputs.lengths, *inputs.x.shape[:2])]
         with np.errstate(invalid="ignore"):
             return found | {"grad.weight_ih_l0": found["grad.weight_ih_l0"] + np.float32((0 * padding).sum())}
@@ -174,6 +179,53 @@ GAPS = (
         applies=lambda request: not request.finite_padding,
     ),
 )
+
+
+class KeepsState(Loop):
+    """Starts the next call from the states that the last one ended with."""
+
+    def forward(self) -> None:
+        super().forward()
+        self._inputs = replace(self._inputs, h_0=self._found["h_n"])
+
+
+class AddsUp(Loop):
+    """Adds the gradients of a call to those of the calls before."""
+
+    def forward_backward(self) -> None:
+        before = getattr(self, "_found", {})
+        super().forward_backward()
+        gradients = [name for name in self._found if name.startswith("grad.")]
+        self._found |= {name: self._found[name] + before.get(name, 0) for name in gradients}
+
+
+class WrongInference(Loop):
+    """Ignores lengths where no gradient is wanted."""
+
+    _with_gradients = False
+
+    def forward_backward(self) -> None:
+        self._with_gradients = True
+        super().forward_backward()
+        self._with_gradients = False
+
+    def forward(self) -> None:
+        given = self._inputs
+        if not self._with_gradients:
+            self._inputs = replace(given, lengths=None)
+        super().forward()
+        self._inputs = given
+
+
+class RoundsOtherwise(Loop):
+    """Moves every number by one bit from call to call, within rounding."""
+
+    def extract(self) -> Arrays:
+        self._calls = getattr(self, "_calls", 0) + 1
+        found = super().extract()
+        return {name: np.nextafter(value, value * np.float32(self._calls)) for name, value in found.items()}
+
+
 PROBES = Probes()
 TEXTS = {"what": "One expects this, and gets that.", "consequence": "It hurts.", "way_out": "Do not."}
 
@@ -223,6 +275,10 @@ class Misbehaving(Framework):
         "reads-padding-declared": ReadsPadding,
         "masks-too-late": MasksTooLate,
         "masks-too-late-declared": MasksTooLate,
+        "keeps-state": KeepsState,
+        "adds-up": AddsUp,
+        "wrong-inference": WrongInference,
+        "rounds-otherwise": RoundsOtherwise,
     }
 
     def versions(self) -> dict[str, str]:

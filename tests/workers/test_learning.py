@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from backends.learning import CHUNK, Course, Learner, Trained, checkpoint_path
 from backends.pool import Pool
 from backends.selection import select
 from common.data.examples import SequenceExample
+from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.reference import predict
 from common.models.trace import Trainer
@@ -118,10 +120,11 @@ OTHER_COURSES: dict[str, Callable[[Course], Course]] = {
     "clipping": of_optimizer(clip_norm=1.0),
     "dtype": lambda course: replace(course, dtype="float32"),
 }
-OTHER_HEADERS: dict[str, dict[str, Any]] = {
-    "fingerprint": {"fingerprint": "0" * 64},
-    "versions": {"versions": {"numpy": "0.1"}},
-    "more epochs": {"epoch": 2, "accuracies": [0.5, 0.5]},
+OTHER_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
+    "fingerprint": ({"fingerprint": "0" * 64}, "other data, another seed, model, optimizer, dtype or device"),
+    "versions": ({"versions": {"numpy": "0.1"}}, "other versions, {'numpy': '0.1'}"),
+    "source": ({"source": "0" * 16}, "another state of the source that computes it"),
+    "implementation": ({"implementation": "numpy/other"}, "the implementation 'numpy/other'"),
 }
 
 
@@ -133,21 +136,44 @@ def left_by(pool: Pool, task: Task, out: Path) -> Course:
     return course
 
 
-def assert_starts_anew(pool: Pool, course: Course) -> None:
-    found = learned(pool, course)
+def assert_not_overwritten_unasked(pool: Pool, course: Course, reason: str) -> None:
+    """Refused before anything is trained, and begun anew when asked for."""
+    path = checkpoint_path(course, LOOP)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=re.escape(f"{path}: ")) as caught:
+        learned(pool, course)
+    assert reason in str(caught.value)
+    assert "name another --out, or begin anew with --again" in str(caught.value)
+    assert path.read_bytes() == before
+    found = learned(pool, replace(course, again=True))
     assert (found.resumed, len(found.steps), len(found.accuracies)) == (0, 2, 1)
+    assert path.read_bytes() != before
 
 
 @pytest.mark.parametrize("change", OTHER_COURSES)
 def test_a_checkpoint_of_another_course_is_left_alone(pool: Pool, task: Task, tmp_path: Path, change: str) -> None:
-    assert_starts_anew(pool, OTHER_COURSES[change](left_by(pool, task, tmp_path)))
+    course = OTHER_COURSES[change](left_by(pool, task, tmp_path))
+    assert_not_overwritten_unasked(pool, course, "other data, another seed, model, optimizer, dtype or device")
 
 
 @pytest.mark.parametrize("change", OTHER_HEADERS)
 def test_a_checkpoint_that_says_otherwise_is_left_alone(pool: Pool, task: Task, tmp_path: Path, change: str) -> None:
     course = left_by(pool, task, tmp_path)
+    changes, reason = OTHER_HEADERS[change]
     path = checkpoint_path(course, LOOP)
     found = read_checkpoint(path)
-    header = found.header.model_copy(update=OTHER_HEADERS[change])
-    write_checkpoint(replace(found, header=header), path)
-    assert_starts_anew(pool, course)
+    write_checkpoint(replace(found, header=found.header.model_copy(update=changes)), path)
+    assert_not_overwritten_unasked(pool, course, reason)
+
+
+def test_a_checkpoint_of_more_epochs_is_not_overwritten_unasked(pool: Pool, task: Task, tmp_path: Path) -> None:
+    course = left_by(pool, task, tmp_path)
+    assert learned(pool, replace(course, epochs=2)).resumed == 1
+    assert_not_overwritten_unasked(pool, course, "it is of 2 epochs, more than 1")
+
+
+def test_a_torn_checkpoint_is_not_overwritten_unasked(pool: Pool, task: Task, tmp_path: Path) -> None:
+    course = left_by(pool, task, tmp_path)
+    path = checkpoint_path(course, LOOP)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert_not_overwritten_unasked(pool, course, "must be a readable safetensors file")

@@ -15,7 +15,7 @@ from backends.selection import Selection, select
 from backends.study import Outcome, Plan, Study
 from common.case import Case
 from common.errors import InputError
-from common.result import read_result, result_path, write_result
+from common.result import read_result, result_path
 from common.tensorfile import as_bytes
 from tests.cases import a_case
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
@@ -127,6 +127,26 @@ def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
     assert errors[1] > 100 * errors[0]
 
 
+@pytest.mark.parametrize(
+    ("implementation", "start"),
+    [
+        ("keeps-state", "a second call on the same object: output is "),
+        ("adds-up", "a second call on the same object: grad."),
+        ("wrong-inference", "a forward pass alone: output is "),
+    ],
+)
+def test_a_second_call_and_a_forward_pass_alone_are_judged(implementation: str, start: str) -> None:
+    """The first call is right; what follows on the same object is not."""
+    outcome = outcomes([f"misbehaving/{implementation}"], CASES[:1])[implementation, "rows"]
+    assert outcome.status == "disagrees"
+    assert outcome.reason.startswith(start), outcome.reason
+
+
+def test_a_second_call_may_round_otherwise() -> None:
+    found = outcomes(["misbehaving/rounds-otherwise"], [replace(CASES[0], lengths=None)])
+    assert {outcome.status for outcome in found.values()} == {"agrees"}
+
+
 def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
     found = outcomes(["misbehaving/well"], out=tmp_path, judged=False, resumed=True)
     assert {outcome.status for outcome in found.values()} == {"ran"}
@@ -143,12 +163,20 @@ def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
     assert file.stat().st_mtime_ns > written
 
 
+def with_header(file: Path, **changes: Any) -> bytes:
+    """A result with another header."""
+    result = read_result(file)
+    header = result.header.model_copy(update=changes).model_dump_json()
+    return as_bytes(result.tensors, {"birnn.result": header})
+
+
 TORN: dict[str, Callable[[Path, Path], Any]] = {
     "empty": lambda file, other: file.write_bytes(b""),
     "half": lambda file, other: file.write_bytes(file.read_bytes()[:-100]),
     "text": lambda file, other: file.write_text("no result"),
     "no header": lambda file, other: file.write_bytes(as_bytes({"x": np.zeros(3)}, {})),
     "a header that is none": lambda file, other: file.write_bytes(as_bytes({}, {"birnn.result": "[1]"})),
+    "of other source": lambda file, other: file.write_bytes(with_header(file, source="0" * 16)),
     "another's": lambda file, other: file.write_bytes(other.read_bytes()),
 }
 
@@ -159,8 +187,8 @@ def test_a_torn_result_is_computed_again_and_the_rest_is_kept(tmp_path: Path) ->
     files = [tmp_path / case.name / "misbehaving-well-float32.safetensors" for case in cases]
     other = result_path(tmp_path, "other", "misbehaving/noisy", "float32")
     result = read_result(files[0])
-    header = result.header.model_copy(update={"implementation": "misbehaving/noisy"})
-    write_result(replace(result, header=header), other)
+    other.parent.mkdir()
+    other.write_bytes(with_header(files[0], implementation="misbehaving/noisy"))
     for file, tear in zip(files, TORN.values(), strict=False):
         tear(file, other)
     found = outcomes(["misbehaving/well"], cases, out=tmp_path, judged=False, resumed=True)

@@ -87,6 +87,10 @@ def in_half_precision(kind: Any, dtype: Any = jnp.bfloat16) -> linen.RNNCellBase
     return kind(probes.HIDDEN_SIZE, dtype=dtype, param_dtype=dtype, recurrent_kernel_init=orthogonal_by_gate)
 
 
+def scaled_up_and_down(cotangents: np.ndarray) -> np.ndarray:
+    return np.ldexp(probes.pulled_back(np.ldexp(cotangents, 20)), -20)
+
+
 STAND_INS: dict[str, Callable] = {
     "length-0-runs-over-all-the-padding": empty_rows_kept,
     "length-past-the-end-rotates-reverse-time": checked,
@@ -108,4 +112,5 @@ STAND_INS: dict[str, Callable] = {
         "gru", probes.linen_parameters("gru"), probes.X, probes.FULL, tuple(probes.H_0)
     ),
     "dtype-follows-the-initial-carry": in_half_precision,
+    "subnormal-gradients-are-flushed-to-0": scaled_up_and_down,
 }

@@ -22,6 +22,7 @@ from backends.tensorflow_keras.silent_probes import (
     joined,
     loss_and_gradients,
     outputs_in_a_graph,
+    pulled_back,
     run,
 )
 from common.specification import GATES
@@ -103,6 +104,10 @@ def states_by_kind(layer: keras.Layer) -> list[np.ndarray]:
     return [forward_h, backward_h, forward_c, backward_c]
 
 
+def scaled_up_and_down(cotangents: np.ndarray) -> np.ndarray:
+    return np.ldexp(pulled_back(np.ldexp(cotangents, 20)), -20)
+
+
 STAND_INS: dict[str, Callable[..., Any]] = {
     "unrolled-reverse-half-loses-real-steps": unrolled_by_length,
     "longer-mask-shifts-the-reverse-half": lambda mask: outputs_in_a_graph(mask[:, :SEQ_LEN]),
@@ -124,4 +129,5 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "xla-joins-products-wrongly": joined,
     "gru-bias-moves-twice-as-far": partial(GRU, reset_after=False),
     "importing-writes-into-home": lambda home: {"HOME": str(home), "KERAS_HOME": str(home.parent / "keras")},
+    "subnormal-gradients-are-flushed-to-0": scaled_up_and_down,
 }
