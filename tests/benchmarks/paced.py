@@ -26,6 +26,8 @@ BACKEND = Backend(name="paced", load="tests.benchmarks.paced:load")
 OTHER = Backend(name="other", load="tests.benchmarks.paced:load_other")
 STOPPING = Backend(name="stopping", load="tests.benchmarks.paced:load_stopping")
 SECONDS = 0.002
+BULK = 64 * 2**20
+"""Bytes."""
 
 
 class Clock:
@@ -106,12 +108,58 @@ class Drifting(Steady):
         return SECONDS * 1.03**self.calls
 
 
-class Compiling(Steady):
-    """Takes long the first time."""
+class Warming(Steady):
+    """Comes down to its speed over some forty calls."""
 
     @property
     def seconds(self) -> float:
-        return 0.2 if self.calls == 1 else SECONDS
+        return SECONDS * (1 + 4 * 0.9**self.calls)
+
+
+class Noisy(Steady):
+    """Takes a time of its own in every call, each as likely to be above as below."""
+
+    @property
+    def seconds(self) -> float:
+        return SECONDS * float(np.exp(np.random.default_rng(self.calls).normal(0, 0.035)))
+
+
+class Bulky(Steady):
+    """Takes 64 MiB during its first calls, those before anything is timed, and gives them back."""
+
+    def forward(self) -> None:
+        super().forward()
+        if self.calls <= 2:
+            np.ones(BULK, np.uint8)
+
+
+class Peeking(Steady):
+    """Right within rounding, whatever the padding holds; what that is shows in the last bit of one number."""
+
+    def extract(self) -> Arrays:
+        found = super().extract()
+        if (lengths := self._inputs.lengths) is not None:
+            row = int(np.argmin(lengths))
+            output = found["output"].copy()
+            for _ in range(int(1e3 * np.abs(self._inputs.x[row, lengths[row] :]).sum()) % 3):
+                output[row, 0, 0] = np.nextafter(output[row, 0, 0], np.float32(2))
+            found["output"] = output
+        return found
+
+
+class Compiling(Steady):
+    """Takes long the first time, and is slower by a twentieth each time that it is built again in the same process."""
+
+    built = 0
+
+    def __init__(self, spec: Specification, dtype: str, device: str) -> None:
+        super().__init__(spec, dtype, device)
+        self._slower = 1.05**self.built
+        type(self).built += 1
+
+    @property
+    def seconds(self) -> float:
+        return (0.2 if self.calls == 1 else SECONDS) * self._slower
 
 
 class Leaky(Steady):
@@ -218,6 +266,10 @@ class Paced(Framework):
         "slower": Slower,
         "bimodal": Bimodal,
         "drifting": Drifting,
+        "warming": Warming,
+        "noisy": Noisy,
+        "bulky": Bulky,
+        "peeking": Peeking,
         "compiling": Compiling,
         "leaky": Leaky,
         "fenced": Fenced,

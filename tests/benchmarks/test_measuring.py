@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backends.opening import reason_against
 from backends.registry import Backend
 from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase, CaseSet
 from benchmarks.measuring import Progress, Session
-from benchmarks.records import Block, Row
+from benchmarks.records import TIMED, Block, Row
 from benchmarks.settings import Settings
 from benchmarks.statistics import paired_ratio_interval, verdict
 from benchmarks.store import Store
@@ -87,7 +88,9 @@ def measured(store: Store, wishes: Settings, **options: Any) -> dict[str, Row]:
         store.add_run(a_run())
     run = store.runs()[0]
     Session(store, run, wishes, SILENT, **options).measure()
-    return {row.key.implementation: row for row in store.rows(run.run)}
+    rows = store.rows(run.run)
+    assert all(row.error_rms is not None for row in rows if row.status in TIMED), "what has a time has been judged"
+    return {row.key.implementation: row for row in rows}
 
 
 @pytest.fixture
@@ -122,6 +125,8 @@ def test_compilation_stands_in_its_own_column(store: Store) -> None:
     assert row.import_seconds is not None
     assert row.build_seconds is not None
     assert row.build_seconds < 0.1
+    # The twin is an object of its own: this implementation is slower by a twentieth when it is built a second time.
+    assert store.runs()[0].noise_floor == pytest.approx(np.log(1.05), rel=0.2)
 
 
 def test_a_fence_that_is_left_out_is_noticed(store: Store) -> None:
@@ -225,16 +230,6 @@ def test_a_thread_that_spins_between_blocks_is_seen(store: Store) -> None:
     }
     assert beside["other"] > 0.5  # what is timed in the other process had company
     assert beside["paced"] < 0.2
-
-
-def test_blocks_are_interleaved_in_an_order_that_changes(store: Store) -> None:
-    measured(store, settings(["paced/steady", "paced/slower", "other/steady"]))
-    blocks = store.blocks(store.runs()[0].run)
-    orders: dict[tuple[int, int], list[tuple[str, int]]] = {}
-    for block in blocks:
-        orders.setdefault((block.process, block.cycle), []).append((block.key.implementation, block.twin))
-    assert all(len(order) == len(set(order)) == 4 for order in orders.values())  # three, and one twin
-    assert len({tuple(order) for order in orders.values()}) > 1
 
 
 def test_a_run_goes_on_where_it_stopped_and_failures_only_when_asked(store: Store) -> None:
