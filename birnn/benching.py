@@ -140,10 +140,16 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
             return exit_codes.INTERRUPTED
         if not finished:
             notes.print("birnn: the budget is over; the same command goes on where this one stopped", markup=False)
+    return exit_code(rows, broken=bool(broken))
+
+
+def exit_code(rows: Sequence[Row], *, broken: bool) -> int:
+    """The code of ``bench``; what could not be judged leaves everything open that is not wrong."""
+    statuses = {row.status for row in rows}
     return exit_codes.decide(
-        wrong=any(row.status in RETRIED for row in rows),
-        broken=bool(broken),
-        checked=any(row.status in TIMED for row in rows) and not any(row.status == NOT_JUDGED for row in rows),
+        wrong=not statuses.isdisjoint(RETRIED),
+        broken=broken,
+        checked=not statuses.isdisjoint(TIMED) and NOT_JUDGED not in statuses,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.records import STATUSES
 from benchmarks.store import Store
+from birnn.benching import Wishes, bench, exit_code, seconds_from
+from tests.benchmarks.made_up import a_row
+from tests.benchmarks.paced import BACKEND as PACED
+from tests.benchmarks.paced import SECONDS
+from tests.benchmarks.test_measuring import register
 from tests.command_line.test_bad_input import birnn
 
+GREEN = ("measured", "never steady", "unsupported", "not reached")
+"""Statuses that leave a run with a time as good as it is."""
 NUMPY = ("-i", "numpy/loop", "--threads", "1")
 
 
@@ -117,6 +126,48 @@ def test_why_says_what_will_run_and_what_was_measured(cases: Path, tmp_path: Pat
     assert not store.exists()
     birnn(*command)
     assert "measured" in birnn(*command, "--why").stdout
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_code_is_that_of_the_worst_row(status: str) -> None:
+    """Whatever else has a time; and nothing but times and what cannot be timed is green."""
+    rows = [a_row("a run", status=each) for each in ("measured", "measured", status)]
+    code = 0 if status in GREEN else 3 if status == "not judged" else 1
+    assert exit_code(rows, broken=False) == code
+    assert exit_code(rows[::-1], broken=True) == (1 if code == 1 else 2)
+    assert exit_code(rows[2:], broken=False) == (3 if status in ("unsupported", "not reached") else code)
+
+
+def test_what_disagrees_is_1_though_the_rest_has_times(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(monkeypatch, PACED)
+    monkeypatch.setattr("birnn.benching.backends", lambda: {PACED.name: PACED})
+    wishes = Wishes(
+        cases=str(cases),
+        case_patterns=["gru*"],
+        patterns=["paced/steady", "paced/wrong"],
+        passes="forward",
+        dtypes=[],
+        device="cpu",
+        lane="exact",
+        threads=[1],
+        processes=1,
+        budget="10m",
+        timeout_seconds=60.0,
+    )
+    assert bench(wishes, tmp_path / "r.duckdb", label="", seed=1, again=False, retry_failed=False) == 1
+    printed = capsys.readouterr().out
+    (cells,) = re.findall(r"│ gru-T6-B3-I4-H5-ragged │ +([\d.]+) ±[\d.]+% │ disagrees │ +([\d.]+) │", printed)
+    assert float(cells[0]) == pytest.approx(1e3 * SECONDS, rel=0.02)
+    assert "disagrees paced/wrong, gru-T6-B3-I4-H5-ragged: " in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("0.5m", 30), (" 1.5h ", 5400), ("10000h", 3.6e7)]
+)
+def test_a_budget_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> None:
+    assert seconds_from(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,10 @@ def test_ctrl_c_ends_a_run_and_leaves_what_it_finished(tmp_path: Path) -> None:
     done = len(list(out.rglob("*.safetensors")))
     assert 3 <= done < 80
     assert not [file for file in out.rglob("*") if file.name.startswith(".")]
+    before = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in out.rglob("*.safetensors")}
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0
     assert len(list(out.rglob("*.safetensors"))) == 80
+    assert all((file.stat().st_ino, file.stat().st_mtime_ns) == was for file, was in before.items()), (
+        "what is there is kept"
+    )

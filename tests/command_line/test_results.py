@@ -207,6 +207,9 @@ def test_compare_says_what_is_slower_and_lists_what_crashed(store: Path) -> None
     lines = [line for line in done.stdout.splitlines() if SLOWED in line and "│" in line]
     assert lines
     assert all("slower" in line and "1.200" in line for line in lines), lines
+    for line in lines:
+        a, b, ratio = (float(cell) for cell in line.split("│")[3:6])
+        assert b / a == pytest.approx(ratio, rel=0.01), "B's time over A's, each in its column"
     assert "faster" not in done.stdout
     means = [line for line in done.stdout.splitlines() if line.startswith("B / A in the geometric mean: ")]
     assert len(means) == 6, "two passes in three tracks"

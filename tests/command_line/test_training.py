@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.learning import Trained
+from backends.learning import Course, Trained
+from birnn.display import stdout
 from birnn.options import alone_in
 from birnn.predicting import Trained as Model
 from birnn.predicting import readable
-from birnn.training import part
+from birnn.training import part, print_training
+from common.data.examples import token_examples
+from common.data.vocabulary import Vocabulary
 from common.models.pipeline_data import pipeline_model
+from common.models.specification import END, PADDING, START
 from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
@@ -143,6 +147,49 @@ def test_labels_are_printed_by_the_names_that_their_ids_stand_for() -> None:
     lines = list(readable("classifier", trained, {}, words, answer))
     assert lines == ["grim\ta day", "good\tb", "bad\tc", "good\td"]
     assert list(readable("classifier", trained, {}, [], answer)) == ["grim", "good", "bad", "good"]
+
+
+def test_a_sentence_is_printed_as_it_was_but_for_its_gaps() -> None:
+    """Whatever the model would say of the other words."""
+    vocabulary = Vocabulary(words=("a", "nice", "grim", "day"))
+    words = [("a", "___", "day"), ("an", "___", "Day", "___")]
+    tokens = [np.append(example.inputs, 0)[:4] for example in token_examples(words, vocabulary)]
+    answer = {"labels": np.array([[7, 6, 5, 8], [5, 8, 6, 7]])}
+    trained = Model(pipeline_model(), {}, {"words": vocabulary.as_json()}, "a test")
+    lines = list(readable("masked", trained, {"tokens": np.stack(tokens)}, words, answer))
+    assert lines == ["a [nice] day", "an [day] Day [grim]"]
+
+
+def test_a_pronunciation_is_printed_without_what_starts_ends_or_fills_it() -> None:
+    target = Vocabulary(words=("K", "AE1", "T"))
+    k, ae, t = target.ids(["K", "AE1", "T"])
+    answer = {"tokens": np.array([[k, ae, t, END, PADDING, k], [START, t, END, PADDING, PADDING, PADDING]])}
+    trained = Model(pipeline_model(), {}, {"target": target.as_json()}, "a test")
+    lines = list(readable("seq2seq", trained, {}, [("c", "a", "t"), ("t",)], answer))
+    assert lines == ["cat\tK AE1 T", "t\tT"]
+
+
+def test_first_and_last_loss_accuracy_and_gap_stand_under_their_heads(capsys: pytest.CaptureFixture[str]) -> None:
+    task = build_task("pipeline", Options(limit=40))
+    course = Course(task=task, optimizer=task.optimizer, epochs=2, dtype="float32", device="cpu",
+                    timeout_seconds=1.0, out=None, twin="numpy/loop")  # fmt: skip
+    steps = [Step(loss, 0.5, 1.0) for loss in (1.625, 1.5, 1.375, 1.25)]
+    other = [steps[0], *(Step(1.002 * step.loss, step.accuracy, 1.0) for step in steps[1:])]
+    found = [
+        Trained("numpy/loop", steps=steps, accuracies=[0.25, 0.75]),
+        Trained("numpy/other", steps=other, accuracies=[0.5, 0.625]),
+        Trained("numpy/loop", twin=True, steps=steps, accuracies=[0.25, 0.75]),
+    ]
+    print_training(stdout(), task, course, found, part(found, "float32"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("┃", "│"))]
+    heads, *rows = [[cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines]
+    cells = [dict(zip(heads, row, strict=True)) for row in rows if len(row) == len(heads)]
+    cells = [each for each in cells if each["first loss"]]  # a long name or verdict goes on in a line of its own
+    assert [each["first loss"] for each in cells] == ["1.625000", "1.625000", "1.625000"]
+    assert [each["last loss"] for each in cells] == ["1.250000", "1.252500", "1.250000"]
+    assert [each["held-out accuracy"] for each in cells] == ["0.7500", "0.6250", "0.7500"]
+    assert [each["parts at step"] for each in cells] == ["", "1", "never"]
+    assert [each["largest gap"] for each in cells] == ["", "2.0e-03", "0.0e+00"]
 
 
 def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None:
