@@ -51,7 +51,8 @@ def _register(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def register(monkeypatch: pytest.MonkeyPatch, *found: Backend) -> None:
     table = {backend.name: backend for backend in found}
-    for module in ("backends.selection", "benchmarks.contest", "benchmarks.measuring", "benchmarks.ceilings"):
+    benchmarks = [f"benchmarks.{name}" for name in ("contest", "measuring", "ceilings")]
+    for module in ("backends.selection", "backends.sources", *benchmarks):
         monkeypatch.setattr(f"{module}.backends", lambda: table)
     # Ceilings of a made-up framework need not be exact.
     for name, value in {"SECONDS": 0.01, "BUSY_SECONDS": 0.01, "SMALLEST_COPY": 2**20, "CACHES_COPIED": 0}.items():

@@ -100,7 +100,7 @@ def test_the_fastest_has_its_time_with_the_right_unit(tables: dict[str, Table]) 
 
 
 def test_the_machines_ceilings_and_its_processes_have_their_units(tables: dict[str, Table]) -> None:
-    ceilings = tables["Ceilings, measured in this run"]
+    ceilings = tables["Ceilings"]
     for line in ceilings:
         name, value = line["record"]["name"], line["record"]["value"]
         text, unit = line["shown"]["Value"].split(" ") if value else ("0", "ns")
