@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends.learning import TRAINED, Trained
-from common.errors import InputError
 from common.tasks.parting import gaps
 from common.tasks.task import Task
 from common.tensorfile import write_bytes
 
 
 def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
-    """Write the picture as SVG, whole or not at all; an ``InputError`` when matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("the picture needs matplotlib; install it with: pip install 'birnn[models]'") from None
+    """Write the picture as SVG, whole or not at all."""
+    from matplotlib.figure import Figure
+
     done = [each for each in found if each.status == TRAINED]
     figure = Figure(figsize=(14, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)

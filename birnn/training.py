@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,14 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
     print_training(stdout(), task, course, found, partings)
     if chosen.out is not None:
         write_trace(chosen.out / "trace.json", task, course, found, partings)
-        from birnn.curves import write_curves
+        if find_spec("matplotlib") is None:  # what was trained does not depend on it
+            notes.print(
+                "birnn: there is no picture: it needs matplotlib, from pip install 'birnn[models]'", markup=False
+            )
+        else:
+            from birnn.curves import write_curves
 
-        write_curves(chosen.out / "curves.svg", task, found)
+            write_curves(chosen.out / "curves.svg", task, found)
     return exit_code(found, partings, broken=bool(selection.broken))
 
 

@@ -217,7 +217,9 @@ def main(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="For the files; default: out in WORK.")
     ] = None,
-    work: Annotated[Path, typer.Option("--work", metavar="WORK", help="Folder of all that is kept.")] = Path("work"),
+    work: Annotated[Path, typer.Option("--work", metavar="WORK", help="Folder of all that is kept.")] = Path(
+        "measured"
+    ),
 ) -> None:
     """Measure, and write what was found into at most 8 files of 16 MiB.
 

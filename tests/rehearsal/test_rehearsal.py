@@ -81,7 +81,7 @@ def test_all_stages_run_where_there_is_no_registry_and_go_on_after_ctrl_c(kit: P
             time.sleep(1)
             process.send_signal(signal.SIGINT)
     assert process.wait() == 130, "".join(seen)
-    out = kit / "work" / "rehearsal" / "out"
+    out = kit / "measured" / "rehearsal" / "out"
     assert {path.name for path in out.iterdir()} == {"log.txt", "state.tar.gz"}
     assert "verify: not done; the same command goes on with it\n" in seen
     for _ in range(MOST_COMMANDS):
@@ -148,6 +148,7 @@ def _check_findings(out: Path) -> None:
     assert {finding["framework"] for finding in probes["findings"]} == set(FRAMEWORKS)
     traces = json.loads((out / "training.json").read_text())
     assert set(traces) == {"train-float32", "train-float64"}
+    assert "there is no picture: it needs matplotlib" in (out / "log.txt").read_text()  # and no failure
     for trace in traces.values():
         assert {each["status"] for each in trace["implementations"].values()} == {"trained"}
     assert "gpu-fast" in (out / "report.html").read_text()
@@ -163,7 +164,7 @@ def test_what_is_lacking_is_one_sentence(kit: Path, bare_python: Path, tmp_path:
     poor = tmp_path / "poor"
     poor.mkdir()
     for path in kit.iterdir():
-        if path.name != "work":
+        if path.name != "measured":
             (poor / path.name).symlink_to(path)
     (poor / "wheels").unlink()
     (poor / "wheels").mkdir()
