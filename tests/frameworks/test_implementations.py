@@ -46,6 +46,16 @@ def test_options_of_version_2_agree_on_full_rows(
     assert verdict.agrees, verdict.reasons
 
 
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm"])
+def test_native_agrees_with_three_layers(framework: Framework, cell: str) -> None:
+    """Where one call runs all layers; the built-in case of three is a GRU's."""
+    if framework.compiles:
+        pytest.skip(f"{framework.name}'s native layers run one by one")
+    case = a_case(cell, lengths=None, num_layers=3)
+    verdict = judge(run(framework, "native", case, "float32"), yardstick(case, "float32"))
+    assert verdict.agrees, verdict.reasons
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize(("batch", "hidden_size"), [(4, 5), (1, 3), (17, 16)])
 def test_tuned_agrees_at_other_sizes(framework: Framework, cell: str, batch: int, hidden_size: int) -> None:
