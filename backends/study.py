@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from common.case import Case, write_case
 from common.errors import InputError
 from common.explanation import explained
 from common.making import GARBAGE_SCALE
-from common.result import Result, read_header, read_result, result_path, write_result
+from common.result import Result, ResultHeader, read_header, read_result, result_path, write_result
 from common.yardstick import Yardstick, without_gradients, yardstick
 
 OTHERS = {"again": "a second call on the same object", "forward": "a forward pass alone"}
@@ -212,7 +212,7 @@ class Study:
         if not self._plan.judged:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
         try:
-            verdict = self._judge(channel, case, dtype, result, reply.get("others", []))
+            verdict = self._judge(case, dtype, result, reply["others"])
         except CalculationEnded as error:
             reason = f"the reference, which --timeout bounds too, {error}"
             return self._outcome(backend, case, implementation, dtype, NOT_JUDGED, reason, **details)
@@ -222,7 +222,7 @@ class Study:
             backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
         )
 
-    def _judge(self, channel: Channel, case: Case, dtype: str, result: Result, others: Sequence[str]) -> Verdict:
+    def _judge(self, case: Case, dtype: str, result: Result, others: Mapping[str, Result]) -> Verdict:
         """Hold a result against the reference, and what else was given where it is right; explained by a known mistake
         where one gives the same numbers.
         """
@@ -232,7 +232,7 @@ class Study:
             with contextlib.suppress(CalculationEnded):
                 matches = self._pool.compute(self._plan.timeout_seconds, explained, result.tensors, yard)
                 return replace(verdict, matches=matches)
-        return self._judge_others(verdict, channel, others, yard) if verdict.status != DISAGREES else verdict
+        return self._judge_others(verdict, others, yard) if verdict.status != DISAGREES else verdict
 
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:
         return self._reference((case.name, dtype), yardstick, case, dtype, self._plan.tf32)
@@ -256,13 +256,11 @@ class Study:
         reasons = differing(result.tensors, again.tensors)
         return Verdict(False, reasons, verdict.measures) if reasons else verdict
 
-    def _judge_others(self, verdict: Verdict, channel: Channel, names: Sequence[str], yard: Yardstick) -> Verdict:
+    def _judge_others(self, verdict: Verdict, others: Mapping[str, Result], yard: Yardstick) -> Verdict:
         """Hold what is not equal to the result to the last bit against the reference: kernels may round otherwise."""
         reasons = []
-        for name in names:
-            path = channel.file(f"{name}.safetensors")
-            found = judge(read_result(path).tensors, yard if name == "again" else without_gradients(yard))
-            path.unlink()
+        for name, other in others.items():
+            found = judge(other.tensors, yard if name == "again" else without_gradients(yard))
             if found.status == DISAGREES:
                 reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
         return Verdict(False, reasons, verdict.measures) if reasons else verdict
@@ -276,8 +274,8 @@ class Study:
         others: bool = False,
         forward: bool = False,
     ) -> tuple[dict[str, Any], Result | None]:
-        """Run a case file; with ``others``, whose files the caller removes, also what ``OTHERS`` names, ``forward`` in
-        every framework or only where nothing is compiled for it.
+        """Run a case file; with ``others``, also what ``OTHERS`` names, ``forward`` in every framework or only where
+        nothing is compiled for it: the reply then has their results where they are not equal to the first.
         """
         path = channel.file("result.safetensors")
         path.unlink(missing_ok=True)  # of a worker that died when it had written it
@@ -298,6 +296,8 @@ class Study:
             return reply, None
         try:
             result = read_result(path)
+            if others:
+                reply["others"] = read_others(channel, reply.get("others"), result.header)
         except InputError as error:
             return channel.distrust(str(error)), None
         header = result.header
@@ -330,3 +330,14 @@ class Study:
     ) -> Outcome:
         name = f"{backend.name}/{implementation}"
         return Outcome(case.name, name, dtype, self._plan.device, status, reason, **rest)
+
+
+def read_others(channel: Channel, names: Any, header: ResultHeader) -> dict[str, Result]:
+    """What a worker says that it has given besides, read; an ``InputError`` where that is not of the same run."""
+    if not isinstance(names, list) or not set(names) <= set(OTHERS):
+        raise InputError(f"a reply must name which of {', '.join(OTHERS)} differ; got {names!r}")
+    others = {name: read_result(channel.file(f"{name}.safetensors")) for name in names}
+    for name, other in others.items():
+        if other.header != header:
+            raise InputError(f"{OTHERS[name]} must be of the run that it was asked with; got another's result")
+    return others

@@ -22,6 +22,7 @@ from common.reference import step_mask
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
 
 BACKEND = Backend(name="misbehaving", load="tests.workers.misbehaving:load")
+COMPILING = Backend(name="misbehaving", load="tests.workers.misbehaving:load_compiling")
 NOT_IMPORTABLE = Backend(name="misbehaving", load="tests.workers.misbehaving:fail_to_load")
 DIES_AT_START = Backend(name="misbehaving", load="tests.workers.misbehaving:die")
 
@@ -291,8 +292,16 @@ class Misbehaving(Framework):
         return PROBES
 
 
+class CompilingEachPass(Misbehaving):
+    compiles = True
+
+
 def load() -> Framework:
     return Misbehaving()
+
+
+def load_compiling() -> Framework:
+    return CompilingEachPass()
 
 
 def fail_to_load() -> Framework:

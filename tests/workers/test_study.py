@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.pool import Pool
+from backends.pool import Channel, Pool
 from backends.selection import Selection, select
-from backends.study import Outcome, Plan, Study
+from backends.study import Outcome, Plan, Study, read_others
 from common.case import Case
 from common.errors import InputError
-from common.result import read_result, result_path
+from common.result import Result, ResultHeader, read_result, result_path, write_result
 from common.tensorfile import as_bytes
 from tests.cases import a_case
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
-from tests.workers.misbehaving import BACKEND, NOT_IMPORTABLE
+from tests.workers.misbehaving import BACKEND, COMPILING, NOT_IMPORTABLE
 
 CASES = [
     replace(a_case("gru"), name="rows"),
@@ -142,9 +142,54 @@ def test_a_second_call_and_a_forward_pass_alone_are_judged(implementation: str, 
     assert outcome.reason.startswith(start), outcome.reason
 
 
+def test_where_passes_are_compiled_the_first_case_of_a_cell_asks_for_a_forward_pass_alone(
+    registered: Callable[..., None],
+) -> None:
+    cases = [CASES[0], replace(CASES[0], name="again"), replace(a_case("lstm"), name="lstm")]
+    statuses = []
+    for backend in (BACKEND, COMPILING):
+        registered(backend)
+        found = outcomes(["misbehaving/wrong-inference"], cases)
+        statuses.append([found["wrong-inference", case.name].status for case in cases])
+    assert statuses == [["disagrees"] * 3, ["disagrees", "agrees", "disagrees"]]
+
+
 def test_a_second_call_may_round_otherwise() -> None:
     found = outcomes(["misbehaving/rounds-otherwise"], [replace(CASES[0], lengths=None)])
     assert {outcome.status for outcome in found.values()} == {"agrees"}
+
+
+@pytest.mark.parametrize(
+    ("names", "case", "sentence"),
+    [
+        (["again"], "rows", None),
+        (["again"], "another", "a second call on the same object must be of the run that it was asked with"),
+        (["forward"], "rows", "there is no such file"),
+        (["backward"], "rows", r"must name which of again, forward differ; got \['backward'\]"),
+        (None, "rows", "must name which of again, forward differ; got None"),
+    ],
+)
+def test_what_a_worker_gives_besides_is_of_the_same_run(
+    tmp_path: Path, names: list[str] | None, case: str, sentence: str | None
+) -> None:
+    channel = Channel(Pool(tmp_path, 1), BACKEND, 0)
+    header = ResultHeader(
+        case="rows",
+        case_sha256="0",
+        implementation="a/b",
+        dtype="float32",
+        device="cpu",
+        versions={},
+        path="",
+        seconds=1,
+    )
+    tensors = {"output": np.zeros(3)}
+    write_result(Result(header.model_copy(update={"case": case}), tensors), channel.file("again.safetensors"))
+    if sentence is None:
+        assert read_others(channel, names, header)["again"].tensors.keys() == tensors.keys()
+    else:
+        with pytest.raises(InputError, match=sentence):
+            read_others(channel, names, header)
 
 
 def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
