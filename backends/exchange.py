@@ -124,7 +124,7 @@ def _make(kind: str, bases: Sequence[Path]) -> tuple[Path, int]:
                     if lock is not None:
                         return folder, lock
         except OSError as error:
-            reason = f"{base}: {error.strerror}"
+            reason = reason or f"{base}: {error.strerror}"
     raise InputError(f"TMPDIR must name a folder that can be written; got {reason}")
 
 

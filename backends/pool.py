@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -55,7 +56,7 @@ class WorkerTimedOut(WorkerDied):
 
 class Worker:
     """One long-lived process in a backend's environment, in a session of its own, with these environment variables
-    on top of its usual ones.
+    on top of its usual ones; ``begun`` is called with the worker as soon as its process is there.
 
     Raises
     ------
@@ -69,6 +70,7 @@ class Worker:
         threads: int,
         start_seconds: float = START_SECONDS,
         variables: Mapping[str, str] = MappingProxyType({}),
+        begun: Callable[[Worker], None] = lambda worker: None,
     ) -> None:
         python = interpreter(backend)
         if python is None:
@@ -85,6 +87,7 @@ class Worker:
             what = f"{python}, for the environment of {backend.name}, must be an interpreter that runs"
             raise EnvironmentBroken(f"{what}; got: {error.strerror}") from None
         self._pipes = Pipes(self._process)
+        begun(self)
         try:
             self.description = self._read(start_seconds, lambda line: replies.description(line, backend.name))
         except WorkerDied as error:
@@ -172,6 +175,7 @@ class Pool:
         self._threads = threads
         self._variables = variables
         self._workers: dict[tuple[str, int], Worker] = {}
+        self._starting: list[Worker] = []
         self._failed_starts: dict[tuple[str, int], int] = defaultdict(int)
         self._calculators: set[Calculator] = set()
         self._idle: list[Calculator] = []
@@ -192,7 +196,7 @@ class Pool:
     def kill(self) -> None:
         """Kill every process, for good; those who wait for an answer learn that it died."""
         self._killed = True
-        for worker in list(self._workers.values()):
+        for worker in [*self._workers.values(), *self._starting]:
             worker.kill()
         for calculator in list(self._calculators):
             calculator.kill()
@@ -210,14 +214,25 @@ class Pool:
         if key not in self._workers:
             folder = self.folder / f"own-{backend.name}-{number}"
             folder.mkdir(exist_ok=True)
+            variables = {**self._variables, **own_folder(folder)}
+            begun: list[Worker] = []
             try:
-                worker = Worker(backend, self._threads, variables={**self._variables, **own_folder(folder)})
+                worker = Worker(backend, self._threads, variables=variables, begun=partial(self._begun, begun))
             except EnvironmentBroken:
                 self._failed_starts[key] += 1
                 raise
+            finally:
+                for each in begun:
+                    self._starting.remove(each)
             self._failed_starts[key] = 0
             self._workers[key] = worker
         return self._workers[key]
+
+    def _begun(self, begun: list[Worker], worker: Worker) -> None:
+        begun.append(worker)
+        self._starting.append(worker)
+        if self._killed:  # while the process was made
+            worker.kill()
 
     def pids(self) -> dict[str, int]:
         """The process ids of the living workers numbered 0, by backend."""

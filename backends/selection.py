@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -53,7 +53,12 @@ def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
         return pool.worker(known[name]).description
 
     with ThreadPoolExecutor() as threads:
-        started = {name: threads.submit(start, name) for name in names}
+        try:
+            started = {name: threads.submit(start, name) for name in names}
+            wait(started.values())
+        except BaseException:  # Ctrl-C
+            pool.kill()
+            raise
     for name, future in started.items():
         try:
             found.descriptions[name] = future.result()

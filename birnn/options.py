@@ -34,7 +34,13 @@ Dtypes = Annotated[
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
 Lane = Annotated[str, typer.Option("--lane", help="exact (float32 is float32) or fast (the frameworks' defaults).")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, max=1e6, help="Seconds after which one run of one case is killed.")
+    float,
+    typer.Option(
+        "--timeout",
+        min=0.1,
+        max=1e6,
+        help="Seconds after which a run of a case, or the reference, is killed.",
+    ),
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads in each worker, the same in every framework.")

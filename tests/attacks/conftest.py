@@ -13,7 +13,7 @@ import pytest
 @pytest.fixture
 def tmp_path_for_all() -> Iterator[Path]:
     """A folder that other users can enter, which pytest's own they cannot."""
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -16,7 +16,7 @@ import pytest
 
 from backends import exchange
 from backends.exchange import exchange_folder, programs_folder, remove_orphans
-from tests.attacks.isolation import ROOT, in_a_mount_namespace
+from tests.attacks.isolation import NOBODY, ROOT, as_nobody, in_a_mount_namespace
 
 HOLDER = """
 import sys
@@ -116,6 +116,23 @@ def test_another_users_folder_is_left_alone(base: Path) -> None:
     os.chown(orphan, 65534, 65534)
     remove_orphans(base)
     assert (orphan / "arrays").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_an_ordinary_user_leaves_roots_folders_alone(tmp_path_for_all: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "SHARED_MEMORY", tmp_path_for_all)
+    (orphan,) = abandoned(tmp_path_for_all, 1)
+    orphan.rename(tmp_path_for_all / f"birnn-exchange-{NOBODY}-planted")
+    orphan.with_name("birnn-exchange-0-locked").mkdir(mode=0)
+    tmp_path_for_all.chmod(0o777)
+
+    def attack() -> None:
+        with exchange_folder() as folder:
+            assert folder.parent == tmp_path_for_all
+
+    as_nobody(attack)
+    assert (tmp_path_for_all / f"birnn-exchange-{NOBODY}-planted" / "arrays").exists()
+    assert (tmp_path_for_all / "birnn-exchange-0-locked").exists()
 
 
 def test_a_link_in_an_orphan_is_removed_and_not_followed(base: Path, tmp_path: Path) -> None:

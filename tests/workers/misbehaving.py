@@ -19,6 +19,7 @@ from backends.base import Arrays, Framework, Gap
 from backends.probing import Observation, Probes, observed
 from backends.registry import Backend
 from common.reference import step_mask
+from common.specification import Specification
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
 
 BACKEND = Backend(name="misbehaving", load="tests.workers.misbehaving:load")
@@ -125,14 +126,18 @@ class WithoutAFile(Loop):
 
 
 class LosesATensor(Loop):
-    """Its second result lacks a tensor."""
+    """The results of every second object lack a tensor."""
 
-    count = 0
+    made = 0
+
+    def __init__(self, spec: Specification, dtype: str, device: str) -> None:
+        super().__init__(spec, dtype, device)
+        type(self).made += 1
+        self.whole = bool(self.made % 2)
 
     def extract(self) -> Arrays:
         found = super().extract()
-        type(self).count += 1
-        return found if self.count % 2 else {name: found[name] for name in list(found)[:-1]}
+        return found if self.whole else {name: found[name] for name in list(found)[:-1]}
 
 
 class Raises(Loop):
