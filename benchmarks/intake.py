@@ -1,7 +1,8 @@
 """What a file must be before it is read as a store: anyone may have written it, and DuckDB runs what a file brings.
 
 A view in the place of a table may read any file of the user, and a macro takes the place of DuckDB's own function of
-its name. So the questions here name the catalog ``system``, which no file can add to, and refuse both.
+its name. So the file is attached to a connection that does not use it, the questions here name the catalog ``system``,
+which no file can add to, and both are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from benchmarks.schema import SCHEMA_VERSION, TABLES, quoted
 from common.errors import InputError, shown
 
+KEPT = "kept"
+"""The catalog that a store's file is in."""
 _MORE_THAN_TABLES = {
     "view": "SELECT database_name, view_name FROM system.main.duckdb_views() WHERE NOT internal",
     "macro": "SELECT database_name, function_name FROM system.main.duckdb_functions() "
@@ -22,12 +25,6 @@ _COLUMNS = (
     "SELECT table_name, column_name, data_type, is_nullable FROM system.main.duckdb_columns() "
     "WHERE NOT internal AND schema_name = 'main' AND database_name = ?"
 )
-
-
-def catalog_of(connection: Any) -> str:
-    """The name under which DuckDB has the file that a connection was made to."""
-    query = "SELECT database_name FROM system.main.duckdb_databases() WHERE NOT internal"
-    return connection.execute(query).fetchone()[0]
 
 
 def tables_of(connection: Any, catalog: str) -> set[str]:

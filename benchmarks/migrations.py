@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.intake import catalog_of, require_tables_alone, version_of
+from benchmarks.intake import KEPT, require_tables_alone, version_of
 from benchmarks.placing import folder_beside, is_new, put_in_place
 from benchmarks.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
@@ -75,9 +75,19 @@ def _complaint(path: Path, text: str, version: str) -> str:
 
 
 def connect(path: Path, write: bool) -> Any:
-    """A DuckDB connection to a store's file, from which SQL reaches no other file, whatever the store holds."""
-    sealed = {"enable_external_access": False, "lock_configuration": True}
-    return duckdb_module().connect(str(path), read_only=not write, config=_SETTINGS | sealed)
+    """A DuckDB connection with a store's file as ``KEPT``, from which SQL reaches no other file.
+
+    The file is not what the connection uses by itself: else a macro in it would stand for DuckDB's function of its name
+    in the very questions that ask for macros. After ``intake.accept`` has found none, ``USE`` it.
+    """
+    connection = workbench()
+    try:
+        connection.execute(f"ATTACH {literal(path)} AS {KEPT}{'' if write else ' (READ_ONLY)'}")
+        seal(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def workbench() -> Any:
@@ -120,7 +130,7 @@ def readable(path: Path) -> Iterator[tuple[Path, int]]:
 def _version_at(path: Path) -> int:
     connection = connect(path, write=False)
     try:
-        return version_of(connection, path, catalog_of(connection), oldest_version())
+        return version_of(connection, path, KEPT, oldest_version())
     finally:
         connection.close()
 

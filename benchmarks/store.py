@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.intake import accept, catalog_of, require_tables, require_tables_alone, tables_of, version_of
+from benchmarks.intake import KEPT, accept, require_tables, require_tables_alone, tables_of, version_of
 from benchmarks.migrations import connect, duckdb_module, migrate_in_place, oldest_version, readable, refusing
 from benchmarks.placing import identity, is_new, make_new
 from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
@@ -73,7 +73,8 @@ class Store:
             file, version = stack.enter_context(readable(path))
             connection = connect(file, write=False)
             stack.callback(connection.close)
-            accept(connection, path, catalog_of(connection))
+            accept(connection, path, KEPT)
+            connection.execute(f"USE {KEPT}")
             note = "" if file == path else f"{path}: read through a migrated copy; {_steps(version)}"
             return cls(path, connection, note, stack.pop_all())
 
@@ -83,19 +84,19 @@ class Store:
             raise InputError(f"{path}: must be in a folder that exists; {path.parent} is none")
         connection, note = _connected(path), ""
         try:
-            catalog = catalog_of(connection)
-            require_tables_alone(connection, path, catalog)
-            if not tables_of(connection, catalog):  # killed before it had any, by an earlier birnn
+            require_tables_alone(connection, path, KEPT)
+            connection.execute(f"USE {KEPT}")
+            if not tables_of(connection, KEPT):  # killed before it had any, by an earlier birnn
                 create_tables(connection)
-            version = version_of(connection, path, catalog, oldest_version())
+            version = version_of(connection, path, KEPT, oldest_version())
             if version < SCHEMA_VERSION:
                 connection.close()
                 kept = migrate_in_place(path, version)
                 connection = _connected(path)
-                catalog = catalog_of(connection)
-                require_tables_alone(connection, path, catalog)
+                require_tables_alone(connection, path, KEPT)
+                connection.execute(f"USE {KEPT}")
                 note = f"{path}: migrated, {_steps(version)}; the original is kept as {kept}"
-            require_tables(connection, path, catalog)
+            require_tables(connection, path, KEPT)
         except BaseException:
             connection.close()
             raise
@@ -290,6 +291,7 @@ def _make(path: Path) -> None:
     """Write an empty store."""
     connection = connect(path, write=True)
     try:
+        connection.execute(f"USE {KEPT}")
         create_tables(connection)
     finally:
         connection.close()

@@ -25,6 +25,7 @@ from benchmarks.case_files import load_set
 from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environments_of
+from benchmarks.placing import is_new
 from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
 from benchmarks.running import commit_of_suite, measuring_sources, run_for
 from benchmarks.settings import Job, Settings
@@ -202,7 +203,7 @@ def explain(wishes: Wishes, path: Path) -> int:
     known: dict[Key, Row] = {}
     with Pool.open(settings.threads[0]) as pool:
         selection = select(pool, settings.patterns)
-        if path.exists():
+        if not is_new(path):
             with Store.open(path) as store:
                 run = store.latest_run(_fingerprint(pool, selection, settings))
                 known = {row.key: row for row in store.rows(run.run)} if run else {}

@@ -158,3 +158,5 @@ SHOWN: dict[str, Spoil] = {
     "another byte in the middle": flipped(0.5),
 }
 """What every command shows, or refuses in one sentence."""
+MERGED = ("numbers, texts and times beyond all", "all of it twice", "a table and a column more")
+"""Those that merging might stumble over."""

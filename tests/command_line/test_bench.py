@@ -124,6 +124,8 @@ def test_why_says_what_will_run_and_what_was_measured(cases: Path, tmp_path: Pat
     assert "NumPy has no bfloat16" in " ".join(before.stdout.split())
     assert "yes" in before.stdout
     assert not store.exists()
+    store.touch()
+    assert "yes" in birnn(*command, "--why").stdout
     birnn(*command)
     assert "measured" in birnn(*command, "--why").stdout
 
