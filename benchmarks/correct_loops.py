@@ -127,7 +127,7 @@ CORRECT_LOOPS: dict[str, Callable[[Case, str], Arrays]] = {
     "sums added up in order": _of(InOrder),
     "sums added up in halves": _of(Halved),
     "sums in a wider type": _of(WideSums),
-    "sigmoid from e^−|a|": _of(OtherSigmoid),
+    "a sigmoid that never overflows": _of(OtherSigmoid),
     "biases added beforehand": _with_summed_biases,
     "row by row": _row_by_row,
 }
