@@ -13,6 +13,7 @@ import numpy as np
 
 from backends import timing
 from backends.base import Arrays, Framework, Gap, Inputs
+from backends.capacity import BUSY_SIZE
 from backends.modelling import Network
 from backends.registry import Backend
 from common.models.batch import Batch
@@ -314,12 +315,13 @@ class Other(Paced):
 
 
 class Stopping(Paced):
-    """Is stopped, as by Ctrl-Z or a debugger, whenever the machine is measured."""
+    """Is stopped, as by Ctrl-Z or a debugger, when it is asked how many threads work."""
 
     name = "stopping"
 
     def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
-        os.kill(os.getpid(), signal.SIGSTOP)
+        if size == BUSY_SIZE:
+            os.kill(os.getpid(), signal.SIGSTOP)
         return super().product(size, dtype, device)
 
 
