@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backends.learning import TRAINED, Trained
@@ -14,7 +17,9 @@ from common.tensorfile import write_bytes
 
 def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
     """Write the picture as SVG, whole or not at all."""
-    from matplotlib.figure import Figure
+    with _own_settings():
+        from matplotlib.figure import Figure
+        from matplotlib.font_manager import fontManager  # noqa: F401, it is now that it looks for fonts
 
     done = [each for each in found if each.status == TRAINED]
     figure = Figure(figsize=(14, 4), layout="constrained")
@@ -36,3 +41,18 @@ def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     write_bytes(path, stream.getvalue())
+
+
+@contextlib.contextmanager
+def _own_settings() -> Iterator[None]:
+    """Import matplotlib in it: it then writes no list of fonts into the user's home, and reads no settings there,
+    unless it was told where.
+    """
+    given = "MPLCONFIGDIR" in os.environ
+    with tempfile.TemporaryDirectory(prefix="birnn-matplotlib-") as folder:
+        os.environ.setdefault("MPLCONFIGDIR", folder)
+        try:
+            yield
+        finally:
+            if not given:
+                del os.environ["MPLCONFIGDIR"]

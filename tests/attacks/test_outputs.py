@@ -23,7 +23,7 @@ from benchmarks.store import Store
 from birnn.options import writable_file
 from common.errors import InputError
 from common.output import write_bytes
-from tests.attacks.isolation import as_nobody, in_a_mount_namespace
+from tests.attacks.isolation import ROOT, as_nobody, in_a_mount_namespace
 from tests.benchmarks.made_up import TORCH, a_process, a_row, a_run
 
 CONTENT = b"what was asked for\n" * 10_000  # more than a pipe holds
@@ -247,3 +247,19 @@ def test_a_case_is_forced_into_a_pipe(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert pipe.is_fifo()
     assert b"birnn.case" in got[0]
+
+
+def test_a_picture_leaves_nothing_in_the_users_home(tmp_path: Path) -> None:
+    script = (
+        "from birnn.curves import *\n"
+        "from common.tasks.building import build_task\n"
+        "from common.tasks.task import Options\n"
+        "task = build_task('pipeline', Options(cell='rnn_tanh', hidden_size=2))\n"
+        f"write_curves(Path({str(tmp_path / 'out' / 'curves.svg')!r}), task, [])\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL"))}
+    subprocess.run([sys.executable, "-c", script], env=kept | {"HOME": str(home)}, check=True, cwd=ROOT)
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "curves.svg"]
+    assert list(home.iterdir()) == []
