@@ -83,7 +83,9 @@ def summary(traces: dict[str, dict], shown: dict[str, str]) -> str:
 def main(
     conllu_training: Annotated[Path, typer.Option(help="CoNLL-U file to train the tagger and the masked model on.")],
     conllu_held_out: Annotated[Path, typer.Option(help="CoNLL-U file to judge them by.")],
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoints; what is there goes on.")] = Path("out/training"),
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoints; goes on with the same source's.")] = Path(
+        "out/training"
+    ),
 ) -> None:
     """Train, and write the README's table and docs/traces.md."""
     traces, shown, blocks = {}, {}, []

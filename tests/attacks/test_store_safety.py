@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import placing
 from benchmarks import store as stores
 from benchmarks.exchange import merge
 from benchmarks.store import Store
@@ -145,6 +146,13 @@ def test_processes_that_make_one_store_at_once_lose_nothing(tmp_path: Path, empt
     assert [each.wait(timeout=120) for each in writers] == [0, 0]
     assert runs(path) == names
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_store_that_another_process_has_just_made_is_not_made_again(tmp_path: Path) -> None:
+    """Both have seen that there is none; the later one finds the other's."""
+    path = a_store(tmp_path / "r.duckdb", RUN)
+    placing.make_new(path, stores._make)
+    assert runs(path) == [RUN]
 
 
 FILLS = """
