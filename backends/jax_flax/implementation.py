@@ -77,9 +77,13 @@ class JaxImplementation(Implementation):
         self._inputs = (self.array(inputs.x), lengths, states)
         self._key = (type(self), self._program, self.dtype, self.device, inputs.x.shape, lengths is None)
         make_room(self._key)
+        self._forward_has_room = False
         self._cotangents = {name: self.array(value) for name, value in inputs.cotangents.items()}
 
     def forward(self) -> None:
+        if not self._forward_has_room:  # a program besides that of forward_backward
+            make_room((*self._key, "forward"))
+            self._forward_has_room = True
         self._found = (_forward(type(self), self._program, self.parameters, *self._inputs), None, None)
 
     def forward_backward(self) -> None:
