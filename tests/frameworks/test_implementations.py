@@ -30,8 +30,8 @@ def run(framework: Framework, implementation: str, case: Case, dtype: str = "flo
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_agrees_with_the_reference(framework: Framework, implementation: str, cell: str) -> None:
-    """A ragged case in float64; the study runs all cases in both precisions."""
-    case = CASES[f"{cell}-ragged"]
+    """A ragged case in float64, stacked where that is not traced; the study runs all cases in both precisions."""
+    case = a_case(cell, lengths=(2, 5, 3), num_layers=1 if framework.compiles else 2)
     verdict = judge(run(framework, implementation, case), yardstick(case, "float64"))
     assert verdict.agrees, verdict.reasons
 
@@ -73,9 +73,14 @@ def test_tuned_agrees_at_other_sizes(framework: Framework, cell: str, batch: int
 )
 def test_tuned_agrees_where_it_works_in_pieces(framework: Framework, name: str, dtype: str) -> None:
     """What is carried from piece to piece, and added up over them, shows in no shorter case."""
+    case = CASES[name]
     if "tuned" not in framework.implementations:
         pytest.skip(f"{framework.name} has no tuned")
-    verdict = judge(run(framework, "tuned", CASES[name], dtype), yardstick(CASES[name], dtype))
+    if (reason := framework.unsupported("tuned", request_of(case, dtype, "cpu"))) is not None:
+        pytest.skip(f"declared unsupported: {reason}")
+    if "in several" not in built(framework, "tuned", case, dtype).path():
+        pytest.skip(f"{framework.name}/tuned takes it in one piece")
+    verdict = judge(run(framework, "tuned", case, dtype), yardstick(case, dtype))
     assert verdict.agrees, verdict.reasons
 
 
@@ -100,7 +105,7 @@ def test_states_that_would_overflow_past_a_length_leave_no_trace(framework: Fram
 
 
 def test_padding_has_no_influence(framework: Framework, implementation: str) -> None:
-    case = CASES["lstm-ragged"]
+    case = a_case("lstm")
     other = case.with_padding(np.random.default_rng(9), 3.0)
     assert differing(run(framework, implementation, case), run(framework, implementation, other)) == []
 
@@ -110,13 +115,13 @@ def test_nan_and_infinity_in_the_padding_have_no_influence(
     framework: Framework, implementation: str, cell: str
 ) -> None:
     """Neither forward nor backward, to the last bit: what is masked after the arithmetic alone is 0·NaN there."""
-    for case in (CASES[f"{cell}-ragged"], CASES[f"{cell}-empty-row"]):
+    for case in (a_case(cell), a_case(cell, lengths=(0, 5, 2))):
         other = run(framework, implementation, case.with_nonfinite_padding(np.random.default_rng(9), 3.0))
         assert differing(run(framework, implementation, case), other) == []
 
 
 def test_forward_alone_gives_the_same_outputs(framework: Framework, implementation: str) -> None:
-    case = CASES["gru-ragged"]
+    case = a_case("gru")
     both = run(framework, implementation, case)
     forward = run(framework, implementation, replace(case, cotangents={}))
     assert set(forward) == {"output", "h_n"}
@@ -166,7 +171,7 @@ def test_two_networks_at_once_do_not_disturb_each_other(framework: Framework, im
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_agrees_or_is_declared(framework: Framework, implementation: str, dtype: str) -> None:
-    case = CASES["gru-ragged"]
+    case = a_case("gru")
     verdict = judge(run(framework, implementation, case, dtype), yardstick(case, dtype))
     assert verdict.agrees, verdict.reasons
 
@@ -197,7 +202,8 @@ def gap_cases() -> list[Case]:
     deep = [a_case(cell, lengths=None, num_layers=3) for cell in CELLS]
     ragged = [CASES[f"{cell}-ragged"].with_nonfinite_padding(np.random.default_rng(9), 3.0) for cell in CELLS]
     long = [a_case(cell, seq_len=40, lengths=(40, 31, 7)) for cell in CELLS]
-    return [*CASES.values(), *ragged, *deep, *long]
+    short = [case for case in CASES.values() if case.seq_len < 100]
+    return [*short, *ragged, *deep, *long]
 
 
 def test_every_gap_is_real(framework: Framework) -> None:
