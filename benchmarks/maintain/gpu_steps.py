@@ -103,7 +103,7 @@ def _verify(options: Options) -> list[Step]:
     for dtype, lane in kinds[:3] if options.rehearse else kinds:
         name = f"verify {dtype} {lane}"
         file = options.work / f"verify-{dtype}-{lane}.json"
-        arguments = ("verify", *cases, "--device", options.device, "--dtype", dtype, "--lane", lane)
+        arguments = ("verify", *cases, "--device", options.device, "--dtype", dtype, "--lane", lane, "--timeout", "60")
         chosen = _implementations(FEW_IMPLEMENTATIONS if options.rehearse else ["*"], options)
         found.append(Step("verify", name, (*arguments, "--json", str(file), *chosen), group=name))
     return found
