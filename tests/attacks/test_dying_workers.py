@@ -224,15 +224,15 @@ def test_results_of_other_shapes_differ() -> None:
 
 def test_the_reference_is_bounded_by_the_timeout(register: Callable[..., None]) -> None:
     """In longdouble, which no library speeds up, it takes minutes where implementations take a second."""
-    register(NUMPY)
+    register(BACKEND)
     case = replace(a_case("lstm", 32, 100, None, with_cotangents=False, hidden_size=256), name="large")
     found: list[Outcome] = []
     with Pool.open() as pool:
-        selection = select(pool, [])
-        plan = Plan([case], ["float64"], "cpu", timeout_seconds=4)
+        selection = select(pool, ["misbehaving/zeros"])
+        plan = Plan([case], ["float64"], "cpu", timeout_seconds=3)
         Study(pool, selection, plan, found.append).run()
     assert [outcome.status for outcome in found] == ["not judged"]
-    assert found[0].reason == "the reference, which --timeout bounds too, did not come to its end within 4 s"
+    assert found[0].reason == "the reference, which --timeout bounds too, did not come to its end within 3 s"
 
 
 def test_ctrl_c_ends_a_start(tmp_path: Path) -> None:
@@ -261,8 +261,8 @@ from backends.selection import select
 from backends.study import Plan, Study
 from tests.cases import a_case
 import backends.selection, backends.side_by_side
-from tests.numpy_loop.birnn_numpy_loop import BACKEND
-backends.selection.backends = backends.side_by_side.backends = lambda: {"numpy": BACKEND}
+from tests.workers.misbehaving import BACKEND
+backends.selection.backends = backends.side_by_side.backends = lambda: {"misbehaving": BACKEND}
 
 case = replace(a_case("lstm", 32, 400, None, with_cotangents=False, hidden_size=256), name="large")
 with Pool.open() as pool:
@@ -270,7 +270,7 @@ with Pool.open() as pool:
         while not pool._calculators: time.sleep(0.01)
         time.sleep(1)
         print("judging", flush=True)
-    selection = select(pool, [])
+    selection = select(pool, ["misbehaving/zeros"])
     threading.Thread(target=watch, daemon=True).start()
     Study(pool, selection, Plan([case], ["float64"], "cpu", timeout_seconds=600), print).run()
 """

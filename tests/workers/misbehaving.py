@@ -18,6 +18,7 @@ from backends import execution
 from backends.base import Arrays, Framework, Gap
 from backends.probing import Observation, Probes, observed
 from backends.registry import Backend
+from common.case import result_shapes
 from common.reference import step_mask
 from common.specification import Specification
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop
@@ -123,6 +124,17 @@ class WithoutAFile(Loop):
     def forward(self) -> None:
         super().forward()
         sys.modules["__main__"].write_result = lambda *arguments, **options: None  # type: ignore[attr-defined]
+
+
+class Zeros(Loop):
+    """Answers at once, however large the case."""
+
+    def forward(self) -> None:
+        pass
+
+    def extract(self) -> Arrays:
+        shapes = result_shapes(self.spec, *self._inputs.x.shape[:2])
+        return {name: np.zeros(shape) for name, shape in shapes.items() if not name.startswith("grad.")}
 
 
 class LosesATensor(Loop):
@@ -275,6 +287,7 @@ class Misbehaving(Framework):
         "of-another-device": OfAnotherDevice,
         "without-a-file": WithoutAFile,
         "loses-a-tensor": LosesATensor,
+        "zeros": Zeros,
         "raises": Raises,
         "swapped": DirectionsSwapped,
         "reads-padding": ReadsPadding,
