@@ -22,7 +22,6 @@ from backends.registry import BUILT_IN
 from benchmarks.maintain.gpu_kit import LACKING, LARGEST
 from benchmarks.maintain.gpu_outcome import MOST_BYTES, MOST_FILES
 from benchmarks.maintain.gpu_steps import STAGES
-from benchmarks.running import commit_of_suite
 from tests.rehearsal import bare
 
 FRAMEWORKS = ("torch", "jax")
@@ -93,12 +92,13 @@ def test_all_stages_run_where_there_is_no_registry_and_go_on_after_ctrl_c(kit: P
             break
     else:
         pytest.fail(printed)
-    _check_files(out)
-    _check_rows(out / "rows.csv", bare_python)
+    commit = json.loads((kit / "kit.json").read_text())["commit"]
+    _check_files(out, commit)
+    _check_rows(out / "rows.csv", bare_python, commit)
     _check_findings(out)
 
 
-def _check_files(out: Path) -> None:
+def _check_files(out: Path, commit: str) -> None:
     files = {path.name: path.stat().st_size for path in out.iterdir()}
     assert set(files) == {
         "report.html",
@@ -115,17 +115,17 @@ def _check_files(out: Path) -> None:
     for name in ("tensorflow", "mxnet"):
         assert f"birnn: the environment of {name} must exist" in log
     state = json.loads((out.parent / "state.json").read_text())
-    assert state["commit"] == commit_of_suite()
+    assert state["commit"] == commit
     assert list(state["seconds"]) == list(STAGES)
 
 
-def _check_rows(file: Path, python: Path) -> None:
+def _check_rows(file: Path, python: Path, commit: str) -> None:
     rows = list(csv.DictReader(file.open()))
     assert {row["label"] for row in rows} == {
         f"{name}-{lane}" for name in ("gpu", "deepbench", "systems") for lane in ("exact", "fast")
     }
     assert {row["lane"] for row in rows} == {"exact", "fast"}
-    assert {row["commit"] for row in rows} == {commit_of_suite()}
+    assert {row["commit"] for row in rows} == {commit}
     timed = {(row["label"], row["framework"]) for row in rows if row["status"] in ("measured", "never steady")}
     assert timed == {(row["label"], name) for row in rows for name in FRAMEWORKS}
     assert {row["status"] for row in rows} <= {"measured", "never steady", "unsupported"}
