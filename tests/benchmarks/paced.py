@@ -122,7 +122,7 @@ class Noisy(Steady):
 
     @property
     def seconds(self) -> float:
-        return SECONDS * float(np.exp(np.random.default_rng(self.calls).normal(0, 0.035)))
+        return SECONDS * float(np.exp(np.random.default_rng(self.calls).normal(0, 0.05)))
 
 
 class Bulky(Steady):

@@ -229,8 +229,9 @@ def test_a_thread_that_spins_between_blocks_is_seen(store: Store) -> None:
         name: max(block.others_cpu for block in store.blocks(run) if block.key.framework == name)
         for name in ("paced", "other")
     }
-    assert beside["other"] > 0.5  # what is timed in the other process had company
-    assert beside["paced"] < 0.2
+    # What is timed in the other process had company: a core's where the machine is idle, a part of one where it is not.
+    assert beside["other"] > 0.1
+    assert beside["other"] > 3 * beside["paced"]
 
 
 def test_a_run_goes_on_where_it_stopped_and_failures_only_when_asked(store: Store) -> None:

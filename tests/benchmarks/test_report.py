@@ -20,7 +20,7 @@ from benchmarks.report import Content, read_contents, render, summary
 from benchmarks.store import Store
 from birnn.__main__ import main
 from common.errors import InputError
-from tests.benchmarks.made_up import LINEN, NATIVE, START, a_row
+from tests.benchmarks.made_up import LINEN, NATIVE, START, a_block, a_row
 from tests.benchmarks.made_up_run import HOSTILE, RUN, SPEEDS, made_up_content
 
 FLOOR = 0.01
@@ -105,7 +105,8 @@ def test_without_a_runner_up_or_a_floor_nothing_is_judged() -> None:
 
 def test_rows_without_a_time_do_not_compete_and_unsteady_ones_do() -> None:
     assert standings([a_row(RUN, status=UNSUPPORTED, median_seconds=None)], [], FLOOR) == []
-    (found,) = standings([a_row(RUN, status=NEVER_STEADY)], [], FLOOR)
+    assert standings([a_row(RUN, status=NEVER_STEADY)], [], FLOOR) == []  # nothing was timed that could be compared
+    (found,) = standings([a_row(RUN, status=NEVER_STEADY)], [a_block(RUN)], FLOOR)
     assert found.key == NATIVE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -74,8 +73,11 @@ def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(cases: Pat
     child = subprocess.Popen(
         [sys.executable, "-m", "birnn", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(2.5)
-    os.kill(child.pid, signal.SIGINT)
+    sizes: set[int] = set()
+    while child.poll() is None and len(sizes) < 6:  # the tables, the run, and blocks after it
+        sizes.add(sum(path.stat().st_size for path in tmp_path.glob("r.duckdb*")))
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=30)
     if child.returncode != 0:  # else it was done before
         assert child.returncode == 130
