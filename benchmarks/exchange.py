@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.intake import accept, require_nothing_else
 from benchmarks.migrations import duckdb_module, readable, refusing, seal, workbench
-from benchmarks.placing import UNFINISHED, folder_beside, identity, is_new, put_in_place
+from benchmarks.placing import UNFINISHED, folder_beside, identity, is_new, log_of, put_in_place
 from benchmarks.schema import TABLES, literal, quoted
 from benchmarks.store import Store, create_tables
 from common.errors import InputError
@@ -89,24 +89,37 @@ def _locked(target: Path, place: Path) -> Iterator[tuple[Any, str]]:
     should know of its opening; a target that was made for this is removed again where merging fails.
     """
     made = is_new(target)
-    with Store.open(target, write=True) as store:  # made, migrated where need be
-        note = store.note
-    connection = workbench()
     try:
-        before = identity(place)
-        with refusing(target):
-            connection.execute(f"ATTACH {literal(place)} AS previous")
-            if identity(place) != before:
-                raise InputError(f"{target}: must not be in use by another process; another merge has replaced it")
-            connection.execute("CHECKPOINT previous")  # no log of changes may lie beside the merged store
+        with Store.open(target, write=True) as store:  # made, migrated where need be
+            note = store.note
+        connection = workbench()
         try:
+            before = identity(place)
+            with refusing(target):
+                connection.execute(f"ATTACH {literal(place)} AS previous")
+                if identity(place) != before:
+                    raise InputError(f"{target}: must not be in use by another process; another merge has replaced it")
+                if log_of(place).exists():  # of changes: it must not lie beside the merged store
+                    connection.execute("CHECKPOINT previous")
             yield connection, note
-        except BaseException:
-            if made and not connection.execute("SELECT 1 FROM previous.runs LIMIT 1").fetchone():
-                place.unlink()
-            raise
-    finally:
-        connection.close()
+        finally:
+            connection.close()
+    except BaseException:
+        if made:
+            _remove_if_empty(place)
+        raise
+
+
+def _remove_if_empty(place: Path) -> None:
+    """Remove a store without runs; one that another process has, or that cannot be read, stays."""
+    if is_new(place):  # it was not made after all
+        return
+    connection = workbench()  # a new one, for a full disk makes the old one useless
+    with contextlib.suppress(duckdb_module().Error, OSError), contextlib.closing(connection):
+        connection.execute(f"ATTACH {literal(place)} AS made")
+        if not connection.execute("SELECT 1 FROM made.main.runs LIMIT 1").fetchone():
+            place.unlink()
+            log_of(place).unlink(missing_ok=True)
 
 
 def _take(store: Store, path: Path, source: str) -> list[str]:

@@ -71,6 +71,11 @@ def is_new(path: Path) -> bool:
     return found.st_size == 0
 
 
+def log_of(path: Path) -> Path:
+    """Where DuckDB keeps the changes that have not come into a file yet."""
+    return path.with_name(f"{path.name}.wal")
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """What tells the file that is at ``path`` now from one that takes its place; None where there is none."""
     try:
@@ -103,6 +108,7 @@ def make_new(path: Path, make: Callable[[Path], None]) -> None:
             try:
                 with folder_beside(place) as folder:
                     make(folder / "new")
+                    log_of(place).unlink(missing_ok=True)  # of a store that was removed; it is not this one's
                     put_in_place(folder / "new", place)
             except BaseException:
                 if not was_there and identity(place) == (claimed.st_dev, claimed.st_ino):

@@ -293,6 +293,7 @@ def _make(path: Path) -> None:
     try:
         connection.execute(f"USE {KEPT}")
         create_tables(connection)
+        connection.execute("CHECKPOINT")  # closing would leave it undone on a full disk, and say nothing
     finally:
         connection.close()
 

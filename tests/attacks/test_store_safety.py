@@ -155,6 +155,34 @@ def test_a_store_that_another_process_has_just_made_is_not_made_again(tmp_path: 
     assert runs(path) == [RUN]
 
 
+FILLING_MERGE = """
+    import resource, sys
+    from pathlib import Path
+    from benchmarks.exchange import merge
+    from common.errors import InputError
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+    try:
+        merge(Path(sys.argv[1]), [Path(sys.argv[2])])
+    except InputError as error:
+        print(error, flush=True)
+    """
+
+
+def test_a_disk_that_is_full_when_stores_are_merged_leaves_nothing_behind(tmp_path: Path) -> None:
+    """An empty store fits, what is merged does not."""
+    source, out = a_store(tmp_path / "in.duckdb", RUN), tmp_path / "out.duckdb"
+    Store.open(out, write=True).close()
+    with Store.open(source, write=True) as store, store.transaction():
+        for cycle in range(200):
+            store.add_block(a_block(RUN, cycle=cycle + 1, samples=tuple(0.1 / (i + cycle + 1) for i in range(500))))
+    limit = out.stat().st_size + 4096
+    out.unlink()
+    assert source.stat().st_size > 2 * limit, "the attack is void"
+    said = child(FILLING_MERGE, out, source, limit).communicate(timeout=60)[0]
+    assert "File too large" in said
+    assert list(tmp_path.iterdir()) == [source]
+
+
 FILLS = """
     import resource, sys
     from pathlib import Path
@@ -190,7 +218,7 @@ def test_a_disk_that_is_full_when_a_store_is_made_leaves_what_was_there(tmp_path
 
 def test_a_disk_that_fills_while_a_store_is_written_keeps_all_that_was_added(tmp_path: Path) -> None:
     path = tmp_path / "r.duckdb"
-    said = child(FILLS, path, 400_000).communicate(timeout=60)[0]
+    said = child(FILLS, path, 1_200_000).communicate(timeout=60)[0]
     count = int(said.partition(" ")[0])
     assert count > 5
     assert "File too large" in said
