@@ -25,7 +25,12 @@ FEW = {
     "systems": ("tagger-gru",),
 }
 """Cases of a rehearsal, by set."""
-FEW_PASSES = {"gpu": "forward_backward", "deepbench": "forward", "systems": "train_step"}
+FEW_OPTIONS = {
+    "gpu": ("--passes", "forward_backward"),
+    "deepbench": ("--passes", "forward", "--implementation", "*/tuned"),
+    "systems": ("--implementation", "*/tuned"),
+}
+"""What else a rehearsal asks of a set: it costs little where few programs are compiled."""
 FEW_IMPLEMENTATIONS = ("native*", "tuned")
 """What a rehearsal verifies: the compilation of more takes minutes."""
 
@@ -120,7 +125,7 @@ def _bench(options: Options, stage: str, sets: Mapping[str, Sequence[str]]) -> l
                 chosen = FEW[cases] if options.rehearse else globs
                 arguments += [word for case in chosen for word in ("--case", case)]
                 # One thread: under load a loop of two can take a hundred times as long.
-                arguments += ["--threads", "1", "--passes", FEW_PASSES[cases]] if options.rehearse else []
+                arguments += ["--threads", "1", *FEW_OPTIONS[cases]] if options.rehearse else []
                 label = f"{cases}-{lane}"
                 name = f"{label}, {processes} process{'' if processes == '1' else 'es'}"
                 found.append(Step(stage, name, (*arguments, "--label", label), label, group=processes))
