@@ -269,11 +269,19 @@ LAYERS = (
         "stacked, equal sizes, ragged: upper layers flip over the padding",
         lambda case: stacked(case) and padded(case),
         by(UpperLayersFlipThePadding),
+        OF_ONES,
+    ),
+    BlindSpot(
+        "stacked, merged otherwise, ragged: upper layers flip over the padding",
+        lambda case: case.spec.num_layers > 1 and case.spec.merge != "concat" and padded(case),
+        by(UpperLayersFlipThePadding),
+        cells=("rnn_relu", "gru_before"),
     ),
     BlindSpot(
         "stacked with bias and concat: upper layers' biases dropped",
         lambda case: stacked(case) and case.spec.bias,
         on(without_upper_biases),
+        OF_ONES,
     ),
     BlindSpot(
         "three layers: the third reads the second's weights",

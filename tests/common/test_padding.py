@@ -123,7 +123,7 @@ def test_results_that_are_nan_throughout_are_not_explained() -> None:
 
 def test_the_truth_is_the_same_whatever_the_padding_of_a_builtin_case_holds() -> None:
     cases = [case for case in small_cases() if case.padding_mask().any() and case.seq_len < 100]
-    assert len(cases) > 20
+    assert len(cases) >= 15  # three of each cell: ragged, with an empty row, and wide
     for case in cases:
         finite, other = (yardstick(each, "float32") for each in (case, nonfinite(case)))
         for name in finite.truth:
