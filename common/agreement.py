@@ -125,7 +125,7 @@ class Units:
 
         A right answer of zeros that every plain loop gives exactly can be told: nothing else is right.
         """
-        if not np.isfinite(self.size_max):
+        if not self.size_max <= float(ml_dtypes.finfo(numpy_dtype(dtype)).max):
             return "the right answer overflows"
         if not np.isfinite(self.max):
             return f"the plain loops overflow in {dtype}"
@@ -160,10 +160,8 @@ def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
         error = np.abs(result.astype(yard.truth[name].dtype) - yard.truth[name])
         index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
         untold = unit.untold(yard.dtype)
-        largest = unit.size_max + thresholds()[yard.dtype]["max"] * unit.max
-        may_overflow = not largest <= float(ml_dtypes.finfo(numpy_dtype(yard.dtype)).max)
-        if not may_overflow and not np.isfinite(error).all():
-            untold = ""  # correct code overflows nowhere, so NaN and infinity are wrong whatever may be told
+        if untold and not np.isfinite(error).all() and not _may_overflow(yard):
+            untold = ""  # NaN and infinity are then wrong whatever may be told
         return Measure(
             tensor=name,
             rms=_ratio(_rms(error), unit.rms),
@@ -355,8 +353,20 @@ def _unexpected(result: Arrays, yard: Yardstick, limits: dict[str, float]) -> li
     return reasons
 
 
+def _may_overflow(yard: Yardstick) -> bool:
+    """Whether correct code may meet numbers whose products overflow: in a tensor, or unseen on the way to one."""
+    safe = np.sqrt(float(ml_dtypes.finfo(numpy_dtype(yard.dtype)).max))
+    limit = thresholds()[yard.dtype]["max"]
+    found = (units(name, yard) for name in yard.truth)
+    return not all(unit.size_max + limit * unit.max <= safe for unit in found)
+
+
 def _rms(values: np.ndarray) -> float:
-    return np.sqrt(np.mean(np.square(values)))
+    """The root mean square, of numbers whose squares overflow or vanish too."""
+    largest = np.abs(values).max()
+    if not 0 < largest < np.inf:
+        return largest
+    return largest * np.sqrt(np.mean(np.square(values / largest)))
 
 
 def _ratio(error: float, unit: float) -> float:

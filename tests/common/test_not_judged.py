@@ -53,7 +53,7 @@ def test_where_rounding_decides_the_answer_neither_zeros_nor_the_plain_loop_agre
         assert (verdict.status, verdict.agrees) == (NOT_JUDGED, False)
         assert len(verdict.untold) == len(yard.truth)
         assert verdict.reasons[0].startswith("nothing can be told on this case in float32; of output: ")
-    reason = "the plain loops overflow" if "overflows" in name else "not far below the answer's own"
+    reason = "the right answer overflows" if "overflows" in name else "not far below the answer's own"
     assert all(reason in sentence for sentence in verdict.untold)
 
 
@@ -74,14 +74,26 @@ def test_the_exact_rules_hold_where_nothing_else_can_be_told() -> None:
 
 
 def test_infinity_is_wrong_only_where_correct_code_cannot_reach_it() -> None:
-    """Where rounding may take an answer past the largest number of the format, correct code may overflow."""
-    yard = yardstick(a_case("gru"), "float16")
+    """Where numbers may become so large that products of two overflow, correct code may meet infinity."""
+    yard = yardstick(a_case("gru"), "float32")
     infinite = np.where(yard.case.padding_mask()[..., None], yard.plain["grad.x"], np.inf)
     result = yard.plain | {"grad.x": infinite}
-    for error, status in ((100.0, DISAGREES), (60_000.0, AGREES)):
+    for error, status in ((100.0, DISAGREES), (1e20, AGREES)):
         part = replace(yard, ambiguity={"grad.x": np.full_like(yard.truth["grad.x"], error)})
         assert [each.tensor for each in judge(yard.plain, part).measures if each.untold] == ["grad.x"]
         assert judge(result, part).status == status
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_the_size_of_an_answer_is_known_where_squares_overflow_or_vanish(size: float) -> None:
+    yard = yardstick(a_case("gru"), "float64")
+    plain = yard.plain["output"] * size
+    yard = replace(yard, truth={"output": plain * 1.0}, plain={"output": plain}, spread={})
+    found = units("output", yard)
+    assert found.size_rms == pytest.approx(np.sqrt(np.mean((plain / size) ** 2)) * size)
+    assert measure("output", plain * 0, yard).exceeds(thresholds()["float64"])
+    part = replace(yard, dtype="float32")
+    assert ("overflows" in units("output", part).untold("float32")) == (size > 1)
 
 
 def test_a_verdict_on_a_part_says_what_it_leaves_out() -> None:
