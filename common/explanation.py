@@ -21,7 +21,7 @@ class Explainer:
     """Compares wrong results with what each known mistake would give; keeps those for the next implementation."""
 
     def __init__(self) -> None:
-        self._wrong: dict[tuple[str, str], dict[str, tuple[bool, Arrays]]] = {}
+        self._wrong: dict[tuple[str, str], list[tuple[str, bool, Arrays]]] = {}
         self._lock = threading.Lock()
 
     @np.errstate(over="ignore", invalid="ignore")  # some mistakes read the padding, which may hold NaN and infinity
@@ -33,22 +33,26 @@ class Explainer:
         shaped = all(name in result and result[name].shape == yard.truth[name].shape for name in _forward_names(yard))
         if not shaped:
             return ""
-        names = [name for name, (arithmetic, found) in wrong.items() if not arithmetic and _same(result, found, yard)]
-        names = names or [
-            name for name, (arithmetic, found) in wrong.items() if arithmetic and _as_far_off(result, found, yard)
-        ]
-        return " or ".join(names)
+        names = [name for name, arithmetic, found in wrong if not arithmetic and _same(result, found, yard)]
+        names = names or [name for name, arithmetic, found in wrong if arithmetic and _as_far_off(result, found, yard)]
+        return " or ".join(dict.fromkeys(names))
 
-    def _wrong_results(self, yard: Yardstick) -> dict[str, tuple[bool, Arrays]]:
+    def _wrong_results(self, yard: Yardstick) -> list[tuple[str, bool, Arrays]]:
+        """What each mistake gives, by name: with the padding as it is and, where there is some, with zeros in it, since
+        a layer may clear what it then reads by mistake.
+        """
         key = (yard.case.sha256(), yard.dtype)
         with self._lock:
             if key not in self._wrong:
                 case = replace(yard.case, cotangents={})
-                self._wrong[key] = {
-                    mistake.name: (mistake.arithmetic, mistake.results(case, yard.dtype))
+                padding = case.padding_mask()
+                cases = [case, replace(case, x=np.where(padding[..., None], 0.0, case.x))] if padding.any() else [case]
+                self._wrong[key] = [
+                    (mistake.name, mistake.arithmetic, mistake.results(each, yard.dtype))
                     for mistake in mistakes(case.spec)
                     if mistake.applies(case, yard.dtype)
-                }
+                    for each in cases
+                ]
             return self._wrong[key]
 
 

@@ -118,6 +118,14 @@ def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
     assert name in Explainer().explain(result, yard).split(" or ")
 
 
+@pytest.mark.parametrize("name", ["flipped over the padding", "lengths ignored in the reverse direction"])
+def test_a_mistake_is_named_when_the_padding_was_cleared_before_it(name: str) -> None:
+    yard = yardstick(a_case("lstm"), "float64")
+    cleared = replace(yard.case, x=np.where(yard.case.padding_mask()[..., None], 0.0, yard.case.x))
+    mistake = next(found for found in mistakes(cleared.spec) if found.name == name)
+    assert name in Explainer().explain(mistake.results(cleared, "float64"), yard).split(" or ")
+
+
 def test_numbers_from_nowhere_are_not_explained() -> None:
     yard = yardstick(a_case("gru"), "float32")
     result = {key: np.random.default_rng(3).normal(size=value.shape) for key, value in yard.truth.items()}
