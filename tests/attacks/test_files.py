@@ -23,8 +23,8 @@ from common.specification import Specification
 from common.tasks import checkpoint
 from common.tasks.checkpoint import VERSION, read_checkpoint
 from common.tensorfile import as_bytes
+from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import CASE, assert_one_sentence, header, write
-from tests.command_line.test_results import birnn as in_process
 
 DEEP = "[" * 100_000
 """Deeper than Python's parser of JSON goes."""
@@ -74,7 +74,7 @@ def test_nothing_is_written_that_would_not_be_read(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     with pytest.raises(InputError, match="at most 255 bytes"):
         write_case(replace(CASE, name=NAME), path)
-    assert_one_sentence(in_process("case", "new", tmp_path / f"{'n' * 120}.safetensors"), "name")
+    assert_one_sentence(birnn("case", "new", tmp_path / f"{'n' * 120}.safetensors"), "name")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,5 +216,5 @@ def test_predict_refuses_it_before_any_worker_starts(tmp_path: Path) -> None:
     assert read_checkpoint(checkpoint_file(tmp_path / "good.safetensors")).header.epoch == 2
     changes, sentence = INCONSISTENT["fewer labels than classes"]
     path = checkpoint_file(tmp_path / "c.safetensors", **changes)
-    done = in_process("predict", "tagger", "a dog", "--checkpoint", path, "-f", "nosuch")
+    done = birnn("predict", "tagger", "a dog", "--checkpoint", path, "-f", "nosuch")
     assert_one_sentence(done, sentence)

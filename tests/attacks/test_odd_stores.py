@@ -16,8 +16,8 @@ from tests.attacks.isolation import as_nobody
 from tests.attacks.odd_stores import MERGED, REFUSED, REFUSED_WHEN_READ, SHOWN, as_view
 from tests.benchmarks.made_up import JAX, LINEN, NATIVE, TORCH, a_block, a_ceiling, a_process, a_row, a_run
 from tests.benchmarks.made_up_run import made_up_content
+from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import assert_one_sentence
-from tests.command_line.test_results import birnn
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from common.making import Shape, make_case
 from common.specification import Specification
 from common.weights import count, shapes
 from tests.cases import a_case
+from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import assert_one_sentence
 from tests.command_line.test_exit_codes import ABSENT
-from tests.command_line.test_results import birnn as in_process
 from tests.workers.misbehaving import BACKEND
 
 LARGE = "1" + "0" * 30
@@ -54,7 +54,7 @@ def test_an_option_beyond_all_measure_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], part: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert_one_sentence(in_process(*arguments), part)
+    assert_one_sentence(birnn(*arguments), part)
     assert list(tmp_path.iterdir()) == []
 
 

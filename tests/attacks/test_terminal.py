@@ -19,8 +19,8 @@ from common.terminal import CONTROLS, plain
 from tests.attacks.plugins import plug
 from tests.benchmarks.made_up_run import made_up_content
 from tests.cases import a_case
+from tests.command_line.running import birnn
 from tests.command_line.test_exit_codes import ABSENT, all_of
-from tests.command_line.test_results import birnn as in_process
 
 TITLE = "\x1b]0;owned\x07"
 HOSTILE = f"{TITLE}\x1b[2J\x9b31m\x7f\r\u202egreen\u2066\u2028[/bold]"
@@ -83,7 +83,7 @@ def test_files_options_and_labels_are_shown_without_their_controls(tmp_path: Pat
         (f"no{HOSTILE}",),
         ("compare", store, HOSTILE, "two"),
     )
-    show, bad, listed, report, export, usage, _ = (assert_harmless(in_process(*command)) for command in commands)
+    show, bad, listed, report, export, usage, _ = (assert_harmless(birnn(*command)) for command in commands)
     assert f"source: {SHOWN[:20]}" in show
     assert "\\udc80" in plain(str(named))
     assert f"bad{plain(TITLE)}: must be a readable safetensors file" in bad

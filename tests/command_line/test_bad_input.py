@@ -15,16 +15,9 @@ import pytest
 from common import tensorfile
 from common.case import METADATA_KEY, Case, write_case
 from tests.cases import a_case
+from tests.command_line.running import birnn
 
 CASE = a_case("lstm")
-
-
-def birnn(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command as a user runs it."""
-    import os
-
-    command = [sys.executable, "-m", "birnn", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> None:

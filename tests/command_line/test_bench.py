@@ -18,7 +18,7 @@ from tests.benchmarks.made_up import a_row
 from tests.benchmarks.paced import BACKEND as PACED
 from tests.benchmarks.paced import SECONDS
 from tests.benchmarks.test_measuring import register
-from tests.command_line.test_bad_input import birnn
+from tests.command_line.running import birnn
 
 GREEN = ("measured", "never steady", "unsupported", "not reached")
 """Statuses that leave a run with a time as good as it is."""

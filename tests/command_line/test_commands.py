@@ -16,7 +16,7 @@ import pytest
 
 from common.case import read_case
 from common.result import read_result
-from tests.command_line.test_bad_input import birnn
+from tests.command_line.running import birnn
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ from common.errors import InputError
 from common.models.trace import Step
 from tests.attacks.plugins import plug
 from tests.cases import a_case
-from tests.command_line.test_bad_input import birnn
-from tests.command_line.test_results import birnn as in_process
+from tests.command_line.running import birnn, birnn_alone
 
 WRONG = (DISAGREES, FAILED, WorkerDied.status, WorkerTimedOut.status)
 ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in BUILT_IN}
@@ -67,7 +66,7 @@ def test_only_what_was_checked_is_0(statuses: list[str], broken: tuple[str, ...]
 def all_of(commands: Iterable[tuple[object, ...]], **environment: str) -> list[subprocess.CompletedProcess[str]]:
     """Several commands side by side, in their order."""
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda command: birnn(*command, **environment), commands))
+        return list(threads.map(lambda command: birnn_alone(*command, **environment), commands))
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ def test_verify_is_1_for_what_crashes_fails_or_hangs_in_a_worker(case_file: Path
 
 def test_verify_and_run_are_3_where_all_is_unsupported(case_file: Path, tmp_path: Path) -> None:
     numpy = (case_file, "-i", "numpy", "--device", "gpu")
-    for done in (in_process("verify", *numpy), in_process("run", *numpy, "--out", tmp_path / "out")):
+    for done in (birnn("verify", *numpy), birnn("run", *numpy, "--out", tmp_path / "out")):
         assert (done.returncode, done.stderr.strip()) == (3, ""), done.stdout
         assert "numpy sees no gpu on this machine" in done.stdout
 
@@ -109,7 +108,7 @@ def test_a_broken_environment_is_2_alone_and_beside_a_healthy_one(
     verify = ("verify", case_file, "--dtype", "float32", *torch, *numpy)
     bench = ("bench", "--cases", toml, "--store", store, *torch)
     for command in (verify, bench, train, (*train, *numpy)):
-        done = in_process(*command)
+        done = birnn(*command)
         assert done.returncode == 2, done
         assert "birnn: the environment of torch must start a worker" in done.stderr
         assert "Traceback" not in done.stderr
@@ -121,7 +120,7 @@ def test_bench_is_3_when_nothing_has_a_time_and_explains_with_the_same_code(tmp_
     toml = tmp_path / "mine.toml"
     toml.write_text('[[case]]\ncell = "gru"\nseq_len = 3\nbatch = 2\ninput_size = 2\nhidden_size = 2\n')
     bench = ("bench", "--cases", toml, "-i", "numpy", "--device", "gpu", "--threads", 1, "--store", tmp_path / "r")
-    for done in (in_process(*bench), in_process(*bench, "--why")):
+    for done in (birnn(*bench), birnn(*bench, "--why")):
         assert done.returncode == 3, done
         assert "numpy sees no gpu on this machine" in done.stdout
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line.test_results import birnn
+from tests.command_line.running import birnn
 from tests.workers.misbehaving import BACKEND
 
 

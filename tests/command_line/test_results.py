@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 import shutil
 import subprocess
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +20,8 @@ from benchmarks.records import CRASHED, Environment, Run
 from benchmarks.report import Content
 from benchmarks.schema import SCHEMA_VERSION, TABLES
 from benchmarks.store import Store
-from birnn.__main__ import main
 from tests.benchmarks.made_up_run import made_up_content
-from tests.command_line import test_bad_input
+from tests.command_line.running import birnn, birnn_alone
 from tests.command_line.test_bad_input import assert_one_sentence
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
@@ -96,18 +92,6 @@ def changed(store: Path, folder: Path, *statements: str) -> Path:
 def a_content() -> Content:
     """The made-up run over two cases."""
     return made_up_content(cases=load_set("laptop").cases[3:5])
-
-
-def birnn(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a user types it, in this process: starting another one takes longer than what it does."""
-    words = ["birnn", *map(str, arguments)]
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert isinstance(ended.value.code, int | None)
-    return subprocess.CompletedProcess(words, ended.value.code or 0, out.getvalue(), err.getvalue())
 
 
 # The page.
@@ -325,9 +309,9 @@ def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path: Path, arguments:
 def test_a_store_in_use_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "results.duckdb"
     with Store.open(path, write=True):
-        done = test_bad_input.birnn("results", "merge", tmp_path / "out.duckdb", path)
+        done = birnn_alone("results", "merge", tmp_path / "out.duckdb", path)
         assert_one_sentence(done, "must not be in use by another process; got: python")
-        done = test_bad_input.birnn("compare", path, "a", "b")
+        done = birnn_alone("compare", path, "a", "b")
         assert_one_sentence(done, "must not be in use by another process; got: python")
     assert [each.name for each in tmp_path.iterdir()] == ["results.duckdb"]
 

@@ -30,7 +30,8 @@ from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import Options
-from tests.command_line.test_bad_input import assert_one_sentence, birnn
+from tests.command_line.running import birnn
+from tests.command_line.test_bad_input import assert_one_sentence
 
 NUMPY = ("-i", "numpy/loop")
 SENTENCES = [
