@@ -9,6 +9,7 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -114,12 +115,16 @@ def _folders_of(top: str) -> list[Path]:
 
 
 def _read(name: str, file: Path) -> _Module:
-    content = file.read_bytes()
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    return _parsed(name, package, file.read_bytes())
+
+
+@cache
+def _parsed(name: str, package: str, content: bytes) -> _Module:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError):  # it cannot be run either
         return _Module(content)
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     named: dict[str, frozenset[str]] = {}
     imports: set[str] = set(_parents(name))
     for node in ast.walk(tree):
