@@ -17,7 +17,7 @@ from common.specification import Specification
 from common.weights import DirectionWeights
 
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Sigmoid = Callable[[np.ndarray], np.ndarray]
+Elementwise = Callable[[np.ndarray], np.ndarray]
 
 
 class State(NamedTuple):
@@ -78,7 +78,8 @@ class Cell:
     product: Product
     kink: float = 0.0
     """Where the slope of relu jumps from 0 to 1; moved off 0 only to see which gradients hang on rounding."""
-    sigmoid: Sigmoid = sigmoid
+    sigmoid: Elementwise = sigmoid
+    tanh: Elementwise = np.tanh
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         raise NotImplementedError
@@ -119,7 +120,7 @@ class RNNTanh(Cell):
     """h' = tanh(W x + b_ih + R h + b_hh) (Elman 1990; torch.nn.RNN)."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
-        h = np.tanh(self._input_sums(x) + self._state_sums(state.h))
+        h = self.tanh(self._input_sums(x) + self._state_sums(state.h))
         return State(h, state.c), (x, state.h, h)
 
     def backward(self, d_state: State, kept: Any) -> StepGradients:
@@ -149,7 +150,7 @@ class GRUResetAfter(Cell):
         h_r, h_z, h_n = np.split(self._state_sums(state.h), 3, axis=1)
         r = self.sigmoid(x_r + h_r)
         z = self.sigmoid(x_z + h_z)
-        n = np.tanh(x_n + r * h_n)
+        n = self.tanh(x_n + r * h_n)
         h = (1 - z) * n + z * state.h
         return State(h, state.c), (x, state.h, r, z, n, h_n)
 
@@ -175,7 +176,7 @@ class GRUResetBefore(Cell):
         r = self.sigmoid(x_r + h_r)
         z = self.sigmoid(x_z + h_z)
         kernel_n, bias_n = self.weights.weight_hh[2 * hidden_size :], self.weights.bias_hh[2 * hidden_size :]
-        n = np.tanh(x_n + self.product(r * state.h, kernel_n.T) + bias_n)
+        n = self.tanh(x_n + self.product(r * state.h, kernel_n.T) + bias_n)
         h = (1 - z) * n + z * state.h
         return State(h, state.c), (x, state.h, r, z, n)
 
@@ -206,9 +207,9 @@ class LSTM(Cell):
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         a_i, a_f, a_g, a_o = np.split(self._input_sums(x) + self._state_sums(state.h), 4, axis=1)
-        i, f, g, o = self.sigmoid(a_i), self.sigmoid(a_f), np.tanh(a_g), self.sigmoid(a_o)
+        i, f, g, o = self.sigmoid(a_i), self.sigmoid(a_f), self.tanh(a_g), self.sigmoid(a_o)
         c = f * state.c + i * g
-        tanh_c = np.tanh(c)
+        tanh_c = self.tanh(c)
         return State(o * tanh_c, c), (x, state.h, state.c, i, f, g, o, tanh_c)
 
     def backward(self, d_state: State, kept: Any) -> StepGradients:

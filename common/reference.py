@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.cells import Cell, Product, Sigmoid, State, cell_class, product_in, sigmoid
+from common.cells import Cell, Elementwise, Product, State, cell_class, product_in, sigmoid
 from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import KINDS, DirectionWeights, merge_weight_name, of_direction, weight_name
 
@@ -120,8 +120,11 @@ class Reference:
     def product(self) -> Product:
         return product_in(self.dtype)
 
-    def sigmoid(self) -> Sigmoid:
+    def sigmoid(self) -> Elementwise:
         return sigmoid
+
+    def tanh(self) -> Elementwise:
+        return np.tanh
 
     def mask(self, lengths: np.ndarray | None, batch: int, seq_len: int, direction: int) -> np.ndarray:
         return step_mask(lengths, batch, seq_len)
@@ -196,7 +199,7 @@ class Reference:
         """One direction of one layer: its outputs in the order of the sequence, and its final state."""
         weights = of_direction(self.spec, self.weights, layer, direction)
         mask = self.mask(self._lengths, x.shape[0], x.shape[1], direction)
-        cell = cell_class(self.spec)(weights, self.product(), self.kink, self.sigmoid())
+        cell = cell_class(self.spec)(weights, self.product(), self.kink, self.sigmoid(), self.tanh())
         run = self._passes[layer, direction] = Pass(cell, mask)
         output, state = run.forward(self.to_direction(x, self._lengths, direction), state)
         output = self.from_direction(output, self._lengths, direction)

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from common.case import Case
-from common.cells import Product, Sigmoid, sigmoid_by_tanh
+from common.cells import Elementwise, Product, sigmoid_by_tanh
 from common.precision import epsilon, numpy_dtype
 from common.reference import Arrays, Reference
 
@@ -45,7 +45,7 @@ def reordered(kind: type[Reference], number: int) -> type[Reference]:
         What to change; its products stay as they are but for the order.
     number
         Which of the further loops this is; it seeds the orders. The odd ones add up one term after the other and take
-        the sigmoid by tanh.
+        the sigmoid by tanh; the even ones' tanh and sigmoid fall one spacing short.
     """
     in_order = number % 2 == 1
 
@@ -67,10 +67,18 @@ def reordered(kind: type[Reference], number: int) -> type[Reference]:
 
             return multiply_reordered
 
-        def sigmoid(self) -> Sigmoid:
-            return sigmoid_by_tanh if in_order else super().sigmoid()
+        def sigmoid(self) -> Elementwise:
+            return sigmoid_by_tanh if in_order else short_of(super().sigmoid())
+
+        def tanh(self) -> Elementwise:
+            return super().tanh() if in_order else short_of(super().tanh())
 
     return Reordered
+
+
+def short_of(function: Elementwise) -> Elementwise:
+    """A function whose results are the next numbers towards 0; zeros stay."""
+    return lambda a: np.nextafter(function(a), np.zeros((), a.dtype))
 
 
 def nudged(array: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:

@@ -12,12 +12,14 @@ from benchmarks.correct_loops import CORRECT_LOOPS
 from benchmarks.simulate import BY_EYE, CORRECT, LANES, WRONG, Tally, drawn_case, noise, table, trials, upper_bound
 from common.agreement import AGREES, DISAGREES, MEASURES, NOT_JUDGED, TELLING, broken_rules, judge, thresholds
 from common.builtin import CELLS
-from common.precision import DTYPES
+from common.cells import Elementwise
+from common.precision import DTYPES, numpy_dtype
+from common.reference import Reference
 from common.yardstick import run_reference, yardstick
 from tests.cases import a_case
 
 SEEDS = range(16)
-FAR = 100
+FAR = 15
 """How many times what correct loops need a limit is, at most."""
 LUCKY = {("rnn_tanh", "float32"): 36}
 """Seeds of cases with inputs of about a thousand on which one plain loop is lucky, by cell and dtype."""
@@ -59,6 +61,28 @@ def test_where_one_plain_loop_is_lucky_correct_loops_agree_all_the_same(cell: st
     assert all(judge(result, yard).status == AGREES for result in results)
     alone = replace(yard, spread={})
     assert any(judge(result, alone).status == DISAGREES for result in results)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "lstm"])
+def test_where_tanh_saturates_a_library_s_rounding_agrees(cell: str, dtype: str) -> None:
+    """1 − y² is then all rounding: NumPy's tanh gives ±1 where others' give the number before it; both are right."""
+
+    class NeverOne(Reference):
+        def tanh(self) -> Elementwise:
+            below = np.nextafter(np.ones((), self.dtype), np.zeros((), self.dtype))
+            return lambda a: np.clip(np.tanh(a), -below, below)
+
+    found, without_further_loops = [], []
+    for seed in range(4):
+        case = a_case(cell, seed=seed, lengths=None)
+        yard = yardstick(replace(case, x=case.x * 1000), dtype)
+        result = run_reference(yard.case, numpy_dtype(dtype), NeverOne)
+        found.append(judge(result, yard).status)
+        without_further_loops.append(judge(result, replace(yard, spread={})).status)
+    assert AGREES in found
+    assert DISAGREES not in found
+    assert DISAGREES in without_further_loops
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

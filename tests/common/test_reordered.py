@@ -88,6 +88,18 @@ def test_both_sigmoids_are_the_same_function() -> None:
     np.testing.assert_allclose(sigmoid_by_tanh(a), sigmoid(a), atol=2e-16)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_even_loops_functions_fall_one_spacing_short(dtype: str) -> None:
+    """And no further than that; what is 0 stays 0."""
+    a = rounded(np.concatenate([np.linspace(-30, 30, 401), [0.0]]), dtype).astype(numpy_dtype(dtype))
+    spec = a_case("gru").spec
+    plain, even, odd = Reference(spec, {}, a.dtype), *(reordered(Reference, n)(spec, {}, a.dtype) for n in (0, 1))
+    for right, short in ((plain.tanh()(a), even.tanh()(a)), (plain.sigmoid()(a), even.sigmoid()(a))):
+        np.testing.assert_array_equal(np.abs(short) < np.abs(right), right != 0)
+        np.testing.assert_array_equal(np.nextafter(short, right), right)
+    np.testing.assert_array_equal(odd.tanh()(a), plain.tanh()(a))
+
+
 def test_a_large_case_needs_fewer_loops() -> None:
     case = a_case("lstm")
     assert further_loops(case) == FURTHER_LOOPS
