@@ -58,7 +58,7 @@ def test_a_run_is_measured_printed_stored_and_reported(cases: Path, tmp_path: Pa
 
 def test_a_row_s_command_reproduces_that_row_alone(cases: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "a.duckdb", tmp_path / "b.duckdb"
-    birnn("bench", "--cases", cases, *NUMPY, "--processes", 1, "--store", first)
+    birnn("bench", "--cases", cases, *NUMPY, "--passes", "forward", "--processes", 1, "--store", first)
     with Store.open(first) as opened:
         row = opened.rows(opened.runs()[0].run)[0]
     done = birnn(*row.command.split()[1:], "--processes", 1, "--store", second)
@@ -69,7 +69,7 @@ def test_a_row_s_command_reproduces_that_row_alone(cases: Path, tmp_path: Path) 
 
 def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(cases: Path, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
-    command = ["bench", "--cases", str(cases), *NUMPY, "--store", str(store), "--processes", "3"]
+    command = ["bench", "--cases", str(cases), *NUMPY, "--passes", "forward", "--store", str(store), "--processes", "2"]
     child = subprocess.Popen(
         [sys.executable, "-m", "birnn", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -85,7 +85,7 @@ def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(cases: Pat
     assert birnn(*command).returncode == 0
     with Store.open(store) as opened:
         assert len(opened.runs()) == 1
-        assert {row.processes for row in opened.rows(opened.runs()[0].run)} == {3}
+        assert {row.processes for row in opened.rows(opened.runs()[0].run)} == {2}
 
 
 def test_a_system_is_measured_explained_reported_and_reproduced(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_system_is_measured_explained_reported_and_reproduced(tmp_path: Path) 
 
 def test_why_says_what_will_run_and_what_was_measured(cases: Path, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
-    command = ["bench", "--cases", cases, *NUMPY, "--store", store, "--processes", 1]
+    command = ["bench", "--cases", cases, *NUMPY, "--passes", "forward", "--store", store, "--processes", 1]
     before = birnn(*command, "--why", "--dtype", "float32", "--dtype", "bfloat16")
     assert before.returncode == 0
     assert "NumPy has no bfloat16" in " ".join(before.stdout.split())
