@@ -82,3 +82,16 @@ def dtype_follows_the_initial_carry(
     (gru, first), (simple, second) = (ran(partial(cell, kind)) for kind in (linen.GRUCell, linen.SimpleCell))
     evidence = f"GRUCell gives {first or gru}, SimpleCell {second or simple}"
     return observed(gru == np.float32 and "carry" in second, gru == simple == jnp.bfloat16, evidence)
+
+
+@PROBES.add(
+    what="tanh should be within two spacings of the right answer, as C libraries' are; here it is several off near ±1.",
+    consequence="Where tanh saturates its slope, 1 − y², is all rounding, and a small gradient is another one.",
+    way_out="Compare such gradients with what rounding alone may change, as birnn verify does.",
+    harm="surprise",
+)
+def tanh_is_several_spacings_off(tanh: Callable[[np.ndarray], Any] = jnp.tanh) -> Observation:
+    x = np.linspace(-10, 10, 20_001, dtype=np.float32)
+    right = np.tanh(x.astype(np.float64))
+    off = float((np.abs(np.asarray(tanh(x)) - right) / np.spacing(np.abs(right).astype(np.float32))).max())
+    return observed(off > 3, off <= 2, f"up to {off:.2f} spacings of float32 off, of {x.size} numbers from −10 to 10")

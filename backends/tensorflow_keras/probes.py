@@ -127,3 +127,16 @@ def importing_writes_into_home(variables: Behaviour = with_a_home) -> Observatio
     return observed(
         ".keras/keras.json" in found, not found, f"in an empty home there is {found or 'nothing'} afterwards"
     )
+
+
+@PROBES.add(
+    what="tanh should be within two spacings of the right answer, as C libraries' are; here it is several off near ±1.",
+    consequence="Where tanh saturates its slope, 1 − y², is all rounding, and a small gradient is another one.",
+    way_out="Compare such gradients with what rounding alone may change, as birnn verify does.",
+    harm="surprise",
+)
+def tanh_is_several_spacings_off(tanh: Behaviour = tf.tanh) -> Observation:
+    x = np.linspace(-10, 10, 20_001, dtype=np.float32)
+    right = np.tanh(x.astype(np.float64))
+    off = float((np.abs(np.asarray(tanh(x)) - right) / np.spacing(np.abs(right).astype(np.float32))).max())
+    return observed(off > 3, off <= 2, f"up to {off:.2f} spacings of float32 off, of {x.size} numbers from −10 to 10")

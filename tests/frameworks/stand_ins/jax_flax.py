@@ -112,5 +112,6 @@ STAND_INS: dict[str, Callable] = {
         "gru", probes.linen_parameters("gru"), probes.X, probes.FULL, tuple(probes.H_0)
     ),
     "dtype-follows-the-initial-carry": in_half_precision,
+    "tanh-is-several-spacings-off": np.tanh,
     "subnormal-gradients-are-flushed-to-0": scaled_up_and_down,
 }
