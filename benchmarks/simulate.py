@@ -42,6 +42,8 @@ MARKER = "the simulation"
 LANES = ("float32", "float64", "float16", "bfloat16")
 FRAMEWORK_LANES = LANES[:2]
 """Where frameworks compute in what they are asked for; every case is compiled in each."""
+FRESH = 10_000
+"""The first seed of cases that the rule was not made with."""
 LARGEST_EXPONENT = 3
 SEQ_LENS, SHARES = (1, 3, 8, 20, 60, 150), (0.1, 0.25, 0.3, 0.22, 0.1, 0.03)
 CONFIDENCE = 0.95
@@ -203,13 +205,13 @@ class Tally:
         return list(dict.fromkeys(name for of_kind, name, _ in self.counts if of_kind == kind))
 
 
-def table(tally: Tally, cases: int, of_frameworks: int) -> str:
+def table(tally: Tally, cases: int, of_frameworks: int, first: int) -> str:
     """The simulation's part of docs/calibration.md."""
     lines = [
-        f"`python -m benchmarks.simulate` drew {cases:,} cases of the five cells, inputs and weights each multiplied "
-        "by 1 or by anything from 10⁻³ to 10³, and judged each in one dtype; the frameworks were given "
-        f"{of_frameworks:,} of them, in {' and '.join(FRAMEWORK_LANES)}. A rate is followed by the upper end of its "
-        "one-sided 95 % confidence interval (Clopper and Pearson 1934).",
+        f"`python -m benchmarks.simulate` drew {cases:,} cases (seeds from {first:,} on) of the five cells, inputs and "
+        "weights each multiplied by 1 or by anything from 10⁻³ to 10³, and judged each in one dtype; the frameworks "
+        f"were given {of_frameworks:,} of them, in {' and '.join(FRAMEWORK_LANES)}. A rate is followed by the upper "
+        "end of its one-sided 95 % confidence interval (Clopper and Pearson 1934).",
         "",
         "Correct code that is called wrong:",
         "",
@@ -259,17 +261,18 @@ def judged_frameworks(seeds: Iterable[int]) -> list[Trial]:
 
 def main(
     cases: Annotated[int, typer.Option(min=1, help="How many cases to draw.")] = 2400,
-    frameworks: Annotated[int, typer.Option(min=0, help="How many of them to give to the frameworks, too.")] = 20,
+    frameworks: Annotated[int, typer.Option(min=0, help="How many of them to give to the frameworks, too.")] = 40,
+    first: Annotated[int, typer.Option(min=0, help="The first case's seed.")] = FRESH,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Run the simulation and write its table."""
     tally = Tally()
     with ProcessPoolExecutor(jobs) as executor, Progress(transient=True) as bar:
-        for found in bar.track(executor.map(trials, range(cases), chunksize=4), total=cases):
+        for found in bar.track(executor.map(trials, range(first, first + cases), chunksize=4), total=cases):
             tally.add(found)
     if frameworks:
-        tally.add(judged_frameworks(range(frameworks)))
-    page = replaced(TABLE, {MARKER: table(tally, cases, frameworks)})
+        tally.add(judged_frameworks(range(first, first + frameworks)))
+    page = replaced(TABLE, {MARKER: table(tally, cases, frameworks, first)})
     write_bytes(TABLE, page.encode())
 
 
