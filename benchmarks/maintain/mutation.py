@@ -23,13 +23,14 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, Any
 
+import pytest
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -255,7 +256,7 @@ class Run:
         try:
             file.write_text(mutated)
             status, told_by = SURVIVED, ""
-            for tests in room.tests:
+            for tests in (named_after(mutant.file, room.tests[0]), *room.tests):
                 told_by = self._first_failure(checkout, tests, PATIENCE * tests.seconds + 30)
                 if told_by:
                     status = TIMED_OUT if told_by == TIMED_OUT else KILLED
@@ -292,10 +293,15 @@ class Run:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        if process.returncode == 0:
+        if process.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             return ""
         lines = printed.splitlines()
         return next((line for line in lines if line.startswith(("FAILED", "ERROR", "E  "))), "\n".join(lines[-3:]))
+
+
+def named_after(file: str, tests: Suite) -> Suite:
+    """Those of the tests whose own name, or whose file's, has the mutated file's in it: most mistakes fall here."""
+    return replace(tests, paths=(*tests.paths, "-k", Path(file).stem))
 
 
 def _variables(checkout: Path) -> dict[str, str]:
