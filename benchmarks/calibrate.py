@@ -30,7 +30,7 @@ from common.agreement import MEASURES, THRESHOLDS_FILE, measure
 from common.builtin import CELLS, builtin_cases
 from common.case import Case
 from common.making import Shape, make_case
-from common.mistakes import mistakes
+from common.mistakes.every import mistakes
 from common.precision import DTYPES
 from common.reordered import FURTHER_LOOPS
 from common.specification import Specification

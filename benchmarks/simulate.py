@@ -31,7 +31,7 @@ from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, judge
 from common.builtin import CELLS
 from common.case import Case
 from common.making import GARBAGE_SCALE, Shape, make_case
-from common.mistakes import mistakes
+from common.mistakes.every import mistakes
 from common.reference import Arrays
 from common.specification import MERGES, Specification
 from common.tensorfile import write_bytes

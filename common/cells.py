@@ -80,6 +80,8 @@ class Cell:
     """Where the slope of relu jumps from 0 to 1; moved off 0 only to see which gradients hang on rounding."""
     sigmoid: Elementwise = sigmoid
     tanh: Elementwise = np.tanh
+    sigmoid_slope: Elementwise = sigmoid_slope
+    """The derivative of ``sigmoid`` by its value."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         raise NotImplementedError
@@ -157,8 +159,8 @@ class GRUResetAfter(Cell):
     def backward(self, d_state: State, kept: Any) -> StepGradients:
         x, h_before, r, z, n, h_n = kept
         d_n = d_state.h * (1 - z) * tanh_slope(n)
-        d_z = d_state.h * (h_before - n) * sigmoid_slope(z)
-        d_r = d_n * h_n * sigmoid_slope(r)
+        d_z = d_state.h * (h_before - n) * self.sigmoid_slope(z)
+        d_r = d_n * h_n * self.sigmoid_slope(r)
         d_input = np.concatenate([d_r, d_z, d_n], axis=1)
         d_recurrent = np.concatenate([d_r, d_z, d_n * r], axis=1)
         return self._gradients(d_input, d_recurrent, x, h_before, d_state.h * z, d_state.c)
@@ -185,9 +187,9 @@ class GRUResetBefore(Cell):
         rows = 2 * h_before.shape[1]
         kernel_rz, kernel_n = self.weights.weight_hh[:rows], self.weights.weight_hh[rows:]
         d_n = d_state.h * (1 - z) * tanh_slope(n)
-        d_z = d_state.h * (h_before - n) * sigmoid_slope(z)
+        d_z = d_state.h * (h_before - n) * self.sigmoid_slope(z)
         d_reset_h = self.product(d_n, kernel_n)
-        d_r = d_reset_h * h_before * sigmoid_slope(r)
+        d_r = d_reset_h * h_before * self.sigmoid_slope(r)
         d_rz = np.concatenate([d_r, d_z], axis=1)
         d_input = np.concatenate([d_rz, d_n], axis=1)
         weights = DirectionWeights(
@@ -217,10 +219,10 @@ class LSTM(Cell):
         d_c = d_state.c + d_state.h * o * tanh_slope(tanh_c)
         d_a = np.concatenate(
             [
-                d_c * g * sigmoid_slope(i),
-                d_c * c_before * sigmoid_slope(f),
+                d_c * g * self.sigmoid_slope(i),
+                d_c * c_before * self.sigmoid_slope(f),
                 d_c * i * tanh_slope(g),
-                d_state.h * tanh_c * sigmoid_slope(o),
+                d_state.h * tanh_c * self.sigmoid_slope(o),
             ],
             axis=1,
         )

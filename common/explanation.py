@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from common.agreement import thresholds, units
-from common.mistakes import mistakes
+from common.mistakes.every import mistakes
 from common.precision import epsilon
 from common.reference import Arrays
 from common.yardstick import Yardstick
@@ -50,7 +50,7 @@ class Explainer:
                 self._wrong[key] = [
                     (mistake.name, mistake.arithmetic, mistake.results(each, yard.dtype))
                     for mistake in mistakes(case.spec)
-                    if mistake.applies(case, yard.dtype)
+                    if mistake.applies(case, yard.dtype) and not mistake.gradients_alone
                     for each in cases
                 ]
             return self._wrong[key]

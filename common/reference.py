@@ -80,9 +80,15 @@ class Pass:
             into_step = State(np.where(real, d_state.h + d_output[:, t], zero), np.where(real, d_state.c, zero))
             gradients = self.cell.backward(into_step, self._kept[t])
             d_x[:, t] = np.where(real, gradients.x, d_x[:, t])
-            d_state = State(np.where(real, gradients.state.h, d_state.h), np.where(real, gradients.state.c, d_state.c))
+            d_state = self.before_step(t, real, gradients.state, d_state)
             totals = [total + getattr(gradients.weights, kind) for total, kind in zip(totals, KINDS, strict=True)]
         return d_x, d_state, DirectionWeights(*totals)
+
+    def before_step(self, t: int, real: np.ndarray, d_step: State, d_held: State) -> State:
+        """The gradient of the state before step t: through the step where it is ``real``, (batch, 1) bool, and where
+        the state was held, what came from the steps after it.
+        """
+        return State(np.where(real, d_step.h, d_held.h), np.where(real, d_step.c, d_held.c))
 
 
 class Reference:
@@ -125,6 +131,12 @@ class Reference:
 
     def tanh(self) -> Elementwise:
         return np.tanh
+
+    def cell(self, weights: DirectionWeights) -> Cell:
+        return cell_class(self.spec)(weights, self.product(), self.kink, self.sigmoid(), self.tanh())
+
+    def over_time(self, cell: Cell, mask: np.ndarray) -> Pass:
+        return Pass(cell, mask)
 
     def mask(self, lengths: np.ndarray | None, batch: int, seq_len: int, direction: int) -> np.ndarray:
         return step_mask(lengths, batch, seq_len)
@@ -199,8 +211,7 @@ class Reference:
         """One direction of one layer: its outputs in the order of the sequence, and its final state."""
         weights = of_direction(self.spec, self.weights, layer, direction)
         mask = self.mask(self._lengths, x.shape[0], x.shape[1], direction)
-        cell = cell_class(self.spec)(weights, self.product(), self.kink, self.sigmoid(), self.tanh())
-        run = self._passes[layer, direction] = Pass(cell, mask)
+        run = self._passes[layer, direction] = self.over_time(self.cell(weights), mask)
         output, state = run.forward(self.to_direction(x, self._lengths, direction), state)
         output = self.from_direction(output, self._lengths, direction)
         return output, self.final_state(output, state)

@@ -14,7 +14,7 @@ from common.builtin import small_cases
 from common.case import HUGE, NOT_FINITE, Case, read_case, write_case
 from common.errors import InputError
 from common.explanation import Explainer
-from common.mistakes import mistakes
+from common.mistakes.every import mistakes
 from common.precision import DTYPES, has_finite_padding, rounded_case
 from common.yardstick import yardstick
 from tests.cases import a_case

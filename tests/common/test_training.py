@@ -12,7 +12,7 @@ import pytest
 from common.agreement import Verdict
 from common.builtin import CELLS, SIZES
 from common.case import Case
-from common.mistakes import LengthsIgnored, NotFlippedBack
+from common.mistakes.padding import LengthsIgnored, NotFlippedBack
 from common.precision import DTYPES, rounded_case
 from common.reference import Arrays, Reference
 from common.training import (

@@ -1,0 +1,48 @@
+"""Every known mistake. Tests demand that the built-in cases catch all; ``birnn verify`` names those that explain a
+failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from common.mistakes.cells import cell_mistakes
+from common.mistakes.gradients import gradient_mistakes
+from common.mistakes.merging import merging_mistakes
+from common.mistakes.mistake import Mistake
+from common.mistakes.padding import padding_mistakes
+from common.mistakes.states import state_mistakes
+from common.mistakes.weights import weight_mistakes
+from common.specification import Specification
+from common.tf32 import TF32
+from common.yardstick import run_reference
+
+
+def mistakes(spec: Specification) -> list[Mistake]:
+    """Every mistake that concerns a cell; ``applies`` then says whether it concerns a case."""
+    return [
+        *weight_mistakes(spec),
+        *cell_mistakes(spec),
+        *state_mistakes(),
+        *padding_mistakes(),
+        *merging_mistakes(),
+        *gradient_mistakes(),
+        *_arithmetic_mistakes(),
+    ]
+
+
+def _arithmetic_mistakes() -> Iterator[Mistake]:
+    yield Mistake(
+        "float32 arithmetic in a float64 lane",
+        lambda _, dtype: dtype == "float64",
+        lambda case, _: run_reference(case, np.float32),
+        arithmetic=True,
+    )
+    yield Mistake(
+        "TF32-like rounding in a float32 lane",
+        lambda _, dtype: dtype == "float32",
+        lambda case, _: run_reference(case, np.float32, TF32),
+        arithmetic=True,
+    )
