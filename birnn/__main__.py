@@ -94,8 +94,9 @@ def _discard(stream: TextIO) -> None:
 
 
 def _complain(sentence: str) -> int:
-    if sentence:  # there is none where help was printed for want of arguments
-        _say(sentence)
+    if not sentence:  # a command without arguments has printed its help
+        return exit_codes.AGREED
+    _say(sentence)
     return exit_codes.BAD_INPUT
 
 

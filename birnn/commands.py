@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from birnn.backends_command import backends_command
@@ -22,6 +24,29 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from benchmarks.running import commit_of_suite, suite_version
+
+    commit = commit_of_suite()
+    typer.echo(f"birnn {suite_version()}{f', commit {commit}' if commit else ''}")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and the commit."),
+    ] = False,
+) -> None:
+    # What stands before a command; Typer shows the application's own help.
+    pass
+
+
 app.command("backends")(backends_command)
 app.add_typer(case_app, name="case")
 app.command("run")(run_command)

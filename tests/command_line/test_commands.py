@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -173,6 +174,22 @@ def test_help_imports_no_framework_and_no_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("case",), ("results",)])
+def test_without_a_command_there_is_help_which_uses_the_width(words: tuple[str, ...]) -> None:
+    narrow, wide = (birnn(*words, COLUMNS=str(width)) for width in (60, 150))
+    for done, width in ((narrow, 60), (wide, 150)):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Commands" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) == width
+    assert narrow.stdout.count("\n") > wide.stdout.count("\n")
+
+
+def test_the_version_is_told_with_the_commit() -> None:
+    done = birnn("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"birnn \d+\.\d+\.\d+(, commit \S+)?\n", done.stdout)
 
 
 def test_ctrl_c_ends_a_run_and_leaves_what_it_finished(tmp_path: Path) -> None:
