@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backends.environments import ROOT
 from backends.pool import Pool
 from backends.probing import HARMS, TOPICS, Harm, Status
 from backends.registry import Backend, backends
@@ -30,9 +31,18 @@ NOT_LISTED: dict[str, Any] = {
 """The texts of the finding that stands for all of a framework whose worker ended before it told them."""
 
 
+RECORD = ROOT / "docs" / "findings.json"
+"""What the probes found on the versions that they are made for."""
+OTHER_VERSION: Literal["not for this version"] = "not for this version"
+NO_LIBRARIES = ("python", "numpy")
+"""Among a framework's versions, those of what is not its own."""
+
+
 class Finding(BaseModel):
-    """One probe's texts and what it measured; ``failed`` means that it could not run, and ``evidence`` then says
-    why.
+    """One probe's texts and what it measured.
+
+    ``failed`` means that it could not run, ``OTHER_VERSION`` that it could not on a version of the framework that it is
+    not made for; ``evidence`` then says why.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +55,7 @@ class Finding(BaseModel):
     harm: Harm
     upstream: str
     topic: str
-    status: Status | Literal["failed"]
+    status: Status | Literal["failed", "not for this version"]
     evidence: str
 
     @property
@@ -79,7 +89,8 @@ def run_probes(
 
     def of_framework(name: str) -> list[Finding]:
         found = []
-        for finding in _findings(pool, known[name], timeout_seconds, only):
+        other = other_versions(name, selection.descriptions[name]["versions"])
+        for finding in _findings(pool, known[name], timeout_seconds, only, other):
             report(finding)
             found.append(finding)
         return found
@@ -92,7 +103,21 @@ def run_probes(
     return findings
 
 
-def _findings(pool: Pool, backend: Backend, timeout_seconds: float, only: Sequence[str]) -> Iterator[Finding]:
+def other_versions(framework: str, versions: Mapping[str, str], record: Path = RECORD) -> str:
+    """Which of a framework's libraries are not those that its probes are made for; empty where all are, or where
+    nothing is recorded.
+    """
+    recorded = read_record(record).versions.get(framework, {}) if record.exists() else {}
+    return ", ".join(
+        f"made for {library} {made_for}, not for {versions[library]}"
+        for library, made_for in recorded.items()
+        if library not in NO_LIBRARIES and library in versions and versions[library].partition("+")[0] != made_for
+    )
+
+
+def _findings(
+    pool: Pool, backend: Backend, timeout_seconds: float, only: Sequence[str], other: str
+) -> Iterator[Finding]:
     listed = pool.ask(backend, {"op": "probes"}, timeout_seconds)
     if listed["status"] != "done":
         yield Finding(framework=backend.name, **NOT_LISTED, status="failed", evidence=listed["reason"])
@@ -102,6 +127,8 @@ def _findings(pool: Pool, backend: Backend, timeout_seconds: float, only: Sequen
             continue
         reply = pool.ask(backend, {"op": "probe", "name": texts["name"]}, timeout_seconds)
         observation = reply.get("observation", {"status": "failed", "evidence": reply.get("reason", "")})
+        if other and reply["status"] == "failed":  # it raised; a crash is no question of versions
+            observation = {"status": OTHER_VERSION, "evidence": f"{other}: {observation['evidence']}"}
         yield Finding(framework=backend.name, **texts, **observation)
 
 

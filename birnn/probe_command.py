@@ -27,10 +27,11 @@ def probe_command(
 ) -> None:
     """Measure whether the known divergences of the frameworks are still there.
 
-    Exit 0 whatever is found, 1 when a probe could not run or, with --expect, when a status is another one, 2 for bad
-    input or a broken environment, 3 when no probe measured anything or, with --expect, nothing that the record has.
+    Exit 0 whatever is found, 1 when a probe could not run on the versions that it is made for or, with --expect, when a
+    status is another one, 2 for bad input or a broken environment, 3 when no probe measured anything or, with --expect,
+    nothing that the record has.
     """
-    from backends.findings import as_markdown, differences, make_record, read_record, run_probes
+    from backends.findings import OTHER_VERSION, as_markdown, differences, make_record, read_record, run_probes
     from backends.pool import Pool
     from backends.selection import select
     from birnn import exit_codes
@@ -65,7 +66,8 @@ def probe_command(
         wrong=bool(changed) or any(finding.status == "failed" for finding in findings),
         broken=bool(selection.broken),
         checked=any(
-            finding.status != "not applicable" and (recorded is None or finding.key in recorded) for finding in findings
+            finding.status not in ("not applicable", OTHER_VERSION) and (recorded is None or finding.key in recorded)
+            for finding in findings
         ),
     )
     raise typer.Exit(code)

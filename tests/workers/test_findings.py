@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from backends.findings import Finding, as_markdown, differences, make_record, read_record, run_probes, worst
+from backends import findings as findings_module
+from backends.findings import (
+    OTHER_VERSION,
+    RECORD,
+    Finding,
+    as_markdown,
+    differences,
+    make_record,
+    other_versions,
+    read_record,
+    run_probes,
+    worst,
+)
 from backends.pool import Pool
 from backends.probing import Observation, Probes, observed
 from backends.selection import Selection, select
@@ -37,6 +49,32 @@ def test_a_probe_that_raises_crashes_or_hangs_is_a_finding_and_the_rest_runs(
     evidence = {finding.name: finding.evidence for finding in findings}
     assert evidence["measuring-raises"] == "RuntimeError: no such kernel"
     assert "SIGSEGV" in evidence["measuring-kills"]
+
+
+def test_a_probe_that_raises_on_a_version_it_is_not_made_for_says_so(
+    registered: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that crashes has failed on any version."""
+    registered(BACKEND)
+    made_for = "made for numpy-fake 0, not for 1"
+    monkeypatch.setattr(findings_module, "other_versions", lambda framework, versions: made_for)
+    with Pool.open() as pool:
+        found = {each.name: each for each in run_probes(pool, select(pool, []), 5, lambda finding: None)}
+    raised = found["measuring-raises"]
+    assert (raised.status, raised.evidence) == (OTHER_VERSION, f"{made_for}: RuntimeError: no such kernel")
+    assert (found["measuring-kills"].status, found["halves-are-swapped"].status) == ("failed", "present")
+
+
+def test_the_record_tells_for_which_versions_probes_are_made(tmp_path: Path) -> None:
+    recorded = read_record(RECORD).versions["torch"]
+    assert other_versions("torch", recorded) == ""
+    build = recorded | {"torch": f"{recorded['torch']}+build", "numpy": "1.0", "python": "3.13.0"}
+    assert other_versions("torch", build) == ""
+    assert other_versions("torch", recorded | {"torch": "1.0"}) == f"made for torch {recorded['torch']}, not for 1.0"
+    longer = f"{recorded['torch']}0"
+    assert other_versions("torch", {"torch": longer}) == f"made for torch {recorded['torch']}, not for {longer}"
+    assert other_versions("another", {"torch": "1.0"}) == ""
+    assert other_versions("torch", {"torch": "1.0"}, tmp_path / "none.json") == ""
 
 
 def test_only_probes_that_were_chosen_run_and_are_compared(registered: Callable[..., None]) -> None:
