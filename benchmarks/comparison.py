@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.noise import Floor, Floors, floors_of
+from benchmarks.pairing import why_apart
 from benchmarks.records import RETRIED, TIMED, Block, Ceiling, Environment, Key, Row, Run
 from benchmarks.statistics import (
     AMBIGUOUS,
@@ -18,7 +20,7 @@ from benchmarks.statistics import (
     verdict,
 )
 from benchmarks.store import LAST, Store
-from benchmarks.summary import by_place, by_process, noise_floor_of
+from benchmarks.summary import by_place, by_process
 from common.errors import InputError, shown
 
 RUN, ENVIRONMENT, IMPLEMENTATION = "run", "environment", "implementation"
@@ -39,26 +41,28 @@ class Side:
 
 @dataclass(frozen=True)
 class Noise:
-    """What a verdict has to clear, as |log ratio|: each run's noise floor, None where no A/A pair was measured, and how
-    the machine's product rate changed from the one run to the other, None where it was not measured in both.
+    """What a verdict has to clear: each run's noise floor for such a case, None where no A/A pair was measured, and by
+    which part the machine's product rate changed from the one run to the other, None where it was not measured in both.
     """
 
-    a: float | None
-    b: float | None
+    a: Floor | None
+    b: Floor | None
     machine: float | None
 
     @property
     def floor(self) -> float | None:
         """The larger noise floor, and the machine's change on top of it: what has not changed is as much off as the
-        machine, and scatters around that. None where a run has no noise floor.
+        machine, and scatters around that. A part; None where a run has no noise floor.
         """
-        return None if self.a is None or self.b is None else max(self.a, self.b) + (self.machine or 0.0)
+        if self.a is None or self.b is None:
+            return None
+        return (1 + max(self.a.part, self.b.part)) * (1 + (self.machine or 0.0)) - 1
 
 
 @dataclass(frozen=True)
 class Compared:
     """One combination that both sides have times of; ``ratio`` is b's time over a's, ``paired`` whether from blocks
-    that ran next to each other.
+    that ran next to each other; ``why_apart`` says why that is far from the ratio of the two medians, where it is.
     """
 
     key: Key
@@ -68,6 +72,7 @@ class Compared:
     paired: bool
     noise: Noise
     verdict: str
+    why_apart: str = ""
 
     def slower_by_more_than(self, limit: float) -> bool:
         """Whether b is slower, and its median by more than ``limit``, 0.05 for 5 %."""
@@ -256,9 +261,8 @@ class _Judge:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._runs = {run.run: run for run in store.runs()}
         self._blocks: dict[str, dict[Key, list[Block]]] = {}
-        self._floors: dict[str, float | None] = {}
+        self._floors: dict[str, Floors] = {}
         self._ceilings: dict[str, list[Ceiling]] = {}
 
     def compared(self, key: Key, a: Row, b: Row, same: float) -> Compared:
@@ -274,16 +278,17 @@ class _Judge:
             ratio = paired_ratio_interval(a_places, b_places)
         else:
             ratio = ratio_interval(by_process(a_blocks), by_process(b_blocks))
+        why = why_apart(ratio, by_process(a_blocks), by_process(b_blocks), a_places, b_places) if paired else ""
         noise = self._noise(a, b)
         judged = AMBIGUOUS if noise.floor is None else verdict(ratio, noise.floor, same)
-        return Compared(key, a, b, ratio, paired, noise, judged)
+        return Compared(key, a, b, ratio, paired, noise, judged, why)
 
     def _noise(self, a: Row, b: Row) -> Noise:
         if a.run == b.run:
-            return Noise(self._floor(a.run), self._floor(a.run), 0.0)
+            return Noise(self._floor(a), self._floor(b), 0.0)
         before, after = self._product(a), self._product(b)
-        machine = None if before is None or after is None else abs(math.log(after / before))
-        return Noise(self._floor(a.run), self._floor(b.run), machine)
+        machine = None if before is None or after is None else max(after / before, before / after) - 1
+        return Noise(self._floor(a), self._floor(b), machine)
 
     def _blocks_of(self, run: str) -> dict[Key, list[Block]]:
         if run not in self._blocks:
@@ -292,13 +297,11 @@ class _Judge:
                 self._blocks[run][block.key].append(block)
         return self._blocks[run]
 
-    def _floor(self, run: str) -> float | None:
-        """A run's noise floor; that of its blocks, where it was interrupted before it had one."""
-        if run not in self._floors:
-            floor = self._runs[run].noise_floor
-            blocks = (block for mine in self._blocks_of(run).values() for block in mine)
-            self._floors[run] = noise_floor_of(blocks) if floor is None else floor
-        return self._floors[run]
+    def _floor(self, row: Row) -> Floor | None:
+        """The noise floor of a row's job, made of its run's blocks: a run that was interrupted has stored none."""
+        if row.run not in self._floors:
+            self._floors[row.run] = floors_of(block for mine in self._blocks_of(row.run).values() for block in mine)
+        return self._floors[row.run].of_job.get(row.key.job)
 
     def _product(self, row: Row) -> float | None:
         """The best product rate of a row's run, for its device, dtype and threads, in flops a second."""

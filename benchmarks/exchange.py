@@ -23,7 +23,7 @@ from common.terminal import CONTROLS
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet"}
 CONTROLS_IN_RE2 = "[" + "".join(f"\\x{{{low:x}}}-\\x{{{high:x}}}" for low, high in CONTROLS if low < 0xD800) + "]"
 """All of them but surrogates, which no text of DuckDB holds."""
-EXPORTED_OF_THE_RUN = ("label", "started", "finished", "noise_floor", "suite_version", "commit", "machine")
+EXPORTED_OF_THE_RUN = ("label", "started", "finished", "suite_version", "commit", "machine")
 OF_A_RUN = ("processes", "blocks", "ceilings", "rows")
 MEASURED_BY = ("processes", "blocks")
 """The tables that a run which goes on only adds to."""
@@ -173,7 +173,8 @@ def _take_run(store: Store, path: Path, source: str, run: str) -> str:
         store.execute(f"DELETE FROM {table} WHERE run = ?", [name])
     _copy(store, source, run, name, OF_A_RUN)
     store.execute(
-        f"UPDATE runs SET finished = other.finished, noise_floor = other.noise_floor FROM {source}.runs other "
+        "UPDATE runs SET finished = other.finished, noise_floor = other.noise_floor, "
+        f"noise_floor_low = other.noise_floor_low, noise_floor_high = other.noise_floor_high FROM {source}.runs other "
         "WHERE runs.run = ? AND other.run = ?",
         [name, run],
     )

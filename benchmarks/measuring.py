@@ -21,6 +21,7 @@ from backends.selection import Selection, select
 from benchmarks.ceilings import busy_threads, measure_ceilings
 from benchmarks.contest import Contest, Found
 from benchmarks.judging import Judge, SystemJudge, judge_of
+from benchmarks.noise import Floors, floors_of
 from benchmarks.records import (
     NEVER_STEADY,
     NOT_REACHED,
@@ -37,7 +38,7 @@ from benchmarks.records import (
 )
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
-from benchmarks.summary import ceilings_of, new_row, noise_floor_of, with_times
+from benchmarks.summary import ceilings_of, new_row, with_times
 from common.memory import free_bytes
 from common.weights import count
 
@@ -112,10 +113,11 @@ class Session:
                 while left and time.monotonic() < self._deadline:
                     with Pool.open(threads, variables) as pool:
                         left = self._round(pool, jobs)
-        floor = noise_floor_of(block for blocks in self._blocks.values() for block in blocks)
+        floors = floors_of(block for blocks in self._blocks.values() for block in blocks)
+        self._put_floors(floors)
         # An environment that broke on the way takes its implementations out of the jobs; their rows are still wanted.
         finished = not left and bool(self._rows) and not any(self._is_wanted(key) for key in self._rows)
-        self.store.finish_run(self.run.run, datetime.now(UTC) if finished else None, floor)
+        self.store.finish_run(self.run.run, datetime.now(UTC) if finished else None, floors.of_run)
         return finished
 
     def _round(self, pool: Pool, jobs: Sequence[Job]) -> list[Job]:
@@ -254,6 +256,22 @@ class Session:
         self._rows[row.key] = row
         self.store.put_row(row)
         self.progress.row(row)
+
+    def _put_floors(self, floors: Floors) -> None:
+        """Put each job's noise floor into its rows that have times."""
+        with self.store.transaction():
+            for key, row in self._rows.items():
+                floor = floors.of_job.get(key.job)
+                if floor is None or row.status not in TIMED:
+                    continue
+                changes: dict[str, Any] = {
+                    "noise_floor": floor.part,
+                    "noise_floor_low": floor.low,
+                    "noise_floor_high": floor.high,
+                }
+                if any(getattr(row, name) != value for name, value in changes.items()):
+                    self._rows[key] = replace(row, **changes)
+                    self.store.put_row(self._rows[key])
 
     def _tell(self, job: Job, position: int, waiting: Sequence[Job], names: Sequence[str]) -> None:
         text = f"process {self._process + 1}: {job.case.name} {job.passed} {job.dtype}"

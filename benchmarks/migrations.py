@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import steps
 from benchmarks.intake import KEPT, require_tables_alone, version_of
 from benchmarks.placing import folder_beside, is_new, put_in_place
 from benchmarks.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
 
-MIGRATIONS: dict[int, Callable[[Any], None]] = {}
+MIGRATIONS: dict[int, Callable[[Any], None]] = {1: steps.to_2}
 """From a schema version to the function that brings an open store to the next one. Version 1 is the first."""
 
 _SETTINGS = {
@@ -173,8 +174,13 @@ def _copy_migrated(connection: Any, path: Path, target: Path, version: int) -> N
     version_of(connection, path, "original", oldest_version())
     connection.execute("COPY FROM DATABASE original TO migrated")
     connection.execute("USE migrated")
-    for step in range(version, SCHEMA_VERSION):
-        MIGRATIONS[step](connection)
+    duckdb = duckdb_module()
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            MIGRATIONS[step](connection)
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path}: must be a store of schema version {version}; got: {first}") from None
     connection.execute(f"UPDATE store SET schema_version = {SCHEMA_VERSION}")
     connection.execute("USE memory")
     connection.execute("DETACH migrated")

@@ -18,11 +18,11 @@ import typer
 
 from backends.environments import ROOT
 from benchmarks.exchange import export
+from benchmarks.noise import floors_of, noise_sentence
 from benchmarks.readme import replaced
-from benchmarks.records import MEASURED, Row, Run
+from benchmarks.records import TIMED, Row, Run
 from benchmarks.report import read_contents, render
 from benchmarks.store import Store
-from benchmarks.summary import noise_floor_of
 from benchmarks.table import as_markdown, grids, in_order
 from common.tensorfile import write_bytes
 
@@ -53,18 +53,17 @@ def main(
 def table(store: Store, run: Run) -> str:
     """A run's tables in Markdown, with what they were measured on."""
     rows, blocks = in_order(store.rows(run.run), run), store.blocks(run.run)
-    floor = noise_floor_of(blocks)
-    lines = [as_markdown(grid) for grid in grids(rows, blocks, floor)]
-    timed = sum(row.status == MEASURED for row in rows)
+    floors = floors_of(blocks)
+    lines = [as_markdown(grid) for grid in grids(rows, blocks, floors.of_job)]
+    timed = sum(row.status in TIMED for row in rows)
     versions = ", ".join(
         f"{each.framework} {each.versions.get(each.framework, '')}".strip() for each in store.environments(run.run)
     )
     machine = run.machine
-    noise = "" if floor is None else f" A/A pairs differ by up to {floor:.1%}: bold is fastest beyond that."
     lines.append(
-        f"{timed} of {len(rows)} combinations measured by `{run.command}` on {machine['usable_cores']} cores of "
-        f"{machine['processor']}, Python {machine['python']}, {versions}, commit {run.commit}, "
-        f"{run.started.date().isoformat()}.{noise}"
+        f"{timed} of {len(rows)} combinations have a time, measured by `{run.command}` on {machine['usable_cores']} "
+        f"cores of {machine['processor']}, Python {machine['python']}, {versions}, commit {run.commit}, "
+        f"{run.started.date().isoformat()}. {noise_sentence(floors)}"
     )
     return "\n\n".join(lines)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.noise import Floor
 from benchmarks.records import TIMED, Block, Key, Row
 from benchmarks.statistics import SAME_SPEED, SLOWER, Interval, paired_ratio_interval, ratio_interval, verdict
-from benchmarks.summary import by_place, by_process, rows_by_job
+from benchmarks.summary import Job, by_place, by_process, rows_by_job
 
 ALONE, TIE, AMBIGUOUS, CLEAR, NO_FLOOR = "alone", "tie", "ambiguous", "clear", "no noise floor"
 
@@ -23,7 +24,7 @@ class Standing:
     runner-up or with too few calls. ``verdict``: clear, when the runner-up is slower beyond the noise floor; tie, when
     the two are the same for practical purposes; ambiguous; alone, without a runner-up; or no noise floor, when no A/A
     pair was measured.
-    ``level`` are all that could not be told from the fastest, in order of their medians.
+    ``level`` are all that could not be told from the fastest, in order of their medians; ``floor`` is the job's.
     """
 
     key: Key
@@ -32,40 +33,42 @@ class Standing:
     paired: bool = True
     verdict: str = ALONE
     level: list[str] = field(default_factory=list)
+    floor: Floor | None = None
 
 
-def standings(rows: Sequence[Row], blocks: Iterable[Block], floor: float | None) -> list[Standing]:
+def standings(rows: Sequence[Row], blocks: Iterable[Block], floors: Mapping[Job, Floor]) -> list[Standing]:
     """One standing for each job with at least one time, in the order of ``rows``.
 
-    ``floor`` is the run's noise floor, a |log ratio|; without one nothing is judged.
+    ``floors`` are the jobs' noise floors; a job without one is not judged.
     """
     of: dict[Key, list[Block]] = defaultdict(list)
     for block in blocks:
         of[block.key].append(block)
     timed = [row for row in rows if row.status in TIMED and row.median_seconds is not None and by_process(of[row.key])]
     return [
-        _standing([row.key for row in sorted(job, key=lambda row: row.median_seconds or 0)], of, floor)
+        _standing([row.key for row in sorted(job, key=lambda row: row.median_seconds or 0)], of, floors)
         for job in rows_by_job(timed).values()
     ]
 
 
-def _standing(ordered: Sequence[Key], of: Mapping[Key, Sequence[Block]], floor: float | None) -> Standing:
+def _standing(ordered: Sequence[Key], of: Mapping[Key, Sequence[Block]], floors: Mapping[Job, Floor]) -> Standing:
     """``ordered`` by median, the fastest first; ``of`` has each one's blocks."""
     first, *others = ordered
+    floor = floors.get(first.job)
     found = None
     level: list[str] = []
     for other in others:
         ratio, paired = _ratio(of[first], of[other])
-        judged = NO_FLOOR if floor is None else verdict(ratio, floor)
+        judged = NO_FLOOR if floor is None else verdict(ratio, floor.part)
         if found is None:
             # Called faster, a runner-up's pooled median and the comparison cycle by cycle contradict each other.
             words = {SLOWER: CLEAR, SAME_SPEED: TIE, NO_FLOOR: NO_FLOOR}
             known = ratio if np.isfinite(ratio.high) else None  # of too few calls there is no interval
-            found = Standing(first, other.implementation, known, paired, words.get(judged, AMBIGUOUS), level)
+            found = Standing(first, other.implementation, known, paired, words.get(judged, AMBIGUOUS), level, floor)
         if judged in (SLOWER, NO_FLOOR):
             break
         level.append(other.implementation)
-    return found or Standing(first)
+    return found or Standing(first, floor=floor)
 
 
 def _ratio(a: Sequence[Block], b: Sequence[Block]) -> tuple[Interval, bool]:

@@ -63,7 +63,8 @@ class Run:
     dtypes, device, lane, threads, processes, budget_seconds); ``fingerprint`` the SHA-256 of what must be equal for a
     run to be resumed; ``seed`` of the order; ``machine`` a JSON object (processor, cores, memory_bytes, kernel,
     governor, gpu, gpu_driver, python); ``commit`` of the suite; times in UTC, ``finished`` None while it is not;
-    ``noise_floor`` the |log ratio| that A/A pairs stay below in 95 of 100 jobs, None before there are any.
+    ``noise_floor`` the difference, as a part, that its A/A pairs stay within in 95 of 100 cases, with the 95 %
+    interval; None before there are any (benchmarks/noise.py).
     """
 
     run: str
@@ -78,6 +79,8 @@ class Run:
     started: datetime
     finished: datetime | None = None
     noise_floor: float | None = None
+    noise_floor_low: float | None = None
+    noise_floor_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ class Row:
     ``limit_seconds``, ``fraction_of_limit`` and ``binding`` (the term that binds: compute, memory or chain) come from
     benchmarks/limit.py; ``microseconds_per_step`` is the median over num_layers · the longest length; a system, whose
     ``cell`` and sizes are those of its bidirectional RNN, has none of them.
+    ``noise_floor`` with its 95 % interval is what its job's differences have to be larger than, as a part
+    (benchmarks/noise.py).
     ``error_rms`` and ``error_max`` are the worst errors against the reference, in units of the plain loop's.
     ``path`` is what the implementation says of itself, ``kernels`` what a profiler or the compiled program shows.
     """
@@ -176,6 +181,9 @@ class Row:
     median_seconds: float | None = None
     low_seconds: float | None = None
     high_seconds: float | None = None
+    noise_floor: float | None = None
+    noise_floor_low: float | None = None
+    noise_floor_high: float | None = None
     samples: int = 0
     processes: int = 0
     import_seconds: float | None = None

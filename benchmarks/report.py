@@ -15,10 +15,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import standings
 from benchmarks.records import TIMED, Block, Ceiling, Environment, Process, Row, Run
 from benchmarks.store import Store
-from benchmarks.summary import noise_floor_of
 from common.errors import InputError
 from common.terminal import plain
 
@@ -139,14 +139,13 @@ def _as_json(contents: Sequence[Content]) -> dict[str, Any]:
     """What the page's scripts read."""
     found: dict[str, Any] = {"published": tomllib.loads(_asset("published.toml"))["figure"], "environments": []}
     for content in contents:
-        # A run that was not finished has no floor yet.
-        floor = content.run.noise_floor if content.run.finished else noise_floor_of(content.blocks)
+        floors = floors_of(content.blocks)  # a run that was not finished has none stored yet
         part = {
-            "runs": [_plain(dataclasses.asdict(content.run)) | {"noise_floor": _plain(floor)}],
+            "runs": [_plain(dataclasses.asdict(content.run)) | _floor(floors.of_run)],
             "rows": [_flat(row) for row in content.rows],
             "standings": [
                 _flat(standing) | {"run": content.run.run}
-                for standing in standings(content.rows, content.blocks, floor)
+                for standing in standings(content.rows, content.blocks, floors.of_job)
             ],
             "ceilings": _plain([dataclasses.asdict(ceiling) for ceiling in content.ceilings]),
             "processes": _plain([dataclasses.asdict(process) for process in content.processes]),
@@ -157,6 +156,12 @@ def _as_json(contents: Sequence[Content]) -> dict[str, Any]:
             if (one := _plain(dataclasses.asdict(environment))) not in found["environments"]:
                 found["environments"].append(one)
     return found
+
+
+def _floor(floor: Floor | None) -> dict[str, float | None]:
+    """A run's noise floor under the names that it has in the store."""
+    part, low, high = (None, None, None) if floor is None else (floor.part, floor.low, floor.high)
+    return {"noise_floor": part, "noise_floor_low": low, "noise_floor_high": high}
 
 
 def _flat(record: Any) -> dict[str, Any]:

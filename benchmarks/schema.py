@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.records import STATUSES, TIMED, Block, Ceiling, Environment, Key, Process, Row, Run
 from common.errors import shown
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MOST_NESTED = 20
 """Levels of a JSON value."""
 
@@ -35,6 +35,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "started": _TIME + _GIVEN,
         "finished": _TIME,
         "noise_floor": _REAL,
+        "noise_floor_low": _REAL,
+        "noise_floor_high": _REAL,
     },
     "environments": {
         "environment": _TEXT + " PRIMARY KEY",
@@ -105,6 +107,9 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "limit_seconds": _REAL,
         "binding": _TEXT + _GIVEN,
         "microseconds_per_step": _REAL,
+        "noise_floor": _REAL,
+        "noise_floor_low": _REAL,
+        "noise_floor_high": _REAL,
         "samples": _WHOLE + _GIVEN,
         "processes": _WHOLE + _GIVEN,
         "stop": _TEXT + _GIVEN,

@@ -80,11 +80,6 @@ def paired_ratio_interval(
     return ratio_interval(*_levelled(a, b), seed)
 
 
-def paired_ratio(a: Mapping[Place, Sequence[float]], b: Mapping[Place, Sequence[float]]) -> float:
-    """The same without its interval."""
-    return _ratio(*_levelled(a, b))
-
-
 def _levelled(
     a: Mapping[Place, Sequence[float]], b: Mapping[Place, Sequence[float]]
 ) -> tuple[list[list[float]], list[list[float]]]:
@@ -112,28 +107,20 @@ def verdict(ratio: Interval, floor: float, same: float = SAME) -> str:
     ratio
         b's time over a's.
     floor
-        The |log ratio| that pairs of one and the same thing stay below in 95 of 100 cases: faster or slower needs the
-        whole interval beyond it.
+        The difference, as a part, that pairs of one and the same thing stay within in 95 of 100 cases: faster or slower
+        needs the whole interval beyond 1 + floor, or below 1 / (1 + floor).
     same
         The relative difference that does not matter; twice the floor counts when it is more.
     """
     with np.errstate(divide="ignore"):  # an interval without end is ambiguous
         low, high = np.log(ratio.low), np.log(ratio.high)
-    if low > floor:
+    noise = np.log1p(floor)
+    if low > noise:
         return SLOWER
-    if high < -floor:
+    if high < -noise:
         return FASTER
-    margin = max(np.log1p(same), 2 * floor)
+    margin = max(np.log1p(same), 2 * noise)
     return SAME_SPEED if -margin <= low and high <= margin else AMBIGUOUS
-
-
-def noise_floor(ratios: Sequence[float]) -> float | None:
-    """The |log ratio| that 95 of 100 A/A ratios stay below, None where there are none; with fewer than 20, the
-    largest.
-    """
-    if not ratios:
-        return None
-    return float(np.quantile(np.abs(np.log(ratios)), COVERAGE, method="higher"))
 
 
 def is_steady(samples: Sequence[float]) -> bool:

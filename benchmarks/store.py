@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from benchmarks.intake import KEPT, accept, require_tables, require_tables_alone, tables_of, version_of
 from benchmarks.migrations import connect, duckdb_module, migrate_in_place, oldest_version, readable, refusing
+from benchmarks.noise import Floor
 from benchmarks.placing import identity, is_new, make_new
 from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
 from benchmarks.schema import (
@@ -125,12 +126,14 @@ class Store:
             raise InputError(f"{self.path}: a run's name must be its own; got {shown(run.run)}, which is there")
         self._insert(run)
 
-    def finish_run(self, run: str, finished: datetime | None, noise_floor: float | None) -> None:
+    def finish_run(self, run: str, finished: datetime | None, floor: Floor | None) -> None:
         """Set when a run was finished, None where it goes on, and its noise floor."""
         time = None if finished is None else finished.astimezone(UTC).replace(tzinfo=None)
+        part, low, high = (None, None, None) if floor is None else (floor.part, floor.low, floor.high)
         self.execute(
-            "UPDATE runs SET finished = $finished, noise_floor = $floor WHERE run = $run",
-            {"run": run, "finished": time, "floor": noise_floor},
+            "UPDATE runs SET finished = $finished, noise_floor = $part, noise_floor_low = $low, "
+            "noise_floor_high = $high WHERE run = $run",
+            {"run": run, "finished": time, "part": part, "low": low, "high": high},
         )
 
     def runs(self) -> list[Run]:

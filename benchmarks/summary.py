@@ -1,4 +1,4 @@
-"""From blocks of samples to the numbers of a row, and to the noise floor of a run."""
+"""From blocks of samples to the numbers of a row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.cases import BenchmarkCase
 from benchmarks.ceilings import BARRIER, COPY, ON_CHIP, PRODUCT
 from benchmarks.limit import Ceilings, limit
 from benchmarks.records import MEASURED, NEVER_STEADY, NOT_REACHED, Block, Ceiling, Key, Row
-from benchmarks.statistics import is_bimodal, is_drifting, median_interval, noise_floor, paired_ratio
+from benchmarks.statistics import is_bimodal, is_drifting, median_interval
 from common.precision import numpy_dtype
 
 Job = tuple[str, str, str, str, str, int]
@@ -90,24 +90,6 @@ def with_times(
             "binding": bound.binding,
         }
     return replace(row, **times)
-
-
-def aa_ratios(blocks: Iterable[Block]) -> dict[Job, float]:
-    """The ratio A'/A of each job that has an A/A pair."""
-    by_key: dict[Key, list[Block]] = defaultdict(list)
-    for block in blocks:
-        by_key[block.key].append(block)
-    found = {}
-    for key, mine in by_key.items():
-        first, second = by_place(mine), by_place(mine, twin=1)
-        if first.keys() & second.keys():
-            found[key.job] = paired_ratio(first, second)
-    return found
-
-
-def noise_floor_of(blocks: Iterable[Block]) -> float | None:
-    """The noise floor of a run; None without an A/A pair."""
-    return noise_floor(list(aa_ratios(blocks).values()))
 
 
 def ceilings_of(ceilings: Iterable[Ceiling], key: Key) -> Ceilings | None:

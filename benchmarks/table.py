@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import PASSES
+from benchmarks.noise import Floor
 from benchmarks.ranking import CLEAR, standings
 from benchmarks.records import NEVER_STEADY, TIMED, Block, Row, Run
+from benchmarks.summary import Job
 
+ORDER = ("torch", "jax", "tensorflow", "mxnet")
+KINDS = ("native", "native-linen", "native-nnx", "manual", "scratch", "tuned")
+"""The order of columns, which report_assets/page.js has, too; what is not named here follows by its name."""
 Group = tuple[str, str, str, str, int]
 
 
@@ -37,9 +42,9 @@ def in_order(rows: Iterable[Row], run: Run) -> list[Row]:
     return sorted(rows, key=lambda row: (cases.index(row.key.case), PASSES.index(row.key.passed)))
 
 
-def grids(rows: Sequence[Row], blocks: Iterable[Block], floor: float | None) -> list[Grid]:
-    """The tables of a run, in the order of its rows; ``floor`` is its noise floor."""
-    clear = {standing.key for standing in standings(rows, blocks, floor) if standing.verdict == CLEAR}
+def grids(rows: Sequence[Row], blocks: Iterable[Block], floors: Mapping[Job, Floor]) -> list[Grid]:
+    """The tables of a run, in the order of its rows; ``floors`` are its jobs' noise floors."""
+    clear = {standing.key for standing in standings(rows, blocks, floors) if standing.verdict == CLEAR}
     groups: dict[Group, list[Row]] = {}
     for row in rows:
         key = row.key
@@ -49,7 +54,7 @@ def grids(rows: Sequence[Row], blocks: Iterable[Block], floor: float | None) -> 
 
 def _grid(group: Group, rows: Sequence[Row], clear: set) -> Grid:
     passed, dtype, device, lane, threads = group
-    names = list(dict.fromkeys(row.key.implementation for row in rows))
+    names = sorted({row.key.implementation for row in rows}, key=place_of)
     by_place = {(row.key.case, row.key.implementation): row for row in rows}
     lines = []
     for case in dict.fromkeys(row.key.case for row in rows):
@@ -59,6 +64,13 @@ def _grid(group: Group, rows: Sequence[Row], clear: set) -> Grid:
         lines.append((case, cells, f"{limits[0] * 1e3:.3g}" if limits else ""))
     count = "1 thread" if threads == 1 else f"{threads} threads"
     return Grid(f"{passed}, {dtype}, {device}, {lane} lane, {count}: ms a call", names, lines)
+
+
+def place_of(implementation: str) -> tuple[int, str, int, str]:
+    """What columns are sorted by, in every table and on the page: framework, then implementation."""
+    framework, _, name = implementation.partition("/")
+    known = [order.index(each) if each in order else len(order) for order, each in ((ORDER, framework), (KINDS, name))]
+    return known[0], framework, known[1], name
 
 
 def cell_text(row: Row) -> str:

@@ -25,12 +25,12 @@ from benchmarks.case_files import load_set
 from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environments_of
+from benchmarks.noise import floors_of, noise_sentence
 from benchmarks.placing import is_new
 from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
 from benchmarks.running import commit_of_suite, measuring_sources, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
-from benchmarks.summary import noise_floor_of
 from benchmarks.table import Grid, cell_text, grids, in_order
 from birnn import exit_codes
 from birnn.display import stderr, stdout
@@ -168,8 +168,8 @@ def without_store(arguments: Sequence[str]) -> list[str]:
 def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> None:
     """A run's tables, what has no times with the reason, and the noise floor."""
     blocks = store.blocks(run.run)
-    floor = noise_floor_of(blocks)
-    for grid in grids(in_order(rows, run), blocks, floor):
+    floors = floors_of(blocks)
+    for grid in grids(in_order(rows, run), blocks, floors.of_job):
         console.print(grid.heading, soft_wrap=True)
         console.print(rich_table(grid))
     reasons: dict[tuple[str, str, str], list[str]] = {}
@@ -179,8 +179,7 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> 
     for (status, implementation, reason), cases in reasons.items():
         where = cases[0] if len(cases) == 1 else f"{len(cases)} combinations"
         console.print(f"[dim]{status}[/dim] {escape(f'{implementation}, {where}: {reason}')}", soft_wrap=True)
-    noise = "no A/A pair was measured" if floor is None else f"A/A pairs differ by up to {floor:.1%}"
-    console.print(f"run {run.run}; {noise}; bold: fastest beyond that", soft_wrap=True)
+    console.print(f"run {run.run}. {noise_sentence(floors)}", soft_wrap=True)
 
 
 def rich_table(grid: Grid) -> Table:

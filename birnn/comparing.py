@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.comparison import IMPLEMENTATION, Compared, Comparison, Noise, geometric_mean
+from benchmarks.noise import Floor, in_percent, percent
 from benchmarks.records import NEVER_STEADY, TIMED, Key, Row
 from benchmarks.statistics import AMBIGUOUS, FASTER, SAME_SPEED, SLOWER
 from benchmarks.table import milliseconds
@@ -63,15 +64,16 @@ def _around(found: Comparison) -> Iterator[str]:
     for run in {run.run: run for pair in found.runs for run in pair}.values():
         if run.finished is None:
             yield f"Run {run.run} is not finished"
-    settings: dict[tuple[str, str, Noise], dict[str, None]] = {}
+    settings: dict[tuple[str, str, float | None, str], list[Noise]] = {}
     for each in found.compared:
         setting = f"{each.key.dtype} {each.key.device} {_threads(each.key.threads)}"
-        settings.setdefault((each.a.run, each.b.run, each.noise), {})[setting] = None
-    for (a, b, noise), names in settings.items():
-        floors = f"A/A pairs differ by up to {_percent(noise.a)} in {a}"
+        settings.setdefault((each.a.run, each.b.run, each.noise.machine, setting), []).append(each.noise)
+    for (a, b, machine, setting), noises in settings.items():
+        floors = f"A/A pairs of these cases differ by {_range([noise.a for noise in noises])} in {a}"
         if a != b:
-            floors += f" and {_percent(noise.b)} in {b}; the machine's product rate by {_percent(noise.machine)}"
-        yield f"{floors} ({', '.join(names)})"
+            floors += f" and by {_range([noise.b for noise in noises])} in {b}; the machine's product rate by "
+            floors += "an unknown part" if machine is None else percent(machine)
+        yield f"{floors} ({setting})"
 
 
 def _short(value: object) -> str:
@@ -79,8 +81,15 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _percent(logarithm: float | None) -> str:
-    return "an unknown part" if logarithm is None else f"{math.expm1(logarithm):.1%}"
+def _range(floors: Sequence[Floor | None]) -> str:
+    """The noise floors of some cases: the one with its interval, or the least and the largest of several."""
+    known = list(dict.fromkeys(floor for floor in floors if floor is not None))
+    if not known:
+        return "an unknown part"
+    if len(known) == 1:
+        return f"up to {in_percent(known[0])}"
+    parts = [floor.part for floor in known]
+    return f"{percent(min(parts))} to {percent(max(parts))}, by case,"
 
 
 def _by_setting(compared: Iterable[Compared]) -> list[tuple[str, list[Compared]]]:
@@ -111,7 +120,7 @@ def _texts(each: Compared) -> list[str]:
         _milliseconds(each.b),
         f"{each.ratio.median:.3f}",
         f"{each.ratio.low:.3f} – {each.ratio.high:.3f}",
-        "unknown" if floor is None else _percent(floor),
+        "unknown" if floor is None else percent(floor),
         each.verdict,
     ]
 
@@ -168,6 +177,9 @@ def _summary(found: Comparison) -> Iterator[str]:
         yield f"{count}: B is {told}"
         if all(each.paired for each in found.compared):
             yield "Every ratio is of calls that ran next to each other"
+    for each in found.compared:
+        if each.why_apart:
+            yield f"{_where(each.key)}: {each.why_apart}"
 
 
 def _left_out(found: Comparison) -> Iterator[str]:

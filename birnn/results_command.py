@@ -18,6 +18,7 @@ def list_runs(store: StoreFile) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from benchmarks.noise import percent
     from benchmarks.records import TIMED
     from benchmarks.store import Store
     from birnn.display import stderr, stdout
@@ -43,7 +44,7 @@ def list_runs(store: StoreFile) -> None:
                 run.commit,
                 str(sum(timed)),
                 str(len(timed) - sum(timed)),
-                "" if run.noise_floor is None else f"{run.noise_floor:.1%}",
+                "" if run.noise_floor is None else percent(run.noise_floor),
             )
             table.add_row(*map(escape, cells))
     stdout().print(table)

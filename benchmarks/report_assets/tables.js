@@ -60,6 +60,10 @@ function verdict(standing) {
     ...others.map((name) => el("small", {}, "also ", named(name))));
 }
 
+// As everywhere in percent with one decimal: 3.1 (2.2–5.0).
+const inPercent = (part) => (100 * part).toFixed(1);
+const floorOf = (floor) => `${inPercent(floor.part)} (${inPercent(floor.low)}–${inPercent(floor.high)})`;
+
 function fastestTable() {
   const rowOf = (standing) => rows.find((row) => row.implementation === standing.implementation && row.case === standing.case &&
     row.pass === standing.pass && sameTrack(trackOf(row), trackOf(standing)));
@@ -71,6 +75,8 @@ function fastestTable() {
     { title: "Runner-up", sort: (each) => each.runner_up, show: (each) => (each.runner_up ? named(each.runner_up) : "") },
     { title: "takes", unit: "(95 % interval)", hint: "The runner-up's time over the fastest's", numeric: true, sort: (each) => each.ratio?.median,
       show: (each) => el("span", {}, ratioOf(each), each.paired ? null : " unpaired") },
+    { title: "Noise floor", unit: "%", hint: "What A/A pairs of such a case differ by: a difference has to be larger", numeric: true, sort: (each) => each.floor?.part,
+      show: (each) => (each.floor ? floorOf(each.floor) : "") },
     { title: "Verdict", hint: "With all that could not be told from the fastest", sort: (each) => each.verdict, show: verdict },
   ];
   const cellOf = (each) => rowOf(each).cell;
@@ -96,11 +102,11 @@ function drawWins(standings) {
   byId("wins").replaceChildren(
     standings.length ? `Fastest in ${plural(standings.length, "job")} (a case and a pass): ` : "Nothing has a time in this track.",
     ...parts, open ? `${wins.length ? " · " : ""}not decided ${open}` : "");
-  const floor = runOfTrack().noise_floor;
-  byId("floor").textContent = floor === null
+  const { noise_floor: part, noise_floor_low: low, noise_floor_high: high } = runOfTrack();
+  byId("floor").textContent = part === null
     ? "No A/A pair was measured in this run: there is no noise floor, so no verdict is given."
-    : `Noise floor of this run: ${percent(Math.exp(floor) - 1)}. Pairs of one and the same implementation, measured as if they were two, differ by less in 95 of 100 jobs; ` +
-      "no difference within it is called one.";
+    : `Noise floor over the run: ${inPercent(part)} % (${inPercent(low)} to ${inPercent(high)} %). Pairs of one and the same implementation, measured as if they were two, ` +
+      "differ by less in 95 of 100 cases. Each case is judged by the floor of its own pairs, in the table; no difference within that is called one.";
 }
 
 // The agreement matrix.

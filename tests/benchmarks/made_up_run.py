@@ -16,9 +16,10 @@ import numpy as np
 from benchmarks import records
 from benchmarks.case_files import load_set
 from benchmarks.cases import BenchmarkCase
+from benchmarks.noise import Floor, floors_of
 from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
 from benchmarks.report import Content
-from benchmarks.summary import ceilings_of, new_row, noise_floor_of, with_times
+from benchmarks.summary import ceilings_of, new_row, with_times
 
 RUN = "20261120-131501"
 START = datetime(2026, 11, 20, 13, 15, 1, tzinfo=UTC)
@@ -67,10 +68,10 @@ def made_up_content(seed: int = 7, cases: Sequence[BenchmarkCase] | None = None)
         for threads in (1, 2)
         for ordinal in range(PROCESSES)
     ]
-    return Content(_run(cases, noise_floor_of(blocks)), rows, blocks, ceilings, environments, processes)
+    return Content(_run(cases, floors_of(blocks).of_run), rows, blocks, ceilings, environments, processes)
 
 
-def _run(cases: Sequence[BenchmarkCase], floor: float | None) -> Run:
+def _run(cases: Sequence[BenchmarkCase], floor: Floor | None) -> Run:
     return Run(
         run=RUN,
         label="made up",
@@ -97,7 +98,9 @@ def _run(cases: Sequence[BenchmarkCase], floor: float | None) -> Run:
         command="birnn bench --cases laptop",
         started=START,
         finished=START + timedelta(minutes=9),
-        noise_floor=floor,
+        noise_floor=None if floor is None else floor.part,
+        noise_floor_low=None if floor is None else floor.low,
+        noise_floor_high=None if floor is None else floor.high,
     )
 
 

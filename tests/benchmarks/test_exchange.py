@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.exchange import EXPORTED_OF_THE_RUN, export, merge
 from benchmarks.migrations import MIGRATIONS
+from benchmarks.noise import Floor
 from benchmarks.records import CRASHED
 from benchmarks.schema import TABLES
 from benchmarks.store import Store
@@ -39,7 +40,7 @@ def a_store(path: Path, *runs: str, blocks: int = 2, finished: bool = True, **ch
             store.add_ceiling(a_ceiling(run))
             store.put_row(a_row(run, samples=3 * blocks))
             if finished:
-                store.finish_run(run, START + timedelta(minutes=blocks), 0.01)
+                store.finish_run(run, START + timedelta(minutes=blocks), Floor(0.01, 0.005, 0.02, 1))
     return path
 
 
@@ -155,7 +156,7 @@ def test_an_older_store_is_merged_through_a_copy(tmp_path: Path, monkeypatch: py
         connection.execute("ALTER TABLE rows RENAME time TO median_seconds")
 
     monkeypatch.setitem(MIGRATIONS, 0, forward)
-    older = a_store(tmp_path / "older.duckdb", FIRST)
+    older = a_store(tmp_path / "older.duckdb", FIRST, finished=False)
     expected = content(older)
     with Store.open(older, write=True) as store:
         store.execute("ALTER TABLE rows RENAME median_seconds TO time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.migrations import MIGRATIONS
 from benchmarks.schema import SCHEMA_VERSION
 from benchmarks.store import Store
+from common.errors import InputError
 from tests.benchmarks.made_up import a_block, a_row, a_run
 from tests.benchmarks.test_store import child
 
@@ -49,7 +51,7 @@ def test_an_older_store_is_read_through_a_copy_and_stays_as_it_is(older: Path) -
     before = older.read_bytes()
     with Store.open(older) as store:
         assert_migrated(store)
-        assert store.note.endswith("read through a migrated copy; from schema version 0 to 1")
+        assert store.note.endswith(f"read through a migrated copy; from schema version 0 to {SCHEMA_VERSION}")
     assert older.read_bytes() == before
     assert list(older.parent.iterdir()) == [older]
 
@@ -90,11 +92,26 @@ def test_an_older_store_of_a_killed_process_is_migrated_with_all_of_it(older: Pa
         assert store.rows(RUN)[0].median_seconds == 0.5
 
 
+def test_version_1_had_the_floor_as_a_logarithm(tmp_path: Path) -> None:
+    path = tmp_path / "results.duckdb"
+    with Store.open(path, write=True) as store:
+        store.add_run(a_run(noise_floor=math.log(1.13)))
+        store.put_row(a_row(RUN))
+        for table in ("runs", "rows"):
+            for column in ("noise_floor", "noise_floor_low", "noise_floor_high"):
+                if (table, column) != ("runs", "noise_floor"):
+                    store.execute(f"ALTER TABLE {table} DROP {column}")
+        store.execute("UPDATE store SET schema_version = 1")
+    with Store.open(path) as store:
+        assert store.runs() == [a_run(noise_floor=pytest.approx(0.13))]
+        assert store.rows(RUN) == [a_row(RUN)]
+
+
 def test_a_migration_that_fails_changes_nothing(older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MIGRATIONS, 0, lambda connection: connection.execute("ALTER TABLE rows DROP nothing"))
     before = older.read_bytes()
     for write in (True, False):
-        with pytest.raises(duckdb.Error, match="nothing"):
+        with pytest.raises(InputError, match=r"must be a store of schema version 0; got: .*nothing"):
             Store.open(older, write=write)
     assert older.read_bytes() == before
     assert list(older.parent.iterdir()) == [older]

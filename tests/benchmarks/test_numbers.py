@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,13 @@ import pytest
 from benchmarks.case_files import load_set
 from benchmarks.cases import BenchmarkCase
 from benchmarks.limit import Ceilings, limit
+from benchmarks.noise import floors_of
+from benchmarks.publish import table
 from benchmarks.records import MEASURED, NEVER_STEADY, TIMED, Block, Key, Row
-from benchmarks.summary import aa_ratios, new_row, with_times
-from benchmarks.table import as_markdown, cell_text, grids, in_order, milliseconds
+from benchmarks.report import summary
+from benchmarks.store import Store
+from benchmarks.summary import new_row, with_times
+from benchmarks.table import as_markdown, cell_text, grids, in_order, milliseconds, place_of
 from common.specification import Specification
 from tests.benchmarks.made_up import a_block, a_row
 from tests.benchmarks.made_up_run import made_up_content
@@ -118,7 +123,10 @@ def test_the_twin_is_held_against_its_like_cycle_by_cycle_and_without_the_warm_u
         else block
         for block in some_blocks(skew=0.001)
     ]
-    assert aa_ratios(blocks) == {KEY.job: pytest.approx(1.5, rel=0.01)}
+    floors = floors_of(blocks)
+    assert floors.of_run == floors.of_job[KEY.job]
+    assert floors.of_run is not None
+    assert (floors.of_run.part, floors.of_run.low, floors.of_run.high) == pytest.approx((0.5, 0.5, 0.5), abs=0.01)
 
 
 # What is printed.
@@ -143,7 +151,7 @@ def test_every_number_of_a_runs_tables_is_the_stored_one_in_its_unit() -> None:
     of = {(row.key.case, row.key.implementation, row.key.passed, row.key.lane, row.key.threads): row
           for row in content.rows}  # fmt: skip
     limits = times = 0
-    for grid in grids(in_order(content.rows, content.run), content.blocks, content.run.noise_floor):
+    for grid in grids(in_order(content.rows, content.run), content.blocks, floors_of(content.blocks).of_job):
         passed, _, _, lane, rest = grid.heading.split(", ")
         assert rest.endswith(": ms a call")
         for case, cells, limit_text in grid.lines:
@@ -169,3 +177,28 @@ def test_every_number_of_a_runs_tables_is_the_stored_one_in_its_unit() -> None:
         assert as_markdown(grid).splitlines()[2].endswith(f" | {first[2]} |")
     assert times > 20
     assert limits > 20
+
+
+def test_every_pass_has_its_columns_in_the_same_order_whatever_was_measured_first() -> None:
+    content = made_up_content(cases=load_set("laptop").cases[3:5])
+    rows = in_order(content.rows, content.run)
+    orders = {tuple(grid.implementations) for grid in grids(rows[::-1], content.blocks, {})}
+    assert orders == {tuple(sorted({row.key.implementation for row in rows}, key=place_of))}
+    (order,) = orders
+    assert order[:3] == ("torch/native", "torch/manual", "jax/native-linen")
+    assert order[-1] == "numpy_loop/plain", "what is not known comes last"
+
+
+def test_the_readme_and_the_page_count_the_same_combinations(tmp_path: Path) -> None:
+    """One of them never got steady; it has a time all the same."""
+    content = made_up_content(cases=load_set("laptop").cases[3:5])
+    assert NEVER_STEADY in {row.status for row in content.rows}
+    run = replace(content.run, machine=content.run.machine | {"usable_cores": 2})
+    with Store.open(tmp_path / "store.duckdb", write=True) as store, store.transaction():
+        store.add_run(run)
+        for row in content.rows:
+            store.put_row(row)
+        text = table(store, run)
+    counted = f"{sum(row.median_seconds is not None for row in content.rows)} of {len(content.rows)} combinations have"
+    assert counted in text
+    assert counted in summary(content)

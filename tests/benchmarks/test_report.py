@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import Standing, standings
 from benchmarks.records import NEVER_STEADY, UNSUPPORTED, Block, Row
 from benchmarks.report import Content, read_contents, render, summary
@@ -23,7 +24,8 @@ from common.errors import InputError
 from tests.benchmarks.made_up import LINEN, NATIVE, START, a_block, a_row
 from tests.benchmarks.made_up_run import HOSTILE, RUN, SPEEDS, made_up_content
 
-FLOOR = 0.01
+FLOOR = Floor(0.01, 0.005, 0.02, 3)
+FLOORS = dict.fromkeys([NATIVE.job], FLOOR)
 THIRD = replace(NATIVE, implementation="mxnet/native")
 
 
@@ -49,7 +51,7 @@ def race(
     noise: float = 0.002,
     drift: Callable[[int], float] = lambda place: 1.0,
     apart: bool = False,
-    floor: float | None = FLOOR,
+    floor: Floor | None = FLOOR,
 ) -> Standing:
     """The standing of up to three implementations that take so many seconds; ``drift`` multiplies all of a cycle, and
     ``apart`` gives each cycles of its own.
@@ -64,7 +66,7 @@ def race(
                 level = each * drift(6 * process + cycle)
                 samples = tuple((level * (1 + noise * rng.standard_normal(8))).tolist())
                 blocks.append(Block(RUN, key, process, cycle + 100 * place * apart, 0, False, START, samples))
-    (found,) = standings(rows, blocks, floor)
+    (found,) = standings(rows, blocks, {} if floor is None else {NATIVE.job: floor})
     return found
 
 
@@ -104,14 +106,14 @@ def test_without_a_runner_up_or_a_floor_nothing_is_judged() -> None:
 
 
 def test_rows_without_a_time_do_not_compete_and_unsteady_ones_do() -> None:
-    assert standings([a_row(RUN, status=UNSUPPORTED, median_seconds=None)], [], FLOOR) == []
-    assert standings([a_row(RUN, status=NEVER_STEADY)], [], FLOOR) == []  # nothing was timed that could be compared
-    (found,) = standings([a_row(RUN, status=NEVER_STEADY)], [a_block(RUN)], FLOOR)
+    assert standings([a_row(RUN, status=UNSUPPORTED, median_seconds=None)], [], FLOORS) == []
+    assert standings([a_row(RUN, status=NEVER_STEADY)], [], FLOORS) == []  # nothing was timed that could be compared
+    (found,) = standings([a_row(RUN, status=NEVER_STEADY)], [a_block(RUN)], FLOORS)
     assert found.key == NATIVE
 
 
 def test_jobs_of_another_lane_or_number_of_threads_are_apart(content: Content) -> None:
-    found = standings(content.rows, content.blocks, content.run.noise_floor)
+    found = standings(content.rows, content.blocks, floors_of(content.blocks).of_job)
     assert len({standing.key.job for standing in found}) == len(found)
     assert {(standing.key.lane, standing.key.threads) for standing in found} == {
         ("exact", 1),
@@ -179,13 +181,15 @@ def test_a_run_without_rows_is_a_page_too(content: Content) -> None:
 
 
 def test_several_runs_stay_apart_and_share_environments(content: Content) -> None:
-    later = replace(content.run, run="20261121-131501", noise_floor=0.5)
+    later = replace(content.run, run="20261121-131501")
     rows = [replace(row, run=later.run) for row in content.rows[:9]]
-    data = data_of(render([content, replace(content, run=later, rows=rows)]))
+    alone = [block for block in content.blocks if not block.twin]
+    data = data_of(render([content, replace(content, run=later, rows=rows, blocks=alone)]))
     assert [run["run"] for run in data["runs"]] == [RUN, later.run]
     assert len(data["rows"]) == len(content.rows) + 9
     assert {each["run"] for each in data["standings"]} == {RUN, later.run}
-    assert "clear" not in {each["verdict"] for each in data["standings"] if each["run"] == later.run}
+    assert {each["verdict"] for each in data["standings"] if each["run"] == later.run} <= {"alone", "no noise floor"}
+    assert [run["noise_floor"] for run in data["runs"]] == [content.run.noise_floor, None]
     assert len(data["environments"]) == len(content.environments)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from benchmarks.migrations import refusing
+from benchmarks.noise import Floor
 from benchmarks.records import CRASHED, DISAGREES, Run
 from benchmarks.schema import SCHEMA_VERSION, TABLES
 from benchmarks.store import Store
@@ -77,11 +78,12 @@ def test_times_come_back_in_utc_whatever_their_zone(path: Path) -> None:
     elsewhere = START.astimezone(timezone(timedelta(hours=5)))
     with Store.open(path, write=True) as store:
         store.add_run(a_run(started=elsewhere))
-        store.finish_run(RUN, elsewhere + timedelta(minutes=10), 0.012)
+        store.finish_run(RUN, elsewhere + timedelta(minutes=10), Floor(0.012, 0.01, 0.03, 2))
         (run,) = store.runs()
         assert store.execute("SELECT started FROM runs").fetchone() == (START.replace(tzinfo=None),)
     assert (run.started, run.started.tzinfo) == (START, UTC)
-    assert (run.finished, run.noise_floor) == (START + timedelta(minutes=10), 0.012)
+    assert run.finished == START + timedelta(minutes=10)
+    assert (run.noise_floor, run.noise_floor_low, run.noise_floor_high) == (0.012, 0.01, 0.03)
 
 
 def test_what_numpy_and_a_broken_log_contain_is_kept(path: Path) -> None:
@@ -309,7 +311,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an older version that nothing migrates": (
         with_store("UPDATE store SET schema_version = 0"),
-        f"must have a schema version from {SCHEMA_VERSION} to {SCHEMA_VERSION}; got 0",
+        f"must have a schema version from 1 to {SCHEMA_VERSION}; got 0",
     ),
     "a table that is missing": (with_store("DROP TABLE blocks"), "without the column blocks.run"),
     "a column that is missing": (with_store("ALTER TABLE rows DROP binding"), "without the column rows.binding"),
