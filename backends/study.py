@@ -223,15 +223,15 @@ class Study:
         )
 
     def _judge(self, case: Case, dtype: str, result: Result, others: Mapping[str, Result]) -> Verdict:
-        """Hold a result against the reference, and what else was given where it is right; explained by a known mistake
-        where one gives the same numbers.
+        """Hold a result against the reference, and what else was given where it is right; explained by known
+        mistakes.
         """
         yard = self._yardstick(case, dtype)
         verdict = judge(result.tensors, yard)
         if verdict.status == DISAGREES:
             with contextlib.suppress(CalculationEnded):
-                matches = self._pool.compute(self._plan.timeout_seconds, explained, result.tensors, yard)
-                return replace(verdict, matches=matches)
+                found = self._pool.compute(self._plan.timeout_seconds, explained, result.tensors, yard)
+                return replace(verdict, matches=found.matches, nearest=found.nearest)
         return self._judge_others(verdict, others, yard) if verdict.status != DISAGREES else verdict
 
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:

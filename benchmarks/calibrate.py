@@ -5,7 +5,8 @@
 runs every implementation of every framework over many seeds, cells, lengths and sizes, in every dtype that it
 supports, and every known mistake over the built-in cases; it writes common/thresholds.json and docs/calibration.md. A
 limit is ``MARGIN`` times the worst that correct code needed, rounded up to two digits. What cannot be told by the
-limits that are there counts for nothing, so it is run again until they stay. ``benchmarks.simulate`` comes next.
+limits that are there counts for nothing, so it is run again until they stay. ``benchmarks.simulate`` and
+``benchmarks.naming`` come next.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from backends.pool import Pool
 from backends.registry import BUILT_IN
 from backends.selection import Selection, select
 from backends.study import UNSUPPORTED, Outcome, Plan, Study
+from benchmarks.naming import MARKER as NAMING
 from benchmarks.simulate import MARKER, magnified
 from common.agreement import MEASURES, THRESHOLDS_FILE, measure
 from common.builtin import CELLS, builtin_cases
@@ -168,6 +170,8 @@ def table(
     ]
     lines += ["", "## How often a verdict is wrong", "", f"<!-- {MARKER} -->"]
     lines += ["Not simulated with these limits; `python -m benchmarks.simulate` does it.", f"<!-- /{MARKER} -->"]
+    lines += ["", "## How often an error is given a wrong name", "", f"<!-- {NAMING} -->"]
+    lines += ["Not simulated with these limits; `python -m benchmarks.naming` does it.", f"<!-- /{NAMING} -->"]
     return "\n".join(lines) + "\n"
 
 

@@ -158,5 +158,7 @@ def print_failures(console: Console, outcomes: Iterable[Outcome]) -> None:
             console.print(f"    first wrong: {escape(outcome.verdict.where)}", soft_wrap=True)
         if outcome.verdict is not None and outcome.verdict.matches:
             console.print(f"    matches: {escape(outcome.verdict.matches)}", soft_wrap=True)
+        if outcome.verdict is not None and outcome.verdict.nearest:
+            console.print(f"    no match; nearest: {escape(outcome.verdict.nearest)}", soft_wrap=True)
         for line in outcome.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)

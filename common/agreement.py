@@ -63,7 +63,8 @@ class Verdict:
     """Whether a result agrees.
 
     ``reasons`` are sentences; ``measures`` one for each tensor; ``where`` the place that first goes wrong;
-    ``matches`` the known mistake that gives the same numbers; ``judged`` is False where nothing could be told and
+    ``matches`` the known mistake that gives the same numbers, and in which part; ``nearest`` the best guesses where
+    none does, each with the share of the error that it explains; ``judged`` is False where nothing could be told and
     nothing is known to be wrong, so that it neither agrees nor disagrees.
     """
 
@@ -72,6 +73,7 @@ class Verdict:
     measures: list[Measure] = field(default_factory=list)
     where: str = ""
     matches: str = ""
+    nearest: str = ""
     judged: bool = True
 
     @property

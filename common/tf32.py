@@ -20,6 +20,20 @@ class TF32(Reference):
         return multiply
 
 
+class TF32Truncated(Reference):
+    """Products of operands cut off after TF32's 10 bits, as tensor cores do with float32 that nobody has rounded."""
+
+    def product(self) -> Product:
+        def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return np.matmul(_cut_to_tf32(a), _cut_to_tf32(b))
+
+        return multiply
+
+
+def _cut_to_tf32(a: np.ndarray) -> np.ndarray:
+    return (np.ascontiguousarray(a, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
 def _to_tf32(a: np.ndarray) -> np.ndarray:
     bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)

@@ -5,9 +5,11 @@ failure.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
+from common.case import Case
 from common.mistakes.cells import cell_mistakes
 from common.mistakes.gradients import gradient_mistakes
 from common.mistakes.merging import merging_mistakes
@@ -15,8 +17,9 @@ from common.mistakes.mistake import Mistake
 from common.mistakes.padding import padding_mistakes
 from common.mistakes.states import state_mistakes
 from common.mistakes.weights import weight_mistakes
+from common.reference import Arrays, Reference
 from common.specification import Specification
-from common.tf32 import TF32
+from common.tf32 import TF32, TF32Truncated
 from common.yardstick import run_reference
 
 
@@ -40,9 +43,14 @@ def _arithmetic_mistakes() -> Iterator[Mistake]:
         lambda case, _: run_reference(case, np.float32),
         arithmetic=True,
     )
-    yield Mistake(
-        "TF32-like rounding in a float32 lane",
-        lambda _, dtype: dtype == "float32",
-        lambda case, _: run_reference(case, np.float32, TF32),
-        arithmetic=True,
-    )
+    for name, kind in (("rounding", TF32), ("truncation", TF32Truncated)):
+        yield Mistake(
+            f"TF32-like {name} in a float32 lane",
+            lambda _, dtype: dtype == "float32",
+            partial(_in_float32, kind),
+            arithmetic=True,
+        )
+
+
+def _in_float32(kind: type[Reference], case: Case, dtype: str) -> Arrays:
+    return run_reference(case, np.float32, kind)

@@ -41,6 +41,8 @@ class Mistake:
     unused
         How the names of those gradients begin that code gives as 0 where it never reads the tensor, and otherwise where
         it reads what stands in its place.
+    reads_padding
+        Whether what lies past a row's length makes a difference.
     gradients_alone
         Whether the forward pass is right.
     arithmetic
@@ -52,6 +54,7 @@ class Mistake:
     results: Callable[[Case, str], Arrays]
     in_direction: Callable[[Case, str, int], Arrays] | None = None
     unused: tuple[str, ...] = field(default=())
+    reads_padding: bool = False
     gradients_alone: bool = False
     arithmetic: bool = False
 
@@ -74,7 +77,14 @@ class InOneDirection(Reference):
         return self._members[direction].back_direction(d_output, d_state, layer, direction, found)
 
 
-def inside(name: str, kind: type[Reference], applies: Applies, *, each_direction: bool = False) -> Mistake:
+def inside(
+    name: str,
+    kind: type[Reference],
+    applies: Applies,
+    *,
+    each_direction: bool = False,
+    reads_padding: bool = False,
+) -> Mistake:
     """A mistake that is another kind of reference; ``each_direction`` where its methods are those of one direction."""
 
     def in_direction(case: Case, dtype: str, direction: int) -> Arrays:
@@ -87,6 +97,7 @@ def inside(name: str, kind: type[Reference], applies: Applies, *, each_direction
         applies,
         lambda case, dtype: run_reference(case, truth_dtype(dtype), kind),
         in_direction if each_direction else None,
+        reads_padding=reads_padding,
         gradients_alone=issubclass(kind, RightForward),
     )
 

@@ -166,20 +166,24 @@ class HeldStateGiven(Reference):
 def padding_mistakes() -> Iterator[Mistake]:
     """Every such mistake."""
     yield inside("reverse half not flipped back", NotFlippedBack, several_steps)
-    yield inside("flipped over the padding", FlippedOverThePadding, ragged)
-    yield inside("lengths ignored", LengthsIgnored, ragged)
-    yield inside("lengths ignored in the reverse direction", LengthsIgnoredInReverse, ragged)
-    yield inside("lengths ignored, outputs masked in the end", LengthsIgnoredOutputsMasked, ragged)
-    yield inside("whole padded row flipped, outputs masked in the end", WholeRowFlippedOutputsMasked, ragged)
+    for name, kind in (
+        ("flipped over the padding", FlippedOverThePadding),
+        ("lengths ignored", LengthsIgnored),
+        ("lengths ignored in the reverse direction", LengthsIgnoredInReverse),
+        ("lengths ignored, outputs masked in the end", LengthsIgnoredOutputsMasked),
+        ("whole padded row flipped, outputs masked in the end", WholeRowFlippedOutputsMasked),
+        ("lengths one too large", LengthsOneTooLarge),
+    ):
+        yield inside(name, kind, ragged, reads_padding=True)
     yield inside(
         "whole padded row flipped, outputs masked after each layer",
         WholeRowFlippedEachOutputMasked,
         lambda case, dtype: case.spec.num_layers > 1 and ragged(case, dtype),
+        reads_padding=True,
     )
-    yield inside("state runs on through the padding", StateRunsOn, ragged, each_direction=True)
-    yield inside("masks one step too long", MasksOneStepLong, ragged, each_direction=True)
+    yield inside("state runs on through the padding", StateRunsOn, ragged, each_direction=True, reads_padding=True)
+    yield inside("masks one step too long", MasksOneStepLong, ragged, each_direction=True, reads_padding=True)
     yield inside("masks one step too short", MasksOneStepShort, _masked, each_direction=True)
-    yield inside("lengths one too large", LengthsOneTooLarge, ragged)
     yield inside("lengths one too small", LengthsOneTooSmall, _masked)
     yield inside("last real output repeated past the length", LastOutputRepeated, _short_rows)
     yield inside("held state given as output past the length", HeldStateGiven, ragged, each_direction=True)

@@ -13,7 +13,7 @@ from common.agreement import judge
 from common.builtin import small_cases
 from common.case import HUGE, NOT_FINITE, Case, read_case, write_case
 from common.errors import InputError
-from common.explanation import Explainer
+from common.explanation import Explainer, Explanation
 from common.mistakes.every import mistakes
 from common.precision import DTYPES, has_finite_padding, rounded_case
 from common.yardstick import yardstick
@@ -112,13 +112,13 @@ def test_a_mistake_that_reads_nonfinite_padding_is_caught_and_explained_without_
             result = mistake.results(yard.case, dtype)
         assert any(np.isnan(value).any() for value in result.values())
         assert not judge(result, yard).agrees
-        assert Explainer().explain(result, yard).split(" or ") == [name]
+        assert Explainer().explain(result, yard).matches.split(" or ") == [name]
 
 
 def test_results_that_are_nan_throughout_are_not_explained() -> None:
     yard = yardstick(nonfinite(a_case("lstm", num_layers=2, lengths=(1, 2, 4))), "float32")
     result = {name: np.full_like(value, np.nan) for name, value in yard.plain.items()}
-    assert Explainer().explain(result, yard) == ""
+    assert Explainer().explain(result, yard) == Explanation()
 
 
 def test_the_truth_is_the_same_whatever_the_padding_of_a_builtin_case_holds() -> None:

@@ -64,7 +64,7 @@ def test_a_wrong_implementation_is_located_and_explained() -> None:
         verdict.where
         == "output at (0, 0, 0): layer 0, forward, time step 0; output at (0, 4, 6): layer 0, reverse, time step 4"
     )
-    assert verdict.matches == "the two halves of the output swapped"
+    assert verdict.matches == "the two halves of the output swapped (forward pass only, 100 % of the error)"
 
 
 def test_what_nothing_can_be_told_of_is_not_judged() -> None:
