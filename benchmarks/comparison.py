@@ -23,6 +23,7 @@ from benchmarks.store import LAST, Store
 from benchmarks.summary import by_place, by_process
 from common.errors import InputError, shown
 
+UNDER_LOAD = "cannot be told: measured under load"
 RUN, ENVIRONMENT, IMPLEMENTATION = "run", "environment", "implementation"
 
 
@@ -281,6 +282,7 @@ class _Judge:
         why = why_apart(ratio, by_process(a_blocks), by_process(b_blocks), a_places, b_places) if paired else ""
         noise = self._noise(a, b)
         judged = AMBIGUOUS if noise.floor is None else verdict(ratio, noise.floor, same)
+        judged = UNDER_LOAD if a.under_load or b.under_load else judged
         return Compared(key, a, b, ratio, paired, noise, judged, why)
 
     def _noise(self, a: Row, b: Row) -> Noise:

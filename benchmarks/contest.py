@@ -20,6 +20,7 @@ from backends.opening import files_sha256
 from backends.pool import Pool
 from backends.processes.calculator import CalculationEnded
 from backends.registry import Backend, backends
+from benchmarks.company import Company, Watch
 from benchmarks.judging import Judge, SystemJudge
 from benchmarks.opening import opening
 from benchmarks.quiet import settle, total_cpu_seconds
@@ -104,13 +105,16 @@ class Runner:
 
 @dataclass
 class Found:
-    """What a contest found out, by key: facts, failures, kernels, who never got steady; and why it stopped."""
+    """What a contest found out, by key: facts, failures, kernels, who never got steady; why it stopped; who else was at
+    work meanwhile.
+    """
 
     facts: dict[Key, Facts] = field(default_factory=dict)
     failures: dict[Key, Failure] = field(default_factory=dict)
     kernels: dict[Key, list[str]] = field(default_factory=dict)
     unsteady: set[Key] = field(default_factory=set)
     stop: str = ""
+    company: Company | None = None
 
 
 class Contest:
@@ -167,9 +171,11 @@ class Contest:
                 self._runners.sort(key=lambda runner: names.index(runner.key.implementation))
             if any(runner.key.implementation == twin for runner in self._runners):
                 self._enter(twin, 1, False)
+            watch = Watch(self._pool.pids)
             for runner in self._in_random_order():
                 self._warm_up(runner)
             self._time(deadline)
+            self.found.company = watch.company()
             asked = [each.key.implementation for each in self._runners if each.twin == 0]
             self._in_each_framework([name for name in asked if name in unknown], self._note_kernels)
         finally:

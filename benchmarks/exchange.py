@@ -24,7 +24,7 @@ FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet"}
 CONTROLS_IN_RE2 = "[" + "".join(f"\\x{{{low:x}}}-\\x{{{high:x}}}" for low, high in CONTROLS if low < 0xD800) + "]"
 """All of them but surrogates, which no text of DuckDB holds."""
 EXPORTED_OF_THE_RUN = ("label", "started", "finished", "suite_version", "commit", "machine")
-OF_A_RUN = ("processes", "blocks", "ceilings", "rows")
+OF_A_RUN = ("processes", "blocks", "looks", "ceilings", "rows")
 MEASURED_BY = ("processes", "blocks")
 """The tables that a run which goes on only adds to."""
 

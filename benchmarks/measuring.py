@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from backends.processes.calculator import Once
 from backends.registry import backends
 from backends.selection import Selection, select
 from benchmarks.ceilings import busy_threads, measure_ceilings
+from benchmarks.company import Company, wait_for_rest, with_company
 from benchmarks.contest import Contest, Found
 from benchmarks.judging import Judge, SystemJudge, judge_of
 from benchmarks.noise import Floors, floors_of
@@ -32,6 +33,7 @@ from benchmarks.records import (
     Ceiling,
     Environment,
     Key,
+    Look,
     Process,
     Row,
     Run,
@@ -81,7 +83,8 @@ class Session:
     _ceilings: list[Ceiling] = field(default_factory=list)
     _process: int = 0
     _deadline: float = 0.0
-    _done: int = 0
+    _looked: bool = False
+    _clock: float = 0.0
 
     def __post_init__(self) -> None:
         self._rows = {row.key: row for row in self.store.rows(self.run.run)}
@@ -130,6 +133,7 @@ class Session:
         todo = [job for job in jobs if self._wanted(job, names)]
         if not todo:
             return []
+        self._wait(pool, threads)
         self._note_processes(pool, selection, environments, threads)
         if not any(each.threads == threads for each in self._ceilings):
             for dtype in self.settings.dtypes:
@@ -153,6 +157,23 @@ class Session:
             self._hold(pool, job, judge, names, self._seconds_for(waiting[position:], jobs, names))
         self._process += 1
         return [job for job in jobs if self._wanted(job, names)]
+
+    def _wait(self, pool: Pool, threads: int) -> None:
+        """Look at who else is at work; before the first set of processes wait for rest, unpaid by the budget."""
+        began = time.monotonic()
+        waits = 0.0 if self._looked else self.settings.wait_seconds
+        company = wait_for_rest(pool.pids, waits, self.progress.note)
+        if not self._looked:
+            self._deadline += time.monotonic() - began
+        self._looked = True
+        self._add_look(company, threads, "")
+
+    def _add_look(self, company: Company, threads: int, what: str) -> None:
+        started = datetime.now(UTC) - timedelta(seconds=company.seconds)
+        found = {name: value for name, value in vars(company).items() if name not in ("seconds", "load")}
+        self.store.add_look(
+            Look(self.run.run, self._process, threads, what, started, company.seconds, company.load, **found)
+        )
 
     def _shuffled(self, jobs: Sequence[Job]) -> list[Job]:
         return [jobs[i] for i in self._rng.permutation(len(jobs))]
@@ -222,6 +243,9 @@ class Session:
         )
         twin = sorted(wanted)[int.from_bytes(digest[:8], "big") % len(wanted)]
         found = contest.hold(wanted, twin, unknown, time.monotonic() + seconds)
+        if found.company is not None:
+            self._clock = max(self._clock, found.company.clock_mhz or 0.0)
+            self._add_look(found.company, job.threads, f"{job.case.name}, {job.passed}, {job.dtype}")
         for name in wanted:
             self._note(job, job.key(name), found)
 
@@ -246,6 +270,8 @@ class Session:
             ceilings = ceilings_of(self._ceilings, key)
             rounds = row.processes + 1
             row = with_times(row, self._blocks[key], job.case, ceilings, self._unsteady[key], rounds)
+            if found.company is not None:
+                row = with_company(row, found.company, self._clock)
         self._put(row)
 
     def _process_facts(self, key: Key) -> dict[str, Any]:

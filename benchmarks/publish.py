@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from backends.environments import ROOT
+from benchmarks.company import unfit
 from benchmarks.exchange import export
 from benchmarks.noise import floors_of, noise_sentence
 from benchmarks.readme import replaced
@@ -65,6 +66,8 @@ def table(store: Store, run: Run) -> str:
         f"cores of {machine['processor']}, Python {machine['python']}, {versions}, commit {run.commit}, "
         f"{run.started.date().isoformat()}. {noise_sentence(floors)}"
     )
+    if warning := unfit(rows, store.processes(run.run), store.looks(run.run)):
+        lines.insert(0, f"**{warning}**")
     return "\n\n".join(lines)
 
 

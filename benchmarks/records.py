@@ -131,6 +131,27 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A look at who else was at work on the machine: ``what`` is "" at the start of a set of processes, whose number is
+    ``process``, else the job that was timed meanwhile.
+
+    Over ``seconds`` other processes took ``others_cpu`` cores and a virtual machine's host ``stolen_cpu``; ``load`` is
+    the one-minute average, ``clock_mhz`` the mean clock at the end. None where the kernel does not say.
+    """
+
+    run: str
+    process: int
+    threads: int
+    what: str
+    started: datetime
+    seconds: float
+    load: float
+    others_cpu: float | None = None
+    stolen_cpu: float | None = None
+    clock_mhz: float | None = None
+
+
+@dataclass(frozen=True)
 class Ceiling:
     """What the machine can do, measured in the run: ``name`` is product (flops a second), copy (bytes a second),
     barrier (seconds) or on_chip (bytes), or one of a framework's own, as in product/torch; ``how`` says what was
@@ -161,6 +182,8 @@ class Row:
     ``noise_floor`` with its 95 % interval is what its job's differences have to be larger than, as a part
     (benchmarks/noise.py).
     ``error_rms`` and ``error_max`` are the worst errors against the reference, in units of the plain loop's.
+    ``others_cpu`` are the cores that others took while it was timed, and ``under_load`` says whether that was too much,
+    or the clock had fallen; None where nobody looked.
     ``path`` is what the implementation says of itself, ``kernels`` what a profiler or the compiled program shows.
     """
 
@@ -201,3 +224,5 @@ class Row:
     kernels: list[str] = field(default_factory=list)
     environment: str = ""
     command: str = ""
+    others_cpu: float | None = None
+    under_load: bool | None = None

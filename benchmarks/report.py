@@ -15,9 +15,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from benchmarks.company import unfit
 from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import standings
-from benchmarks.records import TIMED, Block, Ceiling, Environment, Process, Row, Run
+from benchmarks.records import TIMED, Block, Ceiling, Environment, Look, Process, Row, Run
 from benchmarks.store import Store
 from common.errors import InputError
 from common.terminal import plain
@@ -37,6 +38,7 @@ class Content:
     ceilings: Sequence[Ceiling]
     environments: Sequence[Environment]
     processes: Sequence[Process]
+    looks: Sequence[Look] = ()
 
 
 def read_contents(path: Path, names: Sequence[str]) -> list[Content]:
@@ -57,6 +59,7 @@ def read_contents(path: Path, names: Sequence[str]) -> list[Content]:
                 store.ceilings(name),
                 store.environments(name),
                 store.processes(name),
+                store.looks(name),
             )
             for name, run in runs.items()
         ]
@@ -75,6 +78,7 @@ def render(contents: Sequence[Content]) -> str:
     parts = {
         "title": html.escape(title),
         "summaries": "\n".join(f'<p class="lead">{html.escape(plain(summary(content)))}</p>' for content in contents),
+        "warnings": "\n".join(_warning(content, len(contents) > 1) for content in contents),
         "style": _asset("report.css"),
         "content": _json_for_html(_as_json(contents)),
         "scripts": "\n".join(_asset(name) for name in SCRIPTS),
@@ -100,6 +104,13 @@ def summary(content: Content) -> str:
             f"with {versions}." if versions else "without a framework.",
         ]
     )
+
+
+def _warning(content: Content, named: bool) -> str:
+    """The banner of a run whose machine was not fit."""
+    text = unfit(sorted(content.rows, key=lambda row: row.key.job), content.processes, content.looks)
+    told = f"Run {content.run.run}: {text}" if named else text
+    return f'<p class="unfit" role="alert">{html.escape(plain(told))}</p>' if text else ""
 
 
 def _machine(machine: dict[str, Any]) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.records import STATUSES, TIMED, Block, Ceiling, Environment, Key, Process, Row, Run
+from benchmarks.records import STATUSES, TIMED, Block, Ceiling, Environment, Key, Look, Process, Row, Run
 from common.errors import shown
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MOST_NESTED = 20
 """Levels of a JSON value."""
 
@@ -71,6 +71,18 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "samples": _REAL + "[]" + _GIVEN,
         "others_cpu": _REAL + _GIVEN,
     },
+    "looks": {
+        "run": _TEXT + _GIVEN,
+        "process": _WHOLE + _GIVEN,
+        "threads": _WHOLE + _GIVEN,
+        "what": _TEXT + _GIVEN,
+        "started": _TIME + _GIVEN,
+        "seconds": _REAL + _GIVEN,
+        "load": _REAL + _GIVEN,
+        "others_cpu": _REAL,
+        "stolen_cpu": _REAL,
+        "clock_mhz": _REAL,
+    },
     "ceilings": {
         "run": _TEXT + _GIVEN,
         "name": _TEXT + _GIVEN,
@@ -125,6 +137,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "environment": _TEXT + _GIVEN,
         "command": _TEXT + _GIVEN,
         "log": _TEXT + _GIVEN,
+        "others_cpu": _REAL,
+        "under_load": _TRUTH,
     },
 }
 """Each table's columns with their types, in order. Only what is written once has a primary key: DuckDB 1.1 can neither
@@ -135,6 +149,7 @@ TABLE_OF = {
     Environment: "environments",
     Process: "processes",
     Block: "blocks",
+    Look: "looks",
     Ceiling: "ceilings",
     Row: "rows",
 }
@@ -165,7 +180,8 @@ IDENTITY = {
 }
 """What tells the lines of a table apart, where a later line takes the place of an earlier one."""
 
-Record = TypeVar("Record", Run, Environment, Process, Block, Ceiling, Row)
+Record = TypeVar("Record", Run, Environment, Process, Block, Look, Ceiling, Row)
+AnyRecord = Run | Environment | Process | Block | Look | Ceiling | Row
 
 
 def create_statements() -> list[str]:
@@ -186,7 +202,7 @@ def literal(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def line_of(record: Run | Environment | Process | Block | Ceiling | Row) -> dict[str, Any]:
+def line_of(record: AnyRecord) -> dict[str, Any]:
     """A record as its table's columns."""
     found: dict[str, Any] = {}
     for field in fields(record):

@@ -30,7 +30,8 @@ class Settings:
     """What to measure and how.
 
     ``set_name`` is the set's name or file as it was given; ``patterns`` name the implementations; ``threads`` are the
-    tracks, one after the other; ``processes`` how many fresh processes each combination is measured in.
+    tracks, one after the other; ``processes`` how many fresh processes each combination is measured in;
+    ``wait_seconds`` how long the machine may be waited for, before the budget begins.
     """
 
     set_name: str
@@ -44,6 +45,7 @@ class Settings:
     processes: int
     budget_seconds: float
     timeout_seconds: float
+    wait_seconds: float = 0.0
 
     @classmethod
     def of_set(cls, cases: CaseSet, passes: tuple[str, ...], **rest: Any) -> Settings:
@@ -61,7 +63,7 @@ class Settings:
     ) -> str:
         """SHA-256 of all that must be equal for a run to go on where an earlier one stopped; the budget need not."""
         found = self.as_json()
-        del found["budget_seconds"], found["timeout_seconds"], found["processes"]
+        del found["budget_seconds"], found["timeout_seconds"], found["processes"], found["wait_seconds"]
         content = [found, dict(machine), sorted(environments), commit, dict(sources)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

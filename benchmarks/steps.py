@@ -11,3 +11,14 @@ def to_2(connection: Any) -> None:
     for table in ("runs", "rows"):
         for column in ("noise_floor", "noise_floor_low", "noise_floor_high"):
             connection.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} DOUBLE")
+
+
+def to_3(connection: Any) -> None:
+    """Looks at who else was at work, and what they say of each row; nobody looked before."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS looks (run VARCHAR NOT NULL, process BIGINT NOT NULL, threads BIGINT NOT NULL, "
+        "what VARCHAR NOT NULL, started TIMESTAMP NOT NULL, seconds DOUBLE NOT NULL, load DOUBLE NOT NULL, "
+        "others_cpu DOUBLE, stolen_cpu DOUBLE, clock_mhz DOUBLE)"
+    )
+    connection.execute("ALTER TABLE rows ADD COLUMN IF NOT EXISTS others_cpu DOUBLE")
+    connection.execute("ALTER TABLE rows ADD COLUMN IF NOT EXISTS under_load BOOLEAN")

@@ -12,12 +12,13 @@ from benchmarks.intake import KEPT, accept, require_tables, require_tables_alone
 from benchmarks.migrations import connect, duckdb_module, migrate_in_place, oldest_version, readable, refusing
 from benchmarks.noise import Floor
 from benchmarks.placing import identity, is_new, make_new
-from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
+from benchmarks.records import Block, Ceiling, Environment, Key, Look, Process, Row, Run
 from benchmarks.schema import (
     IDENTITY,
     SCHEMA_VERSION,
     TABLE_OF,
     TABLES,
+    AnyRecord,
     Record,
     create_statements,
     key_columns,
@@ -203,6 +204,14 @@ class Store:
         wanted: dict[str, Any] = {"run": run, "warmup": warmup} | (key_columns(key) if key else {})
         return self._select(Block, _equal(wanted), wanted)
 
+    def add_look(self, look: Look) -> None:
+        """Add a look at the machine."""
+        self._insert(look)
+
+    def looks(self, run: str) -> list[Look]:
+        """A run's looks at the machine, by time."""
+        return self._select(Look, "run = $run", {"run": run})
+
     def put_row(self, row: Row) -> None:
         """Add a row, in the place of the one that the run has for this combination."""
         self._replace(row)
@@ -249,7 +258,7 @@ class Store:
         except ValueError as error:
             raise InputError(f"{self.path}: {error}") from None
 
-    def _insert(self, record: Run | Environment | Process | Block | Ceiling | Row) -> None:
+    def _insert(self, record: AnyRecord) -> None:
         line = line_of(record)
         columns = ", ".join(map(quoted, line))
         places = ", ".join("?" * len(line))

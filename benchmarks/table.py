@@ -75,15 +75,20 @@ def place_of(implementation: str) -> tuple[int, str, int, str]:
 
 def cell_text(row: Row) -> str:
     """``45.1 ±0.6%``, ``±?`` where there are too few calls for an interval, with a ``~`` where the samples fall into
-    two groups or never got steady; or the status.
+    two groups or never got steady, and a ``!`` where they were taken under load; or the status.
     """
     if row.status not in TIMED or row.median_seconds is None:
         return row.status
-    doubtful = "~" if row.bimodal or row.status == NEVER_STEADY else ""
+    doubtful = marks(row)
     if row.low_seconds is None or row.high_seconds is None:
         return f"{doubtful}{milliseconds(row.median_seconds)} ±?"
     half = (row.high_seconds - row.low_seconds) / 2 / row.median_seconds
     return f"{doubtful}{milliseconds(row.median_seconds)} ±{half:.1%}"
+
+
+def marks(row: Row) -> str:
+    """What stands before a doubtful time."""
+    return "!" * bool(row.under_load) + "~" * (row.bimodal or row.status == NEVER_STEADY)
 
 
 def milliseconds(seconds: float) -> str:

@@ -42,6 +42,16 @@ def bench_command(
     budget: Annotated[
         str, typer.Option("--budget", metavar="TIME", help="When to stop, as in 90s, 10m or 2h.")
     ] = "10m",
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            max=86_400,
+            help="How long to wait at most for others to stop working.",
+        ),
+    ] = 30.0,
     store: Annotated[
         Path, typer.Option("--store", metavar="FILE", help="Where everything is kept; made where there is none.")
     ] = Path("results.duckdb"),
@@ -82,6 +92,7 @@ def bench_command(
         processes=processes,
         budget=budget,
         timeout_seconds=timeout,
+        wait_seconds=wait,
     )
     if doctor:
         raise typer.Exit(examine(wishes))

@@ -23,6 +23,7 @@ from backends.selection import Selection, select
 from benchmarks import machine
 from benchmarks.case_files import load_set
 from benchmarks.cases import PASSES_OF_SYSTEM
+from benchmarks.company import unfit
 from benchmarks.measuring import Progress as Told
 from benchmarks.measuring import Session, environments_of
 from benchmarks.noise import floors_of, noise_sentence
@@ -58,6 +59,7 @@ class Wishes:
     processes: int
     budget: str
     timeout_seconds: float
+    wait_seconds: float = 0.0
 
     def settings(self) -> Settings:
         """The options checked, with the set's defaults filled in; an ``InputError`` names the option."""
@@ -88,6 +90,7 @@ class Wishes:
             processes=self.processes,
             budget_seconds=seconds_from(self.budget),
             timeout_seconds=self.timeout_seconds,
+            wait_seconds=self.wait_seconds,
         )
 
 
@@ -166,9 +169,11 @@ def without_store(arguments: Sequence[str]) -> list[str]:
 
 
 def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> None:
-    """A run's tables, what has no times with the reason, and the noise floor."""
+    """A run's tables, below what spoilt them, what has no times with the reason, and the noise floor."""
     blocks = store.blocks(run.run)
     floors = floors_of(blocks)
+    if warning := unfit(in_order(rows, run), store.processes(run.run), store.looks(run.run)):
+        console.print(warning, style="bold red", markup=False, soft_wrap=True)
     for grid in grids(in_order(rows, run), blocks, floors.of_job):
         console.print(grid.heading, soft_wrap=True)
         console.print(rich_table(grid))

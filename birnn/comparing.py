@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.comparison import IMPLEMENTATION, Compared, Comparison, Noise, geometric_mean
+from benchmarks.comparison import IMPLEMENTATION, UNDER_LOAD, Compared, Comparison, Noise, geometric_mean
 from benchmarks.noise import Floor, in_percent, percent
-from benchmarks.records import NEVER_STEADY, TIMED, Key, Row
+from benchmarks.records import TIMED, Key, Row
 from benchmarks.statistics import AMBIGUOUS, FASTER, SAME_SPEED, SLOWER
-from benchmarks.table import milliseconds
+from benchmarks.table import marks, milliseconds
 from common.errors import InputError, shown
 
-COLOURS = {FASTER: "green", SLOWER: "red", SAME_SPEED: "dim", AMBIGUOUS: "yellow"}
+COLOURS = {FASTER: "green", SLOWER: "red", SAME_SPEED: "dim", AMBIGUOUS: "yellow", UNDER_LOAD: "red"}
 VERSIONS_SHOWN = 8
 HEADERS = ("case", "implementation", "A ms", "B ms", "B / A", "95 % interval", "noise", "B is")
 
@@ -126,9 +126,9 @@ def _texts(each: Compared) -> list[str]:
 
 
 def _milliseconds(row: Row) -> str:
-    """With a ``~`` where the samples fall into two groups or never got steady."""
+    """With the marks of a doubtful time."""
     assert row.median_seconds is not None
-    return ("~" if row.bimodal or row.status == NEVER_STEADY else "") + milliseconds(row.median_seconds)
+    return marks(row) + milliseconds(row.median_seconds)
 
 
 def _as_table(heading: str, group: Sequence[Compared], found: Comparison) -> Table:

@@ -125,7 +125,7 @@ def _bench(options: Options, stage: str, sets: Mapping[str, Sequence[str]]) -> l
                 chosen = FEW[cases] if options.rehearse else globs
                 arguments += [word for case in chosen for word in ("--case", case)]
                 # One thread: under load a loop of two can take a hundred times as long.
-                arguments += ["--threads", "1", *FEW_OPTIONS[cases]] if options.rehearse else []
+                arguments += ["--threads", "1", "--wait", "0", *FEW_OPTIONS[cases]] if options.rehearse else []
                 label = f"{cases}-{lane}"
                 name = f"{label}, {processes} process{'' if processes == '1' else 'es'}"
                 found.append(Step(stage, name, (*arguments, "--label", label), label, group=processes))

@@ -83,7 +83,20 @@ def bench(folder: Path, store: Path) -> list[str]:
     """A run of a few seconds."""
     cases = folder / "few.toml"
     cases.write_text(CASES)
-    options = ("--cases", cases, "-i", IMPLEMENTATION, "--threads", 1, "--processes", PROCESSES, "--seed", 1)
+    options = (
+        "--cases",
+        cases,
+        "-i",
+        IMPLEMENTATION,
+        "--threads",
+        1,
+        "--processes",
+        PROCESSES,
+        "--seed",
+        1,
+        "--wait",
+        0,
+    )
     return birnn("bench", *options, "--store", store)
 
 

@@ -171,7 +171,7 @@ function whatRan(row) {
 }
 
 function flags(row) {
-  return [row.bimodal ? "bimodal" : "", row.status === "never steady" ? "never steady" : ""].filter(Boolean);
+  return [row.under_load ? "under load" : "", row.bimodal ? "bimodal" : "", row.status === "never steady" ? "never steady" : ""].filter(Boolean);
 }
 
 const numberColumn = (title, name, hint, show = (value) => digits(value), unit = "") =>

@@ -6,12 +6,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from benchmarks.company import Company
 from benchmarks.records import MEASURED, Block, Ceiling, Environment, Key, Process, Row, Run
 
 START = datetime(2026, 11, 20, 13, 15, 1, tzinfo=UTC)
 NATIVE = Key("torch/native", "gru-100-64-123-320", "forward_backward", "float32", "cpu", "exact", 2)
 LINEN = replace(NATIVE, implementation="jax/native-linen")
 TORCH = Environment("aaaa00001111", "torch", {"torch": "2.13.0+x"}, {"torch": "2.13.0+x", "numpy": "2.3.1"})
+NOBODY = Company(1.0, 0.0, 0.0, 0.1)
 JAX = Environment("bbbb00001111", "jax", {"jax": "0.10.2", "flax": "0.12.0"}, {"jax": "0.10.2", "numpy": "2.4.0"})
 
 
@@ -30,6 +34,15 @@ def a_run(run: str = "20261120-131501", **changes: Any) -> Run:
         started=datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC),
     )
     return replace(made, **changes)
+
+
+def stand_still(patch: pytest.MonkeyPatch, *company: Company) -> None:
+    """Let looks at the machine find nobody else at work, or ``company``, one look after the other, the last for ever:
+    what runs beside the tests is not theirs.
+    """
+    found = list(company) or [NOBODY]
+    patch.setattr("benchmarks.company.LOOK_SECONDS", 0.0)
+    patch.setattr("benchmarks.company.Watch.company", lambda _: found.pop(0) if len(found) > 1 else found[0])
 
 
 def a_process(run: str, environment: Environment, ordinal: int = 0) -> Process:

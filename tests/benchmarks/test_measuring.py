@@ -24,7 +24,7 @@ from benchmarks.store import Store
 from benchmarks.summary import by_place
 from common.models.specification import SequenceModel, model_as_json
 from common.specification import Specification
-from tests.benchmarks.made_up import a_run
+from tests.benchmarks.made_up import a_run, stand_still
 from tests.benchmarks.measurable import Neither
 from tests.benchmarks.paced import BACKEND, OTHER, SECONDS
 
@@ -53,6 +53,7 @@ def register(monkeypatch: pytest.MonkeyPatch, *found: Backend) -> None:
     benchmarks = [f"benchmarks.{name}" for name in ("contest", "measuring", "ceilings")]
     for module in ("backends.selection", "backends.sources", *benchmarks):
         monkeypatch.setattr(f"{module}.backends", lambda: table)
+    stand_still(monkeypatch)
     # Ceilings of a made-up framework need not be exact.
     for name, value in {"SECONDS": 0.01, "BUSY_SECONDS": 0.01, "SMALLEST_COPY": 2**20, "CACHES_COPIED": 0}.items():
         monkeypatch.setattr(f"benchmarks.ceilings.{name}", value)

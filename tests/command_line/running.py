@@ -11,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 import pytest
 
 from birnn.__main__ import main
+from tests.benchmarks.made_up import stand_still
 
 
 def birnn(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -19,6 +20,7 @@ def birnn(*arguments: object, **environment: str) -> subprocess.CompletedProcess
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", words)
+        stand_still(patch)
         for name, value in environment.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:

@@ -70,6 +70,7 @@ def test_a_row_s_command_reproduces_that_row_alone(cases: Path, tmp_path: Path) 
 def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(cases: Path, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
     command = ["bench", "--cases", str(cases), *NUMPY, "--passes", "forward", "--store", str(store), "--processes", "2"]
+    command += ["--wait", "0"]
     child = subprocess.Popen(
         [sys.executable, "-m", "birnn", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
