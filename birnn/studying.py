@@ -101,6 +101,29 @@ def run_study(
     return found
 
 
+def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_seconds: float) -> Finding:
+    """Judge result files that somebody else wrote for a case; Ctrl-C ends it and leaves what there is."""
+    from backends.result_files import judge_files, read_results_of
+
+    one_of("--lane", lane, LANES)
+    files = read_results_of(case, paths)
+    found = Finding(Selection())
+    started = time.monotonic()
+    with progress() as bar:
+        task = bar.add_task("judging", total=len(files))
+
+        def report(outcome: Outcome) -> None:
+            found.outcomes.append(outcome)
+            bar.advance(task)
+
+        try:
+            judge_files(case, files, lane, timeout_seconds, report)
+        except KeyboardInterrupt:
+            found.interrupted = True
+    found.seconds = time.monotonic() - started
+    return found
+
+
 def run_model_study(
     patterns: Sequence[str], dtypes: Sequence[str], device: str, timeout_seconds: float, threads: int
 ) -> Finding:

@@ -11,6 +11,7 @@ from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeou
 
 
 def verify_command(
+    context: typer.Context,
     cases: Annotated[
         list[Path] | None, typer.Argument(metavar="[CASE...]", help="Case files; default: the built-in cases.")
     ] = None,
@@ -24,6 +25,14 @@ def verify_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Keep the results there, as birnn run does.")
     ] = None,
+    results: Annotated[
+        list[Path],
+        typer.Option(
+            "--result",
+            metavar="FILE",
+            help="Instead of running anything: judge this result file of the one CASE, whoever wrote it; repeatable.",
+        ),
+    ] = [],  # noqa: B006
     models: Annotated[
         bool, typer.Option("--models", help="Instead of cases: the models, with loss and all gradients.")
     ] = False,
@@ -33,16 +42,21 @@ def verify_command(
 ) -> None:
     """Hold every implementation against the float64 reference, and against what the cases expect.
 
+    With --result, hold result files against it that any other program wrote for one case; no framework is needed. What
+    a file lacks (gradients, say) leaves it not judged.
+
     Exit 0 when all agree (unsupported is no failure), 1 when anything disagrees, fails, crashes or times out, 2 for bad
     input, or when an environment is broken or was asked for by name and is missing, 3 when all is unsupported or
     something could not be judged.
     """
     from birnn.display import outcome_table, print_failures, print_unsupported, print_untold, stdout
     from birnn.options import writable_file, writable_folder
-    from birnn.studying import exit_code, read_cases, run_model_study, run_study, write_report
+    from birnn.studying import exit_code, judge_result_files, read_cases, run_model_study, run_study, write_report
     from common.builtin import builtin_cases
     from common.errors import InputError
 
+    if results:
+        _refuse_what_runs(context, cases)
     if models and lane != "exact":
         raise InputError("--models must stand without --lane fast: the models are judged in the exact lane")
     if models and (cases or out is not None):
@@ -52,7 +66,9 @@ def verify_command(
     if json_file is not None:
         writable_file("--json", json_file)
     chosen = [] if models else read_cases(cases) if cases else builtin_cases()
-    if models:
+    if results:
+        found = judge_result_files(chosen[0], results, lane, timeout)
+    elif models:
         found = run_model_study(implementation, dtype, device, timeout, threads)
     else:
         found = run_study(
@@ -67,3 +83,19 @@ def verify_command(
     if json_file is not None:
         write_report(found, chosen, json_file)
     raise typer.Exit(exit_code(found))
+
+
+RUNNING = ("implementation", "dtype", "device", "out", "models", "threads", "without_plugin")
+"""Options that say what to run, and how."""
+
+
+def _refuse_what_runs(context: typer.Context, cases: list[Path] | None) -> None:
+    """Raise an ``InputError`` for what makes no sense where nothing is run."""
+    from common.errors import InputError
+
+    if len(cases or []) != 1:
+        raise InputError(f"--result must come with one case file, whose results they are; got {len(cases or [])}")
+    for name in RUNNING:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(f"--result must stand without --{name.replace('_', '-')}: nothing is run")

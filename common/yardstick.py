@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,11 +107,17 @@ def allowance(truth: Arrays, plain: Arrays, spread: Arrays, ambiguity: Arrays, n
 
 def without_gradients(yard: Yardstick) -> Yardstick:
     """What the result of a forward pass alone is held against."""
+    yard = of_tensors(yard, [name for name in yard.truth if not name.startswith("grad.")])
+    return replace(yard, case=replace(yard.case, cotangents={}))
+
+
+def of_tensors(yard: Yardstick, names: Collection[str]) -> Yardstick:
+    """What some of a result's tensors are held against."""
 
     def kept(arrays: Arrays) -> Arrays:
-        return {name: value for name, value in arrays.items() if not name.startswith("grad.")}
+        return {name: value for name, value in arrays.items() if name in names}
 
-    case = replace(yard.case, cotangents={}, expected=kept(yard.case.expected))
+    case = replace(yard.case, expected=kept(yard.case.expected))
     groups: dict[str, Any] = {name: kept(getattr(yard, name)) for name in ("truth", "plain", "spread", "ambiguity")}
     return replace(yard, case=case, **groups)
 
