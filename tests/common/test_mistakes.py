@@ -214,6 +214,23 @@ def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
     assert name in Explainer().explain(result, yard).matches.split(" or ")
 
 
+@pytest.mark.parametrize(
+    ("cell", "merge"),
+    [("rnn_tanh", "sum"), ("rnn_relu", "weighted"), ("gru", "concat"), ("gru_before", "ave"), ("lstm", "concat")],
+)
+def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str) -> None:
+    yard, explainer = yardstick(a_case(cell, num_layers=2, merge=merge), "float32"), Explainer()
+    concerned = [each for each in mistakes(yard.case.spec) if each.applies(yard.case, "float32")]
+    orders = [each for each in concerned if each.name.startswith("gates")]
+    rng = np.random.default_rng(3)
+    for mistake in [each for each in concerned if each not in orders[2:]]:
+        wrong = mistake.results(yard.case, "float32")
+        result = {key: value * (1 + 1e-7 * rng.normal(size=value.shape)) for key, value in wrong.items()}
+        found = explainer.explain(result, yard)
+        assert mistake.name in found.matches.split(" or "), f"{mistake.name}: {found}"
+        assert len(found.matches.split(" or ")) <= 2, found
+
+
 @pytest.mark.parametrize("name", ["flipped over the padding", "lengths ignored in the reverse direction"])
 def test_a_mistake_is_named_when_the_padding_was_cleared_before_it(name: str) -> None:
     yard = yardstick(a_case("lstm"), "float64")
