@@ -114,6 +114,27 @@ def test_a_result_without_gradients_is_explained_by_what_is_there(yard: Yardstic
     assert EXPLAINER.explain({"output": wrong["output"]}, yard).matches == INVERTED
 
 
+def test_what_is_kept_of_one_dtype_is_not_taken_for_another_s() -> None:
+    """The case is the same, rounded otherwise."""
+    explainer, case = Explainer(), a_case("gru", num_layers=2)
+    for dtype in ("bfloat16", "float32", "float64"):
+        rounded = yardstick(case, dtype)
+        wrong = given(rounded, INVERTED)
+        result = {name: wrong[name] if "grad" in name else value for name, value in rounded.truth.items()}
+        found = explainer.explain(result, rounded)
+        assert found == Explanation(f"{INVERTED} (gradients only, 100 % of the error)"), dtype
+
+
+def test_tensors_of_zeros_have_no_name_though_a_mistake_gives_them() -> None:
+    """Zeros come from anywhere: here from masks that are one step too short, too."""
+    yard = yardstick(a_case("gru", batch=2, seq_len=1, lengths=None, with_states=False), "float32")
+    ragged = yardstick(a_case("gru", batch=2, seq_len=1, lengths=(1, 1), with_states=False), "float32")
+    for each in (yard, ragged):
+        result = {name: np.zeros_like(value) for name, value in each.truth.items()}
+        assert explained(result, each) == Explanation()
+    assert not given(ragged, "masks one step too short")["output"].any()
+
+
 def test_a_share_counts_tensors_alike_and_is_1_for_the_result_itself() -> None:
     truth = {"a": np.full(4, 100.0), "b": np.full(2, 1.0)}
     result = {"a": np.full(4, 110.0), "b": np.full(2, 1.1)}
