@@ -101,9 +101,10 @@ def _one_layer(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays
 
 
 def _scaled(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
-    """All tensors, or one, multiplied by a number, which may be 0; half and double are what wrong merges give."""
-    factor = float(rng.choice([0.0, -1.0, 0.3, 3.0, 1 + size, 1 - size]))
+    """All tensors, or one, multiplied by a number; half and double, and a state's gradient of 0, are known mistakes."""
     name = str(rng.choice(["", "output", *yard.truth]))
+    factors = [-1.0, 0.3, 3.0, 1 + size, 1 - size]
+    factor = float(rng.choice(factors if name in ("grad.h_0", "grad.c_0") else [0.0, *factors]))
     return {each: factor * value if name in ("", each) else value for each, value in yard.truth.items()}
 
 

@@ -45,13 +45,13 @@ class Tape:
 
 
 class HandWrittenGRU:
-    """The network of a case, reset after the product, merged by concat or by the average; with at most one bug."""
+    """The network of a case, reset after the product, merged by concat or by the average; with the bugs that are named."""
 
-    def __init__(self, case: Case, dtype: str, bug: str = "") -> None:
+    def __init__(self, case: Case, dtype: str, *bugs: str) -> None:
         assert case.spec.cell == "gru"
         assert case.spec.merge in ("concat", "ave")
-        assert bug in ("", *BUGS)
-        self.bug, self.dtype, self.layers = bug, np.dtype(dtype), case.spec.num_layers
+        assert set(bugs) <= set(BUGS)
+        self.bugs, self.dtype, self.layers = bugs, np.dtype(dtype), case.spec.num_layers
         self.concat, self.units = case.spec.merge == "concat", case.spec.hidden_size
         self.p = {name: value.astype(dtype) for name, value in case.weights.items()}
         self.x, self.h_0 = np.nan_to_num(case.x).astype(dtype), case.initial_state("h").astype(dtype)
@@ -65,14 +65,19 @@ class HandWrittenGRU:
         """All tensors of the result."""
         return self.forward() | {f"grad.{name}": value for name, value in self.backward().items()}
 
+    def hard_slope(self) -> float | None:
+        if "has a hard sigmoid" in self.bugs:
+            return 1 / 6
+        return 0.2 if "has the old hard sigmoid" in self.bugs else None
+
     def sigmoid(self, a: np.ndarray) -> np.ndarray:
-        slope = {"has a hard sigmoid": 1 / 6, "has the old hard sigmoid": 0.2}.get(self.bug)
+        slope = self.hard_slope()
         if slope is None:
             return 1 / (1 + np.exp(-a))
         return np.clip(self.dtype.type(slope) * a + self.dtype.type(0.5), 0, 1)
 
     def slope(self, y: np.ndarray) -> np.ndarray:
-        slope = {"has a hard sigmoid": 1 / 6, "has the old hard sigmoid": 0.2}.get(self.bug)
+        slope = self.hard_slope()
         if slope is None:
             return y * (1 - y)
         return np.where((y > 0) & (y < 1), self.dtype.type(slope), self.dtype.type(0))
@@ -81,12 +86,12 @@ class HandWrittenGRU:
         """Which step of a row comes when, whether the state moves on there, and whether an output is given."""
         step = np.broadcast_to(np.arange(self.seq_len), (len(self.rows), self.seq_len))
         ends = self.lengths[:, None]
-        wrong = {"masks by <=": 1, "masks by < length - 1": -1}.get(self.bug, 0)
+        wrong = ("masks by <=" in self.bugs) - ("masks by < length - 1" in self.bugs)
         index = np.where(step < ends, ends - 1 - step, step) if reverse else step
         runs = gives = step < ends + wrong
-        if self.bug == "holds no state":
+        if "holds no state" in self.bugs:
             runs = np.full_like(runs, True)
-        if self.bug == "flips the whole row" and reverse:
+        if "flips the whole row" in self.bugs and reverse:
             index, runs = self.seq_len - 1 - step, np.full_like(runs, True)
             gives = index < ends
         return Tape(index, runs, gives)
@@ -96,9 +101,9 @@ class HandWrittenGRU:
         return [kind + end for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
     def initial(self, row: int) -> np.ndarray:
-        if row % 2 and self.bug == "forgets the reverse h_0":
+        if row % 2 and "forgets the reverse h_0" in self.bugs:
             return np.zeros_like(self.h_0[row])
-        return self.h_0[row - 1 if row % 2 and self.bug == "shares the forward h_0" else row]
+        return self.h_0[row - 1 if row % 2 and "shares the forward h_0" in self.bugs else row]
 
     def forward(self) -> Arrays:
         x, finals = self.x, []
@@ -111,17 +116,17 @@ class HandWrittenGRU:
                 finals.append(final)
             top = layer == self.layers - 1
             x = self.merge(halves, top)
-        if self.bug == "repeats the last output":
+        if "repeats the last output" in self.bugs:
             for row, end in enumerate(self.lengths):
                 x[row, end:] = x[row, end - 1]
         return {"output": x, "h_n": np.stack(finals)}
 
     def merge(self, halves: list[np.ndarray], top: bool) -> np.ndarray:
         if not self.concat:
-            return (halves[0] + halves[1]) / self.dtype.type(1 if self.bug == "sums for the average" else 2)
-        if not top and self.bug == "feeds the forward half twice":
+            return (halves[0] + halves[1]) / self.dtype.type(1 if "sums for the average" in self.bugs else 2)
+        if not top and "feeds the forward half twice" in self.bugs:
             halves = [halves[0], halves[0]]
-        if not top and self.bug == "feeds the forward half alone":
+        if not top and "feeds the forward half alone" in self.bugs:
             halves = [halves[0], np.zeros_like(halves[1])]
         return np.concatenate(halves, axis=-1)
 
@@ -129,7 +134,7 @@ class HandWrittenGRU:
         self, x: np.ndarray, h: np.ndarray, layer: int, reverse: int, tape: Tape
     ) -> tuple[np.ndarray, np.ndarray]:
         w, u, b, c = (self.p[name] for name in self.names(layer, reverse))
-        c = b if self.bug == "adds b_ih twice" else c
+        c = b if "adds b_ih twice" in self.bugs else c
         output = np.zeros((*x.shape[:2], self.units), self.dtype)
         for s in range(self.seq_len):
             x_s = x[self.rows, tape.index[:, s]]
@@ -138,10 +143,10 @@ class HandWrittenGRU:
             r = self.sigmoid(a[:, :k] + g[:, :k])
             z = self.sigmoid(a[:, k : 2 * k] + g[:, k : 2 * k])
             inner = r * g[:, 2 * k :]
-            if self.bug == "resets before the product":
+            if "resets before the product" in self.bugs:
                 inner = (r * h) @ u[2 * k :].T + c[2 * k :]
             n = np.tanh(a[:, 2 * k :] + inner)
-            new = z * n + (1 - z) * h if self.bug == "inverts the update gate" else (1 - z) * n + z * h
+            new = z * n + (1 - z) * h if "inverts the update gate" in self.bugs else (1 - z) * n + z * h
             tape.steps.append((x_s, h, r, z, n, g[:, 2 * k :]))
             output[self.rows, tape.index[:, s]] = np.where(tape.gives[:, s, None], new, 0)
             h = np.where(tape.runs[:, s, None], new, h)
@@ -150,7 +155,7 @@ class HandWrittenGRU:
     def backward(self) -> Arrays:
         self.grad = {"h_0": np.zeros_like(self.h_0)}
         d_x = self.d["output"].copy()
-        if self.bug == "repeats the last output":
+        if "repeats the last output" in self.bugs:
             for row, end in enumerate(self.lengths):
                 d_x[row, end - 1] += d_x[row, end:].sum(axis=0)
         for layer in reversed(range(self.layers)):
@@ -159,17 +164,17 @@ class HandWrittenGRU:
                 (self.one_direction_back(halves[reverse], layer, reverse) for reverse in (0, 1)),
                 start=self.dtype.type(0),
             )
-        if self.bug == "detaches h_0":
+        if "detaches h_0" in self.bugs:
             self.grad["h_0"][:] = 0
         return self.grad | {"x": d_x}
 
     def merge_back(self, d_x: np.ndarray, top: bool) -> list[np.ndarray]:
         if not self.concat:
-            return [d_x / self.dtype.type(1 if self.bug == "sums for the average" else 2)] * 2
+            return [d_x / self.dtype.type(1 if "sums for the average" in self.bugs else 2)] * 2
         halves = np.split(d_x, 2, axis=-1)
-        if not top and self.bug == "feeds the forward half twice":
+        if not top and "feeds the forward half twice" in self.bugs:
             return [halves[0] + halves[1], np.zeros_like(halves[1])]
-        if not top and self.bug == "feeds the forward half alone":
+        if not top and "feeds the forward half alone" in self.bugs:
             return [halves[0], np.zeros_like(halves[1])]
         return halves
 
@@ -183,11 +188,11 @@ class HandWrittenGRU:
             x_s, h, r, z, n, g_n = tape.steps[s]
             runs = tape.runs[:, s, None]
             d_new = np.where(runs, d_h, 0) + np.where(tape.gives[:, s, None], d_output[self.rows, tape.index[:, s]], 0)
-            inverted = self.bug == "inverts the update gate"
+            inverted = "inverts the update gate" in self.bugs
             d_n = d_new * (z if inverted else 1 - z) * (1 - n * n)
             d_z = d_new * ((n - h) if inverted else (h - n)) * self.slope(z)
             d_before = d_new * ((1 - z) if inverted else z)
-            if self.bug == "resets before the product":
+            if "resets before the product" in self.bugs:
                 d_reset = d_n @ u[2 * k :]
                 d_r = d_reset * h * self.slope(r)
                 d_before = d_before + d_reset * r + np.concatenate([d_r, d_z], axis=1) @ u[: 2 * k]
@@ -203,16 +208,16 @@ class HandWrittenGRU:
             d_b += d_a.sum(axis=0)
             d_c += d_g.sum(axis=0)
             d_x[self.rows, tape.index[:, s]] = d_a @ w
-            if self.bug == "detaches between steps" and s:
+            if "detaches between steps" in self.bugs and s:
                 d_before = np.zeros_like(d_before)
             d_h = np.where(runs, d_before, d_h)
-        if self.bug == "adds b_ih twice":
+        if "adds b_ih twice" in self.bugs:
             d_b, d_c = d_b + d_c, np.zeros_like(d_c)
         self.grad |= dict(zip(names, (d_w, d_u, d_b, d_c), strict=True))
         self.take_initial(2 * layer + reverse, d_h)
         return d_x
 
     def take_initial(self, row: int, d_h: np.ndarray) -> None:
-        if row % 2 and self.bug == "forgets the reverse h_0":
+        if row % 2 and "forgets the reverse h_0" in self.bugs:
             return
-        self.grad["h_0"][row - 1 if row % 2 and self.bug == "shares the forward h_0" else row] += d_h
+        self.grad["h_0"][row - 1 if row % 2 and "shares the forward h_0" in self.bugs else row] += d_h
