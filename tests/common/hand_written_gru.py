@@ -45,7 +45,7 @@ class Tape:
 
 
 class HandWrittenGRU:
-    """The network of a case, reset after the product, merged by concat or by the average; with the bugs that are named."""
+    """The network of a case, reset after the product, merged by concat or the average; with the bugs that are named."""
 
     def __init__(self, case: Case, dtype: str, *bugs: str) -> None:
         assert case.spec.cell == "gru"
