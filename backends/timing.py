@@ -7,7 +7,6 @@ blocks a worker does nothing.
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import LANES, Framework
+from backends.memory import call_peak_bytes
 from backends.opening import Opened, Timed, opening_of
 
 clock, sleep = time.perf_counter, time.sleep
@@ -48,8 +48,8 @@ class Timing:
         -------
         dict
             build_seconds, first_call_seconds, path, samples (seconds of the calls since); with ``result`` also the
-            memory that the set-up and a second call took at their peak: peak_host_bytes and peak_device_bytes (None
-            where it cannot be told).
+            memory that later calls took at their peak: peak_host_bytes, over what was resident before the call, and
+            peak_device_bytes, all that the device held (None where it cannot be told).
 
         Raises
         ------
@@ -58,7 +58,6 @@ class Timing:
         """
         self._use_lane(request["lane"])
         opening = opening_of(self.framework, request)
-        before = resident_bytes()
         started = clock()
         opened = opening.build()
         run, call = opened.run, opened.call
@@ -70,7 +69,7 @@ class Timing:
         peaks: dict[str, int | None] = {}
         if "result" in request:
             opening.judged(Path(request["result"]), first_call_seconds)
-            peaks = self._peaks(run, call, before)
+            peaks = self._peaks(run, call)
             samples = check_fence(run, call)
         self.opened[request["handle"]] = opened
         return {
@@ -124,15 +123,15 @@ class Timing:
             self.framework.use_lane(lane)
             self.lane = lane
 
-    def _peaks(self, run: Timed, call: Callable[[], None], before: int | None) -> dict[str, int | None]:
-        """Peak memory over a second call, the host's over what was resident before the set-up."""
-        resettable = reset_peak_resident()
+    def _peaks(self, run: Timed, call: Callable[[], None]) -> dict[str, int | None]:
+        """Peak memory over calls after the first."""
+
+        def fenced() -> None:
+            call()
+            run.synchronise()
+
         self.framework.reset_peak()
-        call()
-        run.synchronise()
-        peak = peak_resident_bytes() if resettable else None
-        host = None if peak is None or before is None else max(0, peak - before)
-        return {"peak_host_bytes": host, "peak_device_bytes": self.framework.peak_device_bytes()}
+        return {"peak_host_bytes": call_peak_bytes(fenced), "peak_device_bytes": self.framework.peak_device_bytes()}
 
 
 def check_fence(run: Timed, call: Callable[[], None]) -> list[float]:
@@ -164,32 +163,3 @@ def _call_and_extract(run: Timed, call: Callable[[], None], pause: float) -> tup
     extracting = clock()
     run.extract()
     return fenced - started, clock() - extracting
-
-
-def resident_bytes() -> int | None:
-    """Memory of this process that is resident now; None where Linux's /proc is not there."""
-    return _status_bytes("VmRSS")
-
-
-def peak_resident_bytes() -> int | None:
-    """The most that was resident since ``reset_peak_resident``."""
-    return _status_bytes("VmHWM")
-
-
-def reset_peak_resident() -> bool:
-    """Start counting the peak anew (5 into /proc/self/clear_refs, Linux 4.0); whether that could be done."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _status_bytes(name: str) -> int | None:
-    path = Path("/proc") / str(os.getpid()) / "status"
-    if not path.exists():
-        return None
-    for line in path.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return None

@@ -17,7 +17,7 @@ from benchmarks.placing import folder_beside, is_new, put_in_place
 from benchmarks.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
 
-MIGRATIONS: dict[int, Callable[[Any], None]] = {1: steps.to_2, 2: steps.to_3}
+MIGRATIONS: dict[int, Callable[[Any], None]] = {1: steps.to_2, 2: steps.to_3, 3: steps.to_4}
 """From a schema version to the function that brings an open store to the next one. Version 1 is the first."""
 
 _SETTINGS = {

@@ -182,6 +182,9 @@ class Row:
     ``noise_floor`` with its 95 % interval is what its job's differences have to be larger than, as a part
     (benchmarks/noise.py).
     ``error_rms`` and ``error_max`` are the worst errors against the reference, in units of the plain loop's.
+    ``p95_seconds`` and ``p99_seconds`` are what 95 and 99 of 100 calls stay within, None with too few calls for that;
+    ``rows_per_second`` are rows of the batch over the median, ``steps_per_second`` its real steps, None for a system.
+    ``peak_host_bytes`` are what a call takes at its peak over what was resident before it (backends/memory.py).
     ``others_cpu`` are the cores that others took while it was timed, and ``under_load`` says whether that was too much,
     or the clock had fallen; None where nobody looked.
     ``path`` is what the implementation says of itself, ``kernels`` what a profiler or the compiled program shows.
@@ -226,3 +229,7 @@ class Row:
     command: str = ""
     others_cpu: float | None = None
     under_load: bool | None = None
+    p95_seconds: float | None = None
+    p99_seconds: float | None = None
+    rows_per_second: float | None = None
+    steps_per_second: float | None = None

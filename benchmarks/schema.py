@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.records import STATUSES, TIMED, Block, Ceiling, Environment, Key, Look, Process, Row, Run
 from common.errors import shown
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MOST_NESTED = 20
 """Levels of a JSON value."""
 
@@ -139,6 +139,10 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "log": _TEXT + _GIVEN,
         "others_cpu": _REAL,
         "under_load": _TRUTH,
+        "p95_seconds": _REAL,
+        "p99_seconds": _REAL,
+        "rows_per_second": _REAL,
+        "steps_per_second": _REAL,
     },
 }
 """Each table's columns with their types, in order. Only what is written once has a primary key: DuckDB 1.1 can neither

@@ -22,7 +22,7 @@ SET_UP_SECONDS = 1.2
 """What estimates assume the set-up of an implementation to take when its programs have to be compiled,"""
 SET_UP_AGAIN_SECONDS = 0.4
 """and later."""
-CALLS_BEFORE, CALLS_AGAIN, CALLS_TIMED = 5, 3, 4
+CALLS_BEFORE, CALLS_AGAIN, CALLS_TIMED = 7, 3, 4
 
 
 @dataclass(frozen=True)

@@ -22,3 +22,10 @@ def to_3(connection: Any) -> None:
     )
     connection.execute("ALTER TABLE rows ADD COLUMN IF NOT EXISTS others_cpu DOUBLE")
     connection.execute("ALTER TABLE rows ADD COLUMN IF NOT EXISTS under_load BOOLEAN")
+
+
+def to_4(connection: Any) -> None:
+    """Throughput and tails, of what is measured from now on. The memory was another difference, and is forgotten."""
+    for column in ("p95_seconds", "p99_seconds", "rows_per_second", "steps_per_second"):
+        connection.execute(f"ALTER TABLE rows ADD COLUMN IF NOT EXISTS {column} DOUBLE")
+    connection.execute("UPDATE rows SET peak_host_bytes = NULL")

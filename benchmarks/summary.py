@@ -17,6 +17,7 @@ from benchmarks.records import MEASURED, NEVER_STEADY, NOT_REACHED, Block, Ceili
 from benchmarks.statistics import is_bimodal, is_drifting, median_interval
 from common.precision import numpy_dtype
 
+TAILS = {95: "p95_seconds", 99: "p99_seconds"}
 Job = tuple[str, str, str, str, str, int]
 
 
@@ -79,8 +80,17 @@ def with_times(
         "samples": sum(len(group) for group in groups),
         "processes": rounds,
     }
+    samples = np.concatenate([np.asarray(group) for group in groups])
+    for percent, name in TAILS.items():
+        # With fewer calls it would be the slowest call, whatever that was.
+        known = len(samples) * (100 - percent) >= 100
+        times[name] = float(np.percentile(samples, percent)) if known else None
+    if interval.median > 0:
+        times["rows_per_second"] = case.batch / interval.median
     if case.system is not None:
         return replace(row, **times)  # a time per step and a limit are defined for the layer alone
+    if interval.median > 0:
+        times["steps_per_second"] = case.real_steps() / interval.median
     times["microseconds_per_step"] = interval.median * 1e6 / (case.longest() * case.spec.num_layers)
     if ceilings is not None:
         bound = limit(case, row.key.passed, numpy_dtype(row.key.dtype).itemsize, ceilings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import PASSES
@@ -47,23 +47,72 @@ def grids(rows: Sequence[Row], blocks: Iterable[Block], floors: Mapping[Job, Flo
     clear = {standing.key for standing in standings(rows, blocks, floors) if standing.verdict == CLEAR}
     groups: dict[Group, list[Row]] = {}
     for row in rows:
-        key = row.key
-        groups.setdefault((key.passed, key.dtype, key.device, key.lane, key.threads), []).append(row)
-    return [_grid(group, mine, clear) for group, mine in groups.items()]
+        groups.setdefault(_group_of(row), []).append(row)
+    return [_grid(group, mine, clear, cell_text, "ms a call") for group, mine in groups.items()]
 
 
-def _grid(group: Group, rows: Sequence[Row], clear: set) -> Grid:
+def _tail(seconds: float | None) -> str:
+    return "" if seconds is None else milliseconds(seconds)
+
+
+def _many(count: float | None) -> str:
+    return "" if count is None else f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
+
+
+QUANTITIES: Mapping[str, Sequence[tuple[str, Callable[[Row], str]]]] = {
+    "memory": [
+        ("MiB of a call at its peak", lambda row: "" if row.peak_host_bytes is None else _mib(row.peak_host_bytes)),
+        ("MiB of the device", lambda row: "" if row.peak_device_bytes is None else _mib(row.peak_device_bytes)),
+    ],
+    "throughput": [
+        ("rows a second", lambda row: _many(row.rows_per_second)),
+        ("steps a second", lambda row: _many(row.steps_per_second)),
+    ],
+    "tails": [
+        ("ms that 95 of 100 calls stay within", lambda row: _tail(row.p95_seconds)),
+        ("ms that 99 of 100 calls stay within", lambda row: _tail(row.p99_seconds)),
+    ],
+}
+"""What ``birnn bench --show`` prints besides: headings, and a row's cell, empty where it is not known."""
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.3g}" if count < 1000 * 2**20 else f"{count / 2**20:,.0f}"
+
+
+def quantity_grids(rows: Sequence[Row], names: Iterable[str]) -> list[Grid]:
+    """The tables of some ``QUANTITIES``, in the order of the rows; those without a number are left out."""
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_group_of(row), []).append(row)
+    found = []
+    for name in names:
+        for heading, text in QUANTITIES[name]:
+            for group, mine in groups.items():
+                if any(text(row) for row in mine):
+                    grid = _grid(group, mine, set(), text, heading)
+                    lines = [(case, cells, "") for case, cells, _ in grid.lines]
+                    found.append(Grid(grid.heading, grid.implementations, lines))
+    return found
+
+
+def _group_of(row: Row) -> Group:
+    key = row.key
+    return key.passed, key.dtype, key.device, key.lane, key.threads
+
+
+def _grid(group: Group, rows: Sequence[Row], clear: set, text: Callable[[Row], str], unit: str) -> Grid:
     passed, dtype, device, lane, threads = group
     names = sorted({row.key.implementation for row in rows}, key=place_of)
     by_place = {(row.key.case, row.key.implementation): row for row in rows}
     lines = []
     for case in dict.fromkeys(row.key.case for row in rows):
         mine = [by_place.get((case, name)) for name in names]
-        cells = [Cell("") if row is None else Cell(cell_text(row), row.key in clear) for row in mine]
+        cells = [Cell("") if row is None else Cell(text(row), row.key in clear) for row in mine]
         limits = [row.limit_seconds for row in mine if row is not None and row.limit_seconds is not None]
         lines.append((case, cells, f"{limits[0] * 1e3:.3g}" if limits else ""))
     count = "1 thread" if threads == 1 else f"{threads} threads"
-    return Grid(f"{passed}, {dtype}, {device}, {lane} lane, {count}: ms a call", names, lines)
+    return Grid(f"{passed}, {dtype}, {device}, {lane} lane, {count}: {unit}", names, lines)
 
 
 def place_of(implementation: str) -> tuple[int, str, int, str]:

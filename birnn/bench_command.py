@@ -64,6 +64,9 @@ def bench_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed, crashed, disagreed or timed out.")
     ] = False,
+    show: Annotated[
+        list[str], typer.Option("--show", help="Print also memory, throughput or tails (p95, p99); repeatable.")
+    ] = [],  # noqa: B006
     why: Annotated[
         bool, typer.Option("--why", help="Measure nothing: say for each case why it will run or not.")
     ] = False,
@@ -93,6 +96,7 @@ def bench_command(
         budget=budget,
         timeout_seconds=timeout,
         wait_seconds=wait,
+        show=show,
     )
     if doctor:
         raise typer.Exit(examine(wishes))

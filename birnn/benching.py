@@ -32,7 +32,7 @@ from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row
 from benchmarks.running import commit_of_suite, measuring_sources, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
-from benchmarks.table import Grid, cell_text, grids, in_order
+from benchmarks.table import QUANTITIES, Grid, cell_text, grids, in_order, quantity_grids
 from birnn import exit_codes
 from birnn.display import stderr, stdout
 from birnn.options import each_once, one_of
@@ -60,9 +60,12 @@ class Wishes:
     budget: str
     timeout_seconds: float
     wait_seconds: float = 0.0
+    show: Sequence[str] = ()
 
     def settings(self) -> Settings:
         """The options checked, with the set's defaults filled in; an ``InputError`` names the option."""
+        for each in self.show:
+            one_of("--show", each, tuple(QUANTITIES))
         chosen = load_set(self.cases)
         kept = tuple(
             case
@@ -138,7 +141,7 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
             except KeyboardInterrupt:
                 interrupted = True
         rows = store.rows(run.run)
-        print_run(stdout(), store, run, rows)
+        print_run(stdout(), store, run, rows, wishes.show)
         if interrupted:
             notes.print("birnn: interrupted; the same command goes on where this one stopped", markup=False)
             return exit_codes.INTERRUPTED
@@ -168,13 +171,14 @@ def without_store(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row]) -> None:
+def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row], show: Sequence[str] = ()) -> None:
     """A run's tables, below what spoilt them, what has no times with the reason, and the noise floor."""
     blocks = store.blocks(run.run)
     floors = floors_of(blocks)
     if warning := unfit(in_order(rows, run), store.processes(run.run), store.looks(run.run)):
         console.print(warning, style="bold red", markup=False, soft_wrap=True)
-    for grid in grids(in_order(rows, run), blocks, floors.of_job):
+    ordered = in_order(rows, run)
+    for grid in [*grids(ordered, blocks, floors.of_job), *quantity_grids(ordered, show)]:
         console.print(grid.heading, soft_wrap=True)
         console.print(rich_table(grid))
     reasons: dict[tuple[str, str, str], list[str]] = {}
@@ -193,11 +197,12 @@ def rich_table(grid: Grid) -> Table:
     table.add_column("case", no_wrap=True)
     for name in grid.implementations:
         table.add_column(escape(name.replace("/", "/\n")), justify="right")
-    table.add_column("limit", justify="right")
+    limited = any(limit for _, _, limit in grid.lines)
+    if limited:
+        table.add_column("limit", justify="right")
     for case, cells, limit in grid.lines:
-        table.add_row(
-            escape(case), *(f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text for cell in cells), limit
-        )
+        texts = [f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text for cell in cells]
+        table.add_row(escape(case), *texts, *([limit] if limited else []))
     return table
 
 

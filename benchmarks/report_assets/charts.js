@@ -7,6 +7,8 @@ const QUANTITIES = {
   relative: { title: "times the fastest", of: (row, fastest) => row.median_seconds / fastest, spread: (row, fastest) => 1 / fastest },
   time: { title: "time of a call, ms", of: (row) => 1e3 * row.median_seconds, spread: () => 1e3 },
   step: { title: "µs per step", of: (row) => row.microseconds_per_step, spread: (row) => row.microseconds_per_step / row.median_seconds },
+  memory: { title: "MiB of a call at its peak", of: (row) => (isNumber(row.peak_host_bytes) ? row.peak_host_bytes / 2 ** 20 : null), spread: () => null },
+  rows: { title: "rows a second", of: (row) => row.rows_per_second, spread: () => null },
   limit: { title: "% of the limit", of: (row) => (isNumber(row.fraction_of_limit) ? 100 * row.fraction_of_limit : null), spread: () => null },
 };
 
@@ -31,7 +33,7 @@ function drawControls() {
   byId("chart-controls").replaceChildren(...["cell", "pass"].map((name) =>
     select(name === "cell" ? "Cell" : "Pass", name, unique(timed.map((row) => row[name])).map((value) => [value, value]), drawAll)));
   byId("cases-controls").replaceChildren(select("Show", "cases", Object.entries(QUANTITIES).map(([name, { title }]) => [name, title]), drawCases));
-  byId("curves-controls").replaceChildren(select("Show", "curves", ["time", "step", "limit"].map((name) => [name, QUANTITIES[name].title]), drawCurves));
+  byId("curves-controls").replaceChildren(select("Show", "curves", ["time", "step", "memory", "rows", "limit"].map((name) => [name, QUANTITIES[name].title]), drawCurves));
 }
 
 const chartRows = () => timedInTrack().filter((row) => row.cell === chosen.cell && row.pass === chosen.pass);
@@ -78,6 +80,7 @@ function hoverText(row, fastest) {
   return [
     `<b>${plain(row.implementation)}</b>`, `${plain(row.case)}, ${plain(row.pass)}`, timeWithInterval(row),
     fastest ? `${digits(row.median_seconds / fastest)} × the fastest` : "",
+    isNumber(row.peak_host_bytes) ? `${mebibytes(row.peak_host_bytes)} MiB at the peak of a call` : "",
     isNumber(row.microseconds_per_step) ? `${digits(row.microseconds_per_step)} µs per step` : "",
     isNumber(row.fraction_of_limit) ? `${percent(row.fraction_of_limit)} of the limit, bound by ${plain(row.binding)}` : "",
     flags(row).join(", "),

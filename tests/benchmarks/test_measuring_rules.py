@@ -144,10 +144,8 @@ def test_memory_at_its_peak_is_in_bytes(seen: Seen) -> None:
     peak = seen.rows["paced/bulky"].peak_host_bytes
     if peak is None:
         pytest.skip("this kernel does not let a process start counting its peak anew")
-    assert 0.9 * BULK < peak < 2 * BULK
-    least = seen.rows["paced/steady"].peak_host_bytes
-    assert least is not None
-    assert least < BULK / 4
+    assert 0.9 * BULK < peak < 1.1 * BULK
+    assert seen.rows["paced/steady"].peak_host_bytes is None, "next to nothing is no number, and never 0"
 
 
 def test_what_the_padding_has_an_influence_on_is_not_timed(seen: Seen) -> None:

@@ -13,7 +13,7 @@ from benchmarks.migrations import MIGRATIONS
 from benchmarks.schema import SCHEMA_VERSION
 from benchmarks.store import Store
 from common.errors import InputError
-from tests.benchmarks.made_up import a_block, a_row, a_run
+from tests.benchmarks.made_up import LINEN, a_block, a_row, a_run
 from tests.benchmarks.test_store import child
 
 RUN = a_run().run
@@ -105,6 +105,19 @@ def test_version_1_had_the_floor_as_a_logarithm(tmp_path: Path) -> None:
     with Store.open(path) as store:
         assert store.runs() == [a_run(noise_floor=pytest.approx(0.13))]
         assert store.rows(RUN) == [a_row(RUN)]
+
+
+def test_version_3_had_no_throughput_and_another_memory(tmp_path: Path) -> None:
+    path = tmp_path / "results.duckdb"
+    with Store.open(path, write=True) as store:
+        store.add_run(a_run())
+        store.put_row(a_row(RUN, peak_host_bytes=0))
+        store.put_row(a_row(RUN, LINEN, peak_host_bytes=7))
+        for column in ("p95_seconds", "p99_seconds", "rows_per_second", "steps_per_second"):
+            store.execute(f"ALTER TABLE rows DROP {column}")
+        store.execute("UPDATE store SET schema_version = 3")
+    with Store.open(path) as store:
+        assert store.rows(RUN) == [a_row(RUN), a_row(RUN, LINEN)]
 
 
 def test_a_migration_that_fails_changes_nothing(older: Path, monkeypatch: pytest.MonkeyPatch) -> None:

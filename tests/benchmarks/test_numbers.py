@@ -22,7 +22,7 @@ from benchmarks.records import MEASURED, NEVER_STEADY, TIMED, Block, Key, Row
 from benchmarks.report import summary
 from benchmarks.store import Store
 from benchmarks.summary import new_row, with_times
-from benchmarks.table import as_markdown, cell_text, grids, in_order, milliseconds, place_of
+from benchmarks.table import as_markdown, cell_text, grids, in_order, milliseconds, place_of, quantity_grids
 from common.specification import Specification
 from tests.benchmarks.made_up import a_block, a_row
 from tests.benchmarks.made_up_run import made_up_content
@@ -202,3 +202,34 @@ def test_the_readme_and_the_page_count_the_same_combinations(tmp_path: Path) -> 
     counted = f"{sum(row.median_seconds is not None for row in content.rows)} of {len(content.rows)} combinations have"
     assert counted in text
     assert counted in summary(content)
+
+
+def test_tails_and_throughput_are_of_all_calls_and_of_the_real_steps() -> None:
+    blocks = [replace(block, warmup=False, twin=0) for block in some_blocks()]
+    samples = sorted(chain.from_iterable(block.samples for block in blocks))
+    row = with_times(new_row("a run", KEY, CASE, ""), blocks, CASE, CEILINGS, 0, PROCESSES)
+    assert len(samples) >= 100
+    assert row.median_seconds is not None
+    for percent, found in ((95, row.p95_seconds), (99, row.p99_seconds)):
+        below = sum(sample <= found for sample in samples) / len(samples)  # type: ignore[operator]
+        assert percent / 100 - 1 / len(samples) <= below <= percent / 100 + 1 / len(samples)
+    assert row.rows_per_second == pytest.approx(2 / row.median_seconds)
+    assert row.steps_per_second == pytest.approx((5 + 3) / row.median_seconds)
+    few = with_times(new_row("a run", KEY, CASE, ""), blocks[:4], CASE, CEILINGS, 0, PROCESSES)
+    assert 20 <= few.samples < 100
+    assert (few.p95_seconds is None, few.p99_seconds) == (False, None)
+    fewer = with_times(new_row("a run", KEY, CASE, ""), blocks[:2], CASE, CEILINGS, 0, PROCESSES)
+    assert (fewer.p95_seconds, fewer.p99_seconds) == (None, None)
+
+
+def test_what_is_asked_for_besides_has_its_own_tables_in_its_unit() -> None:
+    rows = [
+        a_row("a run", KEY, peak_host_bytes=3 * 2**20, rows_per_second=1234.5, p95_seconds=0.0123),
+        a_row("a run", replace(KEY, implementation="jax/tuned")),
+    ]
+    found = quantity_grids(rows, ["memory", "throughput", "tails"])
+    assert [grid.heading for grid in found] == [
+        f"forward, float32, cpu, exact lane, 2 threads: {unit}"
+        for unit in ("MiB of a call at its peak", "rows a second", "ms that 95 of 100 calls stay within")
+    ]
+    assert [[cell.text for cell in grid.lines[0][1]] for grid in found] == [["3", ""], ["1,234", ""], ["12.3", ""]]

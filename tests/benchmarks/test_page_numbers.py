@@ -26,6 +26,9 @@ IN_COLUMNS = {
     "Import ms": ("import_seconds", 1e3),
     "Host MiB": ("peak_host_bytes", 2.0**-20),
     "Device MiB": ("peak_device_bytes", 2.0**-20),
+    "p95 ms": ("p95_seconds", 1e3),
+    "Rows /s": ("rows_per_second", 1.0),
+    "Steps /s": ("steps_per_second", 1.0),
 }
 """By title and unit: what the store calls it, and what it is multiplied by."""
 CEILINGS = {"product": ("GFLOP/s", 1e-9), "copy": ("GB/s", 1e-9), "on_chip": ("MiB", 2.0**-20)}

@@ -50,6 +50,10 @@ def test_a_run_is_measured_printed_stored_and_reported(cases: Path, tmp_path: Pa
     again = birnn(*command)
     assert again.returncode == 0
     assert again.stdout == done.stdout  # all was there already
+    assert "rows a second" not in done.stdout
+    more = birnn(*command, "--show", "throughput", "--show", "tails").stdout
+    assert "forward, float32, cpu, exact lane, 1 thread: rows a second" in more
+    assert "forward, float32, cpu, exact lane, 1 thread: steps a second" in more
     page = tmp_path / "r.html"
     assert birnn("report", store, "-o", page).returncode == 0
     assert "gru-T6-B3-I4-H5-ragged" in page.read_text()
@@ -184,6 +188,7 @@ def test_a_budget_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> N
         ("--budget soon", "--budget must be a number of s, m or h"),
         ("--lane slow", "--lane must be one of exact, fast; got 'slow'"),
         ("--device tpu", "--device must be one of cpu, gpu; got 'tpu'"),
+        ("--show nothing", "--show must be one of memory, throughput, tails; got 'nothing'"),
         ("--dtype int8", "--dtype must be one of"),
         ("-i nosuch/native", "--implementation must name one of the frameworks"),
         ("--store /", "folder"),
