@@ -92,30 +92,29 @@ def test_a_wrong_result_is_located_and_named_beside_a_right_one(write: Write, ca
     assert "1 agree, 0 unsupported, 1 wrong" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("kept", "missing"),
-    [
-        (("output", "h_n"), "gradients"),
-        (("output",), "h_n, gradients"),
-        (("h_n",), "output, gradients"),
-    ],
-)
+LACKING = {
+    "forward": (("output", "h_n"), "gradients"),
+    "output": (("output",), "h_n, gradients"),
+    "states": (("h_n",), "output, gradients"),
+    "all-but-one": (None, "grad.x"),
+}
+"""What a file has, and what it is said to lack."""
+
+
 def test_what_lacks_tensors_is_not_judged_though_the_rest_agrees(
-    kept: tuple[str, ...], missing: str, write: Write, case_file: Path, yard: Yardstick
+    write: Write, case_file: Path, yard: Yardstick
 ) -> None:
-    file = write("part", {name: yard.plain[name] for name in kept})
-    done = birnn("verify", case_file, "--result", file, **ABSENT)
+    options: list[str | Path] = []
+    for name, (kept, _) in LACKING.items():
+        tensors = {key: value for key, value in yard.plain.items() if key != "grad.x" and key in (kept or yard.plain)}
+        options += ["--result", write(name, tensors)]
+    done = birnn("verify", case_file, *options, **ABSENT)
     assert done.returncode == 3
-    assert "0 agree, 0 unsupported, 1 not judged, 0 wrong" in done.stdout
-    assert f"not judged mine ours/part float32: the result must have {missing}" in done.stdout
-    assert f"what it has agrees: {', '.join(kept)}\n" in done.stdout
-
-
-def test_one_gradient_that_is_missing_is_enough_not_to_be_green(write: Write, case_file: Path, yard: Yardstick) -> None:
-    file = write("less", {key: value for key, value in yard.plain.items() if key != "grad.x"})
-    done = birnn("verify", case_file, "--result", file, **ABSENT)
-    assert done.returncode == 3
-    assert "the result must have grad.x, which nothing is known of" in done.stdout
+    assert "0 agree, 0 unsupported, 4 not judged, 0 wrong" in done.stdout
+    for name, (kept, missing) in LACKING.items():
+        start = f"not judged mine ours/{name} float32: the result must have {missing}, which nothing is known of; "
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith(start))
+        assert kept is None or line == f"{start}what it has agrees: {', '.join(kept)}"
 
 
 def test_an_output_alone_that_is_wrong_disagrees_and_is_named(write: Write, case_file: Path, yard: Yardstick) -> None:
@@ -137,15 +136,17 @@ def test_a_forward_pass_agrees_where_the_case_asks_for_no_more(tmp_path: Path, w
         assert birnn("verify", path, "--result", file, **ABSENT).returncode == 0
 
 
-@pytest.mark.parametrize("change", ["transposed", "unknown", "nan"])
-def test_tensors_that_do_not_fit_disagree(change: str, write: Write, case_file: Path, yard: Yardstick) -> None:
-    tensors: Arrays = {
-        "transposed": yard.plain | {"output": yard.plain["output"].transpose(1, 0, 2)},
-        "unknown": yard.plain | {"hidden": np.zeros(1)},
-        "nan": yard.plain | {"h_n": np.full_like(yard.plain["h_n"], np.nan)},
-    }[change]
-    done = birnn("verify", case_file, "--result", write(change, tensors), **ABSENT)
+def test_tensors_that_do_not_fit_disagree(write: Write, case_file: Path, yard: Yardstick) -> None:
+    changes: dict[str, Arrays] = {
+        "transposed": {"output": yard.plain["output"].transpose(1, 0, 2)},
+        "unknown": {"hidden": np.zeros(1)},
+        "nan": {"h_n": np.full_like(yard.plain["h_n"], np.nan)},
+    }
+    files = [write(name, yard.plain | tensors) for name, tensors in changes.items()]
+    done = birnn("verify", case_file, *(word for file in files for word in ("--result", file)), **ABSENT)
     assert done.returncode == 1, done.stderr
+    for name in changes:
+        assert f"disagrees mine ours/{name} float32: " in done.stdout
 
 
 @pytest.mark.parametrize(
