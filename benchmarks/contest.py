@@ -21,17 +21,16 @@ from backends.pool import Pool
 from backends.processes.calculator import CalculationEnded
 from backends.registry import Backend, backends
 from benchmarks.company import Company, Watch
+from benchmarks.failures import Failure, failure_of
 from benchmarks.judging import Judge, SystemJudge
 from benchmarks.opening import opening
 from benchmarks.quiet import settle, total_cpu_seconds
 from benchmarks.records import (
     CRASHED,
     DISAGREES,
-    FAILED,
     NOT_JUDGED,
     OUT_OF_MEMORY,
     TIMED_OUT,
-    UNSUPPORTED,
     Block,
     Key,
 )
@@ -61,7 +60,6 @@ NARROW_ENOUGH, NO_LONGER_FALLS, BUDGET = "interval narrow enough", "noise no lon
 MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
 DIED = (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
 """Failures after which the worker is another one."""
-MEMORY_WORDS = ("out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate", "bad_alloc")
 
 
 @dataclass
@@ -75,15 +73,6 @@ class Facts:
     peak_device_bytes: int | None
     error_rms: float | None = None
     error_max: float | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an implementation is not timed: a status of ``records``, a reason, and the end of the worker's log."""
-
-    status: str
-    reason: str
-    log: str = ""
 
 
 @dataclass
@@ -154,13 +143,18 @@ class Contest:
         self._report = report
         self._runners: list[Runner] = []
         self._last: str | None = None
+        self._end = np.inf
         self.found = Found()
 
-    def hold(self, implementations: Sequence[str], twin: str, unknown: set[str], deadline: float) -> Found:
+    def hold(
+        self, implementations: Sequence[str], twin: str, unknown: set[str], deadline: float, end: float = np.inf
+    ) -> Found:
         """Time the implementations until ``deadline`` (of time.monotonic) or until more time would not help.
 
+        At ``end``, that of the budget, it stops after the block or opening at work, however few cycles there are.
         ``twin`` runs a second time beside itself; ``unknown`` are those that have not been judged yet.
         """
+        self._end = end
         try:
             names = self._rng.permutation(list(implementations)).tolist()
             if unknown:
@@ -208,7 +202,15 @@ class Contest:
 
     # Opening and judging.
 
+    def _is_over(self) -> bool:
+        """Whether the budget is; the reason to stop is noted then."""
+        over = time.monotonic() >= self._end
+        self.found.stop = BUDGET if over else self.found.stop
+        return over
+
     def _enter(self, name: str, twin: int, judged: bool) -> None:
+        if self._is_over():
+            return
         key = self._job.key(name)
         runner = Runner(key, twin, backends()[key.framework], [])
         if self._open(runner, judged):
@@ -313,6 +315,8 @@ class Contest:
     def _warm_up(self, runner: Runner) -> None:
         """Call until the samples are steady, or until enough calls have been made to say that they will not be."""
         while not runner.steady and runner.key not in self.found.failures:
+            if self._is_over():
+                return
             enough = len(runner.warm) >= WARM_CALLS or sum(runner.warm) >= WARM_SECONDS
             if enough and is_steady(runner.warm):
                 runner.steady = True
@@ -328,6 +332,8 @@ class Contest:
         widths: list[float] = []
         for cycle in range(MOST_CYCLES):
             for runner in self._in_random_order():
+                if self._is_over():
+                    return
                 if runner.key not in self.found.failures:  # one may fail while others of this cycle wait
                     runner.timed += self._block(runner, cycle)
             if not self._runners:
@@ -385,16 +391,3 @@ class Contest:
 
     def _in_random_order(self) -> list[Runner]:
         return [self._runners[i] for i in self._rng.permutation(len(self._runners))]
-
-
-def failure_of(reply: Mapping[str, Any]) -> Failure:
-    """A worker's answer that is not ``done``, as a failure."""
-    status, reason = reply["status"], reply["reason"]
-    if status == "unsupported":
-        return Failure(UNSUPPORTED, reason)
-    if any(word in reason.lower() for word in MEMORY_WORDS):
-        status = OUT_OF_MEMORY
-    elif "SIGKILL" in reason and status == CRASHED:
-        status, reason = OUT_OF_MEMORY, f"{reason}, as Linux does when memory runs out"
-    known = status in (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
-    return Failure(status if known else FAILED, reason, reply.get("log", ""))

@@ -18,6 +18,7 @@ from backends.pool import Pool
 from backends.processes.calculator import Once
 from backends.registry import backends
 from backends.selection import Selection, select
+from benchmarks.budget import AMPLE, in_turn
 from benchmarks.ceilings import busy_threads, measure_ceilings
 from benchmarks.company import Company, wait_for_rest, with_company
 from benchmarks.contest import Contest, Found
@@ -47,7 +48,7 @@ from common.weights import count
 ASSUMED_PRODUCT = 5e10
 """Flops a second that estimates assume until the product rate has been measured."""
 LAST_JOB = 0.03
-"""Part of the budget that is left for the end of the last job, which is not cut off."""
+"""Part of the budget that is left for the call at work at its end, which is not cut off, and for the end of the run."""
 PACKAGES_SECONDS = 60.0
 """How long a worker may take at most to list its packages."""
 NUMBERS_HELD = 6
@@ -56,19 +57,20 @@ NUMBERS_HELD = 6
 
 @dataclass
 class Progress:
-    """Called while measuring: ``job`` before each job, with text, jobs done, jobs in all, and seconds left as far as
-    can be told; ``row`` when a row has changed; ``note`` with a sentence for the user.
+    """Called while measuring: ``job`` before each job, with text, jobs done, jobs in all, and seconds left of the
+    budget; ``left`` with these after each block; ``row`` when a row has changed; ``note`` with a sentence for the user.
     """
 
     job: Callable[[str, int, int, float], None]
     row: Callable[[Row], None]
     note: Callable[[str], None]
+    left: Callable[[float], None] = lambda _: None
 
 
 @dataclass
 class Session:
     """Carries a run on until every combination has been measured in as many processes as were asked for, or until the
-    budget ends.
+    budget ends, which began at ``began`` (of time.monotonic()), None for now.
     """
 
     store: Store
@@ -76,6 +78,7 @@ class Session:
     settings: Settings
     progress: Progress
     retry_failed: bool = False
+    began: float | None = None
     _rows: dict[Key, Row] = field(default_factory=dict)
     _blocks: dict[Key, list[Block]] = field(default_factory=lambda: defaultdict(list))
     _unsteady: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
@@ -85,6 +88,7 @@ class Session:
     _deadline: float = 0.0
     _looked: bool = False
     _clock: float = 0.0
+    _start_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self._rows = {row.key: row for row in self.store.rows(self.run.run)}
@@ -105,7 +109,8 @@ class Session:
 
     def measure(self) -> bool:
         """Measure; whether everything that was asked for is done. Ctrl-C comes through, and what is there stays."""
-        self._deadline = time.monotonic() + (1 - LAST_JOB) * self.settings.budget_seconds
+        began = time.monotonic() if self.began is None else self.began
+        self._deadline = began + (1 - LAST_JOB) * self.settings.budget_seconds
         left: list[Job] = []
         with programs_folder() as programs:
             # JAX compiles each program once a session; what the first process compiled the later ones load.
@@ -113,7 +118,8 @@ class Session:
             for threads in self.settings.threads:
                 jobs = [job for job in self.settings.jobs() if job.threads == threads]
                 left = jobs
-                while left and time.monotonic() < self._deadline:
+                # A set of processes that would have no time left when it is up is not started.
+                while left and time.monotonic() + self._start_seconds < self._deadline:
                     with Pool.open(threads, variables) as pool:
                         left = self._round(pool, jobs)
         floors = floors_of(block for blocks in self._blocks.values() for block in blocks)
@@ -125,7 +131,7 @@ class Session:
 
     def _round(self, pool: Pool, jobs: Sequence[Job]) -> list[Job]:
         """One set of fresh processes goes once through all jobs that need it; the jobs that need more."""
-        threads = jobs[0].threads
+        threads, began = jobs[0].threads, time.monotonic()
         selection = select(pool, self.settings.patterns)
         environments = environments_of(pool, selection, self.settings.timeout_seconds)
         names = [f"{name}/{each}" for name, group in selection.implementations.items() for each in group]
@@ -133,6 +139,7 @@ class Session:
         todo = [job for job in jobs if self._wanted(job, names)]
         if not todo:
             return []
+        self._start_seconds = time.monotonic() - began
         self._wait(pool, threads)
         self._note_processes(pool, selection, environments, threads)
         if not any(each.threads == threads for each in self._ceilings):
@@ -145,7 +152,11 @@ class Session:
         for job in todo:
             by_case[job.case.name].append(job)
         order = [list(by_case)[i] for i in self._rng.permutation(len(by_case))]
-        waiting = [job for case in order for job in self._shuffled(by_case[case])]
+        waiting = in_turn(
+            [self._shuffled(by_case[case]) for case in order],
+            lambda job: not any(self._rounds_of(job.key(name)) for name in names),
+            self._expected(todo, names) < AMPLE * (self._deadline - time.monotonic()),
+        )
         judge: Judge | SystemJudge | None = None
         for position, job in enumerate(waiting):
             if time.monotonic() >= self._deadline:
@@ -204,6 +215,11 @@ class Session:
         """
         return self._rows[key].processes
 
+    def _expected(self, jobs: Sequence[Job], names: Sequence[str]) -> float:
+        """Seconds that one round of these jobs is expected to take."""
+        product = max((each.value for each in self._ceilings if each.name == "product"), default=ASSUMED_PRODUCT)
+        return sum(job.expected_seconds(len(self._wanted(job, names)) + 1, False, product) for job in jobs)
+
     def _seconds_for(self, waiting: Sequence[Job], jobs: Sequence[Job], names: Sequence[str]) -> float:
         """The first waiting job's share of what is left of the budget, by what each is expected to take."""
         product = max((each.value for each in self._ceilings if each.name == "product"), default=ASSUMED_PRODUCT)
@@ -228,7 +244,8 @@ class Session:
             for name in wanted:
                 self._put(replace(self._rows[job.key(name)], status=OUT_OF_MEMORY, reason=too_large))
             return
-        unknown = {name for name in wanted if self._rows[job.key(name)].error_rms is None}
+        # What was judged, but cut off before it had a time, is judged again with all that goes with it.
+        unknown = {name for name in wanted if None in (self._rows[job.key(name)].error_rms, self._median(job, name))}
         # The same twin in every process, so that its cycles pair; drawn, so that the floor is not one framework's.
         digest = hashlib.sha256(repr((self.run.seed, job.key(""))).encode()).digest()
         contest = Contest(
@@ -242,15 +259,19 @@ class Session:
             report=self._keep,
         )
         twin = sorted(wanted)[int.from_bytes(digest[:8], "big") % len(wanted)]
-        found = contest.hold(wanted, twin, unknown, time.monotonic() + seconds)
+        found = contest.hold(wanted, twin, unknown, time.monotonic() + seconds, self._deadline)
         if found.company is not None:
             self._clock = max(self._clock, found.company.clock_mhz or 0.0)
             self._add_look(found.company, job.threads, f"{job.case.name}, {job.passed}, {job.dtype}")
         for name in wanted:
             self._note(job, job.key(name), found)
 
+    def _median(self, job: Job, name: str) -> float | None:
+        return self._rows[job.key(name)].median_seconds
+
     def _keep(self, block: Block) -> None:
         self.store.add_block(block)
+        self.progress.left(max(0.0, self._deadline - time.monotonic()))
         if not block.warmup:
             self._blocks[block.key].append(block)
 
@@ -265,7 +286,7 @@ class Session:
         row = replace(row, **self._process_facts(key))
         if failure := found.failures.get(key):
             row = replace(row, status=failure.status, reason=failure.reason, log=failure.log)
-        else:
+        elif any(block.process == self._process for block in self._blocks[key]):  # else the budget cut it off before
             self._unsteady[key] += key in found.unsteady
             ceilings = ceilings_of(self._ceilings, key)
             rounds = row.processes + 1

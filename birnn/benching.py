@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from backends.base import DEVICES, LANES, PASSES
@@ -21,11 +21,11 @@ from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection, select
 from benchmarks import machine
+from benchmarks.budget import require_room
 from benchmarks.case_files import load_set
 from benchmarks.cases import PASSES_OF_SYSTEM
 from benchmarks.company import unfit
-from benchmarks.measuring import Progress as Told
-from benchmarks.measuring import Session, environments_of
+from benchmarks.measuring import ASSUMED_PRODUCT, Session, environments_of
 from benchmarks.noise import floors_of, noise_sentence
 from benchmarks.placing import is_new
 from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
@@ -34,6 +34,7 @@ from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
 from benchmarks.table import QUANTITIES, Grid, cell_text, grids, in_order, quantity_grids
 from birnn import exit_codes
+from birnn.bench_progress import ProgressBar
 from birnn.display import stderr, stdout
 from birnn.options import each_once, one_of
 from common.errors import InputError, shown
@@ -111,7 +112,8 @@ def seconds_from(text: str) -> float:
 def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bool, retry_failed: bool) -> int:
     """Measure what is still to be measured, and print the tables."""
     settings = wishes.settings()
-    notes = stderr()
+    require_room(settings, ASSUMED_PRODUCT)
+    notes, began = stderr(), time.monotonic()
     with Store.open(path, write=True) as store:
         if store.note:
             notes.print(f"birnn: {store.note}", markup=False)
@@ -134,8 +136,8 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
             again=again,
         )
         interrupted = False
-        with _Bar(notes) as told:
-            session = Session(store, run, settings, told, retry_failed)
+        with ProgressBar(notes) as told:
+            session = Session(store, run, settings, told, retry_failed, began)
             try:
                 finished = session.measure()
             except KeyboardInterrupt:
@@ -289,49 +291,6 @@ def _environments(settings: Settings) -> tuple[list[str], Selection]:
         selection = select(pool, settings.patterns)
         found = environments_of(pool, selection, settings.timeout_seconds)
         return [each.environment for each in found.values()], selection
-
-
-class _Bar:
-    """Progress on stderr, drawn when there is something to say: no thread of the controller runs while it measures."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-        )
-        self._task = self._progress.add_task("starting", total=None, left="")
-
-    def __enter__(self) -> Told:
-        self._progress.start()
-        return Told(self._job, self._row, self._note)
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def _job(self, text: str, done: int, total: int, left: float) -> None:
-        self._progress.update(
-            self._task,
-            description=text,
-            completed=done,
-            total=total,
-            left=f"at most {left / 60:.1f} min left",
-            refresh=True,
-        )
-
-    def _row(self, row: Row) -> None:
-        if row.status in TIMED:
-            self._progress.update(
-                self._task, description=f"{row.key.implementation} {cell_text(row)} ms, {row.key.case}", refresh=True
-            )
-
-    def _note(self, text: str) -> None:
-        self._progress.console.print(f"birnn: {text}", markup=False)
 
 
 def _fingerprint(pool: Pool, selection: Selection, settings: Settings) -> str:

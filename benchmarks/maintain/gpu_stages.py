@@ -34,6 +34,8 @@ from common.output import write_bytes
 
 OUTCOME_SECONDS = 60.0
 """Of a command's time what is left for the end of its last step and for the files."""
+LEAST_BUDGET_SECONDS = 5.0
+"""What bench is given at least: it refuses a budget that cannot hold a block."""
 LAST_JOB_SECONDS = 15.0
 """Of a step's time what is left for the end of its last job, before Ctrl-C is sent."""
 LEAST_SECONDS = 10.0
@@ -130,7 +132,7 @@ class Measuring:
     def _step(self, step: Step, seconds: float) -> None:
         arguments = list(step.arguments)
         if step.label:
-            arguments += ["--budget", f"{max(seconds - LAST_JOB_SECONDS, 1):.0f}s"]
+            arguments += ["--budget", f"{max(seconds - LAST_JOB_SECONDS, LEAST_BUDGET_SECONDS):.0f}s"]
         self._log.say(f"{step.name}: at most {seconds:.0f} s")
         self._log.keep(f"$ birnn {' '.join(arguments)}")
         started = time.monotonic()

@@ -186,6 +186,7 @@ def test_a_budget_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> N
         ("--case nosuch", "--case must match one of"),
         ("--passes forward,sideways", "--passes must be one of forward, forward_backward, train_step; got 'sideways'"),
         ("--budget soon", "--budget must be a number of s, m or h"),
+        ("--budget 1s", "--budget must hold at least one block, which takes 2."),
         ("--lane slow", "--lane must be one of exact, fast; got 'slow'"),
         ("--device tpu", "--device must be one of cpu, gpu; got 'tpu'"),
         ("--show nothing", "--show must be one of memory, throughput, tails; got 'nothing'"),
