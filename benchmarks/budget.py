@@ -12,7 +12,7 @@ STARTING_SECONDS = 1.0
 """The least that starting workers takes."""
 GPU_FASTER = 200.0
 """How many times as fast a GPU is assumed to be."""
-AMPLE = 0.5
+AMPLE = 0.2
 """A budget is ample for a round that is expected to take this part of what is left of it."""
 Item = TypeVar("Item")
 
