@@ -3,7 +3,8 @@
     python -m benchmarks.calibrate
 
 runs every implementation of every framework over many seeds, cells, lengths and sizes, in every dtype that it
-supports, and every known mistake over the built-in cases; it writes common/thresholds.json and docs/calibration.md. A
+supports, the built-in cases in all of them, too, and every known mistake over the built-in cases; it writes
+common/thresholds.json and docs/calibration.md. A
 limit is ``MARGIN`` times the worst that correct code needed, rounded up to two digits. What cannot be told by the
 limits that are there counts for nothing, so it is run again until they stay. ``benchmarks.simulate`` and
 ``benchmarks.naming`` come next.
@@ -138,7 +139,7 @@ def table(
         "make on the same case (common/agreement.py, common/reordered.py). "
         f"{count} cases (five cells × {len(SIZES)} sizes × {count // (5 * len(SIZES))} seeds, "
         f"ragged, with states and gradients; inputs up to {max(MAGNITUDES)[0]:g} times the usual and down to "
-        f"{min(MAGNITUDES)[0]:g}, weights up to 4 times) in every implementation "
+        f"{min(MAGNITUDES)[0]:g}, weights up to 4 times) and the built-in ones in every implementation "
         f"and dtype that supports them; {versions}. A limit is {MARGIN} times the worst, rounded up to two digits.",
         "",
         "## The worst that correct code needed",
@@ -182,11 +183,11 @@ def _rounded_up(value: float) -> float:
 
 def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and size.")] = 8) -> None:
     """Run the calibration and write the limits and their table."""
-    cases = list(calibration_cases(seeds))
+    drawn = list(calibration_cases(seeds))
     outcomes: list[Outcome] = []
     with Pool.open() as pool:
         selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
-        plan = Plan(cases, DTYPES, "cpu", timeout_seconds=300)
+        plan = Plan([*drawn, *builtin_cases()], DTYPES, "cpu", timeout_seconds=300)
         with Progress(transient=True) as bar:
             task = bar.add_task("calibrating", total=plan.size(selection))
 
@@ -211,7 +212,7 @@ def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and
         "nearest_mistake": min(ratio for ratio, _, _ in nearest.values()),
     }
     write_bytes(THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
-    write_bytes(TABLE, table(worst, limits, nearest, selection, len(cases)).encode())
+    write_bytes(TABLE, table(worst, limits, nearest, selection, len(drawn)).encode())
 
 
 if __name__ == "__main__":

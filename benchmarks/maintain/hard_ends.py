@@ -16,6 +16,7 @@ from pathlib import Path
 
 from backends.environments import ROOT
 from benchmarks.exchange import merge
+from benchmarks.placing import is_new
 from benchmarks.records import Block
 from benchmarks.store import Store
 from common.errors import InputError
@@ -101,8 +102,8 @@ def bench(folder: Path, store: Path) -> list[str]:
 
 
 def blocks_of(store: Path) -> list[Block]:
-    """All blocks of a store's runs; nothing where there is none yet."""
-    if not store.exists():
+    """All blocks of a store's runs; nothing where there is none yet, or a file without a byte in it."""
+    if is_new(store):
         return []
     with Store.open(store) as opened:
         return [block for run in opened.runs() for block in opened.blocks(run.run)]

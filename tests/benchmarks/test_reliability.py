@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.maintain.hard_ends import (
     Tally,
+    blocks_of,
     missing_blocks,
     missing_epochs,
     missing_runs,
@@ -48,6 +49,13 @@ def test_a_command_is_killed_where_it_takes_longer_and_heard_where_it_does_not()
     code, errors, _ = run([sys.executable, "-c", "import sys; sys.exit('said')"], 60)
     assert (code, errors) == (1, "said\n")
     assert run([sys.executable, "-c", "import time; time.sleep(600)"], 0.2)[0] == -9
+
+
+def test_a_store_killed_before_its_first_byte_holds_no_blocks(tmp_path: Path) -> None:
+    store = tmp_path / "r.duckdb"
+    assert blocks_of(store) == []
+    store.touch()
+    assert blocks_of(store) == []
 
 
 def test_lost_blocks_runs_and_whole_runs_are_told(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from common.yardstick import run_reference, yardstick
 from tests.cases import a_case
 
 SEEDS = range(16)
-FAR = 15
-"""How many times what correct loops need a limit is, at most."""
+FAR = 30
+"""How many times what correct loops need a limit is, at most; NumPy's functions are spacings better than others'."""
 LUCKY = {("rnn_tanh", "float32"): 36}
 """Seeds of cases with inputs of about a thousand on which one plain loop is lucky, by cell and dtype."""
 
