@@ -47,8 +47,8 @@ FRESH = 10_000
 LARGEST_EXPONENT = 3
 SEQ_LENS, SHARES = (1, 3, 8, 20, 60, 150), (0.1, 0.25, 0.3, 0.22, 0.1, 0.03)
 CONFIDENCE = 0.95
-GATE_ORDERS = 2
-"""Of the many wrong orders of gates, how many are tried on a case."""
+GATE_ORDERS, OTHER_MISTAKES = 2, 12
+"""Of the many wrong orders of gates, and of the other mistakes, how many are tried on a case."""
 WRONG, CORRECT = "wrong", "correct"
 BY_EYE = ("zeros", "noise of the right size")
 
@@ -126,13 +126,15 @@ def noise(yard: Yardstick, seed: int) -> Arrays:
 
 
 def wrong_results(yard: Yardstick, seed: int) -> Iterator[tuple[str, Arrays]]:
-    """Zeros, noise, and every known mistake that can be made on the case; of the orders of gates only a few."""
+    """Zeros, noise, and some of the known mistakes that can be made on the case, drawn; few are orders of gates."""
     yield BY_EYE[0], {name: np.zeros(value.shape) for name, value in yard.truth.items()}
     yield BY_EYE[1], noise(yard, seed)
     concerned = [each for each in mistakes(yard.case.spec) if each.applies(yard.case, yard.dtype)]
     gates = [each for each in concerned if each.name.startswith("gates")]
-    orders = [gates[i] for i in np.random.default_rng([seed, 3]).permutation(len(gates))[:GATE_ORDERS]]
-    for mistake in (*orders, *(each for each in concerned if each not in gates)):
+    others = [each for each in concerned if each not in gates]
+    rng = np.random.default_rng([seed, 3])
+    orders = [gates[i] for i in rng.permutation(len(gates))[:GATE_ORDERS]]
+    for mistake in (*orders, *(others[i] for i in rng.permutation(len(others))[:OTHER_MISTAKES])):
         name = "gates in another order" if mistake in orders else mistake.name
         yield name, mistake.results(yard.case, yard.dtype)
 
