@@ -63,7 +63,7 @@ def test_where_one_plain_loop_is_lucky_correct_loops_agree_all_the_same(cell: st
     assert any(judge(result, alone).status == DISAGREES for result in results)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", ["rnn_tanh", "lstm"])
 def test_where_tanh_saturates_a_library_s_rounding_agrees(cell: str, dtype: str) -> None:
     """1 − y² is then all rounding: NumPy's tanh gives ±1 where others' give the number before it; both are right."""

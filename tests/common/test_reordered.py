@@ -92,14 +92,14 @@ def test_both_sigmoids_are_the_same_function() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_functions_of_further_loops_fall_a_few_spacings_short(dtype: str) -> None:
-    """And no further; what is 0 stays 0. In half precision it is one, since libraries compute them in float32."""
+    """And no further; what is 0 stays 0. In half precision none, since libraries round what they have in float32."""
     a = rounded(np.concatenate([np.linspace(-12, 12, 401), [0.0]]), dtype).astype(numpy_dtype(dtype))
     spec, number = a_case("gru").spec, spacings_short(a.dtype)
-    assert number == (1 if dtype.endswith("16") else LIBRARIES_SPACINGS)
+    assert number == (0 if dtype.endswith("16") else LIBRARIES_SPACINGS)
     plain, even, odd = Reference(spec, {}, a.dtype), *(reordered(Reference, n)(spec, {}, a.dtype) for n in (0, 1))
     found = [(each.tanh()(a), plain.tanh()(a)) for each in (even, odd)] + [(even.sigmoid()(a), plain.sigmoid()(a))]
     for short, right in found:
-        np.testing.assert_array_equal(np.abs(short) < np.abs(right), right != 0)
+        np.testing.assert_array_equal(np.abs(short) < np.abs(right), (right != 0) & (number > 0))
         for _ in range(number):
             short = np.nextafter(short, right)
         np.testing.assert_array_equal(short, right)
