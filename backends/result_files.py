@@ -25,7 +25,6 @@ from common.result import Result, read_result
 from common.terminal import plain
 from common.yardstick import Yardstick, of_tensors, yardstick
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 FORWARD = ("output", "h_n", "c_n")
 
 
@@ -61,8 +60,8 @@ def read_result_of(case: Case, path: Path) -> ResultFile:
     if not header.implementation.strip() or plain(header.implementation) != header.implementation:
         raise InputError(f"{path}: implementation must be a name; got {shown(header.implementation)}")
     for name, tensor in result.tensors.items():
-        if tensor.dtype.name not in FLOATS:
-            raise InputError(f"{path}: {shown(name)} must be one of {', '.join(FLOATS)}; got {tensor.dtype.name}")
+        if tensor.dtype.name not in DTYPES:
+            raise InputError(f"{path}: {shown(name)} must be one of {', '.join(DTYPES)}; got {tensor.dtype.name}")
     if not any(name in result.tensors for name in FORWARD):
         raise InputError(
             f"{path}: must have tensors of a forward pass, {', '.join(FORWARD)}; got {shown(sorted(result.tensors))}"

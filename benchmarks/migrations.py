@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import steps
 from benchmarks.intake import KEPT, require_tables_alone, version_of
 from benchmarks.placing import folder_beside, is_new, put_in_place
 from benchmarks.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
 
-MIGRATIONS: dict[int, Callable[[Any], None]] = {1: steps.to_2, 2: steps.to_3, 3: steps.to_4}
+MIGRATIONS: dict[int, Callable[[Any], None]] = {1: migration_steps.to_2, 2: migration_steps.to_3, 3: migration_steps.to_4}
 """From a schema version to the function that brings an open store to the next one. Version 1 is the first."""
 
 _SETTINGS = {

@@ -32,7 +32,7 @@ NAME = "𝄞" * 100
 """100 characters of four bytes, in a file system whose names have 255."""
 
 
-def refused(read: Callable[[Path], object], path: Path) -> str:
+def assert_refused(read: Callable[[Path], object], path: Path) -> str:
     with pytest.raises(InputError) as caught:
         read(path)
     assert str(path) in str(caught.value)
@@ -47,14 +47,14 @@ def refused(read: Callable[[Path], object], path: Path) -> str:
 def test_json_nested_too_deep_is_one_sentence(tmp_path: Path, key: str, read: Callable[[Path], object]) -> None:
     path = tmp_path / "f.safetensors"
     path.write_bytes(as_bytes({"x": np.zeros(1)}, {key: DEEP}))
-    assert "nested too deep" in refused(read, path)
+    assert "nested too deep" in assert_refused(read, path)
     path.write_bytes(as_bytes({"x": np.zeros(1)}, {key: f'{{"version": {"9" * 5000}}}'}))
-    assert key in refused(read, path)
+    assert key in assert_refused(read, path)
 
 
 def test_a_record_of_findings_nested_too_deep_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(DEEP)
-    assert "nested too deep" in refused(read_record, tmp_path / "record.json")
+    assert "nested too deep" in assert_refused(read_record, tmp_path / "record.json")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_record_of_findings_nested_too_deep_is_one_sentence(tmp_path: Path) ->
 )
 def test_a_header_that_python_would_take_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
     path = write(tmp_path / "c.safetensors", header(**changes))
-    assert sentence in refused(read_case, path)
+    assert sentence in assert_refused(read_case, path)
 
 
 def test_nothing_is_written_that_would_not_be_read(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_tensor_of_a_type_that_numpy_lacks_is_one_sentence(tmp_path: Path) -> 
         content = json.dumps({"x": {"dtype": kind, "shape": [2], "data_offsets": [0, 2 * size if kind != "F4" else 1]}})
         path = tmp_path / f"{kind}.safetensors"
         path.write_bytes(len(content).to_bytes(8, "little") + content.encode() + bytes(2 * size if kind != "F4" else 1))
-        refused(read_case, path)
+        assert_refused(read_case, path)
 
 
 # Sets of benchmark cases.
@@ -118,12 +118,12 @@ TOO_MUCH = {
 def test_a_set_that_is_too_much_is_refused_before_it_is_made(tmp_path: Path, kind: str) -> None:
     text, sentence = TOO_MUCH[kind]
     (tmp_path / "set.toml").write_text(text)
-    assert sentence in refused(lambda path: load_set(str(path)), tmp_path / "set.toml")
+    assert sentence in assert_refused(lambda path: load_set(str(path)), tmp_path / "set.toml")
 
 
 def test_a_token_id_of_5000_digits_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "t.conllu").write_text("1" * 5000 + "\tdog\t_\tNOUN\t_\t_\t_\t_\t_\t_\n")
-    assert "must have the id 1" in refused(read_conllu, tmp_path / "t.conllu")
+    assert "must have the id 1" in assert_refused(read_conllu, tmp_path / "t.conllu")
 
 
 # Checkpoints.
@@ -209,7 +209,7 @@ INCONSISTENT: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("kind", INCONSISTENT)
 def test_a_checkpoint_that_contradicts_itself_is_one_sentence(tmp_path: Path, kind: str) -> None:
     changes, sentence = INCONSISTENT[kind]
-    assert sentence in refused(read_checkpoint, checkpoint_file(tmp_path / "c.safetensors", **changes))
+    assert sentence in assert_refused(read_checkpoint, checkpoint_file(tmp_path / "c.safetensors", **changes))
 
 
 def test_predict_refuses_it_before_any_worker_starts(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_tensors_that_do_not_fit_disagree(write: Write, case_file: Path, yard: Y
 def test_a_header_that_does_not_fit_is_one_sentence(
     changes: dict[str, Any], text: str, write: Write, case_file: Path, yard: Yardstick
 ) -> None:
-    refused(case_file, write("bad", yard.plain, **changes), text)
+    assert_refused(case_file, write("bad", yard.plain, **changes), text)
 
 
 @pytest.mark.parametrize(
@@ -185,10 +185,10 @@ def test_a_header_that_does_not_fit_is_one_sentence(
 def test_a_file_without_numbers_of_a_forward_pass_is_one_sentence(
     tensors: Arrays, text: str, write: Write, case_file: Path
 ) -> None:
-    refused(case_file, write("bad", tensors), text)
+    assert_refused(case_file, write("bad", tensors), text)
 
 
-def refused(case_file: Path, file: Path, text: str) -> None:
+def assert_refused(case_file: Path, file: Path, text: str) -> None:
     done = birnn("verify", case_file, "--result", file, **ABSENT)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -202,9 +202,9 @@ def test_a_torn_file_an_absent_one_and_a_case_are_one_sentence(
 ) -> None:
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(write("right", yard.plain).read_bytes()[:-9])
-    refused(case_file, torn, "must be a readable safetensors file")
-    refused(case_file, tmp_path / "none", "there is no such file")
-    refused(case_file, case_file, "must have the metadata key 'birnn.result'")
+    assert_refused(case_file, torn, "must be a readable safetensors file")
+    assert_refused(case_file, tmp_path / "none", "there is no such file")
+    assert_refused(case_file, case_file, "must have the metadata key 'birnn.result'")
 
 
 def test_two_files_of_one_implementation_and_dtype_are_refused(write: Write, case_file: Path, yard: Yardstick) -> None:
