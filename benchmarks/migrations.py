@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.intake import KEPT, require_tables_alone, version_of
+from benchmarks.migration_steps import to_2, to_3, to_4
 from benchmarks.placing import folder_beside, is_new, put_in_place
 from benchmarks.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
 
-MIGRATIONS: dict[int, Callable[[Any], None]] = {1: migration_steps.to_2, 2: migration_steps.to_3, 3: migration_steps.to_4}
+MIGRATIONS: dict[int, Callable[[Any], None]] = {1: to_2, 2: to_3, 3: to_4}
 """From a schema version to the function that brings an open store to the next one. Version 1 is the first."""
 
 _SETTINGS = {
