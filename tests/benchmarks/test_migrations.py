@@ -107,6 +107,20 @@ def test_version_1_had_the_floor_as_a_logarithm(tmp_path: Path) -> None:
         assert store.rows(RUN) == [a_row(RUN)]
 
 
+def test_version_2_had_not_looked_who_else_was_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "results.duckdb"
+    with Store.open(path, write=True) as store:
+        store.add_run(a_run())
+        store.put_row(a_row(RUN))
+        store.execute("DROP TABLE looks")
+        for column in ("others_cpu", "under_load"):
+            store.execute(f"ALTER TABLE rows DROP {column}")
+        store.execute("UPDATE store SET schema_version = 2")
+    with Store.open(path) as store:
+        assert store.looks(RUN) == []
+        assert store.rows(RUN) == [a_row(RUN, others_cpu=None, under_load=None)]
+
+
 def test_version_3_had_no_throughput_and_another_memory(tmp_path: Path) -> None:
     path = tmp_path / "results.duckdb"
     with Store.open(path, write=True) as store:
