@@ -52,6 +52,10 @@ class Request:
     subnormal: bool = False
 
 
+UNSUPPORTED, NOT_OFFERED = "unsupported", "not offered"
+DECLINED = (UNSUPPORTED, NOT_OFFERED)
+"""How an implementation declines: what it cannot do, and what could be written and is left out, for it would be slower
+than what is there."""
 READ = "read, not run"
 """The mark of what was read in sources or documentation and never run here."""
 
@@ -74,6 +78,9 @@ class Gap:
         The upstream issue, where there is one.
     read
         Whether it was only read, in sources or documentation, and never run: so of a GPU, while none was at hand.
+    slower
+        Whether it could be done, and is left out because it would be slower than what is there: it is then
+        ``NOT_OFFERED``, not ``UNSUPPORTED``.
     """
 
     implementations: tuple[str, ...]
@@ -82,11 +89,25 @@ class Gap:
     applies: Callable[[Request], bool]
     link: str = ""
     read: bool = False
+    slower: bool = False
 
     @property
     def told(self) -> str:
         """The reason as a user meets it, marked where it was only read."""
         return f"{self.reason} ({READ})" if self.read else self.reason
+
+    @property
+    def status(self) -> str:
+        """``UNSUPPORTED`` or ``NOT_OFFERED``."""
+        return NOT_OFFERED if self.slower else UNSUPPORTED
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What an implementation declares that it does not do: why, and whether it cannot or is left out."""
+
+    reason: str
+    status: str = UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -228,13 +249,13 @@ class Framework(ABC):
         """Known divergences of this framework, each with a function that measures it."""
         return Probes()
 
-    def unsupported(self, implementation: str, request: Request) -> str | None:
-        """Why ``implementation`` cannot do what is asked, or None when it can."""
+    def refusal(self, implementation: str, request: Request) -> Refusal | None:
+        """Why ``implementation`` does not do what is asked, or None when it does."""
         if request.device not in self.devices():
-            return f"{self.name} sees no {request.device} on this machine"
+            return Refusal(f"{self.name} sees no {request.device} on this machine")
         for gap in self.gaps:
             if implementation in gap.implementations and gap.applies(request):
-                return gap.told
+                return Refusal(gap.told, gap.status)
         return None
 
 

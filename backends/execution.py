@@ -8,14 +8,18 @@ from importlib.metadata import distributions
 
 import numpy as np
 
-from backends.base import Arrays, Framework, Implementation, inputs_of, request_of
+from backends.base import Arrays, Framework, Implementation, Refusal, inputs_of, request_of
 from common.case import Case
 from common.precision import rounded_case
 from common.result import Result, ResultHeader
 
 
 class Unsupported(Exception):
-    """The implementation has declared that it cannot do this; the text is the reason."""
+    """The implementation has declared that it does not do this; the text is the reason."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
 
 
 def all_versions(framework: Framework) -> dict[str, str]:
@@ -67,9 +71,9 @@ def execute_again(
 def _run(
     framework: Framework, case: Case, implementation: str, dtype: str, device: str
 ) -> tuple[Implementation, Result]:
-    reason = framework.unsupported(implementation, request_of(case, dtype, device))
-    if reason is not None:
-        raise Unsupported(reason)
+    refusal = framework.refusal(implementation, request_of(case, dtype, device))
+    if refusal is not None:
+        raise Unsupported(refusal)
     case = rounded_case(case, dtype)
     run = framework.implementations[implementation](case.spec, dtype, device)
     run.load_weights(case.weights)

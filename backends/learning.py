@@ -30,7 +30,7 @@ from common.tensorfile import as_bytes, read, write_bytes
 
 CHUNK = 16
 """Steps that a worker is asked for at once: progress is shown, and Ctrl-C heard, in between."""
-TRAINED, UNSUPPORTED = "trained", "unsupported"
+TRAINED = "trained"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from backends.base import Arrays, Framework, Request
+from backends.base import Arrays, Framework, Refusal, Request
 from common.models.batch import Batch, padding_mask, sizes
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import (
@@ -47,7 +47,7 @@ class Network(ABC):
     spec
         The model.
     implementation
-        Name of the implementation within the framework, for example ``manual``; ``unsupported`` has said that it can.
+        Name of the implementation within the framework, for example ``manual``; ``refusal`` has said that it can.
     dtype
         ``float16``, ``bfloat16``, ``float32`` or ``float64``: what weights, inputs and arithmetic are in.
     device
@@ -187,9 +187,9 @@ def requests(spec: Model, batch: Batch, dtype: str, device: str) -> list[Request
     return [Request(stage, dtype, device, rows, steps, lengths, True, finite) for stage in stages(spec)]
 
 
-def unsupported(
+def refusal(
     framework: Framework, implementation: str, spec: Model, batch: Batch, dtype: str, device: str
-) -> str | None:
-    """Why an implementation cannot be a model's rnn, or None when it can."""
-    reasons = (framework.unsupported(implementation, each) for each in requests(spec, batch, dtype, device))
-    return next((reason for reason in reasons if reason is not None), None)
+) -> Refusal | None:
+    """Why an implementation is no model's rnn, or None when it can be."""
+    refusals = (framework.refusal(implementation, each) for each in requests(spec, batch, dtype, device))
+    return next((each for each in refusals if each is not None), None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from backends.base import Framework
 from backends.execution import Unsupported
-from backends.modelling import Network, unsupported
+from backends.modelling import Network, refusal
 from common.models.optimizers import optimizer_from_json
 from common.models.specification import Arrays, model_from_json
 from common.tensorfile import as_bytes, read, write_bytes
@@ -38,9 +38,9 @@ class Networks:
         spec = model_from_json(request["spec"])
         batch, _ = read(Path(request["batch"]))
         dtype, device = request["dtype"], request["device"]
-        reason = unsupported(self.framework, request["implementation"], spec, batch, dtype, device)
-        if reason is not None:
-            raise Unsupported(reason)
+        declined = refusal(self.framework, request["implementation"], spec, batch, dtype, device)
+        if declined is not None:
+            raise Unsupported(declined)
         network = self.framework.network(spec, request["implementation"], dtype, device)
         network.load_weights(read(Path(request["weights"]))[0])
         if "optimizer" in request:

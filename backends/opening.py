@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backends.base import Arrays, Framework, Implementation, Inputs, Request, inputs_of, request_of
+from backends.base import Arrays, Framework, Implementation, Inputs, Refusal, Request, inputs_of, request_of
 from backends.execution import Unsupported, all_versions
-from backends.modelling import Network, unsupported
+from backends.modelling import Network, refusal
 from common import tensorfile
 from common.case import Case, read_case
 from common.models.batch import Batch, sizes
@@ -82,11 +82,8 @@ class LayerOpening(Opening):
         self._framework, self._request = framework, request
         case = read_case(Path(request["case"]))
         self._case = replace(case, cotangents={}) if request["pass"] == "forward" else case
-        reason = framework.unsupported(
-            request["implementation"], request_of(self._case, request["dtype"], request["device"])
-        )
-        if reason is not None:
-            raise Unsupported(reason)
+        asked = request_of(self._case, request["dtype"], request["device"])
+        _decline(framework.refusal(request["implementation"], asked))
 
     def build(self) -> Opened:
         request = self._request
@@ -120,7 +117,7 @@ class LayerOpening(Opening):
             try:
                 run.load_training(rounded_training(training, request["dtype"]))
             except NotImplementedError as error:
-                raise Unsupported(str(error)) from None
+                raise Unsupported(Refusal(str(error))) from None
 
 
 def _header(framework: Framework, request: Mapping[str, Any], case: str, path: str, seconds: float) -> ResultHeader:
@@ -218,25 +215,22 @@ def network_of(framework: Framework, request: dict[str, Any], batch: Batch) -> N
     """
     spec = model_from_json(request["system"])
     name, dtype, device = request["implementation"], request["dtype"], request["device"]
-    reason = unsupported(framework, name, spec, batch, dtype, device)
-    if reason is not None:
-        raise Unsupported(reason)
+    _decline(refusal(framework, name, spec, batch, dtype, device))
     try:
         return framework.network(spec, name, dtype, device)
     except NotImplementedError as error:
-        raise Unsupported(str(error)) from None
+        raise Unsupported(Refusal(str(error))) from None
 
 
-def reason_against(framework: Framework, request: dict[str, Any]) -> str | None:
-    """Why an implementation cannot do a pass of a case that has not been made yet, or None; sizes are enough."""
+def require_supported(framework: Framework, request: dict[str, Any]) -> dict[str, Any]:
+    """Raise ``Unsupported`` where an implementation does not do a pass of a case that has not been made yet; sizes are
+    enough.
+    """
     lengths = None if request["lengths"] is None else np.array(request["lengths"], np.int64)
     if "system" in request:
         shape = {"tokens": np.broadcast_to(np.int64(0), (request["batch"], request["seq_len"]))}
-        try:
-            network_of(framework, request, shape if lengths is None else shape | {"lengths": lengths})
-        except Unsupported as reason:
-            return str(reason)
-        return None
+        network_of(framework, request, shape if lengths is None else shape | {"lengths": lengths})
+        return {}
     asked = Request(
         specification_from_json(request["spec"]),
         request["dtype"],
@@ -246,4 +240,10 @@ def reason_against(framework: Framework, request: dict[str, Any]) -> str | None:
         lengths,
         request["pass"] != "forward",
     )
-    return framework.unsupported(request["implementation"], asked)
+    _decline(framework.refusal(request["implementation"], asked))
+    return {}
+
+
+def _decline(declined: Refusal | None) -> None:
+    if declined is not None:
+        raise Unsupported(declined)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import LANES, uses_tf32
+from backends.base import DECLINED, LANES, uses_tf32
 from backends.pool import Channel, Pool
 from backends.processes.calculator import CalculationEnded, Once
 from backends.registry import Backend
@@ -34,8 +34,8 @@ from common.yardstick import Yardstick, without_gradients, yardstick
 
 OTHERS = {"again": "a second call on the same object", "forward": "a forward pass alone"}
 """What else an implementation is asked to give for a case, by its name in ``backends.execution.execute_again``."""
-RAN, UNSUPPORTED, FAILED = "ran", "unsupported", "failed"
-GOOD = (AGREES, RAN, UNSUPPORTED)
+RAN, FAILED = "ran", "failed"
+GOOD = (AGREES, RAN, *DECLINED)
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Outcome:
     """What became of one case in one implementation and dtype.
 
     ``status`` is agrees, disagrees, not judged (nothing could be told), ran (nothing was to be judged), unsupported,
-    failed (an exception), crashed or timed out; ``reason`` says why where it is not agrees or ran; ``log`` is the end
-    of the worker's log where it died.
+    not offered (it would be slower than what is there), failed (an exception), crashed or timed out; ``reason`` says
+    why where it is not agrees or ran; ``log`` is the end of the worker's log where it died.
     """
 
     case: str
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing is left open: unsupported is no failure, and what could not be judged is no success."""
+        """Whether nothing is left open: what is declared is no failure, and what could not be judged is no success."""
         return self.status in GOOD
 
     def as_json(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class Study:
         """The verdict once the case has run again with other padding: the first that is not declared unsupported."""
         for file in varied:
             reply, again = self._ask(channel, file, implementation, dtype)
-            if reply["status"] != UNSUPPORTED:
+            if reply["status"] not in DECLINED:
                 break
         if again is None:
             return Verdict(False, [f"with other padding: {reply['status']}: {reply['reason']}"], verdict.measures)

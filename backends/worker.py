@@ -35,7 +35,7 @@ from backends.capacity import capacity
 from backends.execution import Unsupported, all_packages, all_versions, execute, execute_again
 from backends.networks import OPERATIONS as NETWORK_OPERATIONS
 from backends.networks import Networks
-from backends.opening import reason_against
+from backends.opening import require_supported
 from backends.registry import load_framework
 from backends.timing import Timing
 from common.case import read_case
@@ -51,7 +51,13 @@ def describe(framework: Framework) -> dict[str, Any]:
         "devices": framework.devices(),
         "implementations": list(framework.implementations),
         "gaps": [
-            {"implementations": gap.implementations, "what": gap.what, "reason": gap.told, "link": gap.link}
+            {
+                "implementations": gap.implementations,
+                "what": gap.what,
+                "status": gap.status,
+                "reason": gap.told,
+                "link": gap.link,
+            }
             for gap in framework.gaps
         ],
     }
@@ -69,18 +75,18 @@ class Desk:
             "probes": lambda _: {"probes": [probe.as_json() for probe in framework.probes().values()]},
             "probe": lambda request: {"observation": vars(framework.probes()[request["name"]].measure())},
             "run": self._run,
-            "supported": lambda request: {"reason": reason_against(framework, request)},
+            "supported": partial(require_supported, framework),
             **{name: partial(capacity, framework) for name in CAPACITIES},
             **{name: getattr(timing, name) for name in ("open", "block", "kernels", "close")},
             **dict.fromkeys(NETWORK_OPERATIONS, networks.answer),
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what a request's ``op`` asks; the reply's status is done, unsupported or failed."""
+        """Do what a request's ``op`` asks; the reply's status is done, unsupported, not offered or failed."""
         try:
             return {"status": "done", **self._answers[request["op"]](request)}
-        except Unsupported as reason:
-            return {"status": "unsupported", "reason": str(reason)}
+        except Unsupported as error:
+            return vars(error.refusal)
         except Exception as error:
             traceback.print_exc()
             return {"status": "failed", "reason": _one_line(error)}

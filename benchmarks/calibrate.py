@@ -23,10 +23,11 @@ import numpy as np
 import typer
 from rich.progress import Progress
 
+from backends.base import DECLINED
 from backends.pool import Pool
 from backends.registry import BUILT_IN
 from backends.selection import Selection, select
-from backends.study import UNSUPPORTED, Outcome, Plan, Study
+from backends.study import Outcome, Plan, Study
 from benchmarks.naming import MARKER as NAMING
 from benchmarks.simulate import MARKER, magnified
 from common.agreement import MEASURES, THRESHOLDS_FILE, measure
@@ -196,7 +197,7 @@ def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and
                 bar.advance(task)
 
             Study(pool, selection, plan, report).run()
-    stopped = [each for each in outcomes if each.verdict is None and each.status != UNSUPPORTED]
+    stopped = [each for each in outcomes if each.verdict is None and each.status not in DECLINED]
     if stopped or selection.broken:
         raise SystemExit(f"every framework must run; got {selection.broken or stopped[:3]}")
     worst = worst_of_correct_code(sorted(outcomes, key=lambda each: (each.implementation, DTYPES.index(each.dtype))))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.records import CRASHED, FAILED, OUT_OF_MEMORY, TIMED_OUT, UNSUPPORTED
+from backends.base import DECLINED
+from benchmarks.records import CRASHED, FAILED, OUT_OF_MEMORY, TIMED_OUT
 
 MEMORY_WORDS = ("out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate", "bad_alloc")
 
@@ -23,8 +24,8 @@ class Failure:
 def failure_of(reply: Mapping[str, Any]) -> Failure:
     """A worker's answer that is not ``done``, as a failure."""
     status, reason = reply["status"], reply["reason"]
-    if status == "unsupported":
-        return Failure(UNSUPPORTED, reason)
+    if status in DECLINED:
+        return Failure(status, reason)
     if any(word in reason.lower() for word in MEMORY_WORDS):
         status = OUT_OF_MEMORY
     elif "SIGKILL" in reason and status == CRASHED:

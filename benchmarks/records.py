@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-MEASURED, NEVER_STEADY, DISAGREES, UNSUPPORTED = "measured", "never steady", "disagrees", "unsupported"
+from backends.base import DECLINED
+
+MEASURED, NEVER_STEADY, DISAGREES = "measured", "never steady", "disagrees"
 NOT_JUDGED = "not judged"
 FAILED, CRASHED, TIMED_OUT, OUT_OF_MEMORY = "failed", "crashed", "timed out", "out of memory"
 NOT_REACHED = "not reached"
@@ -15,7 +17,7 @@ STATUSES = (
     NEVER_STEADY,
     DISAGREES,
     NOT_JUDGED,
-    UNSUPPORTED,
+    *DECLINED,
     FAILED,
     CRASHED,
     TIMED_OUT,

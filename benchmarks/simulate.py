@@ -21,10 +21,11 @@ import numpy as np
 import typer
 from rich.progress import Progress
 
+from backends.base import DECLINED
 from backends.pool import Pool
 from backends.registry import BUILT_IN
 from backends.selection import select
-from backends.study import UNSUPPORTED, Outcome, Plan, Study
+from backends.study import Outcome, Plan, Study
 from benchmarks.correct_loops import CORRECT_LOOPS
 from benchmarks.readme import replaced
 from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, judge
@@ -251,7 +252,7 @@ def judged_frameworks(seeds: Iterable[int]) -> list[Trial]:
     found: list[Trial] = []
 
     def report(outcome: Outcome) -> None:
-        if outcome.status != UNSUPPORTED:
+        if outcome.status not in DECLINED:
             found.append(Trial(CORRECT, outcome.implementation, outcome.dtype, outcome.status))
 
     with Pool.open() as pool:

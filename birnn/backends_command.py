@@ -53,7 +53,7 @@ def _content(name: str, found: Any) -> dict[str, Any]:
     description = found.descriptions[name]
     implementations = {
         implementation: [
-            {key: gap[key] for key in ("what", "reason", "link")}
+            {key: gap[key] for key in ("what", "status", "reason", "link")}
             for gap in description["gaps"]
             if implementation in gap["implementations"]
         ]
@@ -84,4 +84,4 @@ def _print_backend(console: Any, name: str, content: dict[str, Any]) -> None:
         console.print(f"  {name}/{implementation}: every specification{but}", markup=False, soft_wrap=True)
         for gap in gaps:
             link = f" ({gap['link']})" if gap["link"] else ""
-            console.print(f"    {gap['what']}: {gap['reason']}{link}", markup=False, soft_wrap=True)
+            console.print(f"    {gap['what']} ({gap['status']}): {gap['reason']}{link}", markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backends.base import DEVICES, LANES, PASSES
+from backends.base import DECLINED, DEVICES, LANES, PASSES
 from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import Selection, select
@@ -28,14 +28,14 @@ from benchmarks.company import unfit
 from benchmarks.measuring import ASSUMED_PRODUCT, Session, environments_of
 from benchmarks.noise import floors_of, noise_sentence
 from benchmarks.placing import is_new
-from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, UNSUPPORTED, Key, Row, Run
+from benchmarks.records import NOT_JUDGED, RETRIED, TIMED, Key, Row, Run
 from benchmarks.running import commit_of_suite, measuring_sources, run_for
 from benchmarks.settings import Job, Settings
 from benchmarks.store import Store
-from benchmarks.table import QUANTITIES, Grid, cell_text, grids, in_order, quantity_grids
+from benchmarks.table import QUANTITIES, Cell, Grid, cell_text, grids, in_order, quantity_grids
 from birnn import exit_codes
 from birnn.bench_progress import ProgressBar
-from birnn.display import stderr, stdout
+from birnn.display import close_table, print_fitting, say_written, stderr, stdout
 from birnn.options import each_once, one_of
 from common.errors import InputError, shown
 from common.models.specification import model_as_json
@@ -144,6 +144,7 @@ def bench(wishes: Wishes, path: Path, *, label: str, seed: int | None, again: bo
                 interrupted = True
         rows = store.rows(run.run)
         print_run(stdout(), store, run, rows, wishes.show)
+        say_written(path, f"run {run.run}")
         if interrupted:
             notes.print("birnn: interrupted; the same command goes on where this one stopped", markup=False)
             return exit_codes.INTERRUPTED
@@ -181,8 +182,7 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row], sho
         console.print(warning, style="bold red", markup=False, soft_wrap=True)
     ordered = in_order(rows, run)
     for grid in [*grids(ordered, blocks, floors.of_job), *quantity_grids(ordered, show)]:
-        console.print(grid.heading, soft_wrap=True)
-        console.print(rich_table(grid))
+        print_grid(console, grid)
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         if row.status not in TIMED:
@@ -191,6 +191,12 @@ def print_run(console: Console, store: Store, run: Run, rows: Sequence[Row], sho
         where = cases[0] if len(cases) == 1 else f"{len(cases)} combinations"
         console.print(f"[dim]{status}[/dim] {escape(f'{implementation}, {where}: {reason}')}", soft_wrap=True)
     console.print(f"run {run.run}. {noise_sentence(floors)}", soft_wrap=True)
+
+
+def print_grid(console: Console, grid: Grid) -> None:
+    """A grid with its heading: implementations across, or down where the console is too narrow for that."""
+    console.print(grid.heading, soft_wrap=True)
+    print_fitting(console, [rich_table(grid)], [tall_table(grid)])
 
 
 def rich_table(grid: Grid) -> Table:
@@ -203,9 +209,26 @@ def rich_table(grid: Grid) -> Table:
     if limited:
         table.add_column("limit", justify="right")
     for case, cells, limit in grid.lines:
-        texts = [f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text for cell in cells]
-        table.add_row(escape(case), *texts, *([limit] if limited else []))
+        table.add_row(escape(case), *map(_marked_up, cells), *([limit] if limited else []))
     return table
+
+
+def tall_table(grid: Grid) -> Table:
+    """A grid for a narrow terminal: one row an implementation, below the case and its limit."""
+    table = close_table()
+    table.show_header = False
+    table.add_column("", overflow="fold")
+    table.add_column("", justify="right", overflow="fold")
+    for case, cells, limit in grid.lines:
+        table.add_row(f"[bold]{escape(case)}[/bold]", f"[dim]limit {limit}[/dim]" if limit else "")
+        for name, cell in zip(grid.implementations, cells, strict=True):
+            if cell.text:
+                table.add_row(f"  {escape(name)}", _marked_up(cell))
+    return table
+
+
+def _marked_up(cell: Cell) -> str:
+    return f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text
 
 
 def explain(wishes: Wishes, path: Path) -> int:
@@ -219,17 +242,17 @@ def explain(wishes: Wishes, path: Path) -> int:
                 run = store.latest_run(_fingerprint(pool, selection, settings))
                 known = {row.key: row for row in store.rows(run.run)} if run else {}
         answers: list[str] = []
-        table = Table()
-        for name in ("case", "pass", "dtype", "implementation", "will it run?"):
-            table.add_column(name)
+        table = close_table()
+        for name in ("case, pass, dtype, implementation", "will it run?"):
+            table.add_column(name, overflow="fold")
         for job in settings.jobs():
+            table.add_row(f"[bold]{escape(job.case.name)} {job.passed} {job.dtype}[/bold]", "")
             for framework, names in selection.implementations.items():
                 for name in names:
                     key = job.key(f"{framework}/{name}")
                     answer = _answer(pool, job, key, known.get(key), settings.timeout_seconds)
                     answers.append(answer)
-                    cells = (job.case.name, job.passed, job.dtype, key.implementation, answer)
-                    table.add_row(*map(escape, cells))
+                    table.add_row(f"  {escape(key.implementation)}", escape(answer))
         for text in selection.notes():
             stderr().print(f"birnn: {text}", markup=False)
     stdout().print(table)
@@ -240,7 +263,7 @@ def explain(wishes: Wishes, path: Path) -> int:
 def _answer(pool: Pool, job: Job, key: Key, row: Row | None, timeout_seconds: float) -> str:
     if row is not None and row.status in TIMED:
         return f"measured: {cell_text(row)} ms"
-    if row is not None and row.status in (*RETRIED, UNSUPPORTED, NOT_JUDGED):
+    if row is not None and row.status in (*RETRIED, *DECLINED, NOT_JUDGED):
         hint = "; --retry-failed tries it again" if row.status in RETRIED else ""
         return f"no, {row.status}: {row.reason}{hint}"
     request = {
@@ -257,10 +280,7 @@ def _answer(pool: Pool, job: Job, key: Key, row: Row | None, timeout_seconds: fl
     if job.case.system is not None:
         request["system"] = model_as_json(job.case.system)
     reply = pool.ask(backends()[key.framework], request, timeout_seconds)
-    reason = reply["reason"]
-    if reply["status"] != "done":
-        return f"no, {reply['status']}: {reason}"
-    return "yes" if reason is None else f"no, unsupported: {reason}"
+    return "yes" if reply["status"] == "done" else f"no, {reply['status']}: {reply['reason']}"
 
 
 def examine(wishes: Wishes) -> int:
@@ -270,7 +290,7 @@ def examine(wishes: Wishes) -> int:
     settings = wishes.settings()
     table = Table()
     for name in ("what", "", "found", "what to do"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     marks = {True: "[green]good[/green]", False: "[red]bad[/red]", None: "[dim]unknown[/dim]"}
     with Pool.open(settings.threads[0]) as pool:
         selection = select(pool, settings.patterns)

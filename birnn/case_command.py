@@ -49,6 +49,7 @@ def new(
     """Write a case: inputs, states and cotangents from N(0, 1), garbage in the padding, PyTorch's initial weights."""
     import numpy as np
 
+    from birnn.display import say_written
     from birnn.options import lengths_from
     from common.case import write_case
     from common.errors import InputError
@@ -88,6 +89,7 @@ def new(
             raise InputError(f"--with-nonfinite-padding must come with --lengths of which one is below {case.seq_len}")
         case = case.with_nonfinite_padding(np.random.default_rng(seed), GARBAGE_SCALE)
     write_case(case, file)
+    say_written(file, "the case")
 
 
 @case_app.command("show")

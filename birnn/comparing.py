@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +15,7 @@ from benchmarks.noise import Floor, in_percent, percent
 from benchmarks.records import TIMED, Key, Row
 from benchmarks.statistics import AMBIGUOUS, FASTER, SAME_SPEED, SLOWER
 from benchmarks.table import marks, milliseconds
+from birnn.display import close_table, print_fitting
 from common.errors import InputError, shown
 
 COLOURS = {FASTER: "green", SLOWER: "red", SAME_SPEED: "dim", AMBIGUOUS: "yellow", UNDER_LOAD: "red"}
@@ -38,7 +39,7 @@ def print_comparison(console: Console, found: Comparison, limit: float | None, m
         if markdown:
             console.print(_as_markdown(heading, group, found), markup=False, soft_wrap=True)
         else:
-            console.print(_as_table(heading, group, found))
+            print_fitting(console, [_as_table(heading, group, found)], _as_tall_tables(heading, group, found))
         console.print(_means(group), markup=False, soft_wrap=True)
     for line in [*_summary(found), *_left_out(found)]:
         console.print(line, markup=False, soft_wrap=True)
@@ -140,6 +141,22 @@ def _as_table(heading: str, group: Sequence[Compared], found: Comparison) -> Tab
         *texts, verdict = _texts(each)
         table.add_row(*map(escape, texts), f"[{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}]")
     return table
+
+
+def _as_tall_tables(heading: str, group: Sequence[Compared], found: Comparison) -> list[RenderableType]:
+    """For a narrow terminal: a line for each case, its implementations below it."""
+    tables: list[RenderableType] = [escape(heading)]
+    for case in dict.fromkeys(each.key.case for each in group):
+        table = close_table(f"[bold]{escape(case)}[/bold]")
+        for name in _headers(found)[1:]:
+            words = name in ("implementation", "B is")
+            table.add_column(name, justify="left" if words else "right", overflow="fold")
+        for each in group:
+            if each.key.case == case:
+                _, *texts, verdict = _texts(each)
+                table.add_row(*map(escape, texts), f"[{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}]")
+        tables.append(table)
+    return tables
 
 
 def _as_markdown(heading: str, group: Sequence[Compared], found: Comparison) -> str:

@@ -46,6 +46,8 @@ Threads = Annotated[
     int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads in each worker, the same in every framework.")
 ]
 
+Verbose = Annotated[bool, typer.Option("--verbose", help="A line for every failure, with all reasons below it.")]
+
 
 def _leave_out(names: list[str]) -> list[str]:
     if names:

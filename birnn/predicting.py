@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import DEVICES
+from backends.base import DECLINED, DEVICES
 from backends.networks import read_batches, write_batches
 from backends.pool import Pool
 from backends.registry import backends
 from backends.selection import select
-from backends.study import UNSUPPORTED
 from birnn import exit_codes
 from birnn.display import say, stderr
 from birnn.options import one_of
@@ -85,7 +84,7 @@ def predict(asked: Asked) -> int:
         reply, answer = _ask(pool, name, chosen, asked, trained, batch)
     if reply["status"] != "done":
         notes.print(f"birnn: {name}/{chosen}: {reply['status']}: {reply['reason']}", markup=False)
-        return exit_codes.decide(wrong=reply["status"] != UNSUPPORTED, broken=False, checked=False)
+        return exit_codes.decide(wrong=reply["status"] not in DECLINED, broken=False, checked=False)
     for line in readable(asked.model, trained, batch, words, answer):
         say(line)
     return exit_codes.AGREED

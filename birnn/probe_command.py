@@ -35,7 +35,7 @@ def probe_command(
     from backends.pool import Pool
     from backends.selection import select
     from birnn import exit_codes
-    from birnn.display import progress, say, stderr, stdout
+    from birnn.display import progress, say, say_written, stderr, stdout
     from birnn.options import writable_file
     from common.tensorfile import write_bytes
 
@@ -58,6 +58,7 @@ def probe_command(
         _print_findings(console, record)
     if json_file is not None:
         write_bytes(json_file, (record.model_dump_json(indent=1) + "\n").encode())
+        say_written(json_file, "the findings")
     changed = [] if expected is None else differences(expected, findings, only)
     for text in changed:
         notes.print(f"birnn: {text}", markup=False)

@@ -28,8 +28,10 @@ def run_command(
     Exit 0 when everything ran or is unsupported, 1 when something failed, crashed or timed out, 2 for bad input or a
     broken environment, 3 when all is unsupported.
     """
-    from birnn.display import outcome_table, print_failures, print_unsupported, stdout
+    from backends.study import RAN
+    from birnn.display import count_of, say_written, stdout
     from birnn.options import writable_folder
+    from birnn.outcomes import print_outcomes
     from birnn.studying import exit_code, read_cases, run_study
 
     writable_folder("--out", out)
@@ -37,7 +39,7 @@ def run_command(
         read_cases(cases), implementation, dtype, device, timeout, threads, out=out, judged=False, resumed=not again
     )
     console = stdout()
-    console.print(outcome_table(found.outcomes, judged=False))
-    print_unsupported(console, found.outcomes)
-    print_failures(console, found.outcomes)
+    print_outcomes(console, found.outcomes, judged=False)
+    if ran := sum(each.status == RAN for each in found.outcomes):
+        say_written(out, count_of(ran, "result"))
     raise typer.Exit(exit_code(found))

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.base import DEVICES, LANES
+from backends.base import DEVICES, LANES, NOT_OFFERED, UNSUPPORTED
 from backends.pool import Pool
 from backends.selection import Selection, select
-from backends.study import RAN, UNSUPPORTED, Outcome, Plan, Study
+from backends.study import RAN, Outcome, Plan, Study
 from birnn import exit_codes
 from birnn.display import progress, stderr
 from birnn.options import each_once, one_of
@@ -37,13 +37,11 @@ class Finding:
     interrupted: bool = False
 
     def summary(self) -> str:
-        """One line: how many agree, are unsupported, could not be judged, and went wrong."""
+        """One line: how many agree, are unsupported or not offered, could not be judged, and went wrong."""
         count = Counter(outcome.status for outcome in self.outcomes)
         wrong = sum(outcome.wrong for outcome in self.outcomes)
-        open_ones = f"{count[NOT_JUDGED]} not judged, " if count[NOT_JUDGED] else ""
-        text = (
-            f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {open_ones}{wrong} wrong; {self.seconds:.1f} s"
-        )
+        left = "".join(f"{count[status]} {status}, " for status in (NOT_OFFERED, NOT_JUDGED) if count[status])
+        text = f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {left}{wrong} wrong; {self.seconds:.1f} s"
         return f"interrupted: {text}" if self.interrupted else text
 
 

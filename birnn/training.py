@@ -15,13 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backends.base import DEVICES
+from backends.base import DECLINED, DEVICES
 from backends.learning import TRAINED, Course, Learner, Trained
 from backends.pool import Pool
 from backends.selection import select
-from backends.study import UNSUPPORTED
 from birnn import exit_codes
-from birnn.display import progress, stderr, stdout
+from birnn.display import close_table, print_fitting, progress, say_written, stderr, stdout
 from birnn.options import alone_in, one_of, writable_folder
 from common.errors import from_validation
 from common.models.optimizers import OptimizerSettings
@@ -33,7 +32,7 @@ from common.tensorfile import write_bytes
 
 WIDE = ("float32", "float64")
 DECODERS = ("gru", "bidirectional")
-MOST_EPOCHS_SHOWN = 8
+MOST_EPOCHS_SHOWN = (8, 5, 3)
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,7 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
             from birnn.curves import write_curves
 
             write_curves(chosen.out / "curves.svg", task, found)
+        say_written(chosen.out, "trace and checkpoints")
     return exit_code(found, partings, broken=bool(selection.broken))
 
 
@@ -122,7 +122,7 @@ def exit_code(found: Sequence[Trained], partings: dict[str, Parting], *, broken:
     """
     done = {each.implementation for each in found if each.status == TRAINED}
     return exit_codes.decide(
-        wrong=any(each.status not in (TRAINED, UNSUPPORTED) for each in found)
+        wrong=any(each.status not in (TRAINED, *DECLINED) for each in found)
         or any(parting.verdict == TOO_FAST for parting in partings.values()),
         broken=broken,
         checked=bool(partings) or len(done) == 1,
@@ -173,10 +173,10 @@ def print_training(
     table = Table(
         title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
     )
-    table.add_column("implementation")
-    for name in ("first loss", "last loss", "held-out accuracy", "parts at step", "largest gap"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table.add_column("implementation", no_wrap=True)
+    for name in ("first\nloss", "last\nloss", "held-out\naccuracy", "parts\nat step", "largest\ngap"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
     for each in found:
         if each.status != TRAINED:
             table.add_row(escape(each.name), "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
@@ -203,22 +203,23 @@ def print_training(
         f"{len(done[0].steps) if done else 0} steps",
         soft_wrap=True,
     )
-    console.print(by_epoch([each for each in done if not each.twin], course.epochs))
+    trained = [each for each in done if not each.twin]
+    print_fitting(console, *([by_epoch(trained, course.epochs, most)] for most in MOST_EPOCHS_SHOWN))
     for each in found:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
 
 
-def by_epoch(done: Sequence[Trained], epochs: int) -> Table:
-    """Mean loss, mean training accuracy and held-out accuracy of each implementation after each epoch, of many epochs
-    of some of them.
+def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
+    """Mean loss, mean training accuracy and held-out accuracy of each implementation after each epoch, or after the
+    first, the last and some between them where there are more than ``most``.
     """
-    shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, MOST_EPOCHS_SHOWN))})
-    table = Table(title="after each epoch", title_justify="left")
-    table.add_column("implementation")
-    table.add_column("")
+    shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, most))})
+    table = close_table("after each epoch")
+    table.add_column("implementation", overflow="fold")
+    table.add_column("", overflow="fold")
     for epoch in shown:
-        table.add_column(str(epoch), justify="right")
+        table.add_column(str(epoch), justify="right", no_wrap=True)
     for each in done:
         steps = np.array([[step.loss, step.accuracy] for step in each.steps]).reshape(epochs, -1, 2)
         loss, accuracy = steps.mean(axis=1).T

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeout, WithoutPlugin
+from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeout, Verbose, WithoutPlugin
 
 
 def verify_command(
@@ -39,6 +39,7 @@ def verify_command(
     timeout: Timeout = 120.0,
     threads: Threads = 1,
     without_plugin: WithoutPlugin = [],  # noqa: B006
+    verbose: Verbose = False,
 ) -> None:
     """Hold every implementation against the float64 reference, and against what the cases expect.
 
@@ -49,8 +50,9 @@ def verify_command(
     input, or when an environment is broken or was asked for by name and is missing, 3 when all is unsupported or
     something could not be judged.
     """
-    from birnn.display import outcome_table, print_failures, print_unsupported, print_untold, stdout
+    from birnn.display import say_written, stdout
     from birnn.options import writable_file, writable_folder
+    from birnn.outcomes import print_outcomes
     from birnn.studying import exit_code, judge_result_files, read_cases, run_model_study, run_study, write_report
     from common.builtin import builtin_cases
     from common.errors import InputError
@@ -75,13 +77,13 @@ def verify_command(
             chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False, lane=lane
         )
     console = stdout()
-    console.print(outcome_table(found.outcomes, judged=True))
-    print_unsupported(console, found.outcomes)
-    print_untold(console, found.outcomes)
-    print_failures(console, found.outcomes)
+    print_outcomes(console, found.outcomes, judged=True, verbose=verbose)
     console.print(found.summary())
     if json_file is not None:
         write_report(found, chosen, json_file)
+        say_written(json_file, "the report")
+    if out is not None and any(each.verdict for each in found.outcomes):
+        say_written(out, "the results")
     raise typer.Exit(exit_code(found))
 
 

@@ -57,6 +57,11 @@ class Measure:
         values = zip(MEASURES, (self.rms, self.max, self.relative_l2), strict=True)
         return not all(value <= limits[name] for name, value in values if value is not None)
 
+    def share(self, limits: dict[str, float]) -> float:
+        """The largest part of a limit that a measure takes up; past 1 it is exceeded. Infinite for a NaN."""
+        values = zip(MEASURES, (self.rms, self.max, self.relative_l2), strict=True)
+        return max(_inf_if_nan(value / limits[name]) for name, value in values if value is not None)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -107,7 +112,17 @@ class Verdict:
 @cache
 def thresholds() -> dict[str, dict[str, float]]:
     """The limits by dtype and measure, in units of the plain loop's error."""
-    return json.loads(THRESHOLDS_FILE.read_text())["limits"]
+    return _calibrated()["limits"]
+
+
+@cache
+def worst_calibrated() -> dict[str, dict[str, float]]:
+    """The worst that correct code needed when the limits were calibrated, by dtype and measure, in the same units."""
+    return _calibrated()["worst"]
+
+
+def _calibrated() -> dict[str, Any]:
+    return json.loads(THRESHOLDS_FILE.read_text())
 
 
 @dataclass(frozen=True)
@@ -194,12 +209,7 @@ def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
         return Verdict(False, reasons)
     limits = thresholds()[yard.dtype]
     measures = [measure(name, result[name], yard) for name in yard.truth]
-    reasons = [
-        f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loops' error away, "
-        f"{found.max_error:.3g} at {found.index}"
-        for found in measures
-        if found.exceeds(limits)
-    ]
+    reasons = [distance(found) for found in measures if found.exceeds(limits)]
     if reasons:
         return Verdict(False, reasons, measures)
     # A tensor of zeros tells nothing of code that returns zeros, so where others cannot be told it does not count.
@@ -209,6 +219,14 @@ def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
     untold = next(found for found in measures if found.untold)
     reason = f"nothing can be told on this case in {yard.dtype}; of {untold.tensor}: {untold.untold}"
     return Verdict(False, [reason], measures, judged=False)
+
+
+def distance(found: Measure) -> str:
+    """A sentence on how far off a tensor is."""
+    return (
+        f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loops' error away, "
+        f"{found.max_error:.3g} at {found.index}"
+    )
 
 
 def with_reasons(found: Verdict, reasons: list[str]) -> Verdict:

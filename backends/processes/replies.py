@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backends.base import DECLINED
 from common.errors import from_validation
 
 LONGEST = 16 << 20
@@ -48,10 +49,6 @@ class _Observation(_Object):
     observation: dict[str, str]
 
 
-class _Supported(_Object):
-    reason: str | None
-
-
 class _Product(_Object):
     flops_per_second: Positive
     size: int
@@ -88,11 +85,12 @@ class _Steps(_Object):
     steps: list[dict[str, float]]
 
 
+STATUSES = ("done", *DECLINED, "failed")
+"""What an answer's status is."""
 DONE: dict[str, type[_Object]] = {
     "packages": _Packages,
     "probes": _Probes,
     "probe": _Observation,
-    "supported": _Supported,
     "product": _Product,
     "copy": _Copy,
     "barrier": _Barrier,
@@ -123,7 +121,7 @@ def description(line: bytes, name: str) -> dict[str, Any]:
 
 
 def reply(line: bytes, number: int, op: str) -> dict[str, Any]:
-    """The answer to the request ``number`` for ``op``; its status is done, unsupported or failed.
+    """The answer to the request ``number`` for ``op``; its status is one of ``STATUSES``.
 
     Raises
     ------
@@ -133,8 +131,8 @@ def reply(line: bytes, number: int, op: str) -> dict[str, Any]:
     found = _object(line)
     if type(found.get("id")) is not int or found["id"] != number:
         raise BrokenProtocol(f"its answer must be to request {number}; got {line[:60]!r}")
-    if found.get("status") not in ("done", "unsupported", "failed"):
-        raise BrokenProtocol(f"its answer must be done, unsupported or failed; got {line[:60]!r}")
+    if found.get("status") not in STATUSES:
+        raise BrokenProtocol(f"its answer must be {', '.join(STATUSES[:-1])} or {STATUSES[-1]}; got {line[:60]!r}")
     return _checked(found, DONE.get(op, _Object) if found["status"] == "done" else _Refusal)
 
 

@@ -36,6 +36,7 @@ GAPS = (
         what="LSTM",
         reason="a loop like torch/tuned's took 1.9 times as long as torch.nn.LSTM, oneDNN's on a CPU (torch 2.13)",
         applies=lambda request: request.spec.cell == "lstm",
+        slower=True,
     ),
     Gap(
         implementations=("tuned",),
@@ -49,5 +50,6 @@ GAPS = (
         reason="torch/tuned is written for CPUs: on a GPU torch.nn.RNN and GRU have the fused kernels of cuDNN",
         applies=lambda request: request.device == "gpu",
         read=True,
+        slower=True,
     ),
 )

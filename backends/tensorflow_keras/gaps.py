@@ -42,6 +42,7 @@ GAPS = (
         reason="tensorflow/tuned is written for CPUs: on a GPU Keras' GRU and LSTM have cuDNN's fused kernels",
         applies=lambda request: request.device == "gpu",
         read=True,
+        slower=True,
     ),
     Gap(
         implementations=("native", "manual", "scratch", "tuned"),

@@ -2,7 +2,7 @@
 
 const shapeOf = (row) => `T ${row.seq_len}, B ${row.batch}, I ${row.input_size}, H ${row.hidden_size}, L ${row.num_layers}${row.ragged ? ", ragged" : ""}`;
 const firstOfCase = new Map(rows.map((row) => [row.case, row]).reverse());
-const MARKS = { "measured": "✓", "never steady": "~", "disagrees": "✗", "unsupported": "–", "not reached": "…" };
+const MARKS = { "measured": "✓", "never steady": "~", "disagrees": "✗", "unsupported": "–", "not offered": "–", "not reached": "…" };
 const statusMark = (status) => MARKS[status] ?? "!";
 const agrees = (row) => TIMED.includes(row.status) || (row.status !== "disagrees" && row.error_rms !== null);
 const asWord = (text) => text.replaceAll(" ", "-");

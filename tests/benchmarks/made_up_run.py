@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.base import UNSUPPORTED
 from benchmarks import records
 from benchmarks.case_files import load_set
 from benchmarks.cases import BenchmarkCase
@@ -177,7 +178,7 @@ def _spoil(rows: list[Row]) -> None:
     for index in first:
         if rows[index].key.implementation == "mxnet/native" and rows[index].cell == "lstm":
             reason = "the fused layer ignores sequence lengths"
-            rows[index] = replace(rows[index], status=records.UNSUPPORTED, reason=reason, **nothing)
+            rows[index] = replace(rows[index], status=UNSUPPORTED, reason=reason, **nothing)
     spoilt: dict[int, dict[str, Any]] = {
         3: {**nothing, "status": records.CRASHED, "reason": HOSTILE, "log": f"Segmentation fault\n{HOSTILE}"},
         5: {**nothing, "status": records.TIMED_OUT, "reason": "no answer within 120 s", "log": "step 1\nstep 2"},

@@ -261,11 +261,13 @@ class Paced(Framework):
     name = "paced"
     gaps = (
         Gap(("incapable",), "everything", "it was made for this", applies=lambda request: True),
+        Gap(("outpaced",), "everything", "it was slow", applies=lambda request: True, slower=True),
         Gap(("backward-less",), "gradients", "it was made for this", applies=lambda request: request.gradients),
     )
     implementations = {
         "steady": Steady,
         "slower": Slower,
+        "outpaced": Slower,
         "bimodal": Bimodal,
         "drifting": Drifting,
         "warming": Warming,

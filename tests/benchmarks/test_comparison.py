@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.base import UNSUPPORTED
 from benchmarks.comparison import Comparison, compare, geometric_mean, side_of
 from benchmarks.noise import Floor, floors_of
-from benchmarks.records import CRASHED, UNSUPPORTED, Environment, Key, Row
+from benchmarks.records import CRASHED, Environment, Key, Row
 from benchmarks.statistics import AMBIGUOUS, FASTER, SAME_SPEED, SLOWER
 from benchmarks.store import Store
 from common.errors import InputError

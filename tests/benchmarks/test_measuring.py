@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from backends.opening import reason_against
+from backends.execution import Unsupported
+from backends.opening import require_supported
 from backends.registry import Backend
 from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase, CaseSet
 from benchmarks.measuring import Progress, Session
@@ -146,7 +147,7 @@ def test_two_modes_and_calls_that_get_slower_for_ever_are_flagged(store: Store) 
 
 
 def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
-    names = ["wrong", "crashing", "hanging", "hungry", "incapable", "steady"]
+    names = ["wrong", "crashing", "hanging", "hungry", "incapable", "outpaced", "steady"]
     rows = measured(store, settings([f"paced/{name}" for name in names], timeout_seconds=2.0, processes=1))
     found = {name: rows[f"paced/{name}"] for name in names}
     assert {name: row.status for name, row in found.items()} == {
@@ -155,6 +156,7 @@ def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
         "hanging": "timed out",
         "hungry": "out of memory",
         "incapable": "unsupported",
+        "outpaced": "not offered",
         "steady": "measured",
     }
     assert "times the plain loops' error away" in found["wrong"].reason
@@ -163,7 +165,7 @@ def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
     assert "SIGSEGV" in found["crashing"].reason
     assert "Segmentation fault" in found["crashing"].log
     assert "no answer within 2 s" in found["hanging"].reason
-    assert found["incapable"].reason == "it was made for this"
+    assert [found[name].reason for name in ("incapable", "outpaced")] == ["it was made for this", "it was slow"]
     assert all(row.median_seconds is None for name, row in found.items() if name != "steady")
 
 
@@ -219,7 +221,8 @@ def test_a_framework_without_models_says_so() -> None:
     assert SYSTEM.system is not None
     request: dict[str, Any] = {"implementation": "loop", "dtype": "float32", "device": "cpu", "pass": "train_step"}
     request |= {"system": model_as_json(SYSTEM.system), "batch": 2, "seq_len": 5, "lengths": [5, 2]}
-    assert reason_against(Neither(), request) == "neither has no models"
+    with pytest.raises(Unsupported, match=r"^neither has no models$"):
+        require_supported(Neither(), request)
 
 
 def test_a_thread_that_spins_between_blocks_is_seen(store: Store) -> None:

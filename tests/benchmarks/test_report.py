@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.base import UNSUPPORTED
 from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import Standing, standings
-from benchmarks.records import NEVER_STEADY, UNSUPPORTED, Block, Row
+from benchmarks.records import NEVER_STEADY, Block, Row
 from benchmarks.report import Content, read_contents, render, summary
 from benchmarks.store import Store
 from birnn.__main__ import main

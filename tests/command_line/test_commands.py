@@ -28,7 +28,7 @@ def case_file(tmp_path: Path) -> Path:
         *"--merge sum --no-bias --no-reset-after --with-states --with-cotangents --seed 7".split(),
         file,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"birnn: wrote the case: {file}\n")
     return file
 
 
@@ -65,7 +65,7 @@ def test_case_new_knows_the_options_of_version_2(
 ) -> None:
     file = tmp_path / "mine.safetensors"
     done = birnn(*f"case new --cell lstm --num-layers 2 --with-states --with-cotangents {options}".split(), file)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"birnn: wrote the case: {file}\n")
     case = read_case(file)
     assert b'\\"version\\": 2' in file.read_bytes()
     assert case.weights[weight].shape == shape
@@ -96,7 +96,7 @@ def test_case_new_fills_the_padding_with_what_is_not_finite_and_show_says_so(tmp
     file = tmp_path / "wild.safetensors"
     options = "--lengths 5,3,1 --with-cotangents --with-nonfinite-padding"
     done = birnn("case", "new", *options.split(), file)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"birnn: wrote the case: {file}\n")
     case = read_case(file)
     assert np.isnan(case.x[case.padding_mask()]).any()
     shown = birnn("case", "show", file)

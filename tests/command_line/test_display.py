@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from backends.base import NOT_OFFERED, UNSUPPORTED
+from backends.learning import TRAINED, Trained
 from backends.selection import Selection
-from backends.study import FAILED, RAN, UNSUPPORTED, Outcome
-from birnn.display import outcome_table, print_failures, print_untold, stdout
+from backends.study import FAILED, RAN, Outcome
+from benchmarks.table import Cell, Grid
+from birnn.benching import print_grid
+from birnn.display import print_fitting, stdout
+from birnn.outcomes import print_failures, print_outcomes
 from birnn.studying import Finding
-from common.agreement import judge
+from birnn.training import MOST_EPOCHS_SHOWN, by_epoch
+from common.agreement import judge, thresholds, worst_calibrated
+from common.models.trace import Step
 from common.yardstick import yardstick
 from tests.cases import a_case
 
@@ -29,30 +37,41 @@ def outcome(*untold: str, wrong: bool = False) -> Outcome:
     )
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A console on which every table fits."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def cells_of(lines: list[str]) -> tuple[list[str], list[list[str]]]:
+    """The heads of a table's columns, and its rows."""
+    split = [[cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines if line.startswith(("┃", "│"))]
+    heads = [" ".join(part for part in parts if part) for parts in zip(*split[:2], strict=True)]
+    return heads, split[2:]
+
+
 def shown(outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]) -> list[str]:
-    console = stdout()
-    console.print(outcome_table(outcomes, judged=True))
-    print_untold(console, outcomes)
-    print_failures(console, outcomes)
+    print_outcomes(stdout(), outcomes, judged=True)
     return capsys.readouterr().out.splitlines()
 
 
 def test_what_is_not_judged_has_a_column_and_a_reason_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """And is counted neither as agreeing nor as wrong."""
-    outcomes = [outcome(), outcome("all"), outcome("all")]
+    outcomes = [outcome(), outcome("all"), replace(outcome("all"), case="b-case")]
     lines = shown(outcomes, capsys)
     row = next(line for line in lines if "numpy/loop" in line)
     assert [cell.strip() for cell in row.split("│")[1:7]] == ["numpy/loop", "float32", "1", "0", "2", "0"]
     assert "not judged │" in row
-    assert sum("not judged a-case numpy/loop float32: nothing can be told" in line for line in lines) == 2
+    start = "not judged 2 cases numpy/loop float32, first a-case float32: nothing can be told"
+    assert sum(line.startswith(start) for line in lines) == 1
     assert Finding(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 2 not judged, 0 wrong; ")
 
 
 def test_each_count_stands_under_its_own_head_and_the_error_is_the_worst(capsys: pytest.CaptureFixture[str]) -> None:
     bare = Outcome("a-case", "numpy/loop", "float32", "cpu", UNSUPPORTED, "it has none")
     outcomes = [outcome(), outcome(), outcome(), outcome(wrong=True), bare, bare]
-    header, _, row, *_ = [line for line in shown(outcomes, capsys) if line.startswith(("┃", "┡", "│"))]
-    cells = dict(zip(*([cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in (header, row)), strict=True))
+    heads, rows = cells_of(shown(outcomes, capsys))
+    cells = dict(zip(heads, rows[0], strict=True))
     assert {name: cells[name] for name in ("agree", "unsupported", "wrong")} == {
         "agree": "3",
         "unsupported": "2",
@@ -63,8 +82,7 @@ def test_each_count_stands_under_its_own_head_and_the_error_is_the_worst(capsys:
     assert cells["worst error / plain loop's"] == f"rms {largest['rms']:.2g}, max {largest['max']:.2g}"
     assert largest["rms"] > 1000 > max(measure.rms or 0 for measure in outcomes[0].verdict.measures)  # type: ignore[union-attr]
     ran = [Outcome("a-case", "numpy/loop", "float32", "cpu", status) for status in (RAN, RAN, FAILED, UNSUPPORTED)]
-    console = stdout()
-    console.print(outcome_table([*ran, ran[2], ran[2]], judged=False))
+    print_outcomes(stdout(), [*ran, ran[2], ran[2]], judged=False)
     header, _, row, *_ = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("┃", "┡", "│"))]
     assert [cell.strip() for cell in row.split("│")[3:6]] == ["2", "1", "3"]
     assert [cell.strip() for cell in header.split("┃")[3:6]] == ["ran", "unsupported", "failed"]
@@ -89,3 +107,124 @@ def test_a_verdict_on_a_part_says_once_which(
     lines = shown([outcome(*untold), outcome(*untold)], capsys)
     wanted = f"told in part a-case float32: rounding may be as large as the answer in {text}"
     assert [line for line in lines if "told in part" in line] == [wanted]
+
+
+def test_what_is_left_out_for_speed_is_not_offered_and_has_a_column_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    declared = [Outcome("a", f"numpy/{name}", "float32", "cpu", NOT_OFFERED, "it is slow") for name in ("x", "y")]
+    lines = shown([outcome(), *declared, replace(declared[0], case="b")], capsys)
+    heads, rows = cells_of(lines)
+    assert [row[heads.index("not offered")] for row in rows] == ["0", "2", "1"]
+    assert "not offered numpy/x, 2 cases: it is slow" in lines
+    assert "not offered numpy/y, 1 case: it is slow" in lines
+    assert Finding(Selection(), declared).summary().startswith("0 agree, 0 unsupported, 2 not offered, 0 wrong; ")
+    assert all(each.good and not each.wrong for each in declared)
+
+
+def test_one_reason_of_several_implementations_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    declared = [Outcome("a", f"numpy/{name}", "float32", "cpu", UNSUPPORTED, "no") for name in ("x", "y")]
+    assert "unsupported numpy/x, numpy/y, 1 case: no" in shown(declared, capsys)
+
+
+def test_what_agrees_farther_off_than_correct_code_was_is_not_shown_like_the_rest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    near = outcome()
+    assert near.verdict is not None
+    limits, worst = thresholds()["float32"], worst_calibrated()["float32"]
+    assert all(worst[name] < limits[name] for name in limits)
+    (largest, *rest) = near.verdict.measures
+    far = replace(largest, rms=(limits["rms"] + worst["rms"]) / 2)
+    other = replace(near, implementation="numpy/far", verdict=replace(near.verdict, measures=[far, *rest]))
+    heads, rows = cells_of(shown([near, other], capsys))
+    assert [row[heads.index("verdict")] for row in rows] == ["agrees", "agrees (far)"]
+    assert rows[1][heads.index("of its limit")] == f"{far.rms / limits['rms']:.0%}"
+
+
+def a_failure(case: str, dtype: str = "float32", **changes: Any) -> Outcome:
+    found = outcome(wrong=True)
+    assert found.verdict is not None
+    return replace(found, case=case, dtype=dtype, verdict=replace(found.verdict, **changes))
+
+
+def failures(outcomes: list[Outcome], capsys: pytest.CaptureFixture[str], verbose: bool = False) -> list[str]:
+    print_failures(stdout(), outcomes, verbose)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_failure_is_one_line_and_its_reasons_stand_below_it_where_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = failures([a_failure("mine", matches="gates swapped")], capsys)
+    assert re.fullmatch(
+        r"disagrees mine numpy/loop float32: h_n is [\d.]+ off at \([\d, ]+\), [\de.+]+ times what is allowed; "
+        r".*first wrong: h_n at .*: layer 0, forward; matches: gates swapped",
+        line,
+    )
+    found = a_failure("mine", reasons=["one", "two"])
+    line, *reasons = failures([found], capsys, verbose=True)
+    assert line.startswith("disagrees mine numpy/loop float32: ")
+    assert reasons == ["    one", "    two"]
+
+
+def test_equal_failures_are_one_line_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:
+    named = [a_failure(case, dtype, matches="gates swapped") for case in ("a", "b") for dtype in ("float32", "float64")]
+    crashed = [Outcome(case, "numpy/loop", "float32", "cpu", "crashed", "it ended") for case in ("a", "b", "c")]
+    other = a_failure("a", matches="another mistake")
+    lines = failures([*named, *crashed, other], capsys)
+    starts = (
+        "2 cases numpy/loop float32, float64, first a float32: h_n",
+        "3 cases numpy/loop float32, first a float32: it ended",
+    )
+    assert [line.partition(" ")[2].startswith(start) for line, start in zip(lines, starts, strict=False)] == [
+        True,
+        True,
+    ]
+    assert len(lines) == 3
+    assert len(failures([*crashed, replace(crashed[0], reason="another")], capsys)) == 2
+    assert len([line for line in failures(crashed, capsys, verbose=True) if line.startswith("crashed")]) == 3
+
+
+def test_on_80_columns_nothing_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["tensorflow/native", "jax/native-linen", "torch/native"]
+    outcomes = [
+        replace(outcome(), implementation=name, dtype=dtype) for name in names for dtype in ("float32", "bfloat16")
+    ]
+    bare = Outcome("a-case", names[0], "float32", "cpu", NOT_OFFERED, "it has none")
+    lines = shown([*outcomes, bare, outcome("all")], capsys)
+    table = [line for line in lines if not line.startswith(("told", "not "))]
+    assert max(map(len, table)) <= 80
+    for name in names:
+        assert sum(name in line for line in table) == 2
+        assert all(re.search(r" \d+% +(agrees|not)$", line.rstrip()) for line in table if name in line), table
+
+
+def test_times_on_80_columns_are_a_row_an_implementation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["torch/native", "tensorflow/native", "jax/native-linen"]
+    times = [Cell("!~1234 ±123.4%"), Cell("3.41 ±1.2%", fastest=True), Cell("")]
+    case = "lstm-T1000-B32-I123-H320-L2-ragged"
+    grid = Grid("forward", names, [(case, times, "12.3")])
+    for columns, tall in (("80", True), ("140", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        print_grid(stdout(), grid)
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ([case, "limit", "12.3"] in lines) is tall
+        assert (["torch/native", "!~1234", "±123.4%"] in lines) is tall
+        assert (["tensorflow/native", "3.41", "±1.2%"] in lines) is tall
+        assert not any(line[:1] == ["jax/native-linen"] for line in lines)
+
+
+def test_training_on_80_columns_keeps_its_numbers_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    steps = [Step(1.234567, 0.5, 1.0)] * 20
+    trained = [Trained("tensorflow/native", status=TRAINED, steps=steps, accuracies=[0.5432] * 20)]
+    print_fitting(stdout(), *([by_epoch(trained, 20, most)] for most in MOST_EPOCHS_SHOWN))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if "loss" in line)
+    assert row.count("1.2346") >= 4
+    assert "…" not in row

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from backends.base import NOT_OFFERED, UNSUPPORTED
 from backends.learning import TRAINED, Trained
 from backends.pool import WorkerDied, WorkerTimedOut
 from backends.registry import BUILT_IN
 from backends.selection import Selection
-from backends.study import AGREES, DISAGREES, FAILED, NOT_JUDGED, RAN, UNSUPPORTED, Outcome
+from backends.study import AGREES, DISAGREES, FAILED, NOT_JUDGED, RAN, Outcome
 from benchmarks.store import Store
 from birnn import __main__, exit_codes, training
 from birnn.studying import Finding, exit_code
@@ -48,11 +49,11 @@ def test_whatever_goes_wrong_is_1(wrong: str, others: tuple[str, ...]) -> None:
     ("statuses", "broken", "code"),
     [
         ([AGREES], (), 0),
-        ([RAN, UNSUPPORTED], (), 0),
-        ([AGREES, UNSUPPORTED], ("torch",), 2),
+        ([RAN, UNSUPPORTED, NOT_OFFERED], (), 0),
+        ([AGREES, NOT_OFFERED], ("torch",), 2),
         ([], ("torch",), 2),
         ([], (), 3),
-        ([UNSUPPORTED, UNSUPPORTED], (), 3),
+        ([UNSUPPORTED, NOT_OFFERED], (), 3),
         ([NOT_JUDGED, UNSUPPORTED], (), 3),
         ([AGREES, NOT_JUDGED], (), 3),
         ([AGREES, NOT_JUDGED], ("torch",), 2),

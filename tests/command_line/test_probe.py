@@ -17,7 +17,7 @@ def test_a_status_that_is_another_one_than_the_record_s_is_1(tmp_path: Path, mon
     same, other = tmp_path / "same.json", tmp_path / "other.json"
     probe = ("probe", "--only", "*/halves-*")
     done = birnn(*probe, "--json", same)
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert (done.returncode, done.stderr.strip()) == (0, f"birnn: wrote the findings: {same}")
     assert "1 present" in done.stdout
     record = json.loads(same.read_text())
     record["findings"][0]["status"] = "fixed"

@@ -209,6 +209,17 @@ def test_compare_says_what_is_slower_and_lists_what_crashed(store: Path) -> None
     assert "fast lane, 2 threads" in done.stdout
 
 
+def test_on_80_columns_every_name_and_number_of_compare_is_whole(store: Path) -> None:
+    wide = birnn("compare", store, "before", "after", COLUMNS="200").stdout
+    narrow = birnn("compare", store, "before", "after", COLUMNS="80").stdout
+    rows = [[cell.strip() for cell in line.split("│")[2:-1]] for line in wide.splitlines() if line.startswith("│")]
+    lines = [line.split() for line in narrow.splitlines()]
+    assert rows
+    for row in rows:
+        assert " ".join(row).split() in lines
+    assert "│" not in narrow
+
+
 @pytest.mark.parametrize(
     ("sides", "limit", "code"),
     [

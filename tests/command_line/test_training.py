@@ -75,7 +75,7 @@ def learned(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Learned:
 
 def test_a_tagger_learns_and_its_checkpoint_answers(learned: Learned) -> None:
     done = learned.done
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert (done.returncode, done.stderr.strip()) == (0, f"birnn: wrote trace and checkpoints: {learned.out}")
     assert "numpy/loop" in done.stdout
     trace = json.loads((learned.out / "trace.json").read_text())
     mine = trace["implementations"]["numpy/loop"]

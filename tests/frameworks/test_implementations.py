@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import DEVICES, Framework, Implementation, inputs_of, request_of
+from backends.base import DEVICES, Framework, Implementation, Refusal, inputs_of, request_of
 from backends.execution import Unsupported, execute
 from common.agreement import differing, judge
 from common.builtin import CELLS, small_cases
@@ -76,8 +76,8 @@ def test_tuned_agrees_where_it_works_in_pieces(framework: Framework, name: str, 
     case = CASES[name]
     if "tuned" not in framework.implementations:
         pytest.skip(f"{framework.name} has no tuned")
-    if (reason := framework.unsupported("tuned", request_of(case, dtype, "cpu"))) is not None:
-        pytest.skip(f"declared unsupported: {reason}")
+    if (declined := framework.refusal("tuned", request_of(case, dtype, "cpu"))) is not None:
+        pytest.skip(f"{declined.status}: {declined.reason}")
     if "in several" not in built(framework, "tuned", case, dtype).path():
         pytest.skip(f"{framework.name}/tuned takes it in one piece")
     verdict = judge(run(framework, "tuned", case, dtype), yardstick(case, dtype))
@@ -142,7 +142,7 @@ def supported_case(framework: Framework, implementation: str) -> Case:
     """A full case of an LSTM, or of a GRU where there is no LSTM."""
     cases = [a_case(cell, lengths=None) for cell in ("lstm", "gru")]
     supported = [
-        case for case in cases if framework.unsupported(implementation, request_of(case, "float32", "cpu")) is None
+        case for case in cases if framework.refusal(implementation, request_of(case, "float32", "cpu")) is None
     ]
     return supported[0]
 
@@ -190,7 +190,7 @@ def test_builtin_cases_take_every_path(framework: Framework, implementation: str
     taken: list[set[str]] = []
     for case in CASES.values():
         for dtype in ("float32", "float64"):
-            if framework.unsupported(implementation, request_of(case, dtype, "cpu")) is None:
+            if framework.refusal(implementation, request_of(case, dtype, "cpu")) is None:
                 taken.append(set(built(framework, implementation, case, dtype).path().split(", ")))
     always = set[str].intersection(*taken)
     varying = {part for part in set[str].union(*taken) - always if not part[0].isdigit()}
@@ -236,14 +236,14 @@ def test_scratch_supports_every_specification_and_both_precisions(framework: Fra
     for case in CASES.values():
         for dtype in ("float32", "float64"):
             request = request_of(case, dtype, "cpu")
-            assert request.subnormal or framework.unsupported("scratch", request) is None
+            assert request.subnormal or framework.refusal("scratch", request) is None
 
 
 def test_gpu_is_declared_unsupported_where_there_is_none(framework: Framework) -> None:
     assert set(framework.devices()) <= set(DEVICES)
     if "gpu" not in framework.devices():
-        reason = framework.unsupported("scratch", request_of(CASES["gru-ragged"], "float32", "gpu"))
-        assert reason == f"{framework.name} sees no gpu on this machine"
+        declined = framework.refusal("scratch", request_of(CASES["gru-ragged"], "float32", "gpu"))
+        assert declined == Refusal(f"{framework.name} sees no gpu on this machine")
 
 
 def test_the_framework_says_its_versions(framework: Framework) -> None:

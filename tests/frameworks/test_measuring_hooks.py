@@ -14,7 +14,7 @@ import pytest
 
 from backends.base import LANES, PASSES, Framework, Implementation, inputs_of
 from backends.kernels import LONGEST_NAME, MOST_TEXTS, added_up, most_important
-from backends.opening import reason_against
+from backends.opening import require_supported
 from backends.timing import Timing
 from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase
 from benchmarks.judging import SystemJudge
@@ -130,7 +130,7 @@ def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, t
     judge = SystemJudge(BenchmarkCase(name="tagger", spec=rnn, system=system, passes=PASSES_OF_SYSTEM, **sizes))
     setting = {"implementation": "manual", "dtype": "float64", "device": "cpu", "lane": "exact", "pass": "train_step"}
     request = setting | opening(judge, "train_step", tmp_path, judged=True)
-    assert reason_against(framework, request | sizes) is None
+    require_supported(framework, request | sizes)
     timing = Timing(framework)
     reply = timing.open(request | {"handle": "a tagger", "result": str(tmp_path / "result")})
     result, _ = tensorfile.read(tmp_path / "result")

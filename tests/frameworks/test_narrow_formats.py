@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backends.base import Framework, request_of
-from backends.modelling import unsupported
+from backends.modelling import refusal
 from common.models.batch import counted, labels
 from common.models.making import BatchShape, random_batch
 from common.models.specification import Arrays, Seq2Seq, initialise
@@ -36,7 +36,7 @@ def test_a_train_steps_loss_is_that_of_its_logits(framework: Framework) -> None:
     bias = rounded(3 * found.bias, dtype)
     training = Training(0 * found.weight, bias, found.labels, found.learning_rate)
     request = request_of(case, dtype, "cpu")
-    names = [name for name in framework.implementations if framework.unsupported(name, request) is None]
+    names = [name for name in framework.implementations if framework.refusal(name, request) is None]
     if not names:
         pytest.skip(f"no implementation takes {dtype}")
     network = loaded(framework, names[0], case, training, dtype)
@@ -61,7 +61,7 @@ def test_attention_and_loss_of_a_translator_are_wide(framework: Framework) -> No
     rng = np.random.default_rng(1)
     batch = random_batch(TRANSLATOR, BatchShape(2, STEPS, target_len=3), rng, lengths=[STEPS, STEPS])
     reasons = {
-        name: unsupported(framework, name, TRANSLATOR, batch, "bfloat16", "cpu") for name in framework.implementations
+        name: refusal(framework, name, TRANSLATOR, batch, "bfloat16", "cpu") for name in framework.implementations
     }
     able = [name for name, reason in reasons.items() if reason is None]
     if not able:

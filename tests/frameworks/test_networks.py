@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backends.base import Framework
-from backends.modelling import Network, unsupported
+from backends.modelling import Network, refusal
 from common.agreement import differing
 from common.models.batch import Batch, check_batch, has_dropout, padding_mask
 from common.models.judging import judge_model, model_yardstick
@@ -59,7 +59,7 @@ def capable(framework: Framework, spec: Model, batches: Sequence[Batch], dtype: 
     found = [
         name
         for name in framework.implementations
-        if not any(unsupported(framework, name, spec, batch, dtype, "cpu") for batch in batches)
+        if not any(refusal(framework, name, spec, batch, dtype, "cpu") for batch in batches)
     ]
     start = zlib.crc32(f"{spec}{dtype}".encode()) % len(found)
     return found[start:] + found[:start]
@@ -96,11 +96,11 @@ def test_every_implementation_can_be_a_models_rnn(framework: Framework, implemen
     """With rows that are all full where it cannot do shorter ones."""
     case = CASES[name]
     batch = case.batch
-    if unsupported(framework, implementation, case.spec, batch, "float64", "cpu"):
+    if refusal(framework, implementation, case.spec, batch, "float64", "cpu"):
         steps = batch["x" if "x" in batch else "tokens"].shape[1]
         batch = {**batch, "lengths": np.full_like(batch["lengths"], steps)}
-    if reason := unsupported(framework, implementation, case.spec, batch, "float64", "cpu"):
-        pytest.skip(f"declared unsupported: {reason}")
+    if declined := refusal(framework, implementation, case.spec, batch, "float64", "cpu"):
+        pytest.skip(f"{declined.status}: {declined.reason}")
     network = network_of(framework, name, "float64", implementation)
     assert disagreement(network, case, batch) == []
 
@@ -109,8 +109,8 @@ def test_nan_and_infinity_in_the_padding_of_features_change_nothing(framework: F
     case = CASES["classifier"]
     wild = np.resize([np.nan, np.inf, -np.inf, 1e300, 7.0], case.batch["x"].shape)
     batch = {**case.batch, "x": np.where(padding_mask(case.batch)[..., None], wild, case.batch["x"])}
-    if reason := unsupported(framework, implementation, case.spec, batch, "float64", "cpu"):
-        pytest.skip(f"declared unsupported: {reason}")
+    if declined := refusal(framework, implementation, case.spec, batch, "float64", "cpu"):
+        pytest.skip(f"{declined.status}: {declined.reason}")
     network = network_of(framework, "classifier", "float64", implementation)
     network.load_weights(case.weights)
     check_batch(case.spec, batch)

@@ -35,9 +35,9 @@ PLAIN = a_case(**NO_BIASES)
 
 def loaded(framework: Framework, implementation: str, case: Case, training: Training, dtype: str) -> Implementation:
     """An implementation that is ready to train, or a skip with the declared reason."""
-    reason = framework.unsupported(implementation, request_of(case, dtype, "cpu"))
-    if reason is not None:
-        pytest.skip(f"declared unsupported: {reason}")
+    declined = framework.refusal(implementation, request_of(case, dtype, "cpu"))
+    if declined is not None:
+        pytest.skip(f"{declined.status}: {declined.reason}")
     found = framework.implementations[implementation](case.spec, dtype, "cpu")
     case = rounded_case(case, dtype)
     found.load_weights(case.weights)

@@ -196,6 +196,7 @@ GAPS = (
         reason="it runs over the padding",
         applies=lambda request: not request.finite_padding,
     ),
+    Gap(("outpaced",), "everything", "it was slow", applies=lambda request: True, slower=True),
 )
 
 
@@ -274,6 +275,7 @@ class Misbehaving(Framework):
     gaps = GAPS
     implementations = {
         "well": Loop,
+        "outpaced": Loop,
         "segfaults": Segfaults,
         "hangs": Hangs,
         "noisy": Noisy,

@@ -112,6 +112,11 @@ def test_nan_in_the_padding_that_reaches_a_gradient_disagrees_unless_declared() 
     assert {outcome.status for outcome in found.values()} == {"unsupported", "agrees"}
 
 
+def test_what_is_left_out_for_speed_is_no_failure() -> None:
+    (outcome,) = outcomes(["misbehaving/outpaced"], CASES[:1]).values()
+    assert (outcome.status, outcome.reason, outcome.good) == ("not offered", "it was slow", True)
+
+
 def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
     found = outcomes(["misbehaving/well"], CASES[:1], lane="fast")
     assert [outcome.reason for outcome in found.values()] == ["NotImplementedError: misbehaving has no fast lane"]
