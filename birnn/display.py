@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def say_written(path: Path, what: str) -> None:
-    """Say on stderr what a command has written, and where."""
+    """Say on stderr what a command has written, and where; below what it has printed."""
+    sys.stdout.flush()
     stderr().print(f"birnn: wrote {what}: {path}", markup=False)
 
 

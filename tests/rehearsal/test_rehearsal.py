@@ -26,7 +26,7 @@ from tests.rehearsal import bare
 
 FRAMEWORKS = ("torch", "jax")
 MOST_COMMANDS = 5
-"""One does it all in two and a half minutes; a machine that others use may need the same again."""
+"""One does it all in two minutes; a machine that others use may need the same again."""
 REHEARSAL = ("--device", "cpu", "--rehearse")
 
 
