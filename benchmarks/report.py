@@ -8,7 +8,7 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.company import unfit
 from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import standings
-from benchmarks.records import TIMED, Block, Ceiling, Environment, Look, Process, Row, Run
+from benchmarks.records import NOT_REACHED, TIMED, Block, Ceiling, Environment, Look, Process, Row, Run
 from benchmarks.store import Store
 from common.errors import InputError
 from common.terminal import plain
@@ -78,7 +78,7 @@ def render(contents: Sequence[Content]) -> str:
     parts = {
         "title": html.escape(title),
         "summaries": "\n".join(f'<p class="lead">{html.escape(plain(summary(content)))}</p>' for content in contents),
-        "warnings": "\n".join(_warning(content, len(contents) > 1) for content in contents),
+        "warnings": "\n".join(each for content in contents for each in _warnings(content, len(contents) > 1)),
         "style": _asset("report.css"),
         "content": _json_for_html(_as_json(contents)),
         "scripts": "\n".join(_asset(name) for name in SCRIPTS),
@@ -106,11 +106,23 @@ def summary(content: Content) -> str:
     )
 
 
-def _warning(content: Content, named: bool) -> str:
-    """The banner of a run whose machine was not fit."""
-    text = unfit(sorted(content.rows, key=lambda row: row.key.job), content.processes, content.looks)
-    told = f"Run {content.run.run}: {text}" if named else text
-    return f'<p class="unfit" role="alert">{html.escape(plain(told))}</p>' if text else ""
+def _warnings(content: Content, named: bool) -> Iterator[str]:
+    """The banners of a run that is not finished, and of one whose machine was not fit."""
+    run = content.run
+    which = f"Run {run.run}" if named else "This run"
+    if run.finished is None:
+        missing = sum(row.status == NOT_REACHED for row in content.rows)
+        yield _banner(
+            "unfinished",
+            f"{which} is not finished: {missing} of {len(content.rows)} combinations have not been reached, and "
+            f"intervals may still get narrower. The same command goes on: {run.command}",
+        )
+    if text := unfit(sorted(content.rows, key=lambda row: row.key.job), content.processes, content.looks):
+        yield _banner("unfit", f"Run {run.run}: {text}" if named else text)
+
+
+def _banner(kind: str, text: str) -> str:
+    return f'<p class="{kind}" role="alert">{html.escape(plain(text))}</p>'
 
 
 def _machine(machine: dict[str, Any]) -> list[str]:

@@ -8,15 +8,41 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from backends.learning import TRAINED, Trained
+from common.precision import epsilon
 from common.tasks.parting import gaps
 from common.tasks.task import Task
 from common.tensorfile import write_bytes
 
+COLOURS = {"torch": "#d55e00", "jax": "#0072b2", "tensorflow": "#e69f00", "mxnet": "#009e73"}
+"""Okabe and Ito's colours, as on the page of ``birnn report``: a framework keeps its own everywhere."""
+OTHER_COLOUR = "#cc79a7"
+MARKERS = {"native": "o", "native-linen": "o", "native-nnx": "^", "manual": "s", "scratch": "D", "tuned": "*"}
+"""An implementation's shape, as on that page."""
+OTHER_MARKER = "h"
+MARKS = 8
+"""How many marks a line over the steps has, about."""
 
-def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
+
+def style_of(trained: Trained) -> dict[str, Any]:
+    """How an implementation is drawn: a framework's colour, an implementation's shape; the twin's line is dotted."""
+    framework, _, name = trained.implementation.partition("/")
+    colour, marker = COLOURS.get(framework, OTHER_COLOUR), MARKERS.get(name, OTHER_MARKER)
+    found = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1}
+    return found | {"linestyle": ":", "color": "black"} if trained.twin else found
+
+
+def write_curves(path: Path, task: Task, found: Sequence[Trained], dtype: str) -> None:
     """Write the picture as SVG, whole or not at all."""
+    stream = io.BytesIO()
+    drawn(task, found, dtype).savefig(stream, format="svg", metadata={"Date": None})
+    write_bytes(path, stream.getvalue())
+
+
+def drawn(task: Task, found: Sequence[Trained], dtype: str) -> Any:
+    """The picture, a figure of matplotlib's with three panels: losses, accuracies, gaps to the first trace."""
     with _own_settings():
         from matplotlib.figure import Figure
         from matplotlib.font_manager import fontManager  # noqa: F401, it is now that it looks for fonts
@@ -25,11 +51,15 @@ def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
     figure = Figure(figsize=(14, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for each in done:
-        style = {"linestyle": ":", "color": "black"} if each.twin else {}
-        left.plot([step.loss for step in each.steps], label=each.name, linewidth=1, **style)
-        middle.plot(range(1, len(each.accuracies) + 1), each.accuracies, label=each.name, marker=".", **style)
+        style = style_of(each)
+        every = max(1, len(each.steps) // MARKS)
+        left.plot([step.loss for step in each.steps], label=each.name, markevery=every, **style)
+        middle.plot(range(1, len(each.accuracies) + 1), each.accuracies, label=each.name, **style)
         if each is not done[0]:
-            right.semilogy(gaps(done[0].steps, each.steps) + 1e-18, label=each.name, linewidth=1, **style)
+            right.plot(gaps(done[0].steps, each.steps), label=each.name, markevery=every, **style)
+    # Linear below the least gap that two numbers of the loss's dtype can have: an exact 0 stands at 0.
+    right.set_yscale("symlog", linthresh=epsilon(dtype) / 2)
+    right.set_ylim(bottom=0)
     middle.axhline(task.baseline.accuracy, label=task.baseline.what, color="grey", linewidth=1)
     left.set(title=f"{task.name}: training loss", xlabel="step", ylabel="cross-entropy, nats")
     middle.set(title="held-out accuracy", xlabel="epoch", ylabel="share of right answers")
@@ -38,9 +68,7 @@ def write_curves(path: Path, task: Task, found: Sequence[Trained]) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    write_bytes(path, stream.getvalue())
+    return figure
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
         else:
             from birnn.curves import write_curves
 
-            write_curves(chosen.out / "curves.svg", task, found)
+            write_curves(chosen.out / "curves.svg", task, found, chosen.dtype)
         say_written(chosen.out, "trace and checkpoints")
     return exit_code(found, partings, broken=bool(selection.broken))
 

@@ -12,6 +12,7 @@ const QUANTITIES = {
   limit: { title: "% of the limit", of: (row) => (isNumber(row.fraction_of_limit) ? 100 * row.fraction_of_limit : null), spread: () => null },
 };
 
+const FIRST_SHOWN = { cell: ["lstm", "gru"], pass: ["forward_backward"] };
 const chosen = { cell: "", pass: "", cases: "relative", curves: "time" };
 
 // Plotly reads a little HTML in its texts; what comes from a store must stay text.
@@ -26,9 +27,9 @@ function select(title, name, options, onchange) {
 
 function drawControls() {
   const timed = timedInTrack();
-  for (const name of ["cell", "pass"]) {
+  for (const [name, wanted] of Object.entries(FIRST_SHOWN)) {
     const values = unique(timed.map((row) => row[name]));
-    if (!values.includes(chosen[name])) chosen[name] = values.includes("forward_backward") ? "forward_backward" : values[0] ?? "";
+    if (!values.includes(chosen[name])) chosen[name] = wanted.find((value) => values.includes(value)) ?? values[0] ?? "";
   }
   byId("chart-controls").replaceChildren(...["cell", "pass"].map((name) =>
     select(name === "cell" ? "Cell" : "Pass", name, unique(timed.map((row) => row[name])).map((value) => [value, value]), drawAll)));
@@ -151,7 +152,10 @@ function curve(implementation, list, size, quantity) {
 function drawCurves() {
   const quantity = QUANTITIES[chosen.curves];
   const list = chartRows().filter((row) => isNumber(quantity.of(row)));
-  for (const [size, title] of SIZES) {
+  const panels = SIZES.filter(([size]) => unique(list.map((row) => row[size])).length > 1);
+  for (const [size] of SIZES) byId(`chart-${size}`).hidden = !panels.some(([shown]) => shown === size);
+  byId("no-curves").hidden = panels.length > 0;
+  for (const [size, title] of panels) {
     draw(`chart-${size}`, implementationsOf(list).map((implementation) =>
       curve(implementation, list.filter((row) => row.implementation === implementation), size, quantity)), {
       height: 380, showlegend: false,

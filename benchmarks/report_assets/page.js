@@ -170,10 +170,10 @@ drawTrack();
 
 // A sortable, filterable table
 
-// columns: {title, unit, hint, numeric, fixed, narrow, prose, sort(record), show(record)}; filters: {title, of(record)}.
+// columns: {title, unit, hint, numeric, fixed, narrow, prose, desk (not on a phone), sort(record), show(record)}; filters: {title, of(record)}.
 // Returns a function that fills the table with other records.
 function makeTable(host, { caption, columns, filters = [], search = true, tall = false }) {
-  const classes = (column) => ["numeric", "fixed", "narrow", "prose"].filter((name) => column[name]).join(" ");
+  const classes = (column) => ["numeric", "fixed", "narrow", "prose", "desk"].filter((name) => column[name]).join(" ");
   const header = columns.map((column) =>
     el("th", { scope: "col", title: column.hint, class: `${classes(column)} ${column.sort ? "" : "no-sort"}` },
       column.title, column.unit ? el("span", { class: "unit" }, ` ${column.unit}`) : null));
@@ -220,9 +220,16 @@ function makeTable(host, { caption, columns, filters = [], search = true, tall =
     filter();
   }
 
-  host.replaceChildren(
-    ...(controls.length ? [el("div", { class: "controls" }, ...controls)] : []),
-    el("div", { class: `scroll${tall ? " tall" : ""}`, tabindex: "0", role: "region", "aria-label": caption }, table));
+  const box = el("div", { class: `scroll${tall ? " tall" : ""}`, tabindex: "0", role: "region", "aria-label": caption }, table);
+  const hint = el("p", { class: "note scrolls", hidden: true });
+  host.replaceChildren(...(controls.length ? [el("div", { class: "controls" }, ...controls)] : []), hint, box);
+  const tellHidden = () => {
+    const more = [box.scrollWidth > box.clientWidth + 1 ? "columns to the right" : "", box.scrollHeight > box.clientHeight + 1 ? "rows below" : ""].filter(Boolean);
+    hint.hidden = !more.length;
+    hint.textContent = `This table scrolls: there are more ${more.join(" and more ")}.`;
+  };
+  const watched = new ResizeObserver(tellHidden);
+  [box, table].forEach((node) => watched.observe(node));
   enhanceSortableAccessibility([table]);
   return fill;
 }

@@ -68,8 +68,9 @@ function fastestTable() {
   const rowOf = (standing) => rows.find((row) => row.implementation === standing.implementation && row.case === standing.case &&
     row.pass === standing.pass && sameTrack(trackOf(row), trackOf(standing)));
   const columns = [
-    { title: "Case", fixed: true, sort: (each) => each.case, show: (each) => el("span", { title: shapeOf(rowOf(each)) }, each.case) },
-    { title: "Pass", sort: (each) => each.pass, show: (each) => each.pass },
+    { title: "Case", fixed: true, sort: (each) => each.case,
+      show: (each) => el("span", { title: shapeOf(rowOf(each)) }, each.case, el("small", { class: "phone" }, each.pass)) },
+    { title: "Pass", desk: true, sort: (each) => each.pass, show: (each) => each.pass },
     { title: "Fastest", sort: (each) => each.implementation, show: (each) => named(each.implementation) },
     { title: "Median", unit: "(95 % interval)", numeric: true, sort: (each) => rowOf(each).median_seconds, show: (each) => timeWithInterval(rowOf(each)) },
     { title: "Runner-up", sort: (each) => each.runner_up, show: (each) => (each.runner_up ? named(each.runner_up) : "") },

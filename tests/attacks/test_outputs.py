@@ -255,7 +255,7 @@ def test_a_picture_leaves_nothing_in_the_users_home(tmp_path: Path) -> None:
         "from common.tasks.building import build_task\n"
         "from common.tasks.task import Options\n"
         "task = build_task('pipeline', Options(cell='rnn_tanh', hidden_size=2))\n"
-        f"write_curves(Path({str(tmp_path / 'out' / 'curves.svg')!r}), task, [])\n"
+        f"write_curves(Path({str(tmp_path / 'out' / 'curves.svg')!r}), task, [], 'float32')\n"
     )
     home = tmp_path / "home"
     home.mkdir()

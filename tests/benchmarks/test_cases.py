@@ -47,16 +47,32 @@ def written(path: Path, text: str | bytes) -> str:
     return str(file)
 
 
-def test_laptop_has_seven_shapes_in_three_cells_and_one_ragged_case() -> None:
+@pytest.mark.parametrize(("name", "cell"), [("laptop", "lstm"), ("smoke", "lstm")])
+def test_a_set_has_cases_that_make_a_curve_of_each_size(name: str, cell: str) -> None:
+    found = [shape for shape in shapes(name) if shape[0] == cell]
+    for which in ("seq_len", "batch", "width"):
+        families: dict[tuple[int, ...], int] = {}
+        for _, seq_len, batch, input_size, hidden_size, _ in found:
+            if input_size == hidden_size:
+                sizes = {"seq_len": seq_len, "batch": batch, "width": hidden_size}
+                others = tuple(size for size_name, size in sizes.items() if size_name != which)
+                families[others] = families.get(others, 0) + 1
+        assert max(families.values()) > 1, which
+
+
+def test_laptop_has_seven_shapes_in_three_cells_one_ragged_case_and_the_points_of_curves() -> None:
     wanted = "10,1000,8,10 100,64,123,320 150,64,125,100 128,32,128,128 25,16,512,512 128,1,128,128 512,8,64,64"
     sizes = [tuple(int(size) for size in shape.split(",")) for shape in wanted.split()]
     found = load_set("laptop")
     full = [case for case in found.cases if not case.ragged]
+    of_curves = [(32, 32, 128, 128), (512, 32, 128, 128), (128, 128, 128, 128), (128, 32, 256, 256)]
     assert {
         (case.spec.cell, case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in full
-    } == {(cell, *shape) for cell in ("rnn_tanh", "gru", "lstm") for shape in sizes}
-    assert len(full) == 21
-    assert len(found.cases) == 22
+    } == {(cell, *shape) for cell in ("rnn_tanh", "gru", "lstm") for shape in sizes} | {
+        ("lstm", *shape) for shape in of_curves
+    }
+    assert len(full) == 25
+    assert len(found.cases) == 26
     assert found.passes == ("forward", "forward_backward")
     assert found.dtypes == ("float32",)
     assert found.implementations == ("*/native*", "*/tuned")
@@ -71,8 +87,11 @@ def test_gpu_covers_what_decides_a_gpus_speed_in_at_most_30_cases() -> None:
     assert 20 <= len(found.cases) <= 30
     assert found.passes == ("forward", "forward_backward")
     laptop = {
-        (case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in load_set("laptop").cases
+        (case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size)
+        for case in load_set("laptop").cases
+        if case.spec.cell == "gru"
     }
+    assert len(laptop) == 7
     mine = {(case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in found.cases}
     assert laptop < mine
     assert {256, 512, 1024, 2048} < {case.spec.hidden_size for case in found.cases}

@@ -17,7 +17,7 @@ import pytest
 from backends.base import UNSUPPORTED
 from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import Standing, standings
-from benchmarks.records import NEVER_STEADY, Block, Row
+from benchmarks.records import NEVER_STEADY, NOT_REACHED, Block, Row, Run
 from benchmarks.report import Content, read_contents, render, summary
 from benchmarks.store import Store
 from birnn.__main__ import main
@@ -215,6 +215,18 @@ def report(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
     with pytest.raises(SystemExit) as left:
         main()
     return left.value.code or 0  # type: ignore[return-value]
+
+
+def test_a_run_that_is_not_finished_says_so_on_top_and_how_to_go_on(content: Content) -> None:
+    def top(run: Run) -> str:
+        return render([replace(content, run=run)]).partition("<nav")[0]
+
+    unreached = sum(row.status == NOT_REACHED for row in content.rows)
+    assert unreached > 0
+    told = f"This run is not finished: {unreached} of {len(content.rows)} combinations have not been reached"
+    assert told in top(replace(content.run, finished=None, command="birnn bench --mine"))
+    assert "goes on: birnn bench --mine</p>" in top(replace(content.run, finished=None, command="birnn bench --mine"))
+    assert "is not finished" not in top(content.run)
 
 
 def test_the_command_writes_the_page_of_a_store(

@@ -11,16 +11,21 @@ import pytest
 
 from backends.base import NOT_OFFERED, UNSUPPORTED
 from backends.learning import TRAINED, Trained
+from backends.registry import BUILT_IN
 from backends.selection import Selection
 from backends.study import FAILED, RAN, Outcome
 from benchmarks.table import Cell, Grid
 from birnn.benching import print_grid
+from birnn.curves import drawn, style_of
 from birnn.display import print_fitting, stdout
 from birnn.outcomes import print_failures, print_outcomes
 from birnn.studying import Finding
 from birnn.training import MOST_EPOCHS_SHOWN, by_epoch
 from common.agreement import judge, thresholds, worst_calibrated
 from common.models.trace import Step
+from common.precision import epsilon
+from common.tasks.building import build_task
+from common.tasks.task import Options
 from common.yardstick import yardstick
 from tests.cases import a_case
 
@@ -228,3 +233,22 @@ def test_training_on_80_columns_keeps_its_numbers_whole(
     row = next(line for line in lines if "loss" in line)
     assert row.count("1.2346") >= 4
     assert "…" not in row
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_curves_draw_an_exact_0_as_0_and_every_implementation_in_a_style_of_its_own(dtype: str) -> None:
+    pytest.importorskip("matplotlib")
+    task = build_task("pipeline", Options(cell="rnn_tanh", hidden_size=2))
+    names = [f"{backend.name}/{kind}" for backend in BUILT_IN for kind in ("native", "manual", "scratch", "tuned")]
+    losses = [1.0, 0.5, 0.25]
+    found = [Trained(name, steps=[Step(loss, 0.5, 1.0) for loss in losses], accuracies=[0.5]) for name in names]
+    found[1] = replace(found[1], steps=[Step(loss, 0.5, 1.0) for loss in (1.0, 0.5 * (1 + 1e-3), 0.25)])
+    _, _, right = drawn(task, [found[0], replace(found[0], twin=True), *found[1:]], dtype).axes
+    drawn_gaps = [line.get_ydata() for line in right.lines]
+    assert np.array_equal(drawn_gaps[0], [0, 0, 0])
+    assert drawn_gaps[1] == pytest.approx([0, 1e-3, 0])
+    assert right.get_ylim()[0] == 0
+    low, high = (right.transData.transform((0, gap))[1] for gap in (0, epsilon(dtype)))
+    assert high - low > 1, "0 and a gap of one spacing are two places"
+    styles = {(style_of(each)["color"], style_of(each)["marker"]) for each in found}
+    assert len(styles) == len(names)
