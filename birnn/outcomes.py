@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -116,7 +117,8 @@ def _of_limit(outcomes: Iterable[Outcome]) -> str:
         for each in outcome.verdict.measures
         if not each.untold
     ]
-    return f"{max(shares):.0%}" if shares and max(shares) < 10 else f"{max(shares):.1g} ×" if shares else "–"
+    worst = max(shares, default=math.nan)
+    return "–" if not shares else f"{worst:.0%}" if worst < 10 else f"{worst:.1g} ×"
 
 
 def _is_far(outcomes: Iterable[Outcome]) -> bool:
@@ -214,10 +216,11 @@ def _what(outcome: Outcome) -> str:
     if off:
         worst = max(off, key=lambda each: each.share(limits))
         beside = f", and {count_of(len(off) - 1, 'other tensor')}" if len(off) > 1 else ""
-        parts.append(
-            f"{worst.tensor} is {worst.max_error:.2g} off at {worst.index}, {worst.share(limits):.2g} times what is "
-            f"allowed{beside}"
-        )
+        if math.isfinite(worst.max_error):
+            far = f"{worst.max_error:.2g} off at {worst.index}, {worst.share(limits):.2g} times what is allowed"
+        else:
+            far = f"not finite at {worst.index}"
+        parts.append(f"{worst.tensor} is {far}{beside}")
     told = {distance(each) for each in off}
     others = [reason for reason in verdict.reasons if reason not in told]
     parts += others[:1]

@@ -31,6 +31,10 @@ BATCH, SEQ_LEN, INPUT_SIZE, HIDDEN_SIZE = 3, 5, SIZES["input_size"], SIZES["hidd
 LENGTHS = np.array([5, 3, 1], np.int32)
 FULL = np.full(BATCH, SEQ_LEN, np.int32)
 PADDING = np.arange(SEQ_LEN) >= LENGTHS[:, None]
+GROWTH = 20.0
+"""With recurrent weights so many times the usual a ReLU's state grows tenfold a step and more, and overflows float32 in
+``LONG`` steps, but not in ``SEQ_LEN``."""
+LONG = 100
 CLOSE, FAR = 1e-5, 1e-2
 """Differences below the one are float32's rounding, above the other they are not."""
 X = np.random.default_rng(0).normal(size=(BATCH, SEQ_LEN, INPUT_SIZE)).astype(np.float32)
@@ -52,10 +56,10 @@ def reference(cell: Cell, x: np.ndarray, lengths: np.ndarray | None, h_0: np.nda
     return Reference(specification(cell), weights_of(cell), np.float64).forward(x, lengths, h_0, c_0)
 
 
-def linen_parameters(cell: Cell) -> Tree:
-    """The parameters of a linen.Bidirectional with the canonical weights."""
-    spec = specification(cell)
-    trees = [load_cell(spec, linen_denses(spec), weights_of(cell), 0, way) for way in range(NUM_DIRECTIONS)]
+def linen_parameters(cell: Cell, weights: Arrays | None = None) -> Tree:
+    """The parameters of a linen.Bidirectional with canonical weights, by default those of every probe."""
+    spec, canonical = specification(cell), weights_of(cell) if weights is None else weights
+    trees = [load_cell(spec, linen_denses(spec), canonical, 0, way) for way in range(NUM_DIRECTIONS)]
     tree = {name: {"cell": one} for name, one in zip(DIRECTIONS, trees, strict=True)}
     return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), tree)
 
@@ -114,17 +118,26 @@ def length_past_the_end_rotates_reverse_time(run: Run = flax_bidirectional) -> O
     return observed(reverse > FAR, max(forward, reverse) < CLOSE, evidence)
 
 
-def lstm_gradients(x: np.ndarray, lengths: np.ndarray) -> Arrays:
-    """The sum of linen's LSTM's output, zeroed past the lengths, as "loss", and its gradients; a ``Gradients``."""
+def masked_gradients(cell: Cell, x: np.ndarray, lengths: np.ndarray, growth: float = 1.0) -> Arrays:
+    """The sum of linen's output, zeroed past the lengths, as "loss", and its gradients; recurrent weights are
+    ``growth`` times the usual.
+    """
 
     def loss(parameters: Tree) -> jax.Array:
-        _, output = run_linen("lstm", parameters, x, lengths, tuple(zip(C_0, H_0, strict=True)))
-        return jnp.where(step_mask(jnp.asarray(lengths), SEQ_LEN), output, 0).sum()
+        carries = tuple(zip(C_0, H_0, strict=True)) if cell == "lstm" else tuple(H_0)
+        _, output = run_linen(cell, parameters, x, lengths, carries)
+        return jnp.where(step_mask(jnp.asarray(lengths), x.shape[1]), output, 0).sum()
 
-    spec, (value, found) = specification("lstm"), jax.value_and_grad(loss)(linen_parameters("lstm"))
+    spec, weights = specification(cell), weights_of(cell)
+    weights |= {name: growth * value for name, value in weights.items() if name.startswith("weight_hh")}
+    value, found = jax.value_and_grad(loss)(linen_parameters(cell, weights))
     return canonical_gradients(spec, linen_denses(spec), found[DIRECTIONS[0]]["cell"], 0, 0) | {
         "loss": np.asarray(value)
     }
+
+
+lstm_gradients: Gradients = partial(masked_gradients, "lstm")
+growing_gradients: Gradients = partial(masked_gradients, "rnn_relu", growth=GROWTH)
 
 
 @PROBES.add(
@@ -140,6 +153,26 @@ def nan_in_the_padding_reaches_gradients(gradients: Gradients = lstm_gradients) 
     bad, good = (float(np.isnan(found["weight_hh_l0"]).mean()) for found in (by_broken, by_finite))
     same_loss, same = (apart(by_finite[name], by_broken[name]) < CLOSE for name in ("loss", "weight_hh_l0"))
     evidence = f"{bad:.0%} of weight_hh's gradient is NaN, {good:.0%} with finite padding; the same loss: {same_loss}"
+    return observed(bad > 0 == good and same_loss, same, evidence)
+
+
+@PROBES.add(
+    what="Zeros of padding behind the rows should not matter; a ReLU's state grows there, and gradients become NaN.",
+    consequence="A model learns on short batches and gets NaN from the first batch with a long row.",
+    way_out="Hold the state past the lengths with jnp.where, as jax/scratch does.",
+    harm="silent",
+)
+def relu_overflows_in_the_padding(gradients: Gradients = growing_gradients) -> Observation:
+    short = np.where(PADDING[..., None], np.float32(0), X)
+    long = np.pad(short, ((0, 0), (0, LONG), (0, 0)))
+    by_short, by_long = (gradients(x, LENGTHS) for x in (short, long))
+    bad, good = (float(np.isnan(found["weight_hh_l0"]).mean()) for found in (by_long, by_short))
+    size = np.abs(by_short["weight_hh_l0"]).max()
+    same_loss, same = (
+        apart(by_short[name], by_long[name]) < CLOSE * max(np.abs(by_short[name]).max(), size)
+        for name in ("loss", "weight_hh_l0")
+    )
+    evidence = f"{bad:.0%} of weight_hh's gradient is NaN, {good:.0%} without padding; the same loss: {same_loss}"
     return observed(bad > 0 == good and same_loss, same, evidence)
 
 

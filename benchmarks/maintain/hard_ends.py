@@ -223,8 +223,8 @@ def stores(folder: Path, count: int) -> list[Path]:
 
 
 def counts(store: Path) -> dict[str, int]:
-    """The blocks of each run."""
-    if not store.exists():
+    """The blocks of each run; nothing where there is no store yet, or a file without a byte in it."""
+    if is_new(store):
         return {}
     with Store.open(store) as opened:
         return {run.run: len(opened.blocks(run.run)) for run in opened.runs()}

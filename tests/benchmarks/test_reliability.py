@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.maintain.hard_ends import (
     Tally,
     blocks_of,
+    counts,
     missing_blocks,
     missing_epochs,
     missing_runs,
@@ -51,11 +52,13 @@ def test_a_command_is_killed_where_it_takes_longer_and_heard_where_it_does_not()
     assert run([sys.executable, "-c", "import time; time.sleep(600)"], 0.2)[0] == -9
 
 
-def test_a_store_killed_before_its_first_byte_holds_no_blocks(tmp_path: Path) -> None:
+def test_a_store_killed_before_its_first_byte_holds_nothing(tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
-    assert blocks_of(store) == []
+    assert (blocks_of(store), counts(store)) == ([], {})
     store.touch()
-    assert blocks_of(store) == []
+    assert (blocks_of(store), counts(store)) == ([], {})
+    assert missing_runs({}, store) == []
+    assert missing_runs({RUN: 2}, store) == [f"run {RUN}: 0 of 2 blocks"]
 
 
 def test_lost_blocks_runs_and_whole_runs_are_told(tmp_path: Path) -> None:

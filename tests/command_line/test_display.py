@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -169,6 +170,16 @@ def test_a_failure_is_one_line_and_its_reasons_stand_below_it_where_wanted(capsy
     line, *reasons = failures([found], capsys, verbose=True)
     assert line.startswith("disagrees mine numpy/loop float32: ")
     assert reasons == ["    one", "    two"]
+
+
+def test_what_is_not_finite_is_not_called_inf_times_too_far(capsys: pytest.CaptureFixture[str]) -> None:
+    found = a_failure("mine")
+    assert found.verdict is not None
+    measures = [replace(each, rms=math.nan, max=math.nan, max_error=math.nan) for each in found.verdict.measures]
+    (line,) = failures([replace(found, verdict=replace(found.verdict, measures=measures))], capsys)
+    assert " is not finite at (" in line
+    assert "nan" not in line
+    assert "inf" not in line
 
 
 def test_equal_failures_are_one_line_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:

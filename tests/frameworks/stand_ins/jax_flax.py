@@ -40,6 +40,10 @@ def padding_cleared(x: np.ndarray, lengths: np.ndarray) -> Arrays:
     return probes.lstm_gradients(np.where(real[..., None], x, np.float32(0)), lengths)
 
 
+def cut_to_the_longest_row(x: np.ndarray, lengths: np.ndarray) -> Arrays:
+    return probes.growing_gradients(x[:, : lengths.max()], lengths)
+
+
 def gru_with_b_hn(x: np.ndarray, weights: Arrays) -> np.ndarray:
     spec = probes.specification("gru")
     trees = [load_cell(spec, nnx_denses(spec), weights, 0, direction) for direction in range(NUM_DIRECTIONS)]
@@ -95,6 +99,7 @@ STAND_INS: dict[str, Callable] = {
     "length-0-runs-over-all-the-padding": empty_rows_kept,
     "length-past-the-end-rotates-reverse-time": checked,
     "nan-in-the-padding-reaches-gradients": padding_cleared,
+    "relu-overflows-in-the-padding": cut_to_the_longest_row,
     "output-past-the-length-is-live": output_masked,
     "nnx-gru-lacks-b-hn": gru_with_b_hn,
     "lstm-carry-is-c-then-h": lstm_from_h_then_c,
