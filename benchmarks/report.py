@@ -20,6 +20,7 @@ from benchmarks.noise import Floor, floors_of
 from benchmarks.ranking import standings
 from benchmarks.records import NOT_REACHED, TIMED, Block, Ceiling, Environment, Look, Process, Row, Run
 from benchmarks.store import Store
+from common.agreement import worst_calibrated
 from common.errors import InputError
 from common.terminal import plain
 
@@ -165,7 +166,7 @@ def _as_json(contents: Sequence[Content]) -> dict[str, Any]:
         floors = floors_of(content.blocks)  # a run that was not finished has none stored yet
         part = {
             "runs": [_plain(dataclasses.asdict(content.run)) | _floor(floors.of_run)],
-            "rows": [_flat(row) for row in content.rows],
+            "rows": [_flat(row) | {"far": is_far(row)} for row in content.rows],
             "standings": [
                 _flat(standing) | {"run": content.run.run}
                 for standing in standings(content.rows, content.blocks, floors.of_job)
@@ -179,6 +180,13 @@ def _as_json(contents: Sequence[Content]) -> dict[str, Any]:
             if (one := _plain(dataclasses.asdict(environment))) not in found["environments"]:
                 found["environments"].append(one)
     return found
+
+
+def is_far(row: Row) -> bool:
+    """Whether a row that agrees is farther off than correct code ever was when the limits were calibrated."""
+    worst = worst_calibrated().get(row.key.dtype, {})
+    errors = {"rms": row.error_rms, "max": row.error_max}
+    return any(error is not None and error > worst.get(name, math.inf) for name, error in errors.items())
 
 
 def _floor(floor: Floor | None) -> dict[str, float | None]:

@@ -121,7 +121,7 @@ function agreementOf(records) {
     `${row.error_rms === null ? "" : `, rms ${digits(row.error_rms)}, max ${digits(row.error_max)} × the plain loop's`}${row.reason ? `, ${row.reason}` : ""}`).join("\n");
   return {
     hint, value: list.length ? worst(list, "error_rms") : null,
-    name: wrong.length ? "disagrees" : right.length ? "measured" : records[0]?.status,
+    name: wrong.length ? "disagrees" : right.length ? "measured" : records[0]?.status, far: right.some((row) => row.far),
     partly: right.length && !wrong.length ? records.filter((row) => !agrees(row)).map((row) => `${row.pass}: ${row.status}`) : [],
   };
 }
@@ -137,11 +137,12 @@ function agreementTable() {
       columns.push({
         title: named(implementation), narrow: true, sort: (name) => found.get(name)[implementation].value,
         show: (name) => {
-          const { hint, value, name: status, partly } = found.get(name)[implementation];
+          const { hint, value, name: status, far, partly } = found.get(name)[implementation];
           if (!status) return "";
           const words = status === "measured" ? `✓ ${digits(value)}` : `${statusMark(status)} ${status}`;
           const error = status === "disagrees" && value !== null ? ` ${digits(value)}` : null;
-          return el("span", { class: `chip ${asWord(status)}`, title: hint }, el("span", { class: "together" }, words), error, partly.length ? el("small", {}, partly.join(", ")) : null);
+          const rest = [...partly, ...(far && status === "measured" ? ["far"] : [])];
+          return el("span", { class: `chip ${rest.includes("far") ? "far" : asWord(status)}`, title: hint }, el("span", { class: "together" }, words), error, rest.length ? el("small", {}, rest.join(", ")) : null);
         },
       });
     }

@@ -21,6 +21,7 @@ from benchmarks.records import NEVER_STEADY, NOT_REACHED, Block, Row, Run
 from benchmarks.report import Content, read_contents, render, summary
 from benchmarks.store import Store
 from birnn.__main__ import main
+from common.agreement import worst_calibrated
 from common.errors import InputError
 from tests.benchmarks.made_up import LINEN, NATIVE, START, a_block, a_row
 from tests.benchmarks.made_up_run import HOSTILE, RUN, SPEEDS, made_up_content
@@ -215,6 +216,17 @@ def report(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
     with pytest.raises(SystemExit) as left:
         main()
     return left.value.code or 0  # type: ignore[return-value]
+
+
+def test_what_is_farther_off_than_correct_code_was_is_marked(content: Content) -> None:
+    worst = worst_calibrated()["float32"]
+    for name in ("rms", "max"):
+        nothing: dict[str, Any] = {"error_rms": None, "error_max": None}
+        below, above = (
+            replace(content.rows[0], **nothing | {f"error_{name}": factor * worst[name]}) for factor in (0.99, 1.01)
+        )
+        rows = data_of(render([replace(content, rows=[below, above])]))["rows"]
+        assert [row["far"] for row in rows] == [False, True]
 
 
 def test_a_run_that_is_not_finished_says_so_on_top_and_how_to_go_on(content: Content) -> None:

@@ -282,6 +282,25 @@ def test_only_a_table_that_scrolls_says_so(opened: Shown) -> None:
             assert ("columns" in hint.inner_text(), "rows" in hint.inner_text()) == (wider, taller)
 
 
+def test_what_agrees_farther_off_than_correct_code_was_is_not_shown_like_the_rest(
+    content: Content, opened: Shown, tmp_path: Path
+) -> None:
+    errors = {"torch/native": 5.0}
+    rows = [
+        replace(row, error_rms=errors.get(row.key.implementation, 1.0), error_max=1.0)
+        for row in content.rows
+        if row.status in TIMED
+    ]
+    file = tmp_path / "far.html"
+    file.write_text(render([replace(content, rows=rows)]), encoding="utf-8")
+    page = opened.page.context.browser.new_page()
+    page.goto(file.as_uri())
+    chips = page.locator("#agreement-table .chip.far").all_inner_texts()
+    assert len(chips) == len({row.key.case for row in rows})
+    assert all(re.fullmatch(r"✓ 5(\.0+)?\s+far", chip) for chip in chips)
+    page.close()
+
+
 def test_runs_are_shown_one_at_a_time(content: Content, opened: Shown, tmp_path: Path) -> None:
     later = replace(content.run, run="20261121-131501", label="", machine={"processor": "Another"})
     rows = [replace(row, run=later.run) for row in content.rows if row.key.implementation == "jax/tuned"]
