@@ -167,7 +167,7 @@ class Implementation(ABC):
     def load_training(self, training: Training) -> None:
         """Make the head, the labels and the framework's own SGD optimizer; call it after ``move_inputs``.
 
-        Raises NotImplementedError where the implementation cannot train; ``Framework.unsupported`` says so first.
+        Raises NotImplementedError where the implementation cannot train; ``Framework.refusal`` says so first.
         """
         raise NotImplementedError(f"{type(self).__name__} has no train step")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from backends.base import Framework
 from common.errors import InputError, shown
@@ -33,11 +34,14 @@ class Backend:
         ``module:function`` that imports the framework and returns a ``Framework``; called in the environment alone.
     environment
         The tox environment that holds the framework, or None for the interpreter that runs the command.
+    files
+        What computes besides the module, such as a user's own file: they are part of the source that results are of.
     """
 
     name: str
     load: str
     environment: str | None = None
+    files: tuple[Path, ...] = ()
 
     def load_framework(self) -> Framework:
         """Import the framework in this process."""
@@ -61,6 +65,20 @@ def load_framework(target: str) -> Framework:
 def backends() -> dict[str, Backend]:
     """Every backend by name, the built-in ones first, then those of plug-ins that can be used."""
     return _loaded().backends
+
+
+def add(backend: Backend) -> None:
+    """Register one more backend, for this process and its workers.
+
+    Raises
+    ------
+    InputError
+        If its name is taken.
+    """
+    if backend.name in backends():
+        raise InputError(f"a backend must have a name of its own; got {backend.name!r}, which is taken")
+    _added[backend.name] = backend
+    _loaded.cache_clear()
 
 
 def left_out() -> dict[str, str]:
@@ -94,6 +112,7 @@ class _Loaded:
 
 
 _unwanted: set[str] = set()
+_added: dict[str, Backend] = {}
 
 
 @cache
@@ -113,7 +132,7 @@ def _loaded() -> _Loaded:
             )
         else:
             found[backend.name] = backend
-    return _Loaded(found, reasons)
+    return _Loaded(found | _added, reasons)
 
 
 def _load(entry: EntryPoint) -> tuple[Backend | None, str]:

@@ -45,10 +45,14 @@ class Sources:
 
         They are those of the worker, of what loads the backend, and of what these import, of this repository and of
         the plug-in's own package; of the framework's implementations this one's alone, as far as the others are not
-        imported elsewhere. A plug-in whose files cannot be found counts by its name.
+        imported elsewhere, and the backend's own ``files``. A plug-in whose files cannot be found counts by its name.
         """
         top = backend.load.partition(":")[0].partition(".")[0]
-        return self._digest([WORKER, backend.load.partition(":")[0]], {*OURS, top}, implementation)
+        digest = self._digest([WORKER, backend.load.partition(":")[0]], {*OURS, top}, implementation)
+        if not backend.files:
+            return digest
+        contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in backend.files]
+        return hashlib.sha256("\n".join([digest, *contents]).encode()).hexdigest()[:DIGITS]
 
     def of_module(self, name: str) -> str:
         """The same of a module of ours."""

@@ -64,6 +64,11 @@ class Outcome:
         return self.status not in (*GOOD, NOT_JUDGED)
 
     @property
+    def declined(self) -> bool:
+        """Whether the implementation has declared that it does not do this."""
+        return self.status in DECLINED
+
+    @property
     def good(self) -> bool:
         """Whether nothing is left open: what is declared is no failure, and what could not be judged is no success."""
         return self.status in GOOD

@@ -139,7 +139,7 @@ def main(
         seconds, size = cold_study()
         cold_figure = f"{seconds:.0f} s"
         blocks["first"] = (
-            f"The first takes {size / 1e9:.1f} GB of disk, and took {seconds / 60:.1f} minutes with nothing cached, the "
+            f"The first takes {size / 1e9:.1f} GB of disk, and took {seconds / 60:.1f} minutes with nothing cached, "
             f"downloads included, on {machine()}."
         )
     calls = empty_call_seconds()

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import LARGEST_SEED, MOST_THREADS, Device, Implementations, Lane, Timeout, WithoutPlugin
+from birnn.options import (
+    LARGEST_SEED,
+    MOST_THREADS,
+    Device,
+    Implementations,
+    Lane,
+    LayerFile,
+    LayerFramework,
+    LayerPython,
+    Timeout,
+    WithoutPlugin,
+)
 
 
 def bench_command(
@@ -59,6 +70,9 @@ def bench_command(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the order; drawn and stored by default.")
     ] = None,
+    layer: LayerFile = None,
+    framework: LayerFramework = None,
+    python: LayerPython = None,
     timeout: Timeout = 300.0,
     again: Annotated[bool, typer.Option("--again", help="A new run, where an earlier one would go on.")] = False,
     retry_failed: Annotated[
@@ -82,11 +96,13 @@ def bench_command(
     fails, crashes or times out, 2 for bad input or a broken environment, 3 when nothing has a time.
     """
     from birnn.benching import Wishes, bench, examine, explain
+    from birnn.options import register_layer
 
     wishes = Wishes(
         cases=cases,
         case_patterns=case,
         patterns=implementation,
+        own=register_layer(layer, framework, python),
         passes=passes,
         dtypes=dtype,
         device=device,

@@ -62,6 +62,8 @@ class Wishes:
     timeout_seconds: float
     wait_seconds: float = 0.0
     show: Sequence[str] = ()
+    own: Sequence[str] = ()
+    """A layer of the user's, which stands beside what is chosen."""
 
     def settings(self) -> Settings:
         """The options checked, with the set's defaults filled in; an ``InputError`` names the option."""
@@ -86,7 +88,7 @@ class Wishes:
         return Settings.of_set(
             chosen.model_copy(update={"cases": kept, "name": self.cases}),
             passes,
-            patterns=tuple(self.patterns) or chosen.implementations,
+            patterns=(*(self.patterns or chosen.implementations), *self.own),
             dtypes=tuple(one_of("--dtype", dtype, DTYPES) for dtype in each_once(self.dtypes)) or chosen.dtypes,
             device=one_of("--device", self.device, DEVICES),
             lane=one_of("--lane", self.lane, LANES),

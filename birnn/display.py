@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.box import SIMPLE
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -47,6 +47,11 @@ def stdout() -> Console:
     if console.is_terminal or os.environ.get("COLUMNS", "").isdecimal():
         return console
     return PlainConsole(highlight=False, emoji=False, width=WIDTH_WITHOUT_TERMINAL)
+
+
+def console_into(file: TextIO) -> Console:
+    """A console that writes plain text into ``file``, as wide as ``stdout()``."""
+    return PlainConsole(file=file, highlight=False, emoji=False, width=stdout().width, color_system=None)
 
 
 def stderr() -> Console:

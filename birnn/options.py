@@ -46,6 +46,19 @@ Threads = Annotated[
     int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads in each worker, the same in every framework.")
 ]
 
+LayerFile = Annotated[
+    str | None,
+    typer.Option(
+        "--layer", metavar="FILE:NAME", help="A layer of yours, a function of a Python file: own/NAME (docs/api.md)."
+    ),
+]
+LayerFramework = Annotated[
+    str | None,
+    typer.Option("--framework", metavar="NAME", help="What --layer is written in; its environment runs it."),
+]
+LayerPython = Annotated[
+    Path | None, typer.Option("--python", metavar="PATH", help="An interpreter of yours that runs --layer instead.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="A line for every failure, with all reasons below it.")]
 
 
@@ -55,6 +68,32 @@ def _leave_out(names: list[str]) -> list[str]:
 
         leave_out(names)
     return names
+
+
+def register_layer(layer: str | None, framework: str | None, python: Path | None) -> list[str]:
+    """Make a backend of the layer that was asked for, if any; the patterns that select it.
+
+    Raises
+    ------
+    InputError
+        If one of the three is wrong, or comes without the layer.
+    """
+    if layer is None:
+        for option, value in (("--framework", framework), ("--python", python)):
+            if value is not None:
+                raise InputError(f"{option} must come with --layer, which it is about")
+        return []
+    if framework is None:
+        raise InputError("--layer must come with --framework, what the layer is written in; got none")
+    from backends.environments import override_variable
+    from backends.own_layer import layer_backend
+    from backends.registry import add
+
+    backend = layer_backend(layer, framework)
+    add(backend)
+    if python is not None:
+        os.environ[override_variable(backend)] = str(python)
+    return [f"{backend.name}/*"]
 
 
 WithoutPlugin = Annotated[

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Dtypes, Implementations, Lane, Threads, Timeout, Verbose, WithoutPlugin
+from birnn.options import (
+    Device,
+    Dtypes,
+    Implementations,
+    Lane,
+    LayerFile,
+    LayerFramework,
+    LayerPython,
+    Threads,
+    Timeout,
+    Verbose,
+    WithoutPlugin,
+)
 
 
 def verify_command(
@@ -36,12 +48,21 @@ def verify_command(
     models: Annotated[
         bool, typer.Option("--models", help="Instead of cases: the models, with loss and all gradients.")
     ] = False,
+    layer: LayerFile = None,
+    framework: LayerFramework = None,
+    python: LayerPython = None,
+    gradients: Annotated[
+        bool, typer.Option("--gradients/--no-gradients", help="Whether gradients are judged; NumPy has none.")
+    ] = True,
     timeout: Timeout = 120.0,
     threads: Threads = 1,
     without_plugin: WithoutPlugin = [],  # noqa: B006
     verbose: Verbose = False,
 ) -> None:
     """Hold every implementation against the float64 reference, and against what the cases expect.
+
+    With --layer, hold a function of a Python file against it, in its framework's environment or in an interpreter of
+    yours; alone, unless --implementation names others beside it.
 
     With --result, hold result files against it that any other program wrote for one case; no framework is needed. What
     a file lacks (gradients, say) leaves it not judged.
@@ -51,14 +72,17 @@ def verify_command(
     something could not be judged.
     """
     from birnn.display import say_written, stdout
-    from birnn.options import writable_file, writable_folder
+    from birnn.options import register_layer, writable_file, writable_folder
     from birnn.outcomes import print_outcomes
+    from birnn.own_layer import forward_alone
     from birnn.studying import exit_code, judge_result_files, read_cases, run_model_study, run_study, write_report
     from common.builtin import builtin_cases
     from common.errors import InputError
 
     if results:
         _refuse_what_runs(context, cases)
+    if models and layer is not None:
+        raise InputError("--models must stand without --layer, which is no model")
     if models and lane != "exact":
         raise InputError("--models must stand without --lane fast: the models are judged in the exact lane")
     if models and (cases or out is not None):
@@ -67,7 +91,10 @@ def verify_command(
         writable_folder("--out", out)
     if json_file is not None:
         writable_file("--json", json_file)
+    implementation = [*implementation, *register_layer(layer, framework, python)]
     chosen = [] if models else read_cases(cases) if cases else builtin_cases()
+    if not gradients or framework == "numpy":
+        chosen = [forward_alone(case) for case in chosen]
     if results:
         found = judge_result_files(chosen[0], results, lane, timeout)
     elif models:
@@ -78,7 +105,7 @@ def verify_command(
         )
     console = stdout()
     print_outcomes(console, found.outcomes, judged=True, verbose=verbose)
-    console.print(found.summary())
+    console.print(found.summary() + ("" if gradients and framework != "numpy" else "; no gradient was judged"))
     if json_file is not None:
         write_report(found, chosen, json_file)
         say_written(json_file, "the report")
@@ -87,7 +114,7 @@ def verify_command(
     raise typer.Exit(exit_code(found))
 
 
-RUNNING = ("implementation", "dtype", "device", "out", "models", "threads", "without_plugin")
+RUNNING = ("implementation", "dtype", "device", "out", "models", "layer", "gradients", "threads", "without_plugin")
 """Options that say what to run, and how."""
 
 

@@ -1,0 +1,251 @@
+"""Hold a hand-written layer against the float64 reference, in the process that it is written in."""
+
+from __future__ import annotations
+
+import io
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backends.base import DECLINED, DEVICES, inputs_of
+from backends.execution import Unsupported
+from backends.own_layer import Layer, OwnLayer, implementation_of
+from backends.study import FAILED, OTHERS, Outcome
+from birnn import exit_codes
+from birnn.options import one_of
+from birnn.outcomes import print_outcomes
+from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
+from common.builtin import CELLS, builtin_cases
+from common.case import Case
+from common.errors import InputError, shown
+from common.explanation import explained
+from common.making import GARBAGE_SCALE
+from common.precision import DTYPES, rounded_case
+from common.reference import Arrays
+from common.specification import Specification
+from common.yardstick import Yardstick, without_gradients, yardstick
+
+AUTO = "auto"
+LINES_OF_TRACEBACK = 6
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of a layer.
+
+    ``outcomes`` has one for each case and dtype; ``gradients`` whether gradients were judged; ``seconds`` is wall time.
+    Printed, it is a short table with a line for every failure.
+    """
+
+    layer: str
+    framework: str
+    gradients: bool
+    outcomes: Sequence[Outcome]
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """What disagrees or raised something; each has a ``verdict`` or a ``reason``."""
+        return [outcome for outcome in self.outcomes if outcome.wrong]
+
+    @property
+    def exit_code(self) -> int:
+        """As ``birnn verify`` ends: 0, 1 for a failure, 3 where nothing, or not everything, could be checked."""
+        statuses = {outcome.status for outcome in self.outcomes}
+        return exit_codes.decide(
+            wrong=bool(self.failures), broken=False, checked=AGREES in statuses and NOT_JUDGED not in statuses
+        )
+
+    @property
+    def agrees(self) -> bool:
+        """Whether something was checked, and all of it agrees; what the layer refused is no failure."""
+        return self.exit_code == exit_codes.AGREED
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, in JSON's types."""
+        return {
+            "layer": self.layer,
+            "framework": self.framework,
+            "agrees": self.agrees,
+            "gradients": self.gradients,
+            "seconds": self.seconds,
+            "outcomes": [outcome.as_json() for outcome in self.outcomes],
+        }
+
+    def __str__(self) -> str:
+        from birnn.display import console_into
+
+        text = io.StringIO()
+        console = console_into(text)
+        print_outcomes(console, self.outcomes, judged=True)
+        count = Counter(outcome.status for outcome in self.outcomes)
+        declared = "".join(f"{count[status]} {status}, " for status in (*DECLINED, NOT_JUDGED) if count[status])
+        what = "outputs, states and gradients" if self.gradients else "outputs and states; no gradient was judged"
+        checked = "" if count[AGREES] or self.failures else " Nothing was checked."
+        console.print(
+            f"{count[AGREES]} agree, {declared}{len(self.failures)} wrong: {what}; {self.seconds:.1f} s.{checked}",
+            markup=False,
+            soft_wrap=True,
+        )
+        return text.getvalue().rstrip("\n")
+
+
+def verify(
+    layer: Layer,
+    *,
+    framework: str = "numpy",
+    cells: Sequence[str] | None = None,
+    cases: Sequence[Case] | None = None,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    gradients: bool | str = AUTO,
+    device: str = "cpu",
+) -> Verification:
+    """Hold a layer against the reference on every case, in this very process.
+
+    Parameters
+    ----------
+    layer
+        ``layer(spec, weights, x, lengths, h_0, c_0)`` returns output and h_n, and c_n of an LSTM. ``spec`` is a
+        ``birnn.Specification``; ``weights`` maps canonical names (PyTorch's) to arrays; ``x`` is (batch, seq_len,
+        input_size); ``lengths`` None or whole numbers (batch,); ``h_0`` and ``c_0`` are (num_layers·2, batch,
+        state_size), ``c_0`` None but for an LSTM. Output is (batch, seq_len, output_size), 0 past a length; the final
+        states are as ``h_0``. What it does not support it may refuse by raising NotImplementedError.
+    framework
+        What arrays it takes and gives: torch, jax, tensorflow, mxnet, or numpy, which serves for everything that
+        exchanges by ``__array__`` or DLPack.
+    cells
+        Of the built-in cases those of these cells, of rnn_tanh, rnn_relu, gru, gru_before (which resets before the
+        recurrent product) and lstm; default: all.
+    cases
+        These cases in place of the built-in ones.
+    dtypes
+        Of float16, bfloat16, float32 and float64.
+    gradients
+        Whether the gradients of the framework's automatic differentiation are judged, too; ``"auto"``: where it has
+        one, which NumPy has not.
+    device
+        ``cpu`` or ``gpu``.
+
+    Raises
+    ------
+    InputError
+        If an argument is not one of those, or the framework cannot be imported.
+    """
+    kind = implementation_of(layer, framework)
+    one_of("device", device, DEVICES)
+    for dtype in dtypes:
+        one_of("dtype", dtype, DTYPES)
+    if gradients not in (True, False, AUTO):
+        raise InputError(f"gradients must be True, False or {AUTO!r}; got {shown(repr(gradients))}")
+    if gradients is True and not kind.arrays_kind.differentiates:
+        raise InputError(f"gradients must be False or {AUTO!r} with {framework}, which has no automatic derivative")
+    chosen = builtin_cases_of(cells) if cases is None else list(cases)
+    with_gradients = kind.arrays_kind.differentiates if gradients == AUTO else bool(gradients)
+    if not with_gradients:
+        chosen = [forward_alone(case) for case in chosen]
+    name = f"{framework}/{getattr(layer, '__name__', type(layer).__name__)}"
+    started = time.monotonic()
+    outcomes = [_outcome(Trial(kind, name, case, dtype, device)) for dtype in dtypes for case in chosen]
+    return Verification(name, framework, with_gradients, outcomes, time.monotonic() - started)
+
+
+def builtin_cases_of(cells: Sequence[str] | None) -> list[Case]:
+    """The built-in cases of some cells, or all."""
+    for cell in cells or ():
+        one_of("cells", cell, tuple(CELLS))
+    return [case for case in builtin_cases() if cells is None or cell_of(case.spec) in cells]
+
+
+def forward_alone(case: Case) -> Case:
+    """The case without cotangents, so that no gradient is asked for."""
+    return replace(case, cotangents={}, file_sha256=None)
+
+
+def cell_of(spec: Specification) -> str:
+    """The name of a specification's cell among ``CELLS``."""
+    return "gru_before" if spec.cell == "gru" and not spec.reset_after else spec.cell
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A layer on one case in one dtype."""
+
+    kind: type[OwnLayer]
+    name: str
+    case: Case
+    dtype: str
+    device: str
+
+    def run(self, case: Case, gradients: bool) -> Arrays:
+        """The result tensors of a call, by name; what the layer raises comes through."""
+        rounded = rounded_case(case, self.dtype)
+        found = self.kind(case.spec, self.dtype, self.device)
+        found.load_weights(rounded.weights)
+        found.move_inputs(inputs_of(rounded))
+        (found.forward_backward if gradients else found.forward)()
+        found.synchronise()
+        return found.extract()
+
+
+def _outcome(trial: Trial) -> Outcome:
+    """What became of one trial; nothing that the layer raises comes through."""
+    case = trial.case
+    outcome = Outcome(case.name, trial.name, trial.dtype, trial.device, AGREES)
+    gradients = bool(case.cotangents)
+    started = time.perf_counter()
+    try:
+        result = trial.run(case, gradients)
+        seconds = time.perf_counter() - started
+        verdict = _judged(trial, result, gradients)
+    except Unsupported as error:
+        return replace(outcome, **vars(error.refusal))
+    except InputError as error:
+        return replace(outcome, status=FAILED, reason=str(error))
+    except Exception as error:
+        text = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        return replace(outcome, status=FAILED, reason=reason, log="\n".join(text[-LINES_OF_TRACEBACK:]))
+    status, reason = verdict.status, "; ".join(verdict.reasons)
+    return replace(outcome, status=status, reason=reason, verdict=verdict, seconds=seconds)
+
+
+def _judged(trial: Trial, result: Arrays, gradients: bool) -> Verdict:
+    """A result held against the reference, explained where it is wrong; then a second call, a forward pass alone, and
+    other padding.
+    """
+    yard = yardstick(trial.case, trial.dtype)
+    yard = yard if gradients else without_gradients(yard)
+    verdict = judge(result, yard)
+    if verdict.status == DISAGREES:
+        found = explained(result, yard)
+        return replace(verdict, matches=found.matches, nearest=found.nearest)
+    reasons = _others(trial, result, yard, gradients) or _other_padding(trial, result, gradients)
+    return Verdict(False, reasons, verdict.measures) if reasons else verdict
+
+
+def _others(trial: Trial, result: Arrays, yard: Yardstick, gradients: bool) -> list[str]:
+    """What is wrong with a second call, and with a forward pass alone."""
+    again = {"again": (gradients, yard)} | ({"forward": (False, without_gradients(yard))} if gradients else {})
+    reasons = []
+    for name, (with_gradients, its_yard) in again.items():
+        found = judge(trial.run(trial.case, with_gradients), its_yard)
+        if found.status == DISAGREES:
+            reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
+    return reasons
+
+
+def _other_padding(trial: Trial, result: Arrays, gradients: bool) -> list[str]:
+    """What depends on the padding's content: other numbers, then NaN and infinity."""
+    if not trial.case.padding_mask().any():
+        return []
+    tame = trial.case.with_padding(np.random.default_rng(1), GARBAGE_SCALE)
+    wild = trial.case.with_nonfinite_padding(np.random.default_rng(1), GARBAGE_SCALE)
+    for what, case in (("other numbers", tame), ("NaN and infinity", wild)):
+        if reasons := differing(result, trial.run(case, gradients)):
+            return [f"{reasons[0]}, with {what} there"]
+    return []

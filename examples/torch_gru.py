@@ -1,0 +1,38 @@
+"""A bidirectional GRU in PyTorch, step by step: python examples/torch_gru.py."""
+
+from __future__ import annotations
+
+import torch
+
+import birnn
+
+
+def layer(spec, weights, x, lengths, h_0, c_0):
+    if spec.cell != "gru" or not spec.reset_after or spec.merge != "concat" or spec.hidden_size_reverse is not None:
+        raise NotImplementedError("this is a GRU that resets after the product, with concat and equal halves")
+    batch, seq_len, _ = x.shape
+    lengths = torch.full((batch,), seq_len) if lengths is None else lengths
+    real = (torch.arange(seq_len) < lengths[:, None])[..., None]  # (batch, seq_len, 1)
+    x = torch.where(real, x, 0)
+    h_n = []
+    for k in range(spec.num_layers):
+        halves = []
+        for direction, suffix in enumerate(("", "_reverse")):
+            w_ih, w_hh = weights[f"weight_ih_l{k}{suffix}"], weights[f"weight_hh_l{k}{suffix}"]
+            b_ih, b_hh = (weights.get(f"bias_{kind}_l{k}{suffix}", torch.zeros(())) for kind in ("ih", "hh"))
+            h, outputs = h_0[2 * k + direction], {}
+            for t in reversed(range(seq_len)) if direction else range(seq_len):
+                r_x, z_x, n_x = (x[:, t] @ w_ih.T + b_ih).chunk(3, dim=-1)
+                r_h, z_h, n_h = (h @ w_hh.T + b_hh).chunk(3, dim=-1)
+                r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
+                new = (1 - z) * torch.tanh(n_x + r * n_h) + z * h
+                h = torch.where(real[:, t], new, h)
+                outputs[t] = torch.where(real[:, t], new, 0)
+            halves.append(torch.stack([outputs[t] for t in range(seq_len)], dim=1))
+            h_n.append(h)
+        x = torch.cat(halves, dim=-1)
+    return x, torch.stack(h_n)
+
+
+if __name__ == "__main__":
+    print(birnn.verify(layer, framework="torch", cells=["gru"]))
