@@ -1,6 +1,6 @@
 """Measure how fast the suite itself is; put the figures, the table of agreement and the worst findings into the README.
 
-    python -m benchmarks.own_speed [--cold | --table-only]
+    python -m benchmarks.own_speed [--cold | --table-only | --first-only]
 
 needs the environments in place; ``--cold`` also times the README's first command from a fresh clone with empty caches;
 without it the figure that the README has for that is kept.
@@ -121,11 +121,23 @@ def kept_cold_figure(text: str) -> str:
     return found[1] if found else "not measured"
 
 
+def first_sentence(seconds: float, size: int) -> str:
+    """What the README says of its first command before it is started."""
+    return (
+        f"The first takes {size / 1e9:.1f} GB of disk, and took {seconds / 60:.1f} minutes with nothing cached, "
+        f"downloads included, on {machine()}."
+    )
+
+
 def main(
     cold: Annotated[bool, typer.Option(help="Also time a fresh clone with empty caches.")] = False,
     table_only: Annotated[bool, typer.Option(help="Verify once, and write the table of agreement alone.")] = False,
+    first_only: Annotated[bool, typer.Option(help="Time a fresh clone, and write what it takes alone.")] = False,
 ) -> None:
     """Measure, and write the README's figures."""
+    if first_only:
+        write_bytes(README, replaced(README, {"first": first_sentence(*cold_study())}).encode())
+        return
     if table_only:
         printed = timed([sys.executable, "-m", "birnn", "verify"])[1]
         write_bytes(README, replaced(README, {"table": f"```text\n{printed.rstrip()}\n```"}).encode())
@@ -138,10 +150,7 @@ def main(
     if cold:
         seconds, size = cold_study()
         cold_figure = f"{seconds:.0f} s"
-        blocks["first"] = (
-            f"The first takes {size / 1e9:.1f} GB of disk, and took {seconds / 60:.1f} minutes with nothing cached, "
-            f"downloads included, on {machine()}."
-        )
+        blocks["first"] = first_sentence(seconds, size)
     calls = empty_call_seconds()
     slowest = max(calls, key=lambda name: calls[name])
     rows = [

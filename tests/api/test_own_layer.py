@@ -198,7 +198,9 @@ def pytest_on(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_mine.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "test_mine.py"]
     path = f"{Path(__file__).parents[2]}"
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": path, "PATH": "", "COLUMNS": "200"})
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": path, "PATH": "", "COLUMNS": "200"}
+    )
 
 
 def test_five_lines_in_a_test_file_are_enough(tmp_path: Path) -> None:
