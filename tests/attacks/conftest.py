@@ -16,4 +16,7 @@ def tmp_path_for_all() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
     yield folder
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o755)  # an ordinary user cannot clear a folder that may not be written
     shutil.rmtree(folder)

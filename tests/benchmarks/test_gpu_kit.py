@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -257,10 +258,29 @@ def test_a_state_goes_on_elsewhere_and_nothing_is_lost_to_it(tmp_path: Path) -> 
     (here / "log.txt").write_text("said\n")
     (here / "state.json").write_text('{"steps": {}}')
     (here / "verify-float32-exact.json").write_text("{}")
+    (here / "train-float32").mkdir()
+    (here / "train-float32" / "checkpoint").write_bytes(b"weights")
     gpu_outcome.write(Options("gpu", False, (), here), [], print, here / "out")
     gpu_outcome.restore(here / "out" / "state.tar.gz", there)
-    assert {path.name for path in there.iterdir()} == {"state.json", "verify-float32-exact.json"}
+    assert {path.name for path in there.iterdir()} == {"state.json", "verify-float32-exact.json", "train-float32"}
+    assert (there / "train-float32" / "checkpoint").read_bytes() == b"weights"
     with pytest.raises(InputError, match="holds a state already"):
         gpu_outcome.restore(here / "out" / "state.tar.gz", there)
     with pytest.raises(InputError, match=r"must be a state\.tar\.gz"):
         gpu_outcome.restore(here / "log.txt", here / "out")
+
+
+@pytest.mark.parametrize("kind", ["above", "absolute", "link"])
+def test_a_state_that_reaches_out_of_its_folder_is_refused_and_writes_nothing_there(tmp_path: Path, kind: str) -> None:
+    work, file = tmp_path / "work", tmp_path / "state.tar.gz"
+    work.mkdir()
+    names = {"above": "../evil", "absolute": str(tmp_path / "evil"), "link": "evil"}
+    member = tarfile.TarInfo(names[kind])
+    if kind == "link":
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
+    with tarfile.open(file, "w:gz") as archive:
+        archive.addfile(member, io.BytesIO())
+    with pytest.raises(InputError, match="which is no plain file below the folder"):
+        gpu_outcome.restore(file, work)
+    assert {path.name for path in tmp_path.iterdir()} == {"work", "state.tar.gz"}
+    assert not list(work.iterdir())
