@@ -61,7 +61,8 @@ def opened(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     file.write_text(render([content]), encoding="utf-8")
     with sync_playwright() as playwright:
         # As root, which containers are, Chromium does not start with its sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        home = {"HOME": str(tmp_path_factory.mktemp("home"))}  # where it writes settings, whatever it is told
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], env=os.environ | home)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         shown = Shown(page)
         page.on("console", lambda message: shown.complaints.append(message.text))
