@@ -137,6 +137,7 @@ def verify(
         If an argument is not one of those, or the framework cannot be imported.
     """
     kind = implementation_of(layer, framework)
+    dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
     one_of("device", device, DEVICES)
     for dtype in dtypes:
         one_of("dtype", dtype, DTYPES)
@@ -156,6 +157,7 @@ def verify(
 
 def builtin_cases_of(cells: Sequence[str] | None) -> list[Case]:
     """The built-in cases of some cells, or all."""
+    cells = [cells] if isinstance(cells, str) else cells
     for cell in cells or ():
         one_of("cells", cell, tuple(CELLS))
     return [case for case in builtin_cases() if cells is None or cell_of(case.spec) in cells]

@@ -79,6 +79,12 @@ def test_where_everything_is_refused_nothing_is_green() -> None:
     assert "unsupported numpy/refusing, 2 cases: not yet" in str(found)
 
 
+def test_one_cell_or_dtype_may_be_its_name() -> None:
+    found = birnn.verify(layer, cells="gru", dtypes="float32")
+    assert found.agrees
+    assert {outcome.dtype for outcome in found.outcomes} == {"float32"}
+
+
 def test_no_case_is_nothing_checked() -> None:
     assert birnn.verify(layer, cases=[]).exit_code == 3
 
