@@ -30,6 +30,9 @@ from common.tensorfile import write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+MEASURED = ROOT / "docs" / "measured.md"
+HEAD = 11
+"""Lines of the table of agreement that the README shows; docs/measured.md has it whole."""
 FINDINGS = ROOT / "docs" / "findings.json"
 VERIFY_RUNS, HELP_RUNS, EMPTY_CALLS, WORST = 3, 20, 1000, 5
 
@@ -121,6 +124,14 @@ def kept_cold_figure(text: str) -> str:
     return found[1] if found else "not measured"
 
 
+def write_table(printed: str) -> None:
+    """Put what ``birnn verify`` printed into docs/measured.md, and its beginning and end into the README."""
+    lines = printed.rstrip().splitlines()
+    for page, shown in ((MEASURED, lines), (README, [*lines[:HEAD], "…", lines[-1]])):
+        text = "\n".join(["```text", *shown, "```"])
+        write_bytes(page, replaced(page, {"table": text}).encode())
+
+
 def first_sentence(seconds: float, size: int) -> str:
     """What the README says of its first command before it is started."""
     return (
@@ -140,7 +151,7 @@ def main(
         return
     if table_only:
         printed = timed([sys.executable, "-m", "birnn", "verify"])[1]
-        write_bytes(README, replaced(README, {"table": f"```text\n{printed.rstrip()}\n```"}).encode())
+        write_table(printed)
         return
     text = README.read_text()
     runs, compiling, printed = verify_seconds()
@@ -165,8 +176,8 @@ def main(
         "",
         f"Measured by `python -m benchmarks.own_speed --cold` on {machine()}.",
     ]
-    table = f"```text\n{printed.rstrip()}\n```"
-    blocks |= {"speed": "\n".join(rows), "table": table, "findings": worst_findings()}
+    write_table(printed)
+    blocks |= {"speed": "\n".join(rows), "findings": worst_findings()}
     write_bytes(README, replaced(README, blocks).encode())
 
 

@@ -1,9 +1,9 @@
-"""Put a run into results/ and its table into the README.
+"""Put a run into results/ and its table into docs/measured.md.
 
     birnn bench --cases laptop --store out/laptop.duckdb
     python -m benchmarks.publish out/laptop.duckdb
 
-writes results/NAME.csv, results/NAME.html and the README's table between the markers NAME, which is the set's name or
+writes results/NAME.csv, results/NAME.html and that page's table between the markers NAME, which is the set's name or
 what ``--name`` says; for the laptop set also the table of docs/tuning.md.
 """
 
@@ -27,7 +27,7 @@ from benchmarks.store import Store
 from benchmarks.table import as_markdown, grids, in_order
 from common.tensorfile import write_bytes
 
-README = ROOT / "README.md"
+MEASURED = ROOT / "docs" / "measured.md"
 TUNING = ROOT / "docs" / "tuning.md"
 RESULTS = ROOT / "results"
 
@@ -45,7 +45,7 @@ def main(
         export(opened, file.with_suffix(".csv"), found.run)
         write_bytes(file.with_suffix(".html"), render(read_contents(store, [found.run])).encode())
         if readme:
-            write_bytes(README, replaced(README, {file.name: table(opened, found)}).encode())
+            write_bytes(MEASURED, replaced(MEASURED, {file.name: table(opened, found)}).encode())
         if readme and file.name == "laptop":
             write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(found.run))}).encode())
     print(f"{file}.csv, {file}.html")

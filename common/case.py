@@ -78,7 +78,7 @@ class CaseHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Case:
-    """What to run. Arrays are float64, ``lengths`` int64; shapes are those of the case file (README, formats). All are
+    """What to run. Arrays are float64, ``lengths`` int64; shapes are those of the case file (docs/formats.md). All are
     finite, but ``x`` past a row's length may hold anything.
 
     ``atol`` and ``rtol`` are for ``expected``, whose NaNs mean: not checked. ``cotangents`` may hold ``output``,

@@ -46,7 +46,7 @@ def yard(case: Case) -> Yardstick:
 
 @pytest.fixture
 def write(tmp_path: Path, case_file: Path) -> Write:
-    """Writes a result file as README.md says, with nothing of this suite; a key of None is left out."""
+    """Writes a result file as docs/formats.md says, with nothing of this suite; a key of None is left out."""
 
     def written(name: str, tensors: Mapping[str, np.ndarray], **changes: Any) -> Path:
         header = {
