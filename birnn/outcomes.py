@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,6 +18,8 @@ from common.agreement import AGREES, NOT_JUDGED, Verdict, distance, thresholds, 
 
 Cells = Callable[[Sequence[Outcome]], str]
 WORST_ERROR, SECONDS = "worst error /\nplain loop's", "seconds"
+SHARE = r"[\d.<]+ ?% of the error"
+"""What tells one explanation from another case's, and not one mistake from another."""
 LEFT_OUT_FIRST = (WORST_ERROR, SECONDS)
 """Columns for which a narrow console has no room."""
 
@@ -187,7 +190,7 @@ def _kind_of_failure(outcome: Outcome) -> object:
     if verdict is None:
         return outcome.implementation, outcome.status, outcome.reason, outcome.log
     if verdict.matches:
-        return outcome.implementation, outcome.status, verdict.matches
+        return outcome.implementation, outcome.status, re.sub(SHARE, "", verdict.matches)
     if not verdict.where:
         return outcome.implementation, outcome.status, outcome.reason
     tensor = verdict.where.partition(" at ")[0]

@@ -187,6 +187,9 @@ def test_equal_failures_are_one_line_with_their_number(capsys: pytest.CaptureFix
     named = [a_failure(case, dtype, matches="gates swapped") for case in ("a", "b") for dtype in ("float32", "float64")]
     crashed = [Outcome(case, "numpy/loop", "float32", "cpu", "crashed", "it ended") for case in ("a", "b", "c")]
     other = a_failure("a", matches="another mistake")
+    shares = {"a": "10 %", "b": "43 %"}
+    parts = [a_failure(case, matches=f"bias dropped (forward, {share} of the error)") for case, share in shares.items()]
+    assert len(failures(parts, capsys)) == 1
     lines = failures([*named, *crashed, other], capsys)
     starts = (
         "2 cases numpy/loop float32, float64, first a float32: h_n",
