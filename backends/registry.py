@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import NoReturn
 
 from backends.base import Framework
 from common.errors import InputError, shown
@@ -135,10 +137,25 @@ def _loaded() -> _Loaded:
     return _Loaded(found | _added, reasons)
 
 
+@contextlib.contextmanager
+def _without_end() -> Iterator[None]:
+    """Make SystemExit of ``os._exit``, which would end the command in silence, with a code of the plug-in's choice."""
+    real = os._exit
+
+    def refuse(status: int) -> NoReturn:
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
 def _load(entry: EntryPoint) -> tuple[Backend | None, str]:
     """A plug-in's backend, or None and what must hold and does not, whatever its module does while it is imported."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _without_end():
             backend = entry.load()
     except KeyboardInterrupt:
         raise

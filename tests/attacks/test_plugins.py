@@ -19,6 +19,7 @@ from tests.command_line.test_exit_codes import ABSENT, all_of
 HOSTILE = {
     "raises": ("raise RuntimeError('no licence')", "must load; got RuntimeError('no licence')"),
     "ends": ("raise SystemExit(0)", "must load; got SystemExit(0)"),
+    "silent": ("import os\nos._exit(0)", "must load; got SystemExit('os._exit(0)')"),
     "syntax": ("def", "must load; got SyntaxError("),
     "nothing": ("", "must load; got AttributeError("),
     "number": ("BACKEND = 5", "must name a Backend; got 5"),
