@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from backends.environments import ROOT
 from backends.pool import Pool
 from backends.probing import HARMS, TOPICS, Harm, Status
+from backends.processes.waiting import result_of
 from backends.registry import Backend, backends
 from backends.selection import Selection
 from common.errors import InputError, from_validation, shown
@@ -96,7 +97,8 @@ def run_probes(
         return found
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        groups = list(threads.map(of_framework, selection.descriptions))
+        begun = [threads.submit(of_framework, name) for name in selection.descriptions]
+        groups = [result_of(each) for each in begun]
     findings = [finding for group in groups for finding in group]
     if only and not findings:
         raise InputError(f"--only must match a probe, as in 'torch/tf32*'; got {shown(', '.join(only))}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from backends.pool import EnvironmentBroken, EnvironmentMissing, Pool
+from backends.processes.waiting import wait_for
 from backends.registry import Backend, backends, left_out
 from common.errors import InputError
 
@@ -55,7 +56,7 @@ def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
     with ThreadPoolExecutor() as threads:
         try:
             started = {name: threads.submit(start, name) for name in names}
-            wait(started.values())
+            wait_for(started.values())
         except BaseException:  # Ctrl-C
             pool.kill()
             raise

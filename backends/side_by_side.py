@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from backends.pool import Channel, Pool
+from backends.processes.waiting import result_of
 from backends.registry import backends
 
 Group = TypeVar("Group")
@@ -24,7 +25,7 @@ def side_by_side(pool: Pool, work: Iterable[Callable[[], None]], stopped: thread
         running = [threads.submit(piece) for piece in work]
         try:
             for future in running:
-                future.result()
+                result_of(future)
         except BaseException:
             stopped.set()
             pool.kill()

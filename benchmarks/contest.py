@@ -19,6 +19,7 @@ import numpy as np
 from backends.opening import files_sha256
 from backends.pool import Pool
 from backends.processes.calculator import CalculationEnded
+from backends.processes.waiting import result_of
 from backends.registry import Backend, backends
 from benchmarks.company import Company, Watch
 from benchmarks.failures import Failure, failure_of
@@ -191,7 +192,7 @@ class Contest:
         with ThreadPoolExecutor(max_workers=len(groups) or 1) as threads:
             try:
                 for done in [threads.submit(in_turn, group) for group in groups.values()]:
-                    done.result()
+                    result_of(done)
             except BaseException:  # Ctrl-C: whoever waits for a worker learns that it died
                 self._pool.kill()
                 raise

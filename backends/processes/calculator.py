@@ -20,6 +20,7 @@ from typing import IO, Any, TypeVar
 from backends.environments import ROOT
 from backends.processes import lifetime
 from backends.processes.pipes import Pipes
+from backends.processes.waiting import result_of
 
 LENGTH = struct.Struct("<Q")
 Found = TypeVar("Found")
@@ -98,7 +99,7 @@ class Once:
                 future.set_result(self._compute(self._timeout_seconds, function, *arguments))
             except BaseException as error:
                 future.set_exception(error)
-        return future.result()
+        return result_of(future)
 
 
 def serve(requests: IO[bytes], results: IO[bytes]) -> None:

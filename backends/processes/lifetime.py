@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+from backends.processes.waiting import result_of
+
 PR_SET_PDEATHSIG = 1
 """Linux's prctl(2): the signal that a process gets when its parent ends."""
 ENDING_SECONDS = 5.0
@@ -39,7 +41,7 @@ def start(command: Sequence[str], log: IO[bytes], environment: Mapping[str, str]
             command, stdin=pipe, stdout=pipe, stderr=log, env=environment, bufsize=0, start_new_session=True
         )
 
-    return _STARTER.submit(launch).result()
+    return result_of(_STARTER.submit(launch))
 
 
 def die_with_controller() -> None:

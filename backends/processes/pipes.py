@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+from backends.processes.waiting import HEARD_SECONDS
+
 CHUNK = 1 << 20
 
 
@@ -86,7 +88,7 @@ class Pipes:
         poll.register(descriptor, event)
         if self._life is not None:
             poll.register(self._life, select.POLLIN)
-        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        if not ready:
-            raise TimeoutError
+        while not (ready := poll.poll(min(HEARD_SECONDS, max(0.0, deadline - time.monotonic())) * 1000)):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
         return any(each == descriptor for each, _ in ready)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from backends.environments import worker_environment
 from backends.findings import run_probes
 from backends.learning import Course, Learner
 from backends.pool import Pool
+from backends.processes import waiting
 from backends.selection import select
 from backends.study import Outcome, Plan, Study
 from benchmarks.ceilings import busy_threads
@@ -250,6 +253,24 @@ def test_ctrl_c_ends_a_start(tmp_path: Path) -> None:
             assert found.wait(timeout=20) == 130
         finally:
             found.kill()
+
+
+def test_nothing_waits_longer_at_once_than_ctrl_c_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that arrives just before a lock or poll(2) blocks is heard when that returns."""
+    waited: list[float | None] = []
+
+    def recorded(futures: Any, timeout: float | None = None) -> Any:
+        waited.append(timeout)
+        return wait(futures, timeout=timeout)
+
+    monkeypatch.setattr(waiting, "wait", recorded)
+    monkeypatch.setattr(waiting, "HEARD_SECONDS", 0.05)
+    with ThreadPoolExecutor() as threads:
+        assert waiting.result_of(threads.submit(time.sleep, 0.2)) is None
+        with pytest.raises(ZeroDivisionError):
+            waiting.result_of(threads.submit(lambda: 1 / 0))
+    assert len(waited) > 3
+    assert set(waited) == {0.05}
 
 
 def test_ctrl_c_ends_the_reference() -> None:
