@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import subprocess
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,3 +142,12 @@ def test_every_control_is_escaped_and_nothing_else() -> None:
     assert plain("tab\tnewline\nJapanese 日本語, é, emoji 👩‍🚀, Persian می‌خواهم") == (
         "tab\tnewline\nJapanese 日本語, é, emoji 👩‍🚀, Persian می‌خواهم"
     )
+
+
+def test_every_control_character_but_tab_and_newline_is_escaped_and_nothing_else() -> None:
+    """By Unicode's own categories: Cc, the bidirectional formats of UAX #9, line separators, surrogates."""
+    bidirectional = {"\u061c", "\u200e", "\u200f", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+    for number in range(0x11000):
+        character = chr(number)
+        is_control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") and character not in "\t\n"
+        assert (plain(character) != character) == (is_control or character in bidirectional), hex(number)

@@ -13,10 +13,10 @@ from common.agreement import MEASURES, THRESHOLDS_FILE, broken_rules, differing,
 from common.builtin import CELLS
 from common.models.judging import model_yardstick
 from common.models.making import model_cases
-from common.precision import DTYPES, numpy_dtype
+from common.precision import DTYPES, epsilon, numpy_dtype
 from common.reference import Reference
 from common.training import training_yardstick
-from common.yardstick import Yardstick, run_network, run_reference, yardstick
+from common.yardstick import KINK_WIDTH, Yardstick, kink_width, run_network, run_reference, yardstick
 from tests.cases import a_case, a_training
 
 LIMIT_MARGIN, ROUNDED_UP, MISTAKE_MARGIN = 2.5, 1.1, 100
@@ -261,3 +261,16 @@ def test_a_result_of_wider_arithmetic_is_not_of_the_lane(dtype: str) -> None:
 def test_narrow_lanes_may_add_up_in_float32() -> None:
     yard = yardstick(a_case("gru", num_layers=2), "float16")
     assert judge({name: value.astype(np.float16) for name, value in yard.truth.items()}, yard).agrees
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_relus_kink_is_as_wide_as_the_loops_error_or_a_spacing_of_the_largest_number(
+    dtype: str,
+) -> None:
+    yard = yardstick(a_case("rnn_relu"), dtype)
+    exact = replace(yard, plain=yard.truth, spread={}, ambiguity={})
+    largest = max(np.abs(yard.truth[name]).max() for name in ("output", "h_n"))
+    assert largest > 1
+    assert kink_width(exact) == pytest.approx(KINK_WIDTH * epsilon(dtype) * largest)
+    off = replace(exact, spread={"h_n": np.full_like(yard.truth["h_n"], 0.25)})
+    assert kink_width(off) == pytest.approx(KINK_WIDTH * 0.25)
