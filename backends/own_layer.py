@@ -81,7 +81,7 @@ class OwnLayer(Implementation):
         return {name: value.astype(np.float32) if wanted.itemsize < 4 else value for name, value in found.items()}
 
     def path(self) -> str:
-        return f"a function of {Path(getattr(self.layer, '__code__', _NoCode).co_filename).name}"
+        return f"the function {getattr(self.layer, '__name__', type(self.layer).__name__)}"
 
     def _called(self, values: Mapping[str, Any]) -> dict[str, Any]:
         weights = {name: values[name] for name in self._weights}
@@ -97,10 +97,6 @@ class OwnLayer(Implementation):
             return call()
         except NotImplementedError as error:
             raise Unsupported(Refusal(str(error) or "it raises NotImplementedError")) from None
-
-
-class _NoCode:
-    co_filename = "its own"
 
 
 def implementation_of(layer: Layer, framework: str) -> type[OwnLayer]:

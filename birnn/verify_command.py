@@ -83,6 +83,8 @@ def verify_command(
         _refuse_what_runs(context, cases)
     if models and layer is not None:
         raise InputError("--models must stand without --layer, which is no model")
+    if models and not gradients:
+        raise InputError("--models must stand without --no-gradients: the models are judged with all their gradients")
     if models and lane != "exact":
         raise InputError("--models must stand without --lane fast: the models are judged in the exact lane")
     if models and (cases or out is not None):

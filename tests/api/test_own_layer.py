@@ -79,6 +79,15 @@ def test_where_everything_is_refused_nothing_is_green() -> None:
     assert "unsupported numpy/refusing, 2 cases: not yet" in str(found)
 
 
+def test_expected_gradients_are_left_out_with_the_gradients() -> None:
+    case = replace(CASES[0], expected=birnn.reference(CASES[0], "float32"), rtol=1e-4, atol=1e-4)
+    assert "grad.x" in case.expected
+    assert birnn.verify(layer, cases=[case], dtypes=["float32"]).agrees
+    wrong = replace(case, expected=case.expected | {"h_n": case.expected["h_n"] + 1})
+    (failure,) = birnn.verify(layer, cases=[wrong], dtypes=["float32"]).failures
+    assert "h_n must be within" in failure.reason
+
+
 def test_one_cell_or_dtype_may_be_its_name() -> None:
     found = birnn.verify(layer, cells="gru", dtypes="float32")
     assert found.agrees

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from backends import registry
 from backends.environments import ROOT
 from backends.own_layer import VARIABLE
+from birnn import reference
 from common.case import write_case
 from tests.cases import a_case
 from tests.command_line.running import birnn
@@ -52,6 +54,14 @@ def test_a_right_one_agrees_and_it_is_said_that_no_gradient_was_judged(case: Pat
     assert (outcome["implementation"], outcome["status"]) == ("own/layer", "agrees")
 
 
+def test_expected_gradients_are_left_out_with_the_gradients(tmp_path: Path) -> None:
+    case, path = a_case("gru"), tmp_path / "expecting.safetensors"
+    write_case(replace(case, expected=reference(case, "float32"), rtol=1e-4, atol=1e-4), path)
+    done = birnn("verify", path, "--layer", RIGHT, *NUMPY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 agree, 0 unsupported, 0 wrong" in done.stdout
+
+
 def test_what_is_wrong_is_named(case: Path, tmp_path: Path) -> None:
     layer = written(tmp_path, "def layer(s, w, x, lengths, h, c):\n    return right(s, w, x, None, h, c)")
     done = birnn("verify", case, "--layer", layer, *NUMPY)
@@ -86,6 +96,7 @@ def test_whatever_a_layer_does_is_an_outcome(case: Path, tmp_path: Path, body: s
         (("--framework", "torch"), "--framework must come with --layer, which it is about"),
         (("--python", "/usr/bin/python3"), "--python must come with --layer, which it is about"),
         (("--layer", RIGHT, "--framework", "numpy", "--models"), "--models must stand without --layer"),
+        (("--models", "--no-gradients"), "--models must stand without --no-gradients"),
         (("--layer", RIGHT.replace(":layer", ":cell"), "--framework", "numpy"), "gru.py must have a function cell"),
         (("--layer", RIGHT, "--framework", "numpy", "--python", "/nowhere"), "set BIRNN_PYTHON_OWN to a Python"),
     ],
