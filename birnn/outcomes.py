@@ -13,6 +13,7 @@ from rich.table import Table
 
 from backends.base import DECLINED, NOT_OFFERED, UNSUPPORTED
 from backends.study import RAN, Outcome
+from birnn import exit_codes
 from birnn.display import close_table, count_of, print_fitting
 from common.agreement import AGREES, NOT_JUDGED, Verdict, distance, thresholds, worst_calibrated
 
@@ -22,6 +23,24 @@ SHARE = r"[\d.<]+ ?% of the error"
 """What tells one explanation from another case's, and not one mistake from another."""
 LEFT_OUT_FIRST = (WORST_ERROR, SECONDS)
 """Columns for which a narrow console has no room."""
+
+
+def summed_up(outcomes: Sequence[Outcome]) -> str:
+    """How many agree, are unsupported or not offered, could not be judged, and went wrong."""
+    count = Counter(outcome.status for outcome in outcomes)
+    wrong = sum(outcome.wrong for outcome in outcomes)
+    left = "".join(f"{count[status]} {status}, " for status in (NOT_OFFERED, NOT_JUDGED) if count[status])
+    return f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {left}{wrong} wrong"
+
+
+def code_of(outcomes: Sequence[Outcome], *, broken: bool) -> int:
+    """The exit code of some outcomes; a case that could not be judged leaves everything open that is not wrong."""
+    statuses = {outcome.status for outcome in outcomes}
+    return exit_codes.decide(
+        wrong=any(outcome.wrong for outcome in outcomes),
+        broken=broken,
+        checked=NOT_JUDGED not in statuses and not statuses.isdisjoint((AGREES, RAN)),
+    )
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome], judged: bool, verbose: bool = False) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import io
 import time
 import traceback
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from backends.base import DECLINED, DEVICES, inputs_of
+from backends.base import DEVICES, inputs_of
 from backends.execution import Unsupported
 from backends.own_layer import Layer, OwnLayer, implementation_of
 from backends.study import FAILED, OTHERS, Outcome
 from birnn import exit_codes
+from birnn.display import console_into
 from birnn.options import one_of
-from birnn.outcomes import print_outcomes
+from birnn.outcomes import code_of, print_outcomes, summed_up
 from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
 from common.builtin import CELLS, builtin_cases
 from common.case import Case
@@ -56,10 +56,7 @@ class Verification:
     @property
     def exit_code(self) -> int:
         """As ``birnn verify`` ends: 0, 1 for a failure, 3 where nothing, or not everything, could be checked."""
-        statuses = {outcome.status for outcome in self.outcomes}
-        return exit_codes.decide(
-            wrong=bool(self.failures), broken=False, checked=AGREES in statuses and NOT_JUDGED not in statuses
-        )
+        return code_of(self.outcomes, broken=False)
 
     @property
     def agrees(self) -> bool:
@@ -78,20 +75,14 @@ class Verification:
         }
 
     def __str__(self) -> str:
-        from birnn.display import console_into
-
         text = io.StringIO()
         console = console_into(text)
         print_outcomes(console, self.outcomes, judged=True)
-        count = Counter(outcome.status for outcome in self.outcomes)
-        declared = "".join(f"{count[status]} {status}, " for status in (*DECLINED, NOT_JUDGED) if count[status])
         what = "outputs, states and gradients" if self.gradients else "outputs and states; no gradient was judged"
-        checked = "" if count[AGREES] or self.failures else " Nothing was checked."
-        console.print(
-            f"{count[AGREES]} agree, {declared}{len(self.failures)} wrong: {what}; {self.seconds:.1f} s.{checked}",
-            markup=False,
-            soft_wrap=True,
-        )
+        unchecked = all(outcome.declined or outcome.status == NOT_JUDGED for outcome in self.outcomes)
+        checked = " Nothing was checked." if unchecked else ""
+        told = f"{summed_up(self.outcomes)}: {what}; {self.seconds:.1f} s.{checked}"
+        console.print(told, markup=False, soft_wrap=True)
         return text.getvalue().rstrip("\n")
 
 

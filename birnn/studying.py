@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.base import DEVICES, LANES, NOT_OFFERED, UNSUPPORTED
+from backends.base import DEVICES, LANES
 from backends.pool import Pool
 from backends.selection import Selection, select
-from backends.study import RAN, Outcome, Plan, Study
+from backends.study import Outcome, Plan, Study
 from birnn import exit_codes
 from birnn.display import progress, stderr
 from birnn.options import each_once, one_of
-from common.agreement import AGREES, NOT_JUDGED
+from birnn.outcomes import code_of, summed_up
 from common.case import Case, read_case
 from common.errors import InputError
 from common.precision import DTYPES
@@ -38,10 +38,7 @@ class Finding:
 
     def summary(self) -> str:
         """One line: how many agree, are unsupported or not offered, could not be judged, and went wrong."""
-        count = Counter(outcome.status for outcome in self.outcomes)
-        wrong = sum(outcome.wrong for outcome in self.outcomes)
-        left = "".join(f"{count[status]} {status}, " for status in (NOT_OFFERED, NOT_JUDGED) if count[status])
-        text = f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {left}{wrong} wrong; {self.seconds:.1f} s"
+        text = f"{summed_up(self.outcomes)}; {self.seconds:.1f} s"
         return f"interrupted: {text}" if self.interrupted else text
 
 
@@ -164,15 +161,10 @@ def _planned_order(selection: Selection) -> list[str]:
 
 
 def exit_code(found: Finding) -> int:
-    """The code of ``run`` and ``verify``; a case that could not be judged leaves everything open that is not wrong."""
+    """The code of ``run`` and ``verify``."""
     if found.interrupted:
         return exit_codes.INTERRUPTED
-    statuses = {outcome.status for outcome in found.outcomes}
-    return exit_codes.decide(
-        wrong=any(outcome.wrong for outcome in found.outcomes),
-        broken=bool(found.selection.broken),
-        checked=NOT_JUDGED not in statuses and not statuses.isdisjoint((AGREES, RAN)),
-    )
+    return code_of(found.outcomes, broken=bool(found.selection.broken))
 
 
 def write_report(found: Finding, cases: Sequence[Case], file: Path) -> None:
