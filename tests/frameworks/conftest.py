@@ -30,6 +30,19 @@ def loaded(backend: Backend) -> Framework | str:
         return str(error)
 
 
+def only_with(environment: str) -> Framework:
+    """The framework that a whole file of tests is about: the file is skipped in other environments and where the
+    framework is missing, and fails in the environment that is meant to have it.
+    """
+    backend = BY_ENVIRONMENT[environment]
+    found = loaded(backend) if backend in concerned() else "this environment is another framework's"
+    if isinstance(found, str):
+        if environment == THIS_ENVIRONMENT:
+            pytest.fail(found)
+        pytest.skip(found, allow_module_level=True)
+    return found
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``framework`` runs once a framework; ``implementation`` and ``probe`` once for each that it has."""
     for argument, named in (("implementation", _implementations), ("probe", _probes)):

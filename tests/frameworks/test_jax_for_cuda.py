@@ -13,21 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import LANES, Framework, inputs_of, request_of
+from backends.base import LANES, inputs_of, request_of
 from common.models.making import model_cases
 from common.models.optimizers import OptimizerSettings
 from common.tasks.task import unlabelled
 from common.training import Training
 from tests.cases import a_case
-from tests.frameworks.conftest import BY_ENVIRONMENT, THIS_ENVIRONMENT, concerned, loaded
+from tests.frameworks.conftest import only_with
 
-BACKEND = BY_ENVIRONMENT["jax"]
-FOUND = loaded(BACKEND) if BACKEND in concerned() else "this environment is another framework's"
-if isinstance(FOUND, str):
-    if BACKEND.environment == THIS_ENVIRONMENT:
-        pytest.fail(FOUND)
-    pytest.skip(FOUND, allow_module_level=True)
-JAX: Framework = FOUND
+JAX = only_with("jax")
 
 import jax  # noqa: E402, after the skip
 import jax.numpy as jnp  # noqa: E402

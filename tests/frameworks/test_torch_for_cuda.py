@@ -7,17 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from backends.base import Framework, inputs_of, request_of
+from backends.base import inputs_of, request_of
 from tests.cases import a_case
-from tests.frameworks.conftest import BY_ENVIRONMENT, THIS_ENVIRONMENT, concerned, loaded
+from tests.frameworks.conftest import only_with
 
-BACKEND = BY_ENVIRONMENT["torch"]
-FOUND = loaded(BACKEND) if BACKEND in concerned() else "this environment is another framework's"
-if isinstance(FOUND, str):
-    if BACKEND.environment == THIS_ENVIRONMENT:
-        pytest.fail(FOUND)
-    pytest.skip(FOUND, allow_module_level=True)
-TORCH: Framework = FOUND
+TORCH = only_with("torch")
 
 import torch  # noqa: E402, after the skip
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402

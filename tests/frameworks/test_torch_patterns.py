@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import a_case
-from tests.frameworks.conftest import BY_ENVIRONMENT, THIS_ENVIRONMENT, concerned, loaded
+from tests.frameworks.conftest import only_with
 
-BACKEND = BY_ENVIRONMENT["torch"]
-FOUND = loaded(BACKEND) if BACKEND in concerned() else "this environment is another framework's"
-if isinstance(FOUND, str):
-    if BACKEND.environment == THIS_ENVIRONMENT:
-        pytest.fail(FOUND)
-    pytest.skip(FOUND, allow_module_level=True)
+only_with("torch")
 
 import birnn  # noqa: E402, after the skip
 from backends.own_layer import Layer  # noqa: E402
