@@ -136,3 +136,12 @@ def test_the_commit_of_another_owner_s_checkout_is_told(tmp_path: Path, monkeypa
     assert commit_of_suite() == f"{commit}-changed"
     (tmp_path / ".git" / "HEAD").write_text("nonsense")
     assert commit_of_suite() == "unknown"
+
+
+def test_an_edit_of_a_users_own_layer_is_another_source(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    found = []
+    for body in ("1", "2", "1"):
+        file.write_text(f"def layer(*inputs):\n    return {body}\n")
+        found.append(Sources().of(Backend("own", "backends.own_layer:load", files=(file,)), "layer"))
+    assert found[0] == found[2] != found[1]
