@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import STATUSES
+from benchmarks.records import STATUSES, TIMED
 from benchmarks.store import Store
 from birnn.benching import Wishes, bench, exit_code, seconds_from
 from tests.benchmarks.made_up import a_row
@@ -45,7 +45,8 @@ def test_a_run_is_measured_printed_stored_and_reported(cases: Path, tmp_path: Pa
     assert "gru-T6-B3-I4-H5-ragged" in done.stdout
     with Store.open(store) as opened:
         rows = opened.rows(opened.find_run("first").run)
-    assert {(row.status, row.processes) for row in rows} == {("measured", 2)}
+    assert {row.processes for row in rows} == {2}
+    assert {row.status for row in rows} <= set(TIMED)
     assert len(rows) == 4  # two cases, two passes
     again = birnn(*command)
     assert again.returncode == 0
@@ -110,7 +111,8 @@ def test_a_system_is_measured_explained_reported_and_reproduced(tmp_path: Path) 
     assert "train_step, float32, cpu, exact lane, 1 thread: ms a call" in done.stdout
     with Store.open(store) as opened:
         (row,) = opened.rows(opened.runs()[0].run)
-    assert (row.key.case, row.key.passed, row.cell, row.status) == ("tagger", "train_step", "gru", "measured")
+    assert (row.key.case, row.key.passed, row.cell) == ("tagger", "train_step", "gru")
+    assert row.status in TIMED
     assert row.fraction_of_limit is None
     assert birnn("report", store, "-o", page).returncode == 0
     assert "tagger" in page.read_text()
