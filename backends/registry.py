@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import NoReturn
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 from common.errors import InputError, shown
 
 ENTRY_POINT_GROUP = "birnn.backends"

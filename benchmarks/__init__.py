@@ -1,1 +1,1 @@
-"""Measurements that are run on purpose, never by a test: calibration, and the suite's own speed."""
+"""Benchmarks: cases, the measuring of them, the machine, the store and the report; and what maintainers measure."""

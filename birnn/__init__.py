@@ -1,6 +1,4 @@
-"""The public API, each name imported when it is first used, and the command line, kept thin: it reads arguments, calls
-common, backends and benchmarks, and prints.
-"""
+"""The public API, each name imported when it is first used, and the command line: both call the rooms below, and print."""
 
 from __future__ import annotations
 

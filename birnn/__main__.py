@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    from birnn.commands import app
+    from birnn.cli.app import app
 
     return app(standalone_mode=False) or 0
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from birnn.own_layer import Layer, builtin_cases_of, verify
-from common.agreement import DISAGREES, Verdict
-from common.agreement import judge as judge_tensors
 from common.case import Case
+from common.cases.seeded import Shape
+from common.cases.seeded import make_case as make
 from common.errors import InputError
-from common.explanation import explained
-from common.making import Shape
-from common.making import make_case as make
-from common.precision import DTYPES, rounded_case
+from common.judging.agreement import DISAGREES, Verdict
+from common.judging.agreement import judge as judge_tensors
+from common.judging.explanation import explained
+from common.judging.precision import DTYPES, rounded_case
+from common.judging.yardstick import run_reference, truth_dtype, without_gradients, yardstick
 from common.reference import Arrays
 from common.specification import Specification
-from common.yardstick import run_reference, truth_dtype, without_gradients, yardstick
 
 
 def cases(cells: Sequence[str] | None = None) -> list[Case]:
@@ -39,7 +39,7 @@ def make_case(
     seed: int = 0,
     name: str = "mine",
 ) -> Case:
-    """A case of seeded random inputs, states, cotangents and weights; see ``common.making.make_case``.
+    """A case of seeded random inputs, states, cotangents and weights; see ``common.cases.seeded.make_case``.
 
     Parameters
     ----------

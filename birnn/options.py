@@ -85,9 +85,9 @@ def register_layer(layer: str | None, framework: str | None, python: Path | None
         return []
     if framework is None:
         raise InputError("--layer must come with --framework, what the layer is written in; got none")
-    from backends.environments import override_variable
-    from backends.own_layer import layer_backend
+    from backends.pool.environments import override_variable
     from backends.registry import add
+    from backends.worker.own_layer import layer_backend
 
     backend = layer_backend(layer, framework)
     add(backend)

@@ -11,24 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import DEVICES, inputs_of
-from backends.execution import Unsupported
-from backends.own_layer import Layer, OwnLayer, implementation_of
-from backends.study import FAILED, OTHERS, Outcome
+from backends.interface.gaps import DEVICES
+from backends.interface.layer import inputs_of
+from backends.studies.cases import FAILED, OTHERS, Outcome
+from backends.worker.execution import Unsupported
+from backends.worker.own_layer import Layer, OwnLayer, implementation_of
 from birnn import exit_codes
+from birnn.commands.outcomes import code_of, print_outcomes, summed_up
 from birnn.display import console_into
 from birnn.options import one_of
-from birnn.outcomes import code_of, print_outcomes, summed_up
-from common.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
-from common.builtin import CELLS, builtin_cases
 from common.case import Case
+from common.cases.builtin import CELLS, builtin_cases
+from common.cases.seeded import GARBAGE_SCALE
 from common.errors import InputError, shown
-from common.explanation import explained
-from common.making import GARBAGE_SCALE
-from common.precision import DTYPES, rounded_case
+from common.judging.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
+from common.judging.explanation import explained
+from common.judging.precision import DTYPES, rounded_case
+from common.judging.yardstick import Yardstick, without_gradients, yardstick
 from common.reference import Arrays
 from common.specification import Specification
-from common.yardstick import Yardstick, without_gradients, yardstick
 
 AUTO = "auto"
 LINES_OF_TRACEBACK = 6

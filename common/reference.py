@@ -4,7 +4,7 @@ It runs in any NumPy float type: float64 and longdouble to judge by, float32 and
 is the yardstick, complex128 for complex-step derivatives (forward only). No gradient here comes from a framework.
 
 The methods that a mistake would change (flipping, masking, merging, picking the final state) are small and apart, so
-that ``common.mistakes`` can override just them.
+that ``common.judging.mistakes`` can override just them.
 """
 
 from __future__ import annotations

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from common.agreement import Verdict, judge_tensors
 from common.case import Case
 from common.cells import Product
-from common.precision import numpy_dtype, rounded, rounded_case
+from common.judging.agreement import Verdict, judge_tensors
+from common.judging.precision import numpy_dtype, rounded, rounded_case
+from common.judging.reordered import further_loops, nudged, nudged_case, reordered
+from common.judging.tf32 import TF32
+from common.judging.yardstick import Yardstick, in_order_error, kink_width, spread, truth_dtype, yardstick
 from common.reference import Arrays, Reference, step_mask
-from common.reordered import further_loops, nudged, nudged_case, reordered
 from common.specification import Specification
-from common.tf32 import TF32
 from common.weights import shapes
-from common.yardstick import Yardstick, in_order_error, kink_width, spread, truth_dtype, yardstick
 
 HEAD = ("head.weight", "head.bias")
 LARGEST_RATE = 2.0**15

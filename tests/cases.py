@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from common.builtin import CELLS, SIZES
 from common.case import Case
-from common.making import Shape, make_case
+from common.cases.builtin import CELLS, SIZES
+from common.cases.seeded import Shape, make_case
 from common.specification import Specification
 from common.training import Training, telling_rate
 

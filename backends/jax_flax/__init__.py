@@ -1,6 +1,6 @@
 """JAX: Flax's recurrent layers (flax.linen and flax.nnx), and the equations in JAX operations."""
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 
 
 def load() -> Framework:

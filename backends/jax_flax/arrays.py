@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backends.arrays import FrameworkArrays, Function, Outputs
-from common.precision import numpy_dtype
+from backends.interface.arrays import FrameworkArrays, Function, Outputs
+from common.judging.precision import numpy_dtype
 
 
 class JaxArrays(FrameworkArrays):

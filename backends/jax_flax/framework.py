@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from backends.base import Framework, check_lane
+from backends.interface.framework import Framework, check_lane
+from backends.interface.network import Network
+from backends.interface.probe import Probes
 from backends.jax_flax.gaps import GAPS
-from backends.jax_flax.implementation import DTYPES, JaxImplementation
-from backends.jax_flax.manual import Manual
-from backends.jax_flax.models import SequenceNetwork
-from backends.jax_flax.native import NativeLinen, NativeNnx
-from backends.jax_flax.scratch import Scratch
-from backends.jax_flax.seq2seq import Seq2SeqNetwork
-from backends.jax_flax.tuned import Tuned
-from backends.modelling import Network
-from backends.probing import Probes
+from backends.jax_flax.layer.implementation import DTYPES, JaxImplementation
+from backends.jax_flax.layer.manual import Manual
+from backends.jax_flax.layer.native import NativeLinen, NativeNnx
+from backends.jax_flax.layer.scratch import Scratch
+from backends.jax_flax.layer.tuned import Tuned
+from backends.jax_flax.models.seq2seq import Seq2SeqNetwork
+from backends.jax_flax.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
 
 
@@ -96,6 +96,6 @@ class Jax(Framework):
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
 
     def probes(self) -> Probes:
-        from backends.jax_flax.probes import PROBES
+        from backends.jax_flax.probes.odd import PROBES
 
         return PROBES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.base import Gap, has_empty_row
+from backends.interface.gaps import Gap, has_empty_row
 
 GAPS = (
     Gap(

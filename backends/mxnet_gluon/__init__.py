@@ -1,6 +1,6 @@
 """MXNet: Gluon's recurrent layers and cells, and the equations in MXNet operations."""
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 
 
 def load() -> Framework:

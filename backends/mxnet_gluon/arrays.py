@@ -9,8 +9,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, nd
 
-from backends.arrays import FrameworkArrays, Function, Outputs
-from common.precision import numpy_dtype
+from backends.interface.arrays import FrameworkArrays, Function, Outputs
+from common.judging.precision import numpy_dtype
 
 
 class MxnetArrays(FrameworkArrays):

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 import mxnet as mx
 from mxnet import nd
 
-from backends.base import Framework, check_lane
-from backends.modelling import Network
+from backends.interface.framework import Framework, check_lane
+from backends.interface.network import Network
+from backends.interface.probe import Probes
 from backends.mxnet_gluon.gaps import GAPS
-from backends.mxnet_gluon.implementation import DEVICES, DTYPES, MXNetImplementation
-from backends.mxnet_gluon.manual import Manual
-from backends.mxnet_gluon.models import SequenceNetwork
-from backends.mxnet_gluon.native import Native
-from backends.mxnet_gluon.scratch import Scratch
-from backends.mxnet_gluon.seq2seq import Seq2SeqNetwork
-from backends.probing import Probes
+from backends.mxnet_gluon.layer.implementation import DEVICES, DTYPES, MXNetImplementation
+from backends.mxnet_gluon.layer.manual import Manual
+from backends.mxnet_gluon.layer.native import Native
+from backends.mxnet_gluon.layer.scratch import Scratch
+from backends.mxnet_gluon.models.seq2seq import Seq2SeqNetwork
+from backends.mxnet_gluon.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
 
 
@@ -85,6 +85,6 @@ class MXNet(Framework):
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
 
     def probes(self) -> Probes:
-        from backends.mxnet_gluon.probes import PROBES
+        from backends.mxnet_gluon.probes.odd import PROBES
 
         return PROBES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.base import Gap, Request, has_empty_row
+from backends.interface.gaps import Gap, Request, has_empty_row
 
 
 def has_padding(request: Request) -> bool:

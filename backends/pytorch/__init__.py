@@ -1,6 +1,6 @@
 """PyTorch: torch.nn's recurrent layers, and the equations in torch operations."""
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 
 
 def load() -> Framework:

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from backends.arrays import FrameworkArrays, Function, Outputs
+from backends.interface.arrays import FrameworkArrays, Function, Outputs
 
 
 class TorchArrays(FrameworkArrays):

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from backends.base import Framework, check_lane
-from backends.modelling import Network
-from backends.probing import Probes
+from backends.interface.framework import Framework, check_lane
+from backends.interface.network import Network
+from backends.interface.probe import Probes
 from backends.pytorch.gaps import GAPS
-from backends.pytorch.implementation import DEVICES, DTYPES, TorchImplementation
-from backends.pytorch.manual import Manual
-from backends.pytorch.models import SequenceNetwork
-from backends.pytorch.native import Native
-from backends.pytorch.scratch import Scratch
-from backends.pytorch.seq2seq import Seq2SeqNetwork
-from backends.pytorch.tuned import Tuned
+from backends.pytorch.layer.implementation import DEVICES, DTYPES, TorchImplementation
+from backends.pytorch.layer.manual import Manual
+from backends.pytorch.layer.native import Native
+from backends.pytorch.layer.scratch import Scratch
+from backends.pytorch.layer.tuned import Tuned
+from backends.pytorch.models.seq2seq import Seq2SeqNetwork
+from backends.pytorch.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
 
 
@@ -85,7 +85,7 @@ class PyTorch(Framework):
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
 
     def probes(self) -> Probes:
-        from backends.pytorch.probes import PROBES
+        from backends.pytorch.probes.odd import PROBES
 
         return PROBES
 

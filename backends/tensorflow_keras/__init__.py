@@ -1,6 +1,6 @@
 """TensorFlow: Keras' recurrent layers, and the equations in TensorFlow operations."""
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 
 
 def load() -> Framework:

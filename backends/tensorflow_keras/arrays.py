@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from backends.arrays import FrameworkArrays, Function, Outputs
-from common.precision import numpy_dtype
+from backends.interface.arrays import FrameworkArrays, Function, Outputs
+from common.judging.precision import numpy_dtype
 
 
 class TensorflowArrays(FrameworkArrays):

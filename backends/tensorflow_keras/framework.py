@@ -10,17 +10,17 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is fi
 import keras
 import tensorflow as tf
 
-from backends.base import Framework, check_lane
-from backends.modelling import Network
-from backends.probing import Probes
+from backends.interface.framework import Framework, check_lane
+from backends.interface.network import Network
+from backends.interface.probe import Probes
 from backends.tensorflow_keras.gaps import GAPS
-from backends.tensorflow_keras.implementation import DEVICES, DTYPES, TensorFlowImplementation
-from backends.tensorflow_keras.manual import Manual
-from backends.tensorflow_keras.models import SequenceNetwork
-from backends.tensorflow_keras.native import Native
-from backends.tensorflow_keras.scratch import Scratch
-from backends.tensorflow_keras.seq2seq import Seq2SeqNetwork
-from backends.tensorflow_keras.tuned import Tuned
+from backends.tensorflow_keras.layer.implementation import DEVICES, DTYPES, TensorFlowImplementation
+from backends.tensorflow_keras.layer.manual import Manual
+from backends.tensorflow_keras.layer.native import Native
+from backends.tensorflow_keras.layer.scratch import Scratch
+from backends.tensorflow_keras.layer.tuned import Tuned
+from backends.tensorflow_keras.models.seq2seq import Seq2SeqNetwork
+from backends.tensorflow_keras.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
 
 
@@ -94,7 +94,7 @@ class TensorFlow(Framework):
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
 
     def probes(self) -> Probes:
-        from backends.tensorflow_keras.probes import PROBES
+        from backends.tensorflow_keras.probes.odd import PROBES
 
         return PROBES
 

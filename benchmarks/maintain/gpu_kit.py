@@ -23,8 +23,8 @@ from typing import Annotated
 
 import typer
 
-from backends.environments import ROOT
-from benchmarks.running import COMMIT_FILE, commit_of_suite
+from backends.pool.environments import ROOT
+from benchmarks.measure.runs import COMMIT_FILE, commit_of_suite
 from common.errors import InputError, shown
 
 LARGEST = 48 * 2**20
@@ -68,7 +68,7 @@ def main(
         part = Path(name)
         pack_sources(part / SOURCES)
         download(pins(names), python, part / WHEELS, wheels)
-        shutil.copy(Path(__file__).with_name("gpu_run.sh"), part / SCRIPT)
+        shutil.copy(Path(__file__).parent / "gpu" / "run.sh", part / SCRIPT)
         files = sorted(path.name for path in (part / WHEELS).iterdir())
         digest = hashlib.sha256((part / SOURCES).read_bytes()).hexdigest()
         content = {"kind": KIND, "commit": commit_of_suite(), "python": python, "sources": digest, "wheels": files}

@@ -17,7 +17,7 @@ import numpy as np
 from common import weights
 from common.data.files import lines
 from common.data.vocabulary import Labels
-from common.models.making import ModelCase
+from common.models.small_cases import ModelCase
 from common.models.specification import Arrays, SequenceModel, with_prefix
 from common.specification import Specification
 

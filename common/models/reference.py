@@ -47,7 +47,9 @@ def run(
 def predict(
     spec: SequenceModel, weights: Mapping[str, np.ndarray], batch: Batch, dtype: np.dtype | type | str = np.float64
 ) -> Arrays:
-    """A sequence model's ``labels`` and ``logits`` for an unlabelled batch (see ``backends.modelling.Network``)."""
+    """A sequence model's ``labels`` and ``logits`` for an unlabelled batch (see
+    ``backends.interface.network.Network``).
+    """
     return SequenceReference(spec, weights, Arithmetic(np.dtype(dtype))).predict(batch)
 
 

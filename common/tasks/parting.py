@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.judging.precision import epsilon
 from common.models.trace import Step
-from common.precision import epsilon
 
 PARTED = 1e-3
 """Two traces have parted at the first step whose losses differ by more than this part."""

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import birnn
-from common.builtin import SIZES
-from common.yardstick import yardstick
+from common.cases.builtin import SIZES
+from common.judging.yardstick import yardstick
 from examples.numpy_gru import layer
 from tests.cases import a_case
 

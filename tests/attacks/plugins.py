@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from backends.environments import ROOT
+from backends.pool.environments import ROOT
 from backends.registry import ENTRY_POINT_GROUP
 
 

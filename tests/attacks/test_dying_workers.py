@@ -16,23 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.environments import worker_environment
-from backends.findings import run_probes
-from backends.learning import Course, Learner
-from backends.pool import Pool
-from backends.processes import waiting
-from backends.selection import select
-from backends.study import Outcome, Plan, Study
-from benchmarks.ceilings import busy_threads
-from benchmarks.measuring import environments_of
-from benchmarks.store import Store
-from common.agreement import differing
+from backends.pool import waiting
+from backends.pool.environments import worker_environment
+from backends.pool.pool import Pool
+from backends.pool.selection import select
+from backends.studies.cases import Outcome, Plan, Study
+from backends.studies.probes import run_probes
+from backends.studies.training import Course, Learner
+from benchmarks.machine.ceilings import busy_threads
+from benchmarks.measure.session import environments_of
+from benchmarks.store.store import Store
+from common.judging.agreement import differing
 from common.models.optimizers import OptimizerSettings
 from common.tasks.building import build_task
 from common.tasks.task import Options
-from tests.benchmarks import test_measuring as measuring
-from tests.benchmarks.paced import BACKEND as PACED
-from tests.benchmarks.paced import STOPPING
+from tests.benchmarks.measure import test_session as measuring
+from tests.benchmarks.measure.paced import BACKEND as PACED
+from tests.benchmarks.measure.paced import STOPPING
 from tests.cases import a_case
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
 from tests.workers.misbehaving import BACKEND
@@ -277,13 +277,13 @@ def test_ctrl_c_ends_the_reference() -> None:
     script = """
 import threading, time
 from dataclasses import replace
-from backends.pool import Pool
-from backends.selection import select
-from backends.study import Plan, Study
+from backends.pool.pool import Pool
+from backends.pool.selection import select
+from backends.studies.cases import Plan, Study
 from tests.cases import a_case
-import backends.selection, backends.side_by_side
+import backends.pool.selection, backends.pool.schedule
 from tests.workers.misbehaving import BACKEND
-backends.selection.backends = backends.side_by_side.backends = lambda: {"misbehaving": BACKEND}
+backends.pool.selection.backends = backends.pool.schedule.backends = lambda: {"misbehaving": BACKEND}
 
 case = replace(a_case("lstm", 32, 400, None, with_cotangents=False, hidden_size=256), name="large")
 with Pool.open() as pool:

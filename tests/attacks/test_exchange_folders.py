@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from backends import exchange
-from backends.exchange import exchange_folder, programs_folder, remove_orphans
+from backends.pool import shared_folder
+from backends.pool.shared_folder import exchange_folder, programs_folder, remove_orphans
 from tests.attacks.isolation import NOBODY, ROOT, as_nobody, in_a_mount_namespace
 
 HOLDER = """
 import sys
 from pathlib import Path
 from backends import exchange
-exchange.SHARED_MEMORY, exchange.ROOM = Path(sys.argv[1]), 0
-with exchange.exchange_folder() as folder:
+shared_folder.SHARED_MEMORY, shared_folder.ROOM = Path(sys.argv[1]), 0
+with shared_folder.exchange_folder() as folder:
     (folder / "arrays").write_text("mine")
     print(folder, flush=True)
     sys.stdin.read()
@@ -37,8 +37,8 @@ def base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     memory, temporary = tmp_path / "memory", tmp_path / "temporary"
     for folder in (memory, temporary):
         folder.mkdir()
-    monkeypatch.setattr(exchange, "SHARED_MEMORY", memory)
-    monkeypatch.setattr(exchange, "ROOM", 0, raising=False)
+    monkeypatch.setattr(shared_folder, "SHARED_MEMORY", memory)
+    monkeypatch.setattr(shared_folder, "ROOM", 0, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     return memory
 
@@ -56,13 +56,13 @@ def abandon(make: AbstractContextManager[Path]) -> None:
 
 def abandoned(base: Path, count: int) -> list[Path]:
     """So many orphans; made side by side, since each one's maker sweeps those before it."""
-    kept = exchange.remove_orphans
-    exchange.remove_orphans = lambda base: None
+    kept = shared_folder.remove_orphans
+    shared_folder.remove_orphans = lambda base: None
     try:
         for _ in range(count):
             abandon(exchange_folder())
     finally:
-        exchange.remove_orphans = kept
+        shared_folder.remove_orphans = kept
     found = list(base.iterdir())
     assert len(found) == count
     return found
@@ -120,7 +120,7 @@ def test_another_users_folder_is_left_alone(base: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_an_ordinary_user_leaves_roots_folders_alone(tmp_path_for_all: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "SHARED_MEMORY", tmp_path_for_all)
+    monkeypatch.setattr(shared_folder, "SHARED_MEMORY", tmp_path_for_all)
     (orphan,) = abandoned(tmp_path_for_all, 1)
     orphan.rename(tmp_path_for_all / f"birnn-exchange-{NOBODY}-planted")
     orphan.with_name("birnn-exchange-0-locked").mkdir(mode=0)
@@ -190,8 +190,8 @@ def test_small_shared_memory_is_left_for_the_temporary_folder(
 ) -> None:
     """Docker gives 64 MiB; a temporary folder with less than that would be no way out."""
     sizes = {base: 64 << 20, tmp_path / "temporary": 1 << 36}
-    monkeypatch.setattr(exchange, "ROOM", 1 << 30)
-    monkeypatch.setattr(exchange, "_free", sizes.get)
+    monkeypatch.setattr(shared_folder, "ROOM", 1 << 30)
+    monkeypatch.setattr(shared_folder, "_free", sizes.get)
     with exchange_folder() as folder:
         assert folder.parent == tmp_path / "temporary"
     sizes[tmp_path / "temporary"] = 1 << 20
@@ -200,16 +200,16 @@ def test_small_shared_memory_is_left_for_the_temporary_folder(
 
 
 def test_a_small_tmpfs_is_measured_as_small(tmp_path: Path) -> None:
-    script = f"from backends import exchange; exchange.SHARED_MEMORY = exchange.Path('{tmp_path}/memory'); "
-    script += "folder = exchange.exchange_folder().__enter__(); print(folder.parent)"
+    script = f"from backends import exchange; shared_folder.SHARED_MEMORY = shared_folder.Path('{tmp_path}/memory'); "
+    script += "folder = shared_folder.exchange_folder().__enter__(); print(folder.parent)"
     mount = f"mount -t tmpfs -o size=64m none {tmp_path}/memory"
     done = in_a_mount_namespace(f'{mount} && TMPDIR={tmp_path}/temporary {sys.executable} -c "{script}"')
     assert done.stdout.strip() == f"{tmp_path}/temporary", done.stderr
 
 
 def test_shared_memory_that_cannot_be_written_is_left_for_the_temporary_folder(tmp_path: Path) -> None:
-    script = f"from backends import exchange; exchange.SHARED_MEMORY = exchange.Path('{tmp_path}/memory'); "
-    script += "exchange.ROOM = 0; folder = exchange.exchange_folder().__enter__(); print(folder.parent)"
+    script = f"from backends import exchange; shared_folder.SHARED_MEMORY = shared_folder.Path('{tmp_path}/memory'); "
+    script += "exchange.ROOM = 0; folder = shared_folder.exchange_folder().__enter__(); print(folder.parent)"
     mount = f"mount -t tmpfs -o ro none {tmp_path}/memory"
     done = in_a_mount_namespace(f'{mount} && TMPDIR={tmp_path}/temporary {sys.executable} -c "{script}"')
     assert done.stdout.strip() == f"{tmp_path}/temporary", done.stderr

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from backends.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker
-from backends.processes import lifetime, replies
+from backends.pool import lifetime, replies
+from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker
 from tests.workers.misbehaving import BACKEND
 
 READY: dict[str, Any] = {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.findings import read_record
-from benchmarks.case_files import MOST_CASES, load_set
+from backends.studies.probes import read_record
+from benchmarks.cases.files import MOST_CASES, load_set
 from common.case import read_case, write_case
 from common.data.conllu import read_conllu
 from common.data.vocabulary import NUM_SPECIAL

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.exchange import export
-from benchmarks.store import Store
+from benchmarks.store.store import Store
+from benchmarks.store.transfer import export
 from birnn.options import writable_file
 from common.errors import InputError
 from common.output import write_bytes
@@ -251,7 +251,7 @@ def test_a_case_is_forced_into_a_pipe(tmp_path: Path) -> None:
 
 def test_a_picture_leaves_nothing_in_the_users_home(tmp_path: Path) -> None:
     script = (
-        "from birnn.curves import *\n"
+        "from birnn.commands.curves import *\n"
         "from common.tasks.building import build_task\n"
         "from common.tasks.task import Options\n"
         "task = build_task('pipeline', Options(cell='rnn_tanh', hidden_size=2))\n"

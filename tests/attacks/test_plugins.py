@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from backends import registry
-from backends.pool import Pool
-from backends.selection import select
+from backends.pool.pool import Pool
+from backends.pool.selection import select
 from common.case import write_case
 from common.errors import InputError
 from tests.attacks.plugins import plug

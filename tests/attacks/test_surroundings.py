@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from backends.environments import ROOT
-from backends.pool import Pool
+from backends.pool.environments import ROOT
+from backends.pool.pool import Pool
 from common import memory
 from common.case import write_case
+from common.cases.seeded import Shape, make_case
 from common.errors import InputError
-from common.making import Shape, make_case
 from common.specification import Specification
 from common.weights import count, shapes
 from tests.cases import a_case

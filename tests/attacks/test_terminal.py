@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.records import CRASHED
-from benchmarks.store import Store
+from benchmarks.store.records import CRASHED
+from benchmarks.store.store import Store
 from birnn.display import PlainConsole
 from common.case import write_case
 from common.terminal import CONTROLS, plain
@@ -30,7 +30,7 @@ CONTROL = re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in CO
 
 PLUGIN = """
 import sys
-from backends.base import Framework, Gap
+from backends.interface.layer import Framework, Gap
 from backends.registry import Backend
 BACKEND = Backend(name="hostile", load="hostile_plugin:Hostile")
 HOSTILE = {hostile!r}

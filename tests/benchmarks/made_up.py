@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.company import Company
-from benchmarks.records import MEASURED, Block, Ceiling, Environment, Key, Process, Row, Run
+from benchmarks.machine.company import Company
+from benchmarks.store.records import MEASURED, Block, Ceiling, Environment, Key, Process, Row, Run
 
 START = datetime(2026, 11, 20, 13, 15, 1, tzinfo=UTC)
 NATIVE = Key("torch/native", "gru-100-64-123-320", "forward_backward", "float32", "cpu", "exact", 2)
@@ -41,8 +41,8 @@ def stand_still(patch: pytest.MonkeyPatch, *company: Company) -> None:
     what runs beside the tests is not theirs.
     """
     found = list(company) or [NOBODY]
-    patch.setattr("benchmarks.company.LOOK_SECONDS", 0.0)
-    patch.setattr("benchmarks.company.Watch.company", lambda _: found.pop(0) if len(found) > 1 else found[0])
+    patch.setattr("benchmarks.machine.company.LOOK_SECONDS", 0.0)
+    patch.setattr("benchmarks.machine.company.Watch.company", lambda _: found.pop(0) if len(found) > 1 else found[0])
 
 
 def a_process(run: str, environment: Environment, ordinal: int = 0) -> Process:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import UNSUPPORTED
-from benchmarks import records
-from benchmarks.case_files import load_set
-from benchmarks.cases import BenchmarkCase
-from benchmarks.noise import Floor, floors_of
-from benchmarks.records import Block, Ceiling, Environment, Key, Process, Row, Run
-from benchmarks.report import Content
-from benchmarks.summary import ceilings_of, new_row, with_times
+from backends.interface.gaps import UNSUPPORTED
+from benchmarks.analysis.noise import Floor, floors_of
+from benchmarks.analysis.summary import ceilings_of, new_row, with_times
+from benchmarks.cases.case import BenchmarkCase
+from benchmarks.cases.files import load_set
+from benchmarks.report.page import Content
+from benchmarks.store import records
+from benchmarks.store.records import Block, Ceiling, Environment, Key, Process, Row, Run
 
 RUN = "20261120-131501"
 START = datetime(2026, 11, 20, 13, 15, 1, tzinfo=UTC)

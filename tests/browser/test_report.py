@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import TIMED
-from benchmarks.report import Content, render
+from benchmarks.report.page import Content, render
+from benchmarks.store.records import TIMED
 from tests.benchmarks.made_up_run import HOSTILE, SPEEDS, TRACKS, made_up_content
 
 CHROMIUM = os.environ.get("BIRNN_CHROMIUM") or shutil.which("chromium")

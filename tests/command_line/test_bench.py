@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import STATUSES, TIMED
-from benchmarks.store import Store
-from birnn.benching import Wishes, bench, exit_code, seconds_from
+from benchmarks.store.records import STATUSES, TIMED
+from benchmarks.store.store import Store
+from birnn.commands.bench import Wishes, bench, exit_code, seconds_from
 from tests.benchmarks.made_up import a_row
-from tests.benchmarks.paced import BACKEND as PACED
-from tests.benchmarks.paced import SECONDS
-from tests.benchmarks.test_measuring import register
+from tests.benchmarks.measure.paced import BACKEND as PACED
+from tests.benchmarks.measure.paced import SECONDS
+from tests.benchmarks.measure.test_session import register
 from tests.command_line.running import birnn
 
 GREEN = ("measured", "never steady", "unsupported", "not offered", "not reached")
@@ -153,7 +153,7 @@ def test_what_disagrees_is_1_though_the_rest_has_times(
     cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     register(monkeypatch, PACED)
-    monkeypatch.setattr("birnn.benching.backends", lambda: {PACED.name: PACED})
+    monkeypatch.setattr("birnn.commands.bench.backends", lambda: {PACED.name: PACED})
     wishes = Wishes(
         cases=str(cases),
         case_patterns=["gru*"],

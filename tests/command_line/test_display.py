@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import NOT_OFFERED, UNSUPPORTED
-from backends.learning import TRAINED, Trained
+from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
+from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
-from backends.selection import Selection
-from backends.study import FAILED, RAN, Outcome
-from benchmarks.table import Cell, Grid
-from birnn.benching import print_grid
-from birnn.curves import drawn, style_of
+from backends.studies.cases import FAILED, RAN, Outcome
+from backends.studies.training import TRAINED, Trained
+from benchmarks.report.table import Cell, Grid
+from birnn.commands.bench import print_grid
+from birnn.commands.curves import drawn, style_of
+from birnn.commands.outcomes import print_failures, print_outcomes
+from birnn.commands.study import Finding
+from birnn.commands.train import MOST_EPOCHS_SHOWN, by_epoch
 from birnn.display import print_fitting, stdout
-from birnn.outcomes import print_failures, print_outcomes
-from birnn.studying import Finding
-from birnn.training import MOST_EPOCHS_SHOWN, by_epoch
-from common.agreement import judge, thresholds, worst_calibrated
+from common.judging.agreement import judge, thresholds, worst_calibrated
+from common.judging.precision import epsilon
+from common.judging.yardstick import yardstick
 from common.models.trace import Step
-from common.precision import epsilon
 from common.tasks.building import build_task
 from common.tasks.task import Options
-from common.yardstick import yardstick
 from tests.cases import a_case
 
 

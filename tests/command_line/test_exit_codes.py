@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import NOT_OFFERED, UNSUPPORTED
-from backends.learning import TRAINED, Trained
-from backends.pool import WorkerDied, WorkerTimedOut
+from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
+from backends.pool.pool import WorkerDied, WorkerTimedOut
+from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
-from backends.selection import Selection
-from backends.study import AGREES, DISAGREES, FAILED, NOT_JUDGED, RAN, Outcome
-from benchmarks.store import Store
-from birnn import __main__, exit_codes, training
-from birnn.studying import Finding, exit_code
+from backends.studies.cases import AGREES, DISAGREES, FAILED, NOT_JUDGED, RAN, Outcome
+from backends.studies.training import TRAINED, Trained
+from benchmarks.store.store import Store
+from birnn import __main__, exit_codes
+from birnn.commands import train
+from birnn.commands.study import Finding, exit_code
 from common.case import write_case
 from common.errors import InputError
 from common.models.trace import Step
@@ -145,10 +146,10 @@ def test_train_is_green_only_where_traces_were_held_against_each_other(
 ) -> None:
     trained = [Trained(f"numpy/{i}", status=status, steps=STEPS) for i, status in enumerate(statuses)]
     twin = [Trained("numpy/0", twin=True, steps=STEPS)] if parted else []
-    partings = training.part([*trained, *twin], "float32")
+    partings = train.part([*trained, *twin], "float32")
     assert bool(partings) is parted
-    assert training.exit_code([*trained, *twin], partings, broken=False) == code
-    assert training.exit_code([*trained, *twin], partings, broken=True) == (1 if code == 1 else 2)
+    assert train.exit_code([*trained, *twin], partings, broken=False) == code
+    assert train.exit_code([*trained, *twin], partings, broken=True) == (1 if code == 1 else 2)
 
 
 def raise_it(error: BaseException) -> int:

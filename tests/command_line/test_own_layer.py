@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from backends import registry
-from backends.environments import ROOT
-from backends.own_layer import VARIABLE
+from backends.pool.environments import ROOT
+from backends.worker.own_layer import VARIABLE
 from birnn import reference
 from common.case import write_case
 from tests.cases import a_case

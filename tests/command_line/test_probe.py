@@ -12,7 +12,7 @@ from tests.workers.misbehaving import BACKEND
 
 
 def test_a_status_that_is_another_one_than_the_record_s_is_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("backends.selection", "backends.findings"):
+    for module in ("backends.pool.selection", "backends.studies.probes"):
         monkeypatch.setattr(f"{module}.backends", lambda: {BACKEND.name: BACKEND})
     same, other = tmp_path / "same.json", tmp_path / "other.json"
     probe = ("probe", "--only", "*/halves-*")

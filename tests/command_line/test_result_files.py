@@ -16,9 +16,9 @@ import safetensors.numpy
 
 from backends.registry import BUILT_IN
 from common.case import Case, read_case, write_case
-from common.mistakes.every import mistakes
+from common.judging.mistakes.every import mistakes
+from common.judging.yardstick import Yardstick, yardstick
 from common.reference import Arrays
-from common.yardstick import Yardstick, yardstick
 from tests.cases import a_case
 from tests.command_line.running import birnn
 

@@ -15,11 +15,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks.case_files import load_set
-from benchmarks.records import CRASHED, Environment, Run
-from benchmarks.report import Content
-from benchmarks.schema import SCHEMA_VERSION, TABLES
-from benchmarks.store import Store
+from benchmarks.cases.files import load_set
+from benchmarks.report.page import Content
+from benchmarks.store.records import CRASHED, Environment, Run
+from benchmarks.store.schema import SCHEMA_VERSION, TABLES
+from benchmarks.store.store import Store
 from tests.benchmarks.made_up_run import made_up_content
 from tests.command_line.running import birnn, birnn_alone
 from tests.command_line.test_bad_input import assert_one_sentence

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.learning import Course, Trained
+from backends.studies.training import Course, Trained
+from birnn.commands.predict import Trained as Model
+from birnn.commands.predict import readable
+from birnn.commands.train import part, print_training
 from birnn.display import stdout
 from birnn.options import alone_in
-from birnn.predicting import Trained as Model
-from birnn.predicting import readable
-from birnn.training import part, print_training
 from common.data.examples import token_examples
 from common.data.vocabulary import Vocabulary
 from common.models.pipeline_data import pipeline_model

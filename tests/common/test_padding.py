@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.agreement import judge
-from common.builtin import small_cases
 from common.case import HUGE, NOT_FINITE, Case, read_case, write_case
+from common.cases.builtin import small_cases
 from common.errors import InputError
-from common.explanation import Explainer, Explanation
-from common.mistakes.every import mistakes
-from common.precision import DTYPES, has_finite_padding, rounded_case
-from common.yardstick import yardstick
+from common.judging.agreement import judge
+from common.judging.explanation import Explainer, Explanation
+from common.judging.mistakes.every import mistakes
+from common.judging.precision import DTYPES, has_finite_padding, rounded_case
+from common.judging.yardstick import yardstick
 from tests.cases import a_case
 
 

@@ -7,12 +7,12 @@ from math import exp, tanh
 import numpy as np
 import pytest
 
-from common.builtin import CELLS
 from common.case import Case
-from common.precision import rounded_case
+from common.cases.builtin import CELLS
+from common.judging.precision import rounded_case
+from common.judging.yardstick import run_reference
 from common.reference import Reference, flip
 from common.specification import MERGES, Specification
-from common.yardstick import run_reference
 from tests.cases import a_case
 
 COMPLEX_STEP = 1e-30
@@ -134,7 +134,7 @@ def test_flip_reverses_by_length_and_is_its_own_inverse() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_reference_keeps_the_exact_rules(cell: str) -> None:
-    from common.agreement import broken_rules, differing
+    from common.judging.agreement import broken_rules, differing
 
     case = a_case(cell, lengths=(5, 0, 3), num_layers=2)
     found = run_reference(case, np.float32)

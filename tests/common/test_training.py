@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.agreement import Verdict
-from common.builtin import CELLS, SIZES
 from common.case import Case
-from common.mistakes.padding import LengthsIgnored, NotFlippedBack
-from common.precision import DTYPES, rounded_case
+from common.cases.builtin import CELLS, SIZES
+from common.judging.agreement import Verdict
+from common.judging.mistakes.padding import LengthsIgnored, NotFlippedBack
+from common.judging.precision import DTYPES, rounded_case
+from common.judging.yardstick import truth_dtype
 from common.reference import Arrays, Reference
 from common.training import (
     HEAD,
@@ -26,7 +27,6 @@ from common.training import (
     trained_kernels,
     training_yardstick,
 )
-from common.yardstick import truth_dtype
 from tests.cases import a_case, a_training
 
 Change = Callable[[Arrays], Arrays]

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 from backends.registry import BUILT_IN, Backend
 
 BY_ENVIRONMENT = {backend.environment: backend for backend in BUILT_IN}

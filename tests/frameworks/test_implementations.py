@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import DEVICES, Framework, Implementation, Refusal, inputs_of, request_of
-from backends.execution import Unsupported, execute
-from common.agreement import differing, judge
-from common.builtin import CELLS, small_cases
+from backends.interface.framework import Framework
+from backends.interface.gaps import DEVICES, Refusal, request_of
+from backends.interface.layer import Implementation, inputs_of
+from backends.worker.execution import Unsupported, execute
 from common.case import Case
-from common.precision import DTYPES, rounded_case
-from common.yardstick import yardstick
+from common.cases.builtin import CELLS, small_cases
+from common.judging.agreement import differing, judge
+from common.judging.precision import DTYPES, rounded_case
+from common.judging.yardstick import yardstick
 from tests.cases import a_case
 
 CASES = {case.name: case for case in small_cases()}

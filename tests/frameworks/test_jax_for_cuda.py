@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import LANES, inputs_of, request_of
-from common.models.making import model_cases
+from backends.interface.framework import LANES
+from backends.interface.gaps import request_of
+from backends.interface.layer import inputs_of
 from common.models.optimizers import OptimizerSettings
+from common.models.small_cases import model_cases
 from common.tasks.task import unlabelled
 from common.training import Training
 from tests.cases import a_case

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import LANES, PASSES, Framework, Implementation, inputs_of
-from backends.kernels import LONGEST_NAME, MOST_TEXTS, added_up, most_important
-from backends.opening import require_supported
-from backends.timing import Timing
-from benchmarks.cases import PASSES_OF_SYSTEM, BenchmarkCase
-from benchmarks.judging import SystemJudge
-from benchmarks.opening import OPTIMIZER, opening
+from backends.interface.framework import LANES, Framework
+from backends.interface.layer import PASSES, Implementation, inputs_of
+from backends.interface.profile import LONGEST_NAME, MOST_TEXTS, added_up, most_important
+from backends.worker.opening import require_supported
+from backends.worker.timing import Timing
+from benchmarks.cases.case import PASSES_OF_SYSTEM, BenchmarkCase
+from benchmarks.measure.case_on_disk import OPTIMIZER, opening
+from benchmarks.measure.judging import SystemJudge
 from common import tensorfile
 from common.errors import InputError
 from common.models.specification import SequenceModel

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backends.base import Framework, request_of
-from backends.modelling import refusal
+from backends.interface.framework import Framework
+from backends.interface.gaps import request_of
+from common.judging.precision import rounded
 from common.models.batch import counted, labels
-from common.models.making import BatchShape, random_batch
+from common.models.small_cases import BatchShape, random_batch
 from common.models.specification import Arrays, Seq2Seq, initialise
-from common.precision import rounded
 from common.specification import Specification
 from common.training import Training
 from tests.cases import a_case, a_training
@@ -61,7 +61,7 @@ def test_attention_and_loss_of_a_translator_are_wide(framework: Framework) -> No
     rng = np.random.default_rng(1)
     batch = random_batch(TRANSLATOR, BatchShape(2, STEPS, target_len=3), rng, lengths=[STEPS, STEPS])
     reasons = {
-        name: refusal(framework, name, TRANSLATOR, batch, "bfloat16", "cpu") for name in framework.implementations
+        name: framework.model_refusal(name, TRANSLATOR, batch, "bfloat16", "cpu") for name in framework.implementations
     }
     able = [name for name, reason in reasons.items() if reason is None]
     if not able:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import Framework
-from backends.modelling import Network, refusal
-from common.agreement import differing
+from backends.interface.framework import Framework
+from backends.interface.network import Network
+from common.judging.agreement import differing
+from common.judging.models import judge_model, model_yardstick
 from common.models.batch import Batch, check_batch, has_dropout, padding_mask
-from common.models.judging import judge_model, model_yardstick
-from common.models.making import BatchShape, ModelCase, model_cases, random_batch
 from common.models.optimizers import OptimizerName, OptimizerSettings, state_shapes
 from common.models.reference import decode, predict
+from common.models.small_cases import BatchShape, ModelCase, model_cases, random_batch
 from common.models.specification import END, PADDING, Arrays, Model, Seq2Seq, SequenceModel, initialise, parameters
 from common.models.trace import Step, Trainer
 from common.specification import Specification
@@ -59,7 +59,7 @@ def capable(framework: Framework, spec: Model, batches: Sequence[Batch], dtype: 
     found = [
         name
         for name in framework.implementations
-        if not any(refusal(framework, name, spec, batch, dtype, "cpu") for batch in batches)
+        if not any(framework.model_refusal(name, spec, batch, dtype, "cpu") for batch in batches)
     ]
     start = zlib.crc32(f"{spec}{dtype}".encode()) % len(found)
     return found[start:] + found[:start]
@@ -96,10 +96,10 @@ def test_every_implementation_can_be_a_models_rnn(framework: Framework, implemen
     """With rows that are all full where it cannot do shorter ones."""
     case = CASES[name]
     batch = case.batch
-    if refusal(framework, implementation, case.spec, batch, "float64", "cpu"):
+    if framework.model_refusal(implementation, case.spec, batch, "float64", "cpu"):
         steps = batch["x" if "x" in batch else "tokens"].shape[1]
         batch = {**batch, "lengths": np.full_like(batch["lengths"], steps)}
-    if declined := refusal(framework, implementation, case.spec, batch, "float64", "cpu"):
+    if declined := framework.model_refusal(implementation, case.spec, batch, "float64", "cpu"):
         pytest.skip(f"{declined.status}: {declined.reason}")
     network = network_of(framework, name, "float64", implementation)
     assert disagreement(network, case, batch) == []
@@ -109,7 +109,7 @@ def test_nan_and_infinity_in_the_padding_of_features_change_nothing(framework: F
     case = CASES["classifier"]
     wild = np.resize([np.nan, np.inf, -np.inf, 1e300, 7.0], case.batch["x"].shape)
     batch = {**case.batch, "x": np.where(padding_mask(case.batch)[..., None], wild, case.batch["x"])}
-    if declined := refusal(framework, implementation, case.spec, batch, "float64", "cpu"):
+    if declined := framework.model_refusal(implementation, case.spec, batch, "float64", "cpu"):
         pytest.skip(f"{declined.status}: {declined.reason}")
     network = network_of(framework, "classifier", "float64", implementation)
     network.load_weights(case.weights)

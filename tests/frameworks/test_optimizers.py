@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backends.base import Framework
-from backends.modelling import Network, refusal
-from common.models.making import BatchShape, random_batch
+from backends.interface.framework import Framework
+from backends.interface.network import Network
 from common.models.optimizers import Optimizer, OptimizerName, OptimizerSettings, trained_gradients, trained_parameters
+from common.models.small_cases import BatchShape, random_batch
 from common.models.specification import Arrays, SequenceModel, initialise
 from common.specification import Specification
 
@@ -39,7 +39,9 @@ def assert_near(found: Arrays, expected: Arrays) -> None:
 
 def a_network(framework: Framework, settings: OptimizerSettings, batch: Arrays) -> Network:
     name = next(
-        name for name in framework.implementations if refusal(framework, name, MODEL, batch, "float32", "cpu") is None
+        name
+        for name in framework.implementations
+        if framework.model_refusal(name, MODEL, batch, "float32", "cpu") is None
     )
     network = framework.network(MODEL, name, "float32", "cpu")
     network.load_weights(initialise(MODEL, np.random.default_rng(0)))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import birnn
-from backends.arrays import arrays_of
-from backends.base import Framework
+from backends.interface.arrays import arrays_of
+from backends.interface.framework import Framework
 from tests.cases import a_case
 
 CASES = [

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 from backends.registry import BUILT_IN
 
 FOLDERS = {backend.name: backend.load.partition(":")[0].rpartition(".")[2] for backend in BUILT_IN}

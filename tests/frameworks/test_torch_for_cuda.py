@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from backends.base import inputs_of, request_of
+from backends.interface.gaps import request_of
+from backends.interface.layer import inputs_of
 from tests.cases import a_case
 from tests.frameworks.conftest import only_with
 
@@ -16,7 +17,7 @@ TORCH = only_with("torch")
 import torch  # noqa: E402, after the skip
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from backends.pytorch.implementation import DEVICES  # noqa: E402
+from backends.pytorch.layer.implementation import DEVICES  # noqa: E402
 
 ON_GPU = ("native", "manual", "scratch")
 """What runs on a GPU; torch/tuned declares that it does not."""
@@ -66,7 +67,7 @@ def test_every_operation_has_all_it_reads_on_the_device(monkeypatch: pytest.Monk
 
 
 def test_a_tensor_that_was_left_on_the_cpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends.pytorch import scratch
+    from backends.pytorch.layer import scratch
 
     monkeypatch.setitem(DEVICES, "gpu", "meta")
     monkeypatch.setattr(scratch, "step_mask", lambda lengths, seq_len: torch.ones(3, seq_len, 1, dtype=torch.bool))

@@ -10,7 +10,7 @@ from tests.frameworks.conftest import only_with
 only_with("torch")
 
 import birnn  # noqa: E402, after the skip
-from backends.own_layer import Layer  # noqa: E402
+from backends.worker.own_layer import Layer  # noqa: E402
 from examples import torch_patterns  # noqa: E402
 
 NAMED = {

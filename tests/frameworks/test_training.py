@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import Framework, Implementation, inputs_of, request_of
-from backends.opening import opening_of
+from backends.interface.framework import Framework
+from backends.interface.gaps import request_of
+from backends.interface.layer import Implementation, inputs_of
+from backends.worker.opening import opening_of
 from common.case import Case, write_case
-from common.precision import rounded_case
+from common.judging.precision import rounded_case
 from common.tensorfile import as_bytes, write_bytes
 from common.training import (
     Trainer,

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from backends.environments import interpreter
+from backends.pool.environments import interpreter
 from backends.registry import BUILT_IN
+from benchmarks.maintain.gpu.outcome import MOST_BYTES, MOST_FILES
+from benchmarks.maintain.gpu.steps import STAGES
 from benchmarks.maintain.gpu_kit import LACKING, LARGEST
-from benchmarks.maintain.gpu_outcome import MOST_BYTES, MOST_FILES
-from benchmarks.maintain.gpu_steps import STAGES
 from tests.rehearsal import bare
 
 FRAMEWORKS = ("torch", "jax")

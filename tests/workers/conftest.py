@@ -15,7 +15,12 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def register(*found: Backend) -> None:
         table = {backend.name: backend for backend in found}
-        for module in ("backends.selection", "backends.sources", "backends.side_by_side", "backends.findings"):
+        for module in (
+            "backends.pool.selection",
+            "backends.studies.sources",
+            "backends.pool.schedule",
+            "backends.studies.probes",
+        ):
             monkeypatch.setattr(f"{module}.backends", lambda: table)
 
     return register

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from backends import execution
-from backends.base import Arrays, Framework, Gap
-from backends.probing import Observation, Probes, observed
+from backends.interface.framework import Framework
+from backends.interface.gaps import Gap
+from backends.interface.layer import Arrays
+from backends.interface.probe import Observation, Probes, observed
 from backends.registry import Backend
+from backends.worker import execution
 from common.case import result_shapes
 from common.reference import step_mask
 from common.specification import Specification

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backends import findings as findings_module
-from backends.findings import (
+from backends.interface.probe import Observation, Probes, observed
+from backends.pool.pool import Pool
+from backends.pool.selection import Selection, select
+from backends.studies import probes as findings_module
+from backends.studies.probes import (
     OTHER_VERSION,
     RECORD,
     Finding,
@@ -21,9 +24,6 @@ from backends.findings import (
     run_probes,
     worst,
 )
-from backends.pool import Pool
-from backends.probing import Observation, Probes, observed
-from backends.selection import Selection, select
 from common.errors import InputError
 from tests.workers.misbehaving import BACKEND
 

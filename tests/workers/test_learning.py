@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.learning import CHUNK, Course, Learner, Trained, checkpoint_path
-from backends.pool import Pool
-from backends.selection import select
+from backends.pool.pool import Pool
+from backends.pool.selection import select
+from backends.studies.training import CHUNK, Course, Learner, Trained, checkpoint_path
 from common.data.examples import SequenceExample
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings

@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backends.base import Arrays, Framework
-from backends.model_study import ModelStudy
-from backends.modelling import Network
-from backends.pool import Pool
+from backends.interface.framework import Framework
+from backends.interface.layer import Arrays
+from backends.interface.network import Network
+from backends.pool.pool import Pool
+from backends.pool.selection import select
 from backends.registry import Backend
-from backends.selection import select
-from backends.study import Outcome
+from backends.studies.cases import Outcome
+from backends.studies.models import ModelStudy
 from common.models import reference
 from common.models.batch import Batch
-from common.models.making import ModelCase, model_cases
+from common.models.small_cases import ModelCase, model_cases
 from common.models.specification import Model, SequenceModel
 from common.tasks.task import unlabelled
 from tests.numpy_loop.birnn_numpy_loop.framework import Loop

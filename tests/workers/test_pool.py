@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.environments import THREAD_VARIABLES, interpreter, worker_environment
-from backends.exchange import exchange_folder
-from backends.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker, WorkerDied
+from backends.pool.environments import THREAD_VARIABLES, interpreter, worker_environment
+from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker, WorkerDied
+from backends.pool.shared_folder import exchange_folder
 from backends.registry import Backend
 from common.case import Case, write_case
 from common.result import read_result
@@ -151,7 +151,7 @@ def test_a_worker_dies_with_its_controller() -> None:
 
 
 def test_without_shared_memory_a_temporary_folder_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("backends.exchange.SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("backends.pool.shared_folder.SHARED_MEMORY", tmp_path / "none")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with exchange_folder() as folder:
         assert folder.parent == tmp_path

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.pool import Channel, Pool
-from backends.selection import Selection, select
-from backends.study import Outcome, Plan, Study, read_others
+from backends.pool.pool import Channel, Pool
+from backends.pool.selection import Selection, select
+from backends.studies.cases import Outcome, Plan, Study, read_others
 from common.case import Case
 from common.errors import InputError
 from common.result import Result, ResultHeader, read_result, result_path, write_result

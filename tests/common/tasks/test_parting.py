@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.judging.precision import epsilon
 from common.models.optimizers import Optimizer
 from common.models.pipeline_data import OPTIMIZER, pipeline_data, pipeline_model
 from common.models.specification import Arrays, initialise
 from common.models.trace import Step, Trainer
-from common.precision import epsilon
 from common.tasks.parting import AGREES, EXPLAINED, PARTED, PARTS, TOO_FAST, Parting, compare, gaps
 
 LOSS = 2.0

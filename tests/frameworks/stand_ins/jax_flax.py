@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
-from backends.base import Arrays
-from backends.jax_flax import silent_probes as probes
-from backends.jax_flax.layout import load_cell, nnx_denses
-from backends.jax_flax.native import DIRECTIONS, NativeNnx
+from backends.interface.layer import Arrays
+from backends.jax_flax.layer.layout import load_cell, nnx_denses
+from backends.jax_flax.layer.native import DIRECTIONS, NativeNnx
+from backends.jax_flax.probes import silent as probes
 from common.specification import NUM_DIRECTIONS
 
 

@@ -1,4 +1,4 @@
-"""For each of MXNet's probes, the behaviour that a user expects."""
+"""For each of MXNet's odd, the behaviour that a user expects."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import numpy as np
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import rnn
 
-from backends.base import Arrays
-from backends.mxnet_gluon import probes, silent_probes
-from backends.mxnet_gluon.layout import build_cell, load_layer
+from backends.interface.layer import Arrays
+from backends.mxnet_gluon.layer.layout import build_cell, load_layer
+from backends.mxnet_gluon.probes import odd, silent
 from common.case import Case
+from common.judging.yardstick import run_reference
 from common.specification import NUM_DIRECTIONS
-from common.yardstick import run_reference
 
 
 def unrolled_time_first(case: Case) -> np.ndarray:
-    layer, _ = silent_probes.fused(case)
-    x = silent_probes.tensor(case.x).swapaxes(0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
-    return silent_probes.unroll(layer, case, x, "TNC").swapaxes(0, 1).asnumpy()
+    layer, _ = silent.fused(case)
+    x = silent.tensor(case.x).swapaxes(0, 1)  # (batch, seq_len, in) to (seq_len, batch, in)
+    return silent.unroll(layer, case, x, "TNC").swapaxes(0, 1).asnumpy()
 
 
 def dropped_between_modules(case: Case, dtype: str, rate: float) -> np.ndarray:
-    layer, _ = silent_probes.fused(case, dtype, dropout=rate)
+    layer, _ = silent.fused(case, dtype, dropout=rate)
     with autograd.record():
-        return silent_probes.unroll(layer, case, silent_probes.tensor(case.x, dtype), "NTC").asnumpy()
+        return silent.unroll(layer, case, silent.tensor(case.x, dtype), "NTC").asnumpy()
 
 
 def stepped_and_clipped(case: Case) -> Arrays:
@@ -38,24 +38,24 @@ def stepped_and_clipped(case: Case) -> Arrays:
     for direction in range(NUM_DIRECTIONS):
         cell = build_cell(case.spec, 0, direction, np.dtype(np.float32), mx.cpu())
         load_layer(case.spec, cell, case.weights, [0], [direction])
-        h, c = (state[direction] for state in silent_probes.states_of(case))
+        h, c = (state[direction] for state in silent.states_of(case))
         for t in range(case.seq_len)[:: -1 if direction else 1]:
-            _, (h, c) = cell(silent_probes.tensor(case.x[:, t]), [h, c])
-            c = c.clip(-silent_probes.CLIP, silent_probes.CLIP)
+            _, (h, c) = cell(silent.tensor(case.x[:, t]), [h, c])
+            c = c.clip(-silent.CLIP, silent.CLIP)
         finals.append(c.asnumpy())
     return {"c_n": np.stack(finals)}
 
 
 def last_or_zero(x: nd.NDArray, length: int) -> nd.NDArray:
-    return silent_probes.last(x, max(length, 1)) * (length > 0)
+    return silent.last(x, max(length, 1)) * (length > 0)
 
 
 def reversed_within(x: nd.NDArray, length: int, out: nd.NDArray) -> None:
-    silent_probes.reverse(x, min(length, x.shape[0]), out)
+    silent.reverse(x, min(length, x.shape[0]), out)
 
 
 def with_zeros_for_padding(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    return silent_probes.unrolled_gradient(replace(case, x=np.where(case.padding_mask()[..., None], 0, case.x)))
+    return silent.unrolled_gradient(replace(case, x=np.where(case.padding_mask()[..., None], 0, case.x)))
 
 
 def backward_at_once(loss: nd.NDArray) -> None:
@@ -76,7 +76,7 @@ def unroll_from_its_dtype(cells: Any, x: nd.NDArray) -> Any:
 
 STAND_INS: dict[str, Callable[..., Any]] = {
     "sequence-length-ignored-on-cpu": lambda case: run_reference(case, np.float32),
-    "lower-gradients-wrong-unless-data-has-one": silent_probes.gradients_with_data,
+    "lower-gradients-wrong-unless-data-has-one": silent.gradients_with_data,
     "inner-rnn-gradient-wrong-in-float64": lambda case: {
         name: value for name, value in run_reference(case, np.float64).items() if name.startswith("grad.weight")
     },
@@ -90,21 +90,21 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "array-of-float64-is-float32": partial(nd.array, dtype="float64"),
     "relu-in-float64-is-float32": lambda case: run_reference(case, np.float64),
     "bfloat16-is-cut-off": lambda array: array.astype(ml_dtypes.bfloat16).astype(np.float32),
-    "log-softmax-is-coarse-on-cpu": silent_probes.log_softmax_by_hand,
+    "log-softmax-is-coarse-on-cpu": silent.log_softmax_by_hand,
     "projection-gradient-raises-later": backward_at_once,
     "added-up-gradient-raises-later": backward_at_once,
-    "eleven-layers-cannot-be-saved": probes.save_collected,
+    "eleven-layers-cannot-be-saved": odd.save_collected,
     "lengths-of-gru-raise-once-hybridized": rnn.LSTM,
     "unroll-batch-first-raises-for-two-layers": unrolled_time_first,
     "float64-cannot-be-initialised-in-numpy-mode": initialize_then_cast,
     "unroll-in-float64-starts-in-float32": unroll_from_its_dtype,
-    "float16-raises-on-cpu": lambda case, dtype: silent_probes.run_fused(case, "float32"),
+    "float16-raises-on-cpu": lambda case, dtype: silent.run_fused(case, "float32"),
     "rnn-is-relu-by-default": partial(rnn.RNN, activation="tanh"),
     "only-the-output-without-states": lambda layer, x: layer(x, layer.begin_state(x.shape[0])),
-    "checkpoints-have-two-kinds-of-names": probes.save_parameters,
+    "checkpoints-have-two-kinds-of-names": odd.save_parameters,
     "layer-and-unroll-differ-in-layout": lambda cells, x: cells.unroll(x.shape[0], x, layout="TNC", merge_outputs=True)[
         0
     ],
     "import-needs-an-old-numpy": lambda: "",
-    "profiler-removes-its-file": lambda path: probes.profile_into(f"{path}.json"),
+    "profiler-removes-its-file": lambda path: odd.profile_into(f"{path}.json"),
 }

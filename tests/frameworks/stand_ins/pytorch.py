@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from backends.pytorch.probes import float32_layer
-from backends.pytorch.silent_probes import (
+from backends.pytorch.probes.odd import float32_layer
+from backends.pytorch.probes.silent import (
     HIDDEN,
     LENGTHS,
     Groups,

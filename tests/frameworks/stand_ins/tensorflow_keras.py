@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras.layers import GRU, LSTM, Bidirectional
 
-from backends.tensorflow_keras.layout import KERAS_GATES
-from backends.tensorflow_keras.silent_probes import (
+from backends.tensorflow_keras.layer.layout import KERAS_GATES
+from backends.tensorflow_keras.probes.silent import (
     HIDDEN,
     MASK,
     SEQ_LEN,

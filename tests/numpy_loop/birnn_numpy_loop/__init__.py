@@ -1,6 +1,6 @@
 """A backend outside birnn's repository: bidirectional RNNs as a loop in NumPy; this file imports no framework."""
 
-from backends.base import Framework
+from backends.interface.framework import Framework
 from backends.registry import Backend
 
 BACKEND = Backend(name="numpy", load="birnn_numpy_loop:load")

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backends.base import Arrays, Framework, Gap, Implementation, Inputs
-from backends.modelling import Network
+from backends.interface.framework import Framework
+from backends.interface.gaps import Gap
+from backends.interface.layer import Arrays, Implementation, Inputs
+from backends.interface.network import Network
 from common.models.specification import Model
 from common.reference import Reference
 

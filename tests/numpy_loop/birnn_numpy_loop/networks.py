@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from backends.base import Arrays
-from backends.modelling import Network
+from backends.interface.layer import Arrays
+from backends.interface.network import Network
 from common.models import reference
 from common.models.batch import Batch
 from common.models.optimizers import OptimizerSettings

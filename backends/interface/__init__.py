@@ -1,0 +1,1 @@
+"""The interface: what every framework's folder implements."""

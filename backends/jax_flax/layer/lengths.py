@@ -1,0 +1,91 @@
+"""Lengths and directions on arrays: masks, reversal by length, merging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from backends.interface.directions import merge_by_feature, split_states
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import merge_weight_name
+
+Results = dict[str, jax.Array]
+Tree = Any
+"""Nested dictionaries and lists of arrays: a pytree."""
+States = tuple[jax.Array, ...]
+RunDirection = Callable[[jax.Array, States, int, int], tuple[jax.Array, States]]
+
+
+def step_mask(lengths: jax.Array, seq_len: int) -> jax.Array:
+    """(batch, seq_len, 1) bool, true where a step is real."""
+    return (jnp.arange(seq_len, dtype=lengths.dtype) < lengths[:, None])[..., None]
+
+
+def clear(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
+    arithmetic still reaches gradients, as 0·NaN.
+    """
+    if lengths is None:
+        return x
+    return jnp.where(step_mask(lengths, x.shape[1]), x, jnp.zeros_like(x))
+
+
+def flip(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (batch, seq_len, features)."""
+    if lengths is None:
+        return jnp.flip(x, 1)  # time reversed
+    steps = jnp.arange(x.shape[1], dtype=lengths.dtype)
+    source = jnp.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (batch, seq_len)
+    return jnp.take_along_axis(x, source[..., None], axis=1)  # time reversed within each length
+
+
+def merge(spec: Specification, weight: jax.Array | None, forward: jax.Array, reverse: jax.Array) -> jax.Array:
+    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output.
+
+    ``weight`` (2, hidden_size) is that of a learned merge.
+    """
+    if spec.merge == "concat":
+        return jnp.concatenate([forward, reverse], axis=-1)
+    return merge_by_feature(spec, weight, forward, reverse)
+
+
+def join_states(spec: Specification, states: Iterable[States]) -> States:
+    """The inverse of ``split_states``; beyond a direction's units stand zeros."""
+    joined = []
+    for rows in zip(*states, strict=True):
+        missing = [spec.state_size - units for units in spec.hidden_sizes * spec.num_layers]
+        padded = [
+            jnp.pad(row, ((0, 0), (0, count))) if count else row for row, count in zip(rows, missing, strict=True)
+        ]
+        joined.append(jnp.stack(padded))
+    return tuple(joined)
+
+
+def run_stack(
+    spec: Specification,
+    parameters: Mapping[str, jax.Array],
+    x: jax.Array,
+    lengths: jax.Array | None,
+    states: States,
+    run_direction: RunDirection,
+) -> dict[str, jax.Array]:
+    """Every layer in both directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
+    final states, (batch, its units) each, and reads and writes the order of its own time.
+
+    Of the ``parameters``, by canonical name, those of a learned merge are read here.
+    """
+    finals = []
+    by_row = split_states(spec, states)
+    x = clear(x, lengths)
+    for layer in range(spec.num_layers):
+        outputs = []
+        for direction in range(NUM_DIRECTIONS):
+            source = flip(x, lengths) if direction else x
+            output, final = run_direction(source, by_row[layer * NUM_DIRECTIONS + direction], layer, direction)
+            outputs.append(flip(output, lengths) if direction else output)
+            finals.append(final)
+        x = merge(spec, parameters.get(merge_weight_name(layer)), *outputs)
+    return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))

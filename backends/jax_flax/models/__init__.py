@@ -1,0 +1,1 @@
+"""The models in JAX and Flax: the two kinds, what they share, and their optimizers."""

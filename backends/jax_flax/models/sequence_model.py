@@ -1,0 +1,52 @@
+"""The sequence model in JAX: embedding, bidirectional RNN and linear layers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backends.interface.layer import Arrays
+from backends.jax_flax.layer.lengths import Results, Tree, step_mask
+from backends.jax_flax.models.network import JaxNetwork, Program, array, best, head, lookup, run_rnn
+from common.errors import InputError
+from common.models.batch import Batch, check_batch
+from common.models.specification import SequenceModel
+from common.reference import FORWARD, REVERSE
+from common.specification import NUM_DIRECTIONS
+
+
+class SequenceNetwork(JaxNetwork):
+    """A label for each step, or one for the whole sequence."""
+
+    spec: SequenceModel
+
+    @classmethod
+    def logits(cls, program: Program, parameters: Tree, batch: Results) -> jax.Array:
+        x = batch["x"] if "x" in batch else lookup(parameters["embedding"], batch["tokens"])
+        output, h_n = run_rnn(program, parameters, x, batch)
+        if program.spec.readout == "final":
+            top = h_n[-NUM_DIRECTIONS:]
+            return head(parameters, jnp.concatenate([top[FORWARD], top[REVERSE]], axis=-1))  # (batch, 2·hidden_size)
+        found = head(parameters, output)
+        if "lengths" in batch:
+            found = jnp.where(step_mask(batch["lengths"], x.shape[1]), found, jnp.zeros_like(found))
+        return found
+
+    def predict(self, batch: Batch) -> Arrays:
+        check_batch(self.spec, batch, labelled=False)
+        arrays = self.moved(batch)
+        self.make_room("predict", arrays)
+        found = _predict(self._program, self.parameters | self.fixed, arrays)
+        return {name: array(value) for name, value in found.items()}
+
+    def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
+        raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
+
+
+@partial(jax.jit, static_argnums=0)
+def _predict(program: Program, parameters: Tree, batch: Results) -> Results:
+    logits = program.network.logits(program, parameters, batch)
+    return {"labels": best(logits), "logits": logits}

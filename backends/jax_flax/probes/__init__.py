@@ -1,0 +1,1 @@
+"""Known divergences of JAX and Flax, each a probe."""

@@ -1,0 +1,1 @@
+"""The bidirectional layer in MXNet: its implementations and what they share."""

@@ -1,0 +1,48 @@
+"""The sequence model in MXNet: embedding, bidirectional RNN and linear layers."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+from mxnet import nd
+
+from backends.interface.layer import Arrays
+from backends.mxnet_gluon.layer.lengths import Tensor, unstack
+from backends.mxnet_gluon.models.network import MXNetNetwork, Tensors, array
+from common.errors import InputError
+from common.models.batch import Batch, check_batch
+from common.models.specification import SequenceModel
+from common.reference import FORWARD, REVERSE
+from common.specification import NUM_DIRECTIONS
+
+
+class SequenceNetwork(MXNetNetwork):
+    """A label for each step, or one for the whole sequence."""
+
+    spec: SequenceModel
+
+    def logits(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> Tensor:
+        x = batch["x"] if "x" in batch else self.lookup(F, parameters, batch["tokens"], "embedding")
+        output, h_n = self.run_rnn(F, parameters, x, batch)
+        if self.spec.readout == "final":
+            top = unstack(F, h_n, NUM_DIRECTIONS * self.spec.rnn.num_layers)[-NUM_DIRECTIONS:]
+            return self.head(F, parameters, F.concat(top[FORWARD], top[REVERSE], dim=1))  # (batch, 2·hidden_size)
+        found = self.head(F, parameters, F.reshape(output, shape=(-3, 0)))  # (batch·seq_len, classes)
+        found = F.reshape_like(found, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
+        if "lengths" in batch:
+            found = F.SequenceMask(found, batch["lengths"], use_sequence_length=True, axis=1)
+        return found
+
+    def predict(self, batch: Batch) -> Arrays:
+        check_batch(self.spec, batch, labelled=False)
+        found, logits = self.call("predict", self._predicted, self.moved(batch))
+        nd.waitall()
+        return {"labels": array(found), "logits": array(logits)}
+
+    def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
+        raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
+
+    def _predicted(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
+        logits = self.logits(F, parameters, batch)
+        return [self.best(F, logits), logits]

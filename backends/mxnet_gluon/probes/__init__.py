@@ -1,0 +1,1 @@
+"""Known divergences of MXNet, each a probe."""

@@ -1,0 +1,1 @@
+"""The controller's side of the workers: environments, processes, questions, answers, and files exchanged."""

@@ -1,0 +1,88 @@
+"""Where each framework's interpreter is, and what a worker process is given to start with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from backends.registry import Backend
+
+ROOT = Path(__file__).resolve().parents[2]
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NPROC",  # the only one that jax reads
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "MXNET_CPU_WORKER_NTHREADS",
+)
+
+
+def override_variable(backend: Backend) -> str:
+    """The environment variable that names another interpreter for a backend."""
+    return f"BIRNN_PYTHON_{backend.name.upper().replace('-', '_')}"
+
+
+def tox_folder() -> Path:
+    """Where tox keeps its environments."""
+    return Path(os.environ.get("TOX_WORK_DIR", ROOT / ".tox"))
+
+
+def interpreter(backend: Backend) -> Path | None:
+    """The Python that has the backend's framework, or None when it is not there."""
+    named = os.environ.get(override_variable(backend))
+    if named:
+        found = shutil.which(named)
+        return Path(found) if found else None
+    if backend.environment is None:
+        return Path(sys.executable)
+    path = tox_folder() / backend.environment / "bin" / "python"
+    return path if path.exists() else None
+
+
+def how_to_create(backend: Backend) -> str:
+    """What to do when ``interpreter`` found nothing, as the end of a sentence."""
+    variable = override_variable(backend)
+    if os.environ.get(variable):
+        return f"set {variable} to a Python interpreter; got {os.environ[variable]!r}"
+    return f"create it with: tox run -e {backend.environment} --notest, in {ROOT}"
+
+
+def compilation_cache(backend: Backend) -> dict[str, str]:
+    """Variables that make JAX keep its compiled programs inside its tox environment, so that they go when it goes.
+
+    Compiling the built-in cases' programs takes 120 CPU seconds, loading them 19 (jax 0.10.2, 2 cores). The key of an
+    entry holds the program, jaxlib's version and XLA's flags. JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    """
+    if backend.environment is None or override_variable(backend) in os.environ:
+        return {}
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(tox_folder() / backend.environment / "jax-cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
+def own_folder(folder: Path) -> dict[str, str]:
+    """Variables that keep in a worker's own folder what frameworks write unasked, so that it goes with the worker.
+
+    Profilers, torch's torchinductor_<user> and MXNet's checkpoints go to TMPDIR; Keras writes a file into the user's
+    home, and reads its settings from one that is there.
+    """
+    return {"TMPDIR": str(folder), "KERAS_HOME": str(folder / "keras")}
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment variables for a worker: the same number of threads in every framework, quiet logs, readable
+    crashes.
+    """
+    found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    found |= {"PYTHONFAULTHANDLER": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Workers share a GPU: by default JAX takes three quarters of its memory when it starts, TensorFlow all of it.
+    found |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return found

@@ -1,0 +1,1 @@
+"""The bidirectional layer in PyTorch: its implementations and what they share."""

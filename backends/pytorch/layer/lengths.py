@@ -1,0 +1,87 @@
+"""Lengths and directions on tensors: masks, reversal by length, merging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch.nn import functional
+
+from backends.interface.directions import merge_by_feature, split_states
+from common.specification import NUM_DIRECTIONS, Specification
+from common.weights import merge_weight_name
+
+States = tuple[torch.Tensor, ...]
+RunDirection = Callable[[torch.Tensor, States, int, int], tuple[torch.Tensor, States]]
+
+
+def step_mask(lengths: torch.Tensor, seq_len: int) -> torch.Tensor:
+    """(batch, seq_len, 1) bool, true where a step is real."""
+    return (torch.arange(seq_len, device=lengths.device) < lengths[:, None])[..., None]
+
+
+def clear(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
+    arithmetic still reaches gradients, as 0·NaN.
+    """
+    if lengths is None:
+        return x
+    return x.masked_fill(~step_mask(lengths, x.shape[1]), 0)
+
+
+def flip(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """Reverse the first ``lengths[b]`` steps of row b and leave the padding; x is (batch, seq_len, features)."""
+    if lengths is None:
+        return x.flip(1)  # time reversed
+    steps = torch.arange(x.shape[1], device=x.device)
+    source = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (batch, seq_len)
+    return x.gather(1, source[..., None].expand_as(x))  # time reversed within each length
+
+
+def merge(
+    spec: Specification, weight: torch.Tensor | None, forward: torch.Tensor, reverse: torch.Tensor
+) -> torch.Tensor:
+    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output.
+
+    ``weight`` (2, hidden_size) is that of a learned merge.
+    """
+    if spec.merge == "concat":
+        return torch.cat([forward, reverse], dim=-1)
+    return merge_by_feature(spec, weight, forward, reverse)
+
+
+def join_states(spec: Specification, states: Iterable[States]) -> States:
+    """The inverse of ``split_states``; beyond a direction's units stand zeros."""
+    joined = []
+    for rows in zip(*states, strict=True):
+        missing = [spec.state_size - units for units in spec.hidden_sizes * spec.num_layers]
+        padded = [functional.pad(row, (0, count)) if count else row for row, count in zip(rows, missing, strict=True)]
+        joined.append(torch.stack(padded))
+    return tuple(joined)
+
+
+def run_stack(
+    spec: Specification,
+    parameters: Mapping[str, torch.Tensor],
+    x: torch.Tensor,
+    lengths: torch.Tensor | None,
+    states: States,
+    run_direction: RunDirection,
+) -> dict[str, torch.Tensor]:
+    """Every layer in both directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
+    final states, (batch, its units) each, and reads and writes the order of its own time.
+
+    Of the ``parameters``, by canonical name, those of a learned merge are read here.
+    """
+    finals = []
+    by_row = split_states(spec, states)
+    x = clear(x, lengths)
+    for layer in range(spec.num_layers):
+        outputs = []
+        for direction in range(NUM_DIRECTIONS):
+            source = flip(x, lengths) if direction else x
+            output, final = run_direction(source, by_row[layer * NUM_DIRECTIONS + direction], layer, direction)
+            outputs.append(flip(output, lengths) if direction else output)
+            finals.append(final)
+        x = merge(spec, parameters.get(merge_weight_name(layer)), *outputs)
+    return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))

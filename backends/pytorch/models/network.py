@@ -1,0 +1,143 @@
+"""What PyTorch's models share: parameters, the rnn in one of the implementations, loss, answers and training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from backends.interface.layer import Arrays
+from backends.interface.network import TrainedNetwork
+from backends.pytorch.layer.implementation import DEVICES, DTYPES, TorchImplementation
+from backends.pytorch.layer.training import IGNORED
+from backends.pytorch.models.optimizers import Optimizer
+from common.models.batch import Batch, check_batch, counted, dropout_name, has_dropout, labels
+from common.models.optimizers import OptimizerSettings
+from common.models.specification import Model, parameters, rnn_of
+from common.models.trace import Step
+from common.specification import NUM_DIRECTIONS
+
+
+class TorchNetwork(TrainedNetwork[Optimizer]):
+    """A model on tensors, run eagerly; subclasses give ``logits``.
+
+    Parameters
+    ----------
+    spec, implementation, dtype, device
+        As in ``Network``.
+    kind
+        The implementation's class.
+    """
+
+    parameters: dict[str, torch.Tensor]
+    """By canonical name, in canonical order; those of the rnn are the implementation's own."""
+
+    def __init__(
+        self, spec: Model, implementation: str, dtype: str, device: str, kind: type[TorchImplementation]
+    ) -> None:
+        super().__init__(spec, implementation, dtype, device)
+        self._kind = kind
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """(batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size) with their graph, 0 past a
+        length.
+        """
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._rnn = [self._kind(stage, self.dtype, self.device) for stage in self.stages]
+        for layer, found in zip(self._rnn, self.split(weights), strict=True):
+            layer.load_weights(found)
+        of_rnn = self.join([dict(layer.parameters) for layer in self._rnn])
+        frozen = "embedding" if getattr(self.spec, "frozen_embedding", False) else ""
+        self.parameters = {
+            name: of_rnn[name] if name in of_rnn else self.tensor(weights[name]).requires_grad_(name != frozen)
+            for name in parameters(self.spec)
+        }
+        if self._optimizer is not None:
+            self.set_optimizer(self._optimizer.settings)
+
+    def weights(self) -> Arrays:
+        return {name: value.detach().double().cpu().numpy() for name, value in self.parameters.items()}
+
+    def results(self, batch: Batch) -> Arrays:
+        check_batch(self.spec, batch)
+        leaves = {name: value for name, value in self.parameters.items() if value.requires_grad}
+        logits = self.logits(batch)
+        loss, correct = self._judged(logits, batch)
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        found = {"loss": loss, "correct": correct, "logits": logits}
+        found |= {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
+        return {name: array(value) for name, value in found.items()}
+
+    def set_optimizer(self, settings: OptimizerSettings) -> None:
+        self._optimizer = Optimizer(settings, self.spec, self.parameters)
+
+    def train(self, batches: Sequence[Batch]) -> list[Step]:
+        steps = []
+        for batch in batches:
+            check_batch(self.spec, batch)
+            loss, correct = self._judged(self.logits(batch), batch)
+            norm = self.optimizer.step(loss)
+            number = max(int(counted(self.spec, batch).sum()), 1)
+            steps.append((loss.detach(), correct, number, norm))
+        # Only now are numbers asked for: until then a GPU need not be waited for.
+        return [Step(loss.item(), correct.item() / number, norm.item()) for loss, correct, number, norm in steps]
+
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        """A tensor on the device: floats in the run's dtype, all else as it is."""
+        dtype = DTYPES[self.dtype] if values.dtype.kind == "f" else None
+        return torch.tensor(values, dtype=dtype, device=DEVICES[self.device])
+
+    def run_rnn(self, x: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
+        states, with dropout's factors between the layers where the batch has them.
+        """
+        rnn = rnn_of(self.spec)
+        host_lengths = torch.tensor(batch["lengths"]) if "lengths" in batch else None
+        lengths = None if host_lengths is None else host_lengths.to(x.device)
+        states = []
+        for i, layer in enumerate(self._rnn):
+            layer.host_lengths = host_lengths
+            zeros = x.new_zeros(NUM_DIRECTIONS * layer.spec.num_layers, len(x), rnn.state_size)
+            found = layer.run(x, lengths, (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
+            states.append(found["h_n"])
+            x = found["output"]
+            if has_dropout(batch) and i < rnn.num_layers - 1:
+                x = x * self.tensor(batch[dropout_name(i)])
+        return x, torch.cat(states)
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        """The linear layers with ReLU between them, (…, readout_size) to (…, classes)."""
+        count = sum(name.startswith("head.") for name in self.parameters) // 2
+        for i in range(count):
+            x = functional.relu(x) if i > 0 else x
+            x = functional.linear(x, self.parameters[f"head.{i}.weight"], self.parameters[f"head.{i}.bias"])
+        return x
+
+    def _judged(self, logits: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and the number of right answers."""
+        real = counted(self.spec, batch)
+        label = self.tensor(np.where(real, labels(self.spec, batch), IGNORED)).flatten()
+        flat = wide(logits).flatten(0, -2)  # (positions, classes)
+        total = functional.cross_entropy(flat, label, ignore_index=IGNORED, reduction="sum")
+        return total / max(int(real.sum()), 1), (best(flat) == label).sum()
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In at least float32, what softmax and means are computed in."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
+def best(logits: torch.Tensor) -> torch.Tensor:
+    """The first largest logit of each position (torch.argmax gives the first)."""
+    return logits.detach().argmax(dim=-1)
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    """In NumPy, float32 for narrower floats."""
+    x = x.detach()
+    return (wide(x) if x.is_floating_point() else x).cpu().numpy()

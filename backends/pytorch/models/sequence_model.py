@@ -1,0 +1,45 @@
+"""The sequence model in PyTorch: embedding, bidirectional RNN and linear layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from backends.interface.layer import Arrays
+from backends.pytorch.layer.lengths import step_mask
+from backends.pytorch.models.network import TorchNetwork, array, best
+from common.errors import InputError
+from common.models.batch import Batch, check_batch
+from common.models.specification import SequenceModel
+from common.reference import FORWARD, REVERSE
+from common.specification import NUM_DIRECTIONS
+
+
+class SequenceNetwork(TorchNetwork):
+    """A label for each step, or one for the whole sequence."""
+
+    spec: SequenceModel
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        if self.spec.num_embeddings is None:
+            x = self.tensor(batch["x"])
+        else:
+            x = functional.embedding(self.tensor(batch["tokens"]), self.parameters["embedding"])
+        output, h_n = self.run_rnn(x, batch)
+        if self.spec.readout == "final":
+            top = h_n[-NUM_DIRECTIONS:]
+            return self.head(torch.cat([top[FORWARD], top[REVERSE]], dim=-1))  # (batch, 2·hidden_size)
+        found = self.head(output)
+        if "lengths" in batch:
+            found = found.masked_fill(~step_mask(self.tensor(batch["lengths"]), x.shape[1]), 0)
+        return found
+
+    def predict(self, batch: Batch) -> Arrays:
+        check_batch(self.spec, batch, labelled=False)
+        with torch.no_grad():
+            logits = self.logits(batch)
+        return {"labels": array(best(logits)), "logits": array(logits)}
+
+    def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
+        raise InputError("decode must be asked of an encoder–decoder; got a sequence model")

@@ -1,0 +1,1 @@
+"""Known divergences of PyTorch, each a probe."""

@@ -1,0 +1,325 @@
+"""Train a task in several implementations at once: the same batches for each, checkpoints, traces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.pool.pool import Pool
+from backends.pool.schedule import side_by_side
+from backends.pool.selection import Selection
+from backends.registry import backends
+from backends.studies.sources import sources_of
+from backends.worker.networks import read_batches, write_batches
+from common.errors import InputError, shown
+from common.models.optimizers import OptimizerSettings
+from common.models.specification import Arrays, Seq2Seq, model_as_json
+from common.models.trace import Step
+from common.tasks.checkpoint import VERSION, Checkpoint, CheckpointHeader, read_checkpoint, write_checkpoint
+from common.tasks.task import Task, right_answers, unlabelled
+from common.tensorfile import as_bytes, read, write_bytes
+
+CHUNK = 16
+"""Steps that a worker is asked for at once: progress is shown, and Ctrl-C heard, in between."""
+TRAINED = "trained"
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a task is trained.
+
+    ``out`` is the folder of the checkpoints, None for none; ``again`` is to begin anew where a checkpoint of another
+    training lies there, which is refused otherwise; ``twin`` names an implementation that is trained a second
+    time with one bit of its first input flipped, or is "".
+    """
+
+    task: Task
+    optimizer: OptimizerSettings
+    epochs: int
+    dtype: str
+    device: str
+    timeout_seconds: float
+    out: Path | None = None
+    again: bool = False
+    twin: str = ""
+
+    def fingerprint(self, implementation: str) -> str:
+        """SHA-256 of all that an implementation's trace depends on but for its versions."""
+        content = [self.task.fingerprint(), self.optimizer.model_dump(), self.dtype, self.device, implementation]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Trained:
+    """What became of one implementation: ``status`` is trained, or as in ``backends.studies.cases``; ``steps`` its
+    trace; ``accuracies`` on the held-out examples after each epoch; ``resumed`` how many epochs an earlier run had
+    done.
+    """
+
+    implementation: str
+    twin: bool = False
+    status: str = TRAINED
+    reason: str = ""
+    log: str = ""
+    steps: list[Step] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    resumed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The implementation, marked when it is the twin."""
+        return f"{self.implementation}, one bit flipped" if self.twin else self.implementation
+
+
+class _Ended(Exception):
+    """An implementation cannot go on."""
+
+
+class Learner:
+    """Trains a course; ``report`` is called after each chunk with what has been trained so far, one at a time.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint of another training lies where one of this is to be.
+    """
+
+    def __init__(self, pool: Pool, selection: Selection, course: Course, report: Callable[[Trained], None]) -> None:
+        self._pool, self._selection, self._course = pool, selection, course
+        self._report = report
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._folder = Path(tempfile.mkdtemp(prefix="course-", dir=pool.folder))
+        self._note_sources_and_checkpoints()
+
+    def run(self) -> list[Trained]:
+        """Train everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
+        task = self._course.task
+        self._write(task.weights, "weights")
+        self._write(task.largest(), "largest")
+        self._evaluation = task.evaluation()
+        write_batches([unlabelled(batch) for batch in self._evaluation], self._folder / "evaluation")
+        self._epochs = [task.epoch(number) for number in range(self._course.epochs)]
+        chosen = self._selection.implementations
+        contestants = {name: [Trained(f"{name}/{each}") for each in group] for name, group in chosen.items()}
+        for group in contestants.values():
+            group += [
+                Trained(self._course.twin, twin=True) for each in group if each.implementation == self._course.twin
+            ]
+        side_by_side(self._pool, [partial(self._train_all, group) for group in contestants.values()], self._stopped)
+        return [each for group in contestants.values() for each in group]
+
+    def _train_all(self, group: Sequence[Trained]) -> None:
+        for trained in group:
+            try:
+                self._train(trained)
+            except _Ended:
+                if self._stopped.is_set():
+                    return
+            with self._lock:
+                self._report(trained)
+
+    def _train(self, trained: Trained) -> None:
+        """One implementation, from its checkpoint on where there is one that fits."""
+        checkpoint = None if trained.twin else self._checkpoints.get(trained.implementation)
+        handle = trained.name
+        request: dict[str, Any] = {
+            "op": "network_open",
+            "handle": handle,
+            "spec": model_as_json(self._course.task.spec),
+            "implementation": trained.implementation.partition("/")[2],
+            "dtype": self._course.dtype,
+            "device": self._course.device,
+            "batch": str(self._folder / "largest"),
+            "optimizer": self._course.optimizer.model_dump(),
+        }
+        if checkpoint is None:
+            flipped = trained.twin and "embedding" in _first_input(self._course.task)
+            weights = flip_one_bit(self._course.task, self._course.dtype)[0] if flipped else self._course.task.weights
+            self._ask(trained, request | {"weights": self._write(weights, f"first-{_file_name(trained)}")})
+        else:
+            files = {
+                "weights": self._write(checkpoint.weights, f"weights-{_file_name(trained)}"),
+                "state": self._write(checkpoint.state, f"state-{_file_name(trained)}"),
+            }
+            self._ask(trained, request | files)
+            trained.steps = [Step(*step) for step in checkpoint.header.trace]
+            trained.accuracies = list(checkpoint.header.accuracies)
+            trained.resumed = checkpoint.header.epoch
+        for epoch in range(trained.resumed, self._course.epochs):
+            self._one_epoch(trained, handle, epoch)
+            trained.accuracies.append(self._evaluate(trained, handle))
+            if self._course.out is not None and not trained.twin:
+                self._save(trained, handle, epoch + 1)
+        self._ask(trained, {"op": "network_close", "handle": handle})
+
+    def _one_epoch(self, trained: Trained, handle: str, epoch: int) -> None:
+        batches = self._epochs[epoch]
+        if trained.twin and epoch == 0 and "embedding" not in _first_input(self._course.task):
+            batches = [flip_one_bit(self._course.task, self._course.dtype)[1], *batches[1:]]
+        for start in range(0, len(batches), CHUNK):
+            path = self._folder / f"batches-{_file_name(trained)}"
+            write_batches(batches[start : start + CHUNK], path)
+            reply = self._ask(trained, {"op": "network_train", "handle": handle, "batches": str(path)})
+            trained.steps += [Step(**step) for step in reply["steps"]]
+            with self._lock:
+                self._report(trained)
+
+    def _evaluate(self, trained: Trained, handle: str) -> float:
+        """Share of right answers on the held-out examples, as a user would get them."""
+        task = self._course.task
+        answers = self._folder / f"answers-{_file_name(trained)}"
+        request: dict[str, Any] = {
+            "op": "network_ask",
+            "handle": handle,
+            "question": "decode" if isinstance(task.spec, Seq2Seq) else "predict",
+            "batches": str(self._folder / "evaluation"),
+            "answers": str(answers),
+        }
+        if isinstance(task.spec, Seq2Seq):
+            request["max_steps"] = task.max_steps()
+        self._ask(trained, request)
+        name = "tokens" if isinstance(task.spec, Seq2Seq) else "labels"
+        try:
+            counts = [
+                right_answers(task.spec, batch, answer[name])
+                for batch, answer in zip(self._evaluation, read_batches(answers), strict=True)
+            ]
+        except (InputError, ValueError, KeyError) as error:
+            raise self._distrust(trained, f"its answers must be {name} for each batch; got: {error}") from None
+        return sum(right for right, _ in counts) / max(sum(count for _, count in counts), 1)
+
+    def _save(self, trained: Trained, handle: str, epoch: int) -> None:
+        weights, state = (self._folder / f"{kind}-{_file_name(trained)}" for kind in ("saved", "saved-state"))
+        request = {"op": "network_save", "handle": handle, "weights": str(weights), "state": str(state)}
+        self._ask(trained, request)
+        task = self._course.task
+        header = CheckpointHeader(
+            version=VERSION,
+            task=task.name,
+            model=model_as_json(task.spec),
+            vocabularies=task.vocabularies,
+            fingerprint=self._course.fingerprint(trained.implementation),
+            implementation=trained.implementation,
+            dtype=self._course.dtype,
+            versions=self._versions(trained.implementation),
+            source=self._sources[trained.implementation],
+            epoch=epoch,
+            trace=[(step.loss, step.accuracy, step.gradient_norm) for step in trained.steps],
+            accuracies=trained.accuracies,
+        )
+        try:
+            checkpoint = Checkpoint(header, task.spec, read(weights)[0], read(state)[0])
+        except InputError as error:
+            raise self._distrust(trained, str(error)) from None
+        write_checkpoint(checkpoint, checkpoint_path(self._course, trained.implementation))
+
+    def _note_sources_and_checkpoints(self) -> None:
+        """What computes each implementation, and the checkpoints that this course has left for them."""
+        self._sources: dict[str, str] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
+        if self._course.out is None:
+            return
+        self._sources = sources_of(self._selection)
+        for name in self._sources:
+            path = checkpoint_path(self._course, name)
+            if not path.exists():
+                continue
+            try:
+                found = read_checkpoint(path)
+                if other := self._is_of_another(found.header, name):
+                    raise InputError(f"{path}: must be a checkpoint of this training; it is of {other}")
+            except InputError as error:
+                if not self._course.again:
+                    raise InputError(f"{error}; name another --out, or begin anew with --again") from None
+            else:
+                self._checkpoints[name] = found
+
+    def _is_of_another(self, header: CheckpointHeader, implementation: str) -> str:
+        """What a checkpoint is of that this course is not, or "" where it can be gone on from."""
+        if header.task != self._course.task.name:
+            return f"the task {shown(header.task)}"
+        if header.implementation != implementation:
+            return f"the implementation {shown(header.implementation)}"
+        if header.fingerprint != self._course.fingerprint(implementation):
+            return "other data, another seed, model, optimizer, dtype or device"
+        if header.versions != self._versions(implementation):
+            return f"other versions, {shown(header.versions)}"
+        if header.source != self._sources[implementation]:
+            return "another state of the source that computes it"
+        if header.epoch > self._course.epochs:
+            return f"{header.epoch} epochs, more than {self._course.epochs}"
+        return ""
+
+    def _versions(self, implementation: str) -> dict[str, str]:
+        return self._selection.descriptions[implementation.partition("/")[0]]["versions"]
+
+    def _ask(self, trained: Trained, request: dict[str, Any]) -> dict[str, Any]:
+        if self._stopped.is_set():
+            raise _Ended
+        backend = backends()[trained.implementation.partition("/")[0]]
+        reply = self._pool.ask(backend, request, self._course.timeout_seconds)
+        if reply["status"] != "done":
+            raise self._ended(trained, reply)
+        return reply
+
+    def _distrust(self, trained: Trained, text: str) -> _Ended:
+        """End an implementation whose worker's files are not what was asked for."""
+        return self._ended(trained, self._pool.distrust(backends()[trained.implementation.partition("/")[0]], text))
+
+    def _ended(self, trained: Trained, reply: dict[str, Any]) -> _Ended:
+        trained.status, trained.reason, trained.log = reply["status"], reply["reason"], reply.get("log", "")
+        return _Ended()
+
+    def _write(self, arrays: Arrays, name: str) -> str:
+        path = self._folder / name
+        write_bytes(path, as_bytes({key: np.asarray(value) for key, value in arrays.items()}, {}), durable=False)
+        return str(path)
+
+
+def checkpoint_path(course: Course, implementation: str) -> Path:
+    """Where an implementation's checkpoint lies: ``out/framework-name.safetensors``."""
+    assert course.out is not None
+    return course.out / f"{implementation.replace('/', '-')}.safetensors"
+
+
+def flip_one_bit(task: Task, dtype: str) -> tuple[Arrays, Arrays]:
+    """The first weights and the first batch with the last bit of one number of the input flipped: of the largest
+    feature of the first row (a 0 would hardly count), or, for a model of tokens, of the largest number of the first
+    token's embedding.
+    """
+    batch, weights = dict(task.epoch(0)[0]), dict(task.weights)
+    name = _first_input(task)
+    if name == "x":
+        step, feature = np.unravel_index(np.abs(batch["x"][0]).argmax(), batch["x"].shape[1:])
+        batch["x"] = _flipped(batch["x"], (0, int(step), int(feature)), dtype)
+    else:
+        row = int(batch["tokens"][0, 0])
+        weights[name] = _flipped(weights[name], (row, int(np.abs(weights[name][row]).argmax())), dtype)
+    return weights, batch
+
+
+def _flipped(array: np.ndarray, index: tuple[int, ...], dtype: str) -> np.ndarray:
+    found = array.copy()
+    narrow = np.dtype(dtype if dtype in ("float32", "float64") else "float32").type
+    found[index] = np.nextafter(narrow(array[index]), narrow(np.inf))
+    return found
+
+
+def _first_input(task: Task) -> str:
+    if isinstance(task.spec, Seq2Seq):
+        return "source_embedding"
+    return "x" if task.spec.num_embeddings is None else "embedding"
+
+
+def _file_name(trained: Trained) -> str:
+    return f"{trained.implementation.replace('/', '-')}{'-twin' if trained.twin else ''}"

@@ -1,0 +1,1 @@
+"""The bidirectional layer in TensorFlow and Keras: its implementations and what they share."""

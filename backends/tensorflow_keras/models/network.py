@@ -1,0 +1,271 @@
+"""What TensorFlow's models share: variables, the rnn in one of the implementations, loss, answers and training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from backends.interface.layer import Arrays
+from backends.interface.network import TrainedNetwork
+from backends.tensorflow_keras.layer.implementation import (
+    DEVICES,
+    DTYPES,
+    GRAPHS_KEPT,
+    Parameters,
+    Results,
+    TensorFlowImplementation,
+)
+from backends.tensorflow_keras.models.optimizers import Optimizer
+from common.models.batch import Batch, check_batch, counted, dropout_name, labels
+from common.models.optimizers import OptimizerSettings, trained_parameters
+from common.models.specification import Model, parameters, rnn_of, with_prefix, without_prefix
+from common.models.trace import Step
+from common.specification import NUM_DIRECTIONS
+
+LAID_OUT = ("rnn.", "encoder.", "decoder.")
+"""What the canonical names of parameters begin with that may lie otherwise in the variables."""
+Tensors = Mapping[str, tf.Tensor]
+"""A batch on the device, with ``labels`` and ``counted`` for any model where it is labelled."""
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class TensorFlowNetwork(TrainedNetwork[Optimizer]):
+    """A model as graphs; subclasses give ``logits``.
+
+    A graph is traced once for each set of shapes in a batch. That takes long, so graphs are kept for the process and
+    shared by all networks of a specification, the variables being among the arguments. Only a train step's graph is a
+    network's own: the shared one of the gradients, and in the same graph a Keras optimizer, which belongs to the
+    variables that it was built for.
+
+    Parameters
+    ----------
+    spec, implementation, dtype, device
+        As in ``Network``.
+    kind
+        The implementation's class.
+    """
+
+    variables: dict[str, tf.Variable]
+    """By canonical name; but those of the implementation for stage i as it names them, behind ``stage.{i}.``."""
+
+    def __init__(
+        self, spec: Model, implementation: str, dtype: str, device: str, kind: type[TensorFlowImplementation]
+    ) -> None:
+        super().__init__(spec, implementation, dtype, device)
+        self._kind = kind
+        self._rnn = [kind(stage, dtype, device) for stage in self.stages]
+        self._steps: dict[Shapes, Callable[..., Any]] = {}
+        self.variables = {}
+
+    @abstractmethod
+    def logits(self, parameters: Parameters, batch: Tensors) -> tf.Tensor:
+        """(batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length.
+
+        It is traced, as is all that takes ``parameters``, on a network that has been built but holds no variables.
+        """
+
+    def build(self) -> None:
+        """Make the layers that ``logits`` calls."""
+        for layer in self._rnn:
+            layer.build()
+
+    def own(self, weights: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+        """All weights, or anything else by canonical name that is added where they are, laid out as ``variables``."""
+        found = {name: self.tensor(value) for name, value in weights.items() if not name.startswith(LAID_OUT)}
+        for i, (layer, of_layer) in enumerate(zip(self._rnn, self.split(weights), strict=True)):
+            layer.load_weights(of_layer)
+            found |= with_prefix(f"stage.{i}.", layer.parameters)
+        return found
+
+    def canonical(self, gradients: Arrays) -> Arrays:
+        """The adjoint of ``own``: the gradient of one bias is that of both."""
+        layers = [layer.canonical(without_prefix(f"stage.{i}.", gradients)) for i, layer in enumerate(self._rnn)]
+        return {name: value for name, value in gradients.items() if name in parameters(self.spec)} | self.join(layers)
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        found = self.own(weights)
+        if not self.variables:
+            with tf.device(DEVICES[self.device]):
+                self.variables = {name: tf.Variable(value) for name, value in found.items()}
+        for name, value in found.items():
+            self.variables[name].assign(value)
+        trained = trained_parameters(self.spec)
+        # The biases that never move, in place, and zeros for all else: what must be told from the sum of two biases.
+        self._still = {
+            name: np.where(name in trained, 0, value) for name, value in weights.items() if name.startswith(LAID_OUT)
+        }
+        if self._optimizer is not None:
+            self._optimizer.reset()
+
+    def weights(self) -> Arrays:
+        still = self.own(self._still)
+        moved = {name: doubles(value) for name, value in self.variables.items()}
+        moved |= {name: moved[name] - doubles(value) for name, value in still.items()}
+        found = self.canonical(moved)
+        for name in set(self._still).difference(trained_parameters(self.spec)):
+            found[name] = doubles(self.tensor(self._still[name]))
+        return {name: found[name] for name in parameters(self.spec)}
+
+    def results(self, batch: Batch) -> Arrays:
+        check_batch(self.spec, batch)
+        loss, correct, logits, gradients = self.run_graph("judge", self.tensors(batch, labelled=True))
+        found = {"loss": loss, "correct": correct, "logits": logits}
+        raw = self.canonical({name: array(value) for name, value in gradients.items()})
+        return {name: array(value) for name, value in found.items()} | {
+            f"grad.{name}": raw[name] for name in parameters(self.spec) if name in raw
+        }
+
+    def set_optimizer(self, settings: OptimizerSettings) -> None:
+        if self._optimizer is not None and self._optimizer.settings == settings:
+            self._optimizer.reset()
+            return
+        self._steps.clear()
+        with tf.device(DEVICES[self.device]):
+            self._optimizer = Optimizer(settings, self.spec, self.variables, self.own, self.canonical)
+
+    def train(self, batches: Sequence[Batch]) -> list[Step]:
+        steps = []
+        for batch in batches:
+            check_batch(self.spec, batch)
+            tensors = self.tensors(batch, labelled=True)
+            shapes = _shapes(tensors)
+            if shapes not in self._steps:
+                self._steps[shapes] = tf.function(self._train_step, autograph=False)
+            with tf.device(DEVICES[self.device]):
+                loss, correct, norm = self._steps[shapes](tensors)
+            steps.append((loss, correct, norm, max(int(counted(self.spec, batch).sum()), 1)))
+        # Only now are numbers asked for: until then a GPU need not be waited for.
+        return [
+            Step(float(loss.numpy()), int(correct.numpy()) / number, float(norm.numpy()))
+            for loss, correct, norm, number in steps
+        ]
+
+    def tensor(self, values: np.ndarray) -> tf.Tensor:
+        """A tensor on the device: floats in the run's dtype, all else as it is."""
+        dtype = DTYPES[self.dtype].as_numpy_dtype if values.dtype.kind == "f" else values.dtype
+        with tf.device(DEVICES[self.device]):
+            return tf.constant(values.astype(dtype))
+
+    def tensors(self, batch: Batch, labelled: bool) -> Tensors:
+        """The batch on the device."""
+        found = dict(batch)
+        if labelled:
+            found |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
+        return {name: self.tensor(value) for name, value in found.items()}
+
+    def values(self) -> Parameters:
+        """What the variables hold."""
+        return {name: variable.read_value() for name, variable in self.variables.items()}
+
+    def run_graph(self, work: str, tensors: Tensors, *rest: tf.Tensor) -> Any:
+        """What a method that takes ``parameters`` gives for a batch."""
+        with tf.device(DEVICES[self.device]):
+            return self._graph(work, tensors)(self.values(), tensors, *rest)
+
+    def run_rnn(self, parameters: Parameters, x: tf.Tensor, batch: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
+        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
+        states, with dropout's factors between the layers where the batch has them.
+        """
+        rnn = rnn_of(self.spec)
+        states = []
+        for i, layer in enumerate(self._rnn):
+            zeros = tf.zeros((NUM_DIRECTIONS * layer.spec.num_layers, x.shape[0], rnn.state_size), x.dtype)
+            own = without_prefix(f"stage.{i}.", parameters)
+            found = layer.run(own, x, batch.get("lengths"), (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
+            states.append(found["h_n"])
+            x = found["output"]
+            if dropout_name(i) in batch:
+                x = x * batch[dropout_name(i)]
+        return x, tf.concat(states, axis=0)
+
+    def head(self, parameters: Parameters, x: tf.Tensor) -> tf.Tensor:
+        """The linear layers with ReLU between them, (…, readout_size) to (…, classes)."""
+        count = sum(name.startswith("head.") for name in parameters) // 2
+        for i in range(count):
+            x = tf.nn.relu(x) if i > 0 else x
+            x = linear(x, parameters[f"head.{i}.weight"]) + parameters[f"head.{i}.bias"]
+        return x
+
+    def judge(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Results]:
+        """The loss, the number of right answers, the logits, and the loss's gradients by all but a frozen embedding."""
+        frozen = "embedding" if getattr(self.spec, "frozen_embedding", False) else ""
+        watched = {name: value for name, value in parameters.items() if name != frozen}
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            logits = self.logits(parameters, batch)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], wide(logits))
+            total = tf.reduce_sum(tf.where(batch["counted"], losses, tf.zeros_like(losses)))
+            number = tf.maximum(tf.math.count_nonzero(batch["counted"]), 1)
+            loss = total / tf.cast(number, total.dtype)
+        right = (best(logits) == batch["labels"]) & batch["counted"]
+        found = tape.gradient(loss, watched)
+        # What was looked up in a table has a gradient of its rows alone; here all of them count.
+        gradients = {name: tf.convert_to_tensor(value) for name, value in found.items()}
+        return loss, tf.math.count_nonzero(right), logits, gradients
+
+    def _train_step(self, tensors: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The loss, the number of right answers, and the norm of the gradients by which the variables are moved."""
+        loss, correct, _, gradients = self._graph("judge", tensors)(self.values(), tensors)
+        return loss, correct, self.optimizer.step(gradients)
+
+    def _graph(self, work: str, tensors: Tensors) -> Callable[..., Any]:
+        """The shared graph of a method that takes ``parameters``."""
+        return _graph(
+            work, _shapes(tensors), type(self), self.spec, self.implementation, self.dtype, self.device, self._kind
+        )
+
+
+def _shapes(tensors: Tensors) -> Shapes:
+    return tuple((name, tuple(value.shape)) for name, value in sorted(tensors.items()))
+
+
+@lru_cache(GRAPHS_KEPT)
+def _graph(work: str, shapes: Shapes, *network: Any) -> Callable[..., Any]:
+    """A method of ``_built`` as a tf.function for batches of these shapes."""
+    return tf.function(getattr(_built(*network), work), autograph=False)
+
+
+@lru_cache(GRAPHS_KEPT)
+def _built(
+    network: type[TensorFlowNetwork],
+    spec: Model,
+    implementation: str,
+    dtype: str,
+    device: str,
+    kind: type[TensorFlowImplementation],
+) -> TensorFlowNetwork:
+    found = network(spec, implementation, dtype, device, kind)
+    with tf.device(DEVICES[device]):
+        found.build()  # not while tracing: a tf.function that makes variables is traced twice
+    return found
+
+
+def linear(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Multiply x (…, in) with a weight (out, in): (…, out)."""
+    flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weight, transpose_b=True)  # (out, in) to (in, out)
+    return tf.reshape(flat, (*x.shape[:-1], weight.shape[0]))
+
+
+def wide(x: tf.Tensor) -> tf.Tensor:
+    """In at least float32, what softmax and means are computed in."""
+    return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+
+
+def best(logits: tf.Tensor) -> tf.Tensor:
+    """The first largest logit of each position, int64."""
+    return tf.argmax(wide(logits), axis=-1)
+
+
+def array(x: tf.Tensor) -> np.ndarray:
+    """In NumPy, float32 for narrower floats."""
+    return (wide(x) if x.dtype.is_floating else x).numpy()
+
+
+def doubles(x: tf.Tensor) -> np.ndarray:
+    """In NumPy, float64."""
+    return x.numpy().astype(np.float64)

@@ -1,0 +1,44 @@
+"""The sequence model in TensorFlow: embedding, bidirectional RNN and linear layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from backends.interface.layer import Arrays
+from backends.tensorflow_keras.layer.implementation import Parameters
+from backends.tensorflow_keras.layer.lengths import step_mask
+from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors, array, best
+from common.errors import InputError
+from common.models.batch import Batch, check_batch
+from common.models.specification import SequenceModel
+from common.reference import FORWARD, REVERSE
+from common.specification import NUM_DIRECTIONS
+
+
+class SequenceNetwork(TensorFlowNetwork):
+    """A label for each step, or one for the whole sequence."""
+
+    spec: SequenceModel
+
+    def logits(self, parameters: Parameters, batch: Tensors) -> tf.Tensor:
+        if self.spec.num_embeddings is None:
+            x = batch["x"]
+        else:
+            x = tf.nn.embedding_lookup(parameters["embedding"], batch["tokens"])
+        output, h_n = self.run_rnn(parameters, x, batch)
+        if self.spec.readout == "final":
+            top = h_n[-NUM_DIRECTIONS:]
+            return self.head(parameters, tf.concat([top[FORWARD], top[REVERSE]], axis=-1))  # (batch, 2·hidden_size)
+        found = self.head(parameters, output)
+        if "lengths" in batch:
+            found = tf.where(step_mask(batch["lengths"], x.shape[1]), found, tf.zeros_like(found))
+        return found
+
+    def predict(self, batch: Batch) -> Arrays:
+        check_batch(self.spec, batch, labelled=False)
+        logits = self.run_graph("logits", self.tensors(batch, labelled=False))
+        return {"labels": array(best(logits)), "logits": array(logits)}
+
+    def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
+        raise InputError("decode must be asked of an encoder–decoder; got a sequence model")

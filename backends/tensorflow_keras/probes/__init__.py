@@ -1,0 +1,1 @@
+"""Known divergences of TensorFlow and Keras, each a probe."""

@@ -1,0 +1,1 @@
+"""The worker: the process inside a framework's environment, and what it runs there."""

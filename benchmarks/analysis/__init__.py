@@ -1,0 +1,1 @@
+"""Analysis: from blocks of samples to medians, noise floors, winners and comparisons."""

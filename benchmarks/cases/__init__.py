@@ -1,0 +1,1 @@
+"""Benchmark cases: what is to be timed, and the files that list it."""

@@ -1,0 +1,223 @@
+"""Calibrate the limits of agreement: how far correct code strays, and how far wrong code is.
+
+    python -m benchmarks.maintain.calibrate
+
+runs every implementation of every framework over many seeds, cells, lengths and sizes, in every dtype that it
+supports, the built-in cases in all of them, too, and every known mistake over the built-in cases; it writes
+common/judging/thresholds.json and docs/calibration.md. A
+limit is ``MARGIN`` times the worst that correct code needed, rounded up to two digits. What cannot be told by the
+limits that are there counts for nothing, so it is run again until they stay. ``benchmarks.maintain.simulate`` and
+``benchmarks.maintain.naming`` come next.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.progress import Progress
+
+from backends.interface.gaps import DECLINED
+from backends.pool.pool import Pool
+from backends.pool.selection import Selection, select
+from backends.registry import BUILT_IN
+from backends.studies.cases import Outcome, Plan, Study
+from benchmarks.maintain.naming import MARKER as NAMING
+from benchmarks.maintain.simulate import MARKER, magnified
+from common.case import Case
+from common.cases.builtin import CELLS, builtin_cases
+from common.cases.seeded import Shape, make_case
+from common.judging.agreement import MEASURES, THRESHOLDS_FILE, measure
+from common.judging.mistakes.every import mistakes
+from common.judging.precision import DTYPES
+from common.judging.reordered import FURTHER_LOOPS
+from common.judging.yardstick import yardstick
+from common.specification import Specification
+from common.tensorfile import write_bytes
+
+MARGIN = 2.5
+TABLE = Path(__file__).parents[2] / "docs" / "calibration.md"
+SIZES: tuple[tuple[Shape, dict[str, Any]], ...] = (
+    (Shape(3, 5), {"input_size": 4, "hidden_size": 6, "num_layers": 2, "merge": "concat"}),
+    (Shape(1, 1), {"input_size": 3, "hidden_size": 2, "num_layers": 1, "merge": "sum"}),
+    (Shape(4, 12), {"input_size": 7, "hidden_size": 5, "num_layers": 2, "merge": "mul"}),
+    (Shape(2, 60), {"input_size": 5, "hidden_size": 24, "num_layers": 1, "merge": "concat"}),
+    (Shape(8, 20), {"input_size": 33, "hidden_size": 17, "num_layers": 1, "merge": "ave"}),
+)
+MAGNITUDES = ((1.0, 1.0), (1.0, 1.0), (1000.0, 1.0), (1.0, 1.0), (0.001, 1.0), (1.0, 4.0), (1.0, 1.0), (30.0, 0.1))
+"""What the inputs and the weights are multiplied by, seed by seed."""
+Worst = dict[tuple[str, str], dict[str, float]]
+
+
+def calibration_cases(seeds: int) -> Iterator[Case]:
+    """Ragged cases with states and cotangents, for each cell, size and seed, inputs and weights of several magnitudes;
+    all rows hold at least one step.
+    """
+    for cell, change in CELLS.items():
+        for number, (shape, sizes) in enumerate(SIZES):
+            spec = Specification(bias=True, **change, **sizes)
+            for seed in range(seeds):
+                lengths = np.random.default_rng(seed).integers(1, shape.seq_len, shape.batch, endpoint=True)
+                ragged = Shape(shape.batch, shape.seq_len, tuple(int(length) for length in lengths))
+                name = f"{cell}-{number}-{seed}"
+                case = make_case(
+                    name, spec, ragged, seed=seed, with_states=True, with_cotangents=True, source="calibration"
+                )
+                inputs, weights = MAGNITUDES[seed % len(MAGNITUDES)]
+                yield magnified(case, inputs, weights)
+
+
+def worst_of_correct_code(outcomes: list[Outcome]) -> Worst:
+    """For each implementation and dtype, the largest of each measure over all cases and tensors."""
+    found: Worst = defaultdict(lambda: dict.fromkeys(MEASURES, 0.0))
+    for outcome in outcomes:
+        if outcome.verdict is not None:
+            row = found[outcome.implementation, outcome.dtype]
+            for name in MEASURES:
+                row[name] = max(row[name], outcome.verdict.worst(name))
+    return found
+
+
+def limits_from(worst: Worst) -> dict[str, dict[str, float]]:
+    """``MARGIN`` times the worst of all implementations, rounded up to two digits, by dtype and measure."""
+    return {
+        dtype: {
+            name: _rounded_up(MARGIN * max(row[name] for (_, each), row in worst.items() if each == dtype))
+            for name in MEASURES
+        }
+        for dtype in DTYPES
+    }
+
+
+def nearest_mistakes(limits: dict[str, dict[str, float]]) -> dict[str, tuple[float, str, str]]:
+    """For each mistake, the cell on which the built-in cases see it least: how many limits away, dtype and cell.
+
+    A cell sees a mistake by its most telling built-in case, tensor and measure.
+    """
+    seen: dict[tuple[str, str, str], float] = defaultdict(float)
+    for dtype in ("float32", "float64"):
+        for case in builtin_cases():
+            yard = yardstick(case, dtype)
+            cell = str(case.spec.cell) + ("" if case.spec.reset_after else " reset before")
+            for mistake in mistakes(case.spec):
+                if mistake.applies(yard.case, dtype):
+                    result = mistake.results(yard.case, dtype)
+                    found = [measure(name, result[name], yard) for name in yard.truth]
+                    told = [each for each in found if not each.untold]
+                    ratio = max(max(each.rms / limits[dtype]["rms"], each.max / limits[dtype]["max"]) for each in told)
+                    key = (mistake.name, dtype, cell)
+                    seen[key] = max(seen[key], ratio)
+    nearest: dict[str, tuple[float, str, str]] = {}
+    for (name, dtype, cell), ratio in seen.items():
+        if name not in nearest or ratio < nearest[name][0]:
+            nearest[name] = (ratio, dtype, cell)
+    return nearest
+
+
+def table(
+    worst: Worst,
+    limits: dict[str, dict[str, float]],
+    nearest: dict[str, tuple[float, str, str]],
+    selection: Selection,
+    count: int,
+) -> str:
+    """docs/calibration.md."""
+    versions = ", ".join(
+        f"{name} {description['versions'][name]}" for name, description in selection.descriptions.items()
+    )
+    lines = [
+        "# Calibration of the limits of agreement",
+        "",
+        "Written by `python -m benchmarks.maintain.calibrate`; do not edit.",
+        "",
+        f"Errors are in units of the largest error that {1 + FURTHER_LOOPS} plain NumPy loops in the same precision "
+        "make on the same case (common/judging/agreement.py, common/judging/reordered.py). "
+        f"{count} cases (five cells × {len(SIZES)} sizes × {count // (5 * len(SIZES))} seeds, "
+        f"ragged, with states and gradients; inputs up to {max(MAGNITUDES)[0]:g} times the usual and down to "
+        f"{min(MAGNITUDES)[0]:g}, weights up to 4 times) and the built-in ones in every implementation "
+        f"and dtype that supports them; {versions}. A limit is {MARGIN} times the worst, rounded up to two digits.",
+        "",
+        "## The worst that correct code needed",
+        "",
+        "| implementation | dtype | rms | max | relative L2 (gradients) |",
+        "|---|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {dtype} | " + " | ".join(f"{row[measure]:.2f}" for measure in MEASURES) + " |"
+        for (name, dtype), row in worst.items()
+    ]
+    lines += ["", "## The limits", "", "| dtype | rms | max | relative L2 |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {dtype} | " + " | ".join(f"{row[name]:g}" for name in MEASURES) + " |" for dtype, row in limits.items()
+    ]
+    lines += [
+        "",
+        "## How far away the known mistakes are",
+        "",
+        "In multiples of the limit, on the most telling built-in case, for the cell and dtype (float32 or float64) "
+        "where it tells least.",
+        "",
+        "| mistake | limits away | cell | dtype |",
+        "|---|---:|---|---|",
+    ]
+    lines += [
+        f"| {name} | {ratio:.3g} | {cell} | {dtype} |"
+        for name, (ratio, dtype, cell) in sorted(nearest.items(), key=lambda item: item[1][0])
+    ]
+    lines += ["", "## How often a verdict is wrong", "", f"<!-- {MARKER} -->"]
+    lines += [
+        "Not simulated with these limits; `python -m benchmarks.maintain.simulate` does it.",
+        f"<!-- /{MARKER} -->",
+    ]
+    lines += ["", "## How often an error is given a wrong name", "", f"<!-- {NAMING} -->"]
+    lines += ["Not simulated with these limits; `python -m benchmarks.maintain.naming` does it.", f"<!-- /{NAMING} -->"]
+    return "\n".join(lines) + "\n"
+
+
+def _rounded_up(value: float) -> float:
+    digits = 1 - math.floor(math.log10(value))
+    return math.ceil(value * 10**digits) / 10**digits
+
+
+def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and size.")] = 8) -> None:
+    """Run the calibration and write the limits and their table."""
+    drawn = list(calibration_cases(seeds))
+    outcomes: list[Outcome] = []
+    with Pool.open() as pool:
+        selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
+        plan = Plan([*drawn, *builtin_cases()], DTYPES, "cpu", timeout_seconds=300)
+        with Progress(transient=True) as bar:
+            task = bar.add_task("calibrating", total=plan.size(selection))
+
+            def report(outcome: Outcome) -> None:
+                outcomes.append(outcome)
+                bar.advance(task)
+
+            Study(pool, selection, plan, report).run()
+    stopped = [each for each in outcomes if each.verdict is None and each.status not in DECLINED]
+    if stopped or selection.broken:
+        raise SystemExit(f"every framework must run; got {selection.broken or stopped[:3]}")
+    worst = worst_of_correct_code(sorted(outcomes, key=lambda each: (each.implementation, DTYPES.index(each.dtype))))
+    limits = limits_from(worst)
+    nearest = nearest_mistakes(limits)
+    content = {
+        "made_by": "python -m benchmarks.maintain.calibrate",
+        "limits": limits,
+        "worst": {
+            dtype: {name: max(row[name] for (_, each), row in worst.items() if each == dtype) for name in MEASURES}
+            for dtype in DTYPES
+        },
+        "nearest_mistake": min(ratio for ratio, _, _ in nearest.values()),
+    }
+    write_bytes(THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
+    write_bytes(TABLE, table(worst, limits, nearest, selection, len(drawn)).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Mutation: single mistakes planted in our own code, and how many of them the tests notice."""

@@ -1,0 +1,185 @@
+"""Measure how fast the suite itself is; put the figures, the table of agreement and the worst findings into the README.
+
+    python -m benchmarks.maintain.own_speed [--cold | --table-only | --first-only]
+
+needs the environments in place; ``--cold`` also times the README's first command from a fresh clone with empty caches;
+without it the figure that the README has for that is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backends.pool.pool import Pool
+from backends.registry import BUILT_IN
+from backends.studies.probes import read_record, worst
+from benchmarks.maintain.marked_pages import replaced
+from common.tensorfile import write_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+MEASURED = ROOT / "docs" / "measured.md"
+HEAD = 11
+"""Lines of the table of agreement that the README shows; docs/measured.md has it whole."""
+FINDINGS = ROOT / "docs" / "findings.json"
+VERIFY_RUNS, HELP_RUNS, EMPTY_CALLS, WORST = 3, 20, 1000, 5
+
+
+def timed(command: list[str], folder: Path = ROOT, **environment: str) -> tuple[float, str]:
+    """Wall seconds and stdout of a command; what it writes to stderr is shown when it fails."""
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(
+            f"{' '.join(command)} must succeed; got {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return seconds, done.stdout
+
+
+def verify_seconds() -> tuple[list[float], float, str]:
+    """``birnn verify`` with everything: several runs, sorted; one while JAX compiles it all; and the table printed."""
+    command = [sys.executable, "-m", "birnn", "verify"]
+    runs = [timed(command) for _ in range(VERIFY_RUNS)]
+    compiling, _ = timed(command, JAX_ENABLE_COMPILATION_CACHE="0")
+    return sorted(seconds for seconds, _ in runs), compiling, runs[-1][1]
+
+
+def help_seconds() -> float:
+    """``birnn --help``, median."""
+    command = [str(Path(sys.executable).with_name("birnn")), "--help"]
+    return statistics.median(timed(command)[0] for _ in range(HELP_RUNS))
+
+
+def empty_call_seconds() -> dict[str, float]:
+    """An empty call to a warm worker of each framework, median."""
+    found = {}
+    with Pool.open() as pool:
+        for backend in BUILT_IN:
+            pool.ask(backend, {"op": "ping"}, 60)
+            samples = []
+            for _ in range(EMPTY_CALLS):
+                started = time.perf_counter()
+                pool.ask(backend, {"op": "ping"}, 60)
+                samples.append(time.perf_counter() - started)
+            found[backend.name] = statistics.median(samples)
+    return found
+
+
+def cold_study() -> tuple[float, int]:
+    """The README's first command in a fresh clone, with a fresh interpreter environment and empty caches: seconds, and
+    the bytes of all that it leaves in the clone.
+    """
+    with tempfile.TemporaryDirectory(prefix="birnn-cold-") as name:
+        folder = Path(name)
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(folder / "clone")], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "python")], check=True)
+        caches = {
+            "UV_CACHE_DIR": str(folder / "uv"),
+            "PIP_CACHE_DIR": str(folder / "pip"),
+            "XDG_CACHE_HOME": str(folder),
+        }
+        path = {"PATH": f"{folder / 'python' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        unset = [f"--unset={variable}" for variable in os.environ if variable.startswith(("TOX", "VIRTUAL_ENV"))]
+        command = "python -m pip install -q tox && tox run -m study"
+        seconds = timed(["env", *unset, "bash", "-c", command], folder / "clone", **caches, **path)[0]
+        return seconds, sum(path.lstat().st_blocks * 512 for path in (folder / "clone").rglob("*"))
+
+
+def probe_seconds() -> float:
+    """``birnn probe`` of all frameworks, held against the record."""
+    return timed([sys.executable, "-m", "birnn", "probe", "--expect", str(FINDINGS)])[0]
+
+
+def worst_findings() -> str:
+    """The worst of the record, as a list."""
+    found = worst(read_record(FINDINGS).findings, WORST)
+    return "\n".join(f"- **{each.key}** ({each.status}). {each.what} {each.consequence}" for each in found)
+
+
+def machine() -> str:
+    """Processor, cores, interpreter, commit and day of the measurement."""
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    commit = timed(["git", "rev-parse", "--short", "HEAD"])[1].strip()
+    day = datetime.now(UTC).date().isoformat()
+    processor = model[1] if model else platform.machine()
+    return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}, commit {commit}, {day}"
+
+
+def kept_cold_figure(text: str) -> str:
+    """The figure of an earlier ``--cold``, as the README has it."""
+    found = re.search(r"\| `tox run -m study`.*?\| ([^|]*) \|$", text, re.MULTILINE)
+    return found[1] if found else "not measured"
+
+
+def write_table(printed: str) -> None:
+    """Put what ``birnn verify`` printed into docs/measured.md, and its beginning and end into the README."""
+    lines = printed.rstrip().splitlines()
+    for page, shown in ((MEASURED, lines), (README, [*lines[:HEAD], "…", lines[-1]])):
+        text = "\n".join(["```text", *shown, "```"])
+        write_bytes(page, replaced(page, {"table": text}).encode())
+
+
+def first_sentence(seconds: float, size: int) -> str:
+    """What the README says of its first command before it is started."""
+    return (
+        f"The first takes {size / 1e9:.1f} GB of disk, and took {seconds / 60:.1f} minutes with nothing cached, "
+        f"downloads included, on {machine()}."
+    )
+
+
+def main(
+    cold: Annotated[bool, typer.Option(help="Also time a fresh clone with empty caches.")] = False,
+    table_only: Annotated[bool, typer.Option(help="Verify once, and write the table of agreement alone.")] = False,
+    first_only: Annotated[bool, typer.Option(help="Time a fresh clone, and write what it takes alone.")] = False,
+) -> None:
+    """Measure, and write the README's figures."""
+    if first_only:
+        write_bytes(README, replaced(README, {"first": first_sentence(*cold_study())}).encode())
+        return
+    if table_only:
+        printed = timed([sys.executable, "-m", "birnn", "verify"])[1]
+        write_table(printed)
+        return
+    text = README.read_text()
+    runs, compiling, printed = verify_seconds()
+    verify = f"{statistics.median(runs):.1f} s ({runs[0]:.1f} to {runs[-1]:.1f} in {len(runs)} runs)"
+    blocks = {}
+    cold_figure = kept_cold_figure(text)
+    if cold:
+        seconds, size = cold_study()
+        cold_figure = f"{seconds:.0f} s"
+        blocks["first"] = first_sentence(seconds, size)
+    calls = empty_call_seconds()
+    slowest = max(calls, key=lambda name: calls[name])
+    rows = [
+        "| what | target | measured |",
+        "|---|---|---|",
+        f"| `birnn verify`: all cases, all implementations, float32 and float64, gradients | 60 s | {verify} |",
+        f"| the same, the first time, while JAX compiles it all | – | {compiling:.0f} s |",
+        f"| `birnn probe`: every probe in all four environments | 60 s | {probe_seconds():.1f} s |",
+        f"| `birnn --help` | 0.3 s | {help_seconds():.2f} s |",
+        f"| an empty call to a warm worker (slowest: {slowest}) | 1 ms | {calls[slowest] * 1e3:.2f} ms |",
+        f"| `tox run -m study` from a fresh clone with cold caches; 2 min of it benchmark | 4 min | {cold_figure} |",
+        "",
+        f"Measured by `python -m benchmarks.maintain.own_speed --cold` on {machine()}.",
+    ]
+    write_table(printed)
+    blocks |= {"speed": "\n".join(rows), "findings": worst_findings()}
+    write_bytes(README, replaced(README, blocks).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)

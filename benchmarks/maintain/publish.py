@@ -1,0 +1,101 @@
+"""Put a run into results/ and its table into docs/measured.md.
+
+    birnn bench --cases laptop --store out/laptop.duckdb
+    python -m benchmarks.maintain.publish out/laptop.duckdb
+
+writes results/NAME.csv, results/NAME.html and that page's table between the markers NAME, which is the set's name or
+what ``--name`` says; for the laptop set also the table of docs/tuning.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backends.pool.environments import ROOT
+from benchmarks.analysis.noise import floors_of, noise_sentence
+from benchmarks.machine.company import unfit
+from benchmarks.maintain.marked_pages import replaced
+from benchmarks.report.page import read_contents, render
+from benchmarks.report.table import as_markdown, grids, in_order
+from benchmarks.store.records import TIMED, Row, Run
+from benchmarks.store.store import Store
+from benchmarks.store.transfer import export
+from common.tensorfile import write_bytes
+
+MEASURED = ROOT / "docs" / "measured.md"
+TUNING = ROOT / "docs" / "tuning.md"
+RESULTS = ROOT / "results"
+
+
+def main(
+    store: Annotated[Path, typer.Argument(help="A store of birnn bench.")],
+    run: Annotated[str, typer.Option(help="A run's name, label, beginning, or last.")] = "last",
+    name: Annotated[str | None, typer.Option(help="Name of the files; default: the set's.")] = None,
+    readme: Annotated[bool, typer.Option(help="Also write the tables.")] = True,
+) -> None:
+    """Export, write the report and the tables."""
+    with Store.open(store) as opened:
+        found = opened.find_run(run)
+        file = RESULTS / (name or Path(found.settings["set_name"]).stem)
+        export(opened, file.with_suffix(".csv"), found.run)
+        write_bytes(file.with_suffix(".html"), render(read_contents(store, [found.run])).encode())
+        if readme:
+            write_bytes(MEASURED, replaced(MEASURED, {file.name: table(opened, found)}).encode())
+        if readme and file.name == "laptop":
+            write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(found.run))}).encode())
+    print(f"{file}.csv, {file}.html")
+
+
+def table(store: Store, run: Run) -> str:
+    """A run's tables in Markdown, with what they were measured on."""
+    rows, blocks = in_order(store.rows(run.run), run), store.blocks(run.run)
+    floors = floors_of(blocks)
+    lines = [as_markdown(grid) for grid in grids(rows, blocks, floors.of_job)]
+    timed = sum(row.status in TIMED for row in rows)
+    versions = ", ".join(
+        f"{each.framework} {each.versions.get(each.framework, '')}".strip() for each in store.environments(run.run)
+    )
+    machine = run.machine
+    lines.append(
+        f"{timed} of {len(rows)} combinations have a time, measured by `{run.command}` on {machine['usable_cores']} "
+        f"cores of {machine['processor']}, Python {machine['python']}, {versions}, commit {run.commit}, "
+        f"{run.started.date().isoformat()}. {noise_sentence(floors)}"
+    )
+    if warning := unfit(rows, store.processes(run.run), store.looks(run.run)):
+        lines.insert(0, f"**{warning}**")
+    return "\n\n".join(lines)
+
+
+def speedups(rows: Sequence[Row]) -> str:
+    """How many times as fast ``tuned`` is as the better of its framework's native layers, in Markdown: the geometric
+    mean over the full cases, and the least.
+    """
+    best: dict[tuple[str, str, str, bool], float] = {}
+    cells: dict[str, str] = {}
+    for row in rows:
+        if row.median_seconds is None or row.ragged:
+            continue
+        framework, _, name = row.key.implementation.partition("/")
+        place = (framework, row.key.case, row.key.passed, name == "tuned")
+        best[place] = min(best.get(place, math.inf), row.median_seconds)
+        cells[row.key.case] = row.cell
+    ratios: dict[tuple[str, str, str], list[float]] = {}
+    for framework, case, passed, is_tuned in best:
+        native = best.get((framework, case, passed, False))
+        if is_tuned and native is not None:
+            for cell in (cells[case], "all"):
+                ratios.setdefault((framework, cell, passed), []).append(native / best[framework, case, passed, True])
+    lines = ["| tuned | cell | pass | cases | geometric mean | least |", "|---|---|---|---:|---:|---:|"]
+    for (framework, cell, passed), found in sorted(ratios.items()):
+        mean = math.exp(sum(map(math.log, found)) / len(found))
+        lines.append(f"| {framework}/tuned | {cell} | {passed} | {len(found)} | {mean:.2f} | {min(found):.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Reliability: the suite attacked with hundreds of real processes."""

@@ -1,0 +1,394 @@
+"""One job in one set of fresh processes: open every implementation, warm up, and time them in turn.
+
+Blocks are short and their order is drawn anew in each cycle, so that whatever changes the machine's speed meets all
+implementations alike. One implementation runs twice, as A and A': how far the two come out apart is noise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.pool.calculator import CalculationEnded
+from backends.pool.pool import Pool
+from backends.pool.waiting import result_of
+from backends.registry import Backend, backends
+from backends.worker.opening import files_sha256
+from benchmarks.analysis.statistics import is_steady, median_interval
+from benchmarks.machine.company import Company, Watch
+from benchmarks.machine.idleness import settle, total_cpu_seconds
+from benchmarks.measure.case_on_disk import opening
+from benchmarks.measure.failures import Failure, failure_of
+from benchmarks.measure.judging import Judge, SystemJudge
+from benchmarks.measure.settings import Job
+from benchmarks.store.records import (
+    CRASHED,
+    DISAGREES,
+    NOT_JUDGED,
+    OUT_OF_MEMORY,
+    TIMED_OUT,
+    Block,
+    Key,
+)
+from common.errors import InputError
+from common.judging.agreement import differing
+from common.reference import Arrays
+from common.result import read_result
+
+BLOCK_SECONDS = 0.03
+MOST_CALLS = 200
+WARM_CALLS = 9
+WARM_SECONDS = 0.05
+"""Warm-up takes at least so many calls, or so long a time when that is over first,"""
+MOST_WARM_CALLS = 60
+MOST_WARM_SECONDS = 3.0
+"""and at most both of these."""
+FEWEST_CYCLES, MOST_CYCLES = 3, 20
+"""Fewer cycles say nothing of the noise, so they are run even when a job's share of the budget is over."""
+NARROW = 0.01
+"""An interval is narrow enough when its half width is at most this part of the median."""
+FALLING = 0.9
+"""Noise still falls when the widest interval is below this part of what it was ``LOOKED_BACK`` cycles ago."""
+LOOKED_BACK = 3
+NARROW_ENOUGH, NO_LONGER_FALLS, BUDGET = "interval narrow enough", "noise no longer falls", "budget"
+MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
+DIED = (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
+"""Failures after which the worker is another one."""
+
+
+@dataclass
+class Facts:
+    """What opening an implementation told: what the row of its key holds besides times."""
+
+    build_seconds: float
+    first_call_seconds: float
+    path: str
+    peak_host_bytes: int | None
+    peak_device_bytes: int | None
+    error_rms: float | None = None
+    error_max: float | None = None
+
+
+@dataclass
+class Runner:
+    """An opened implementation; ``twin`` is 1 for the second of the A/A pair."""
+
+    key: Key
+    twin: int
+    backend: Backend
+    warm: list[float]
+    timed: list[float] = field(default_factory=list)
+    steady: bool = False
+
+    @property
+    def handle(self) -> str:
+        """Its name in the worker."""
+        return f"{self.key.implementation}#{self.twin}"
+
+
+@dataclass
+class Found:
+    """What a contest found out, by key: facts, failures, kernels, who never got steady; why it stopped; who else was at
+    work meanwhile.
+    """
+
+    facts: dict[Key, Facts] = field(default_factory=dict)
+    failures: dict[Key, Failure] = field(default_factory=dict)
+    kernels: dict[Key, list[str]] = field(default_factory=dict)
+    unsteady: set[Key] = field(default_factory=set)
+    stop: str = ""
+    company: Company | None = None
+
+
+class Contest:
+    """One job, one set of processes.
+
+    Parameters
+    ----------
+    pool
+        Fresh workers.
+    job, judge
+        What to time, and its judge.
+    process
+        The number of this set of processes in the run.
+    rng
+        Draws the order.
+    timeout_seconds
+        After which a call to a worker is killed.
+    report
+        Called with each block as soon as it is there.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        job: Job,
+        judge: Judge | SystemJudge,
+        *,
+        run: str,
+        process: int,
+        rng: np.random.Generator,
+        timeout_seconds: float,
+        report: Callable[[Block], None],
+    ) -> None:
+        self._pool, self._job, self._judge = pool, job, judge
+        self._run, self._process, self._rng = run, process, rng
+        self._timeout = timeout_seconds
+        self._report = report
+        self._runners: list[Runner] = []
+        self._last: str | None = None
+        self._end = np.inf
+        self.found = Found()
+
+    def hold(
+        self, implementations: Sequence[str], twin: str, unknown: set[str], deadline: float, end: float = np.inf
+    ) -> Found:
+        """Time the implementations until ``deadline`` (of time.monotonic) or until more time would not help.
+
+        At ``end``, that of the budget, it stops after the block or opening at work, however few cycles there are.
+        ``twin`` runs a second time beside itself; ``unknown`` are those that have not been judged yet.
+        """
+        self._end = end
+        try:
+            names = self._rng.permutation(list(implementations)).tolist()
+            if unknown:
+                for name in names:
+                    self._enter(name, 0, name in unknown)
+            else:  # set-up and first call have been timed in an earlier process
+                self._in_each_framework(names, lambda name: self._enter(name, 0, False))
+                self._runners.sort(key=lambda runner: names.index(runner.key.implementation))
+            if any(runner.key.implementation == twin for runner in self._runners):
+                self._enter(twin, 1, False)
+            watch = Watch(self._pool.pids)
+            for runner in self._in_random_order():
+                self._warm_up(runner)
+            self._time(deadline)
+            self.found.company = watch.company()
+            asked = [each.key.implementation for each in self._runners if each.twin == 0]
+            self._in_each_framework([name for name in asked if name in unknown], self._note_kernels)
+        finally:
+            self._remove_files()
+        for backend in {runner.backend.name: runner.backend for runner in self._runners}.values():
+            self._pool.ask(backend, {"op": "close"}, self._timeout)
+        return self.found
+
+    def _in_each_framework(self, names: Sequence[str], work: Callable[[str], None]) -> None:
+        """Do something that is not timed for each implementation, frameworks side by side."""
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(self._job.key(name).framework, []).append(name)
+
+        def in_turn(group: list[str]) -> None:
+            for name in group:
+                work(name)
+
+        with ThreadPoolExecutor(max_workers=len(groups) or 1) as threads:
+            try:
+                for done in [threads.submit(in_turn, group) for group in groups.values()]:
+                    result_of(done)
+            except BaseException:  # Ctrl-C: whoever waits for a worker learns that it died
+                self._pool.kill()
+                raise
+
+    def _note_kernels(self, name: str) -> None:
+        runner = next(each for each in self._runners if each.key.implementation == name and each.twin == 0)
+        self.found.kernels[runner.key] = self._ask(runner, {"op": "kernels"}).get("kernels", [])
+
+    # Opening and judging.
+
+    def _is_over(self) -> bool:
+        """Whether the budget is; the reason to stop is noted then."""
+        over = time.monotonic() >= self._end
+        self.found.stop = BUDGET if over else self.found.stop
+        return over
+
+    def _enter(self, name: str, twin: int, judged: bool) -> None:
+        if self._is_over():
+            return
+        key = self._job.key(name)
+        runner = Runner(key, twin, backends()[key.framework], [])
+        if self._open(runner, judged):
+            self._runners.append(runner)
+        elif self.found.failures[key].status in DIED:
+            self._reopen(runner.backend)
+
+    def _open(self, runner: Runner, judged: bool) -> bool:
+        """Open an implementation in its worker; False, and a failure noted, when that cannot be."""
+        result = self._pool.folder / "result.safetensors"
+        result.unlink(missing_ok=True)  # of a worker that died when it had written it
+        try:
+            return self._opened(runner, judged, result)
+        except CalculationEnded as error:
+            reason = f"the reference, which --timeout bounds too, {error}"
+            self.found.failures[runner.key] = Failure(NOT_JUDGED, reason)
+            self._ask(runner, {"op": "close", "handles": [runner.handle]})
+            return False
+
+    def _opened(self, runner: Runner, judged: bool, result: Path) -> bool:
+        request = self._request(runner, judged)
+        if judged:
+            request["result"] = str(result)
+        reply = self._ask(runner, request)
+        if reply["status"] != "done":
+            self.found.failures[runner.key] = failure_of(reply)
+            return False
+        facts = Facts(
+            reply["build_seconds"],
+            reply["first_call_seconds"],
+            reply["path"],
+            reply.get("peak_host_bytes"),
+            reply.get("peak_device_bytes"),
+        )
+        if runner.twin == 0:
+            self.found.facts.setdefault(runner.key, facts)
+        if judged and (failure := self._disagreement(runner, request, result, facts)) is not None:
+            self.found.failures[runner.key] = failure
+            self._ask(runner, {"op": "close", "handles": [runner.handle]})
+            return False
+        runner.warm = reply["samples"]
+        return True
+
+    def _disagreement(self, runner: Runner, request: Mapping[str, Any], result: Path, facts: Facts) -> Failure | None:
+        """Judge the first call's results, and that the padding has no influence on them; the errors go to ``facts``."""
+        tensors = self._taken(runner, request, result)
+        if isinstance(tensors, Failure):
+            return tensors
+        verdict = self._judge.judge(self._job.passed, self._job.dtype, tensors)
+        facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
+        if not verdict.agrees:
+            return Failure(verdict.status, "; ".join(verdict.reasons))
+        if not self._judge.is_padded(self._job.passed):
+            return None
+        other = {"handle": "other padding"}
+        request = self._request(runner, judged=False, other_padding=True) | {"result": str(result)} | other
+        reply = self._ask(runner, request)
+        if reply["status"] != "done":
+            return failure_of(reply)
+        again = self._taken(runner, request, result)
+        if isinstance(again, Failure):
+            return again
+        reasons = differing(tensors, again)
+        self._ask(runner, {"op": "close", "handles": list(other.values())})
+        return Failure(DISAGREES, "; ".join(reasons)) if reasons else None
+
+    def _taken(self, runner: Runner, request: Mapping[str, Any], path: Path) -> Arrays | Failure:
+        """The tensors of the result that a request asked for, whose file is removed; a failure, and the worker's end,
+        when it is not that.
+        """
+        try:
+            result = read_result(path)
+        except InputError as error:
+            return failure_of(self._pool.distrust(runner.backend, str(error)))
+        path.unlink()
+        key, header = runner.key, result.header
+        found = (header.case_sha256, header.implementation, header.dtype, header.device)
+        wanted = (files_sha256(request), key.implementation, key.dtype, key.device)
+        if found != wanted:
+            reason = f"its result must be of {', '.join(wanted)}; got {', '.join(found)}"
+            return failure_of(self._pool.distrust(runner.backend, reason))
+        return result.tensors
+
+    def _request(self, runner: Runner, judged: bool, other_padding: bool = False) -> dict[str, Any]:
+        """What ``open`` needs."""
+        return {
+            "op": "open",
+            "implementation": runner.key.implementation.partition("/")[2],
+            "pass": self._job.passed,
+            "dtype": self._job.dtype,
+            "device": self._job.device,
+            "lane": self._job.lane,
+            **opening(self._judge, self._job.passed, self._pool.folder, judged, other_padding),
+        }
+
+    def _remove_files(self) -> None:
+        for path in self._pool.folder.glob("*.safetensors"):
+            path.unlink()
+
+    # Timing.
+
+    def _warm_up(self, runner: Runner) -> None:
+        """Call until the samples are steady, or until enough calls have been made to say that they will not be."""
+        while not runner.steady and runner.key not in self.found.failures:
+            if self._is_over():
+                return
+            enough = len(runner.warm) >= WARM_CALLS or sum(runner.warm) >= WARM_SECONDS
+            if enough and is_steady(runner.warm):
+                runner.steady = True
+            elif len(runner.warm) >= MOST_WARM_CALLS and sum(runner.warm) >= MOST_WARM_SECONDS:
+                break
+            else:
+                runner.warm += self._block(runner, cycle=-1)
+        if not runner.steady:
+            self.found.unsteady.add(runner.key)
+
+    def _time(self, deadline: float) -> None:
+        """Cycles of blocks; ``found.stop`` says why there are no more."""
+        widths: list[float] = []
+        for cycle in range(MOST_CYCLES):
+            for runner in self._in_random_order():
+                if self._is_over():
+                    return
+                if runner.key not in self.found.failures:  # one may fail while others of this cycle wait
+                    runner.timed += self._block(runner, cycle)
+            if not self._runners:
+                return
+            widths.append(max(median_interval([runner.timed]).half_width for runner in self._runners if runner.timed))
+            if cycle + 1 >= FEWEST_CYCLES and widths[-1] <= NARROW:
+                self.found.stop = NARROW_ENOUGH
+            elif cycle + 1 >= FEWEST_CYCLES + LOOKED_BACK and widths[-1] > FALLING * widths[-1 - LOOKED_BACK]:
+                self.found.stop = NO_LONGER_FALLS
+            elif cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= deadline:
+                self.found.stop = BUDGET
+            if self.found.stop:
+                return
+        self.found.stop = MOST_CYCLES_DONE
+
+    def _block(self, runner: Runner, cycle: int) -> list[float]:
+        """One block, reported; ``cycle`` is -1 in the warm-up. Nothing, and the runner is out, when it failed."""
+        pids = self._pool.pids()
+        if self._last is not None and self._last != runner.backend.name and self._last in pids:
+            settle(pids[self._last])
+        self._last = runner.backend.name
+        others = [pid for name, pid in pids.items() if name != runner.backend.name]
+        before, started, clock = total_cpu_seconds(others), datetime.now(UTC), time.perf_counter()
+        request = {"op": "block", "seconds": BLOCK_SECONDS, "least": 1, "most": MOST_CALLS}
+        reply = self._ask(runner, request)
+        others_cpu = (total_cpu_seconds(others) - before) / (time.perf_counter() - clock)
+        if reply["status"] != "done":
+            self._drop(runner, failure_of(reply))
+            return []
+        samples = tuple(reply["samples"])
+        self._report(
+            Block(self._run, runner.key, self._process, cycle, runner.twin, cycle < 0, started, samples, others_cpu)
+        )
+        return list(samples)
+
+    def _ask(self, runner: Runner, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._pool.ask(runner.backend, {"handle": runner.handle, **request}, self._timeout)
+
+    def _drop(self, runner: Runner, failure: Failure) -> None:
+        """Take a failed implementation out; when its worker died, open the framework's others in a new one."""
+        self.found.failures[runner.key] = failure
+        self._runners = [each for each in self._runners if each.key != runner.key]
+        if failure.status in DIED:
+            self._reopen(runner.backend)
+
+    def _reopen(self, backend: Backend) -> None:
+        """Open a framework's others in a new worker; anew without each that ends that one, too."""
+        others = [each for each in self._runners if each.backend == backend]
+        for runner in others:
+            if not self._open(runner, judged=False):
+                self._runners.remove(runner)
+                if self.found.failures[runner.key].status in DIED:
+                    self._reopen(backend)
+                    return
+
+    def _in_random_order(self) -> list[Runner]:
+        return [self._runners[i] for i in self._rng.permutation(len(self._runners))]

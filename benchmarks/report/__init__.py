@@ -1,0 +1,1 @@
+"""The report: a run as tables, and as one HTML page."""

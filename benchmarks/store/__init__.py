@@ -1,0 +1,1 @@
+"""The store: everything that was measured, in one DuckDB file."""

@@ -1,0 +1,1 @@
+"""The commands' signatures: arguments and help alone, so that ``--help`` stays fast."""

@@ -1,0 +1,258 @@
+"""What ``birnn predict`` does: read the input, run the checkpoint, print what a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.interface.gaps import DECLINED, DEVICES
+from backends.pool.pool import Pool
+from backends.pool.selection import select
+from backends.registry import backends
+from backends.worker.networks import read_batches, write_batches
+from birnn import exit_codes
+from birnn.display import say, stderr
+from birnn.options import one_of
+from common.data.pronunciations import letters
+from common.data.text import read_texts, tokenise
+from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, vocabulary_from_json
+from common.errors import InputError, shown
+from common.models.specification import Arrays, Model, Seq2Seq, model_as_json, rnn_of
+from common.tasks.checkpoint import read_checkpoint
+from common.tasks.task import NAMES
+from common.tensorfile import as_bytes, read, write_bytes
+
+G2PM = "g2pm"
+SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
+"""How a text falls into a model's tokens, where it is not by words."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of ``birnn predict``."""
+
+    model: str
+    texts: tuple[str, ...]
+    data: Path | None
+    checkpoint: Path | None
+    framework: str
+    dtype: str
+    device: str
+    max_steps: int
+    threads: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model: its parameters, and what turns ids into words and labels again."""
+
+    spec: Model
+    weights: Arrays
+    vocabularies: dict[str, Any]
+    where: str
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        return vocabulary_from_json(self.vocabularies[name], f"{self.where}: the vocabulary {name}")
+
+    def labels(self) -> Labels:
+        return labels_from_json(self.vocabularies["labels"], f"{self.where}: the labels")
+
+
+def predict(asked: Asked) -> int:
+    """Answer and print; the exit code."""
+    one_of("MODEL", asked.model, (*NAMES, G2PM))
+    one_of("--dtype", asked.dtype, ("float32", "float64"))
+    one_of("--device", asked.device, DEVICES)
+    trained = _g2pm() if asked.model == G2PM else _from_checkpoint(asked)
+    words = _words(asked)
+    batch = _batch(asked, trained, words)
+    notes = stderr()
+    with Pool.open(asked.threads) as pool:
+        pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
+        selection = select(pool, [pattern], "--framework")
+        found = [(name, each) for name, group in selection.implementations.items() for each in group]
+        if not found:
+            raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
+        for text in selection.notes():
+            notes.print(f"birnn: {text}", markup=False)
+        name, chosen = found[0]
+        reply, answer = _ask(pool, name, chosen, asked, trained, batch)
+    if reply["status"] != "done":
+        notes.print(f"birnn: {name}/{chosen}: {reply['status']}: {reply['reason']}", markup=False)
+        return exit_codes.decide(wrong=reply["status"] not in DECLINED, broken=False, checked=False)
+    for line in readable(asked.model, trained, batch, words, answer):
+        say(line)
+    return exit_codes.AGREED
+
+
+def readable(
+    model: str, trained: Trained, batch: Arrays, words: Sequence[Sequence[str]], answer: Arrays
+) -> Iterable[str]:
+    """One line a row: words with tags, a label with its text, phonemes, a sentence with its gaps filled."""
+    if model == "seq2seq":
+        target = trained.vocabulary("target")
+        for word, tokens in zip(words, answer["tokens"], strict=True):
+            yield f"{''.join(word)}\t{' '.join(target.answer(tokens))}"
+    elif model == "masked":
+        vocabulary = trained.vocabulary("words")
+        for sentence, tokens, labels in zip(words, batch["tokens"], answer["labels"], strict=True):
+            filled = vocabulary.spelled(labels[: len(sentence)])
+            gaps = tokens[: len(sentence)] == MASK
+            yield " ".join(f"[{new}]" if gap else old for old, new, gap in zip(sentence, filled, gaps, strict=True))
+    elif model == G2PM:
+        yield from _pronounced(words, answer["labels"])
+    elif answer["labels"].ndim == 2:
+        names = trained.labels().names if "labels" in trained.vocabularies else None
+        steps = batch.get("lengths", np.full(len(answer["labels"]), answer["labels"].shape[1]))
+        for row, (labels, count) in enumerate(zip(answer["labels"], steps, strict=True)):
+            said = [names[label] if names else str(label) for label in labels[:count]]
+            pairs = zip(words[row], said, strict=True) if words else (("", each) for each in said)
+            yield " ".join(f"{word}/{label}" if word else label for word, label in pairs)
+    else:
+        names = trained.labels().names
+        for row, label in enumerate(answer["labels"]):
+            yield f"{names[int(label)]}\t{' '.join(words[row])}" if words else names[int(label)]
+
+
+def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[str]:
+    from common.data.g2pm_sentences import g2pm_labels, g2pm_polyphones
+
+    names = g2pm_labels().names
+    sentences = tuple("".join(sentence) for sentence in words)
+    places = {(each.sentence, each.index) for each in g2pm_polyphones(sentences)}
+    for row, sentence in enumerate(sentences):
+        said = [
+            f"{character}[{names[labels[row, index + 1]]}]" if (row, index) in places else character
+            for index, character in enumerate(sentence)
+        ]
+        yield "".join(said)
+
+
+def _from_checkpoint(asked: Asked) -> Trained:
+    if asked.checkpoint is None:
+        raise InputError(f"--checkpoint must name a file that birnn train {asked.model} has written; got none")
+    found = read_checkpoint(asked.checkpoint)
+    if found.header.task != asked.model:
+        raise InputError(f"{asked.checkpoint}: must be a checkpoint of {asked.model}; got one of {found.header.task}")
+    return Trained(found.spec, found.weights, found.header.vocabularies, str(asked.checkpoint))
+
+
+def _g2pm() -> Trained:
+    from common.data.g2pm_sentences import g2pm_spec, g2pm_weights
+
+    return Trained(g2pm_spec(), g2pm_weights(), {}, "g2pM")
+
+
+def _words(asked: Asked) -> list[tuple[str, ...]]:
+    """What was given as text, in the model's tokens; nothing where arrays were given."""
+    if asked.data is not None and asked.data.suffix in (".npy", ".safetensors"):
+        return []
+    if asked.texts and asked.data is not None:
+        raise InputError("texts must be given as arguments or by --data; got both")
+    if asked.data is None and not asked.texts:
+        raise InputError("there must be a text or --data; got neither")
+    split: Callable[[str], tuple[str, ...]] = SPLIT.get(asked.model, tokenise)
+    if asked.data is None:
+        found = [split(text) for text in asked.texts]
+    elif split is tokenise:
+        found = read_texts(asked.data)
+    else:
+        from common.data.files import lines
+
+        found = [split(line.strip()) for _, line in lines(asked.data) if line.strip()]
+    for text, words in zip(asked.texts or [""] * len(found), found, strict=True):
+        if not words:
+            raise InputError(f"a text must hold at least one token; got {shown(text)}")
+    return found
+
+
+def _batch(asked: Asked, trained: Trained, words: Sequence[Sequence[str]]) -> Arrays:
+    """The input as the model's batch."""
+    spec = trained.spec
+    features = not isinstance(spec, Seq2Seq) and spec.num_embeddings is None
+    if features:
+        if words or asked.data is None:
+            raise InputError(f"{asked.model} reads arrays: --data must be a .npy or .safetensors file")
+        return _arrays(asked.data, rnn_of(spec).input_size)
+    if not words:
+        raise InputError(f"{asked.model} reads text; got the arrays {asked.data}")
+    if asked.model == G2PM:
+        from common.data.g2pm_sentences import g2pm_tokens
+
+        rows = [g2pm_tokens("".join(sentence)) for sentence in words]
+    else:
+        vocabulary = trained.vocabulary("source" if isinstance(spec, Seq2Seq) else "words")
+        if asked.model == "masked":
+            from common.data.examples import token_examples
+
+            rows = [example.inputs for example in token_examples(words, vocabulary)]
+        else:
+            rows = [vocabulary.ids(list(sentence)) for sentence in words]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.zeros((len(rows), int(lengths.max())), np.int64)
+    for found, row in zip(tokens, rows, strict=True):
+        found[: len(row)] = row
+    return {"tokens": tokens, "lengths": lengths}
+
+
+def _arrays(path: Path, width: int) -> Arrays:
+    if path.suffix == ".npy":
+        try:
+            tensors = {"x": np.load(path, allow_pickle=False)}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: must be a readable .npy file; got: {str(error).splitlines()[0]}") from None
+    else:
+        tensors = read(path)[0]
+    x = tensors.get("x")
+    if x is None or x.ndim != 3 or x.shape[2] != width or 0 in x.shape or x.dtype.kind != "f":
+        got = "none" if x is None else f"{x.dtype} {x.shape}"
+        raise InputError(f"{path}: x must be floats of shape (batch, seq_len, {width}); got {got}")
+    found = {"x": x.astype(np.float64)}
+    if "lengths" in tensors:
+        lengths = tensors["lengths"]
+        if (
+            lengths.shape != x.shape[:1]
+            or lengths.dtype.kind != "i"
+            or not ((lengths > 0) & (lengths <= x.shape[1])).all()
+        ):
+            raise InputError(f"{path}: lengths must be {len(x)} whole numbers from 1 to {x.shape[1]}; got {lengths}")
+        found["lengths"] = lengths.astype(np.int64)
+    return found
+
+
+def _ask(
+    pool: Pool, name: str, chosen: str, asked: Asked, trained: Trained, batch: Arrays
+) -> tuple[dict[str, Any], Arrays]:
+    files = {file: pool.folder / file for file in ("weights", "batch", "batches", "answers")}
+    write_bytes(files["weights"], as_bytes(trained.weights, {}), durable=False)
+    write_bytes(files["batch"], as_bytes(batch, {}), durable=False)
+    write_batches([batch], files["batches"])
+    backend = backends()[name]
+    request: dict[str, Any] = {
+        "op": "network_open",
+        "handle": "asked",
+        "spec": model_as_json(trained.spec),
+        "implementation": chosen,
+        "dtype": asked.dtype,
+        "device": asked.device,
+        "weights": str(files["weights"]),
+        "batch": str(files["batch"]),
+    }
+    reply = pool.ask(backend, request, asked.timeout_seconds)
+    if reply["status"] == "done":
+        question = "decode" if isinstance(trained.spec, Seq2Seq) else "predict"
+        request = {"op": "network_ask", "handle": "asked", "question": question, "max_steps": asked.max_steps}
+        request |= {file: str(files[file]) for file in ("batches", "answers")}
+        reply = pool.ask(backend, request, asked.timeout_seconds)
+    if reply["status"] != "done":
+        return reply, {}
+    try:
+        (answers,) = read_batches(files["answers"])
+    except (InputError, ValueError) as error:
+        return pool.distrust(backend, f"its answers must be those to one batch; got: {error}"), {}
+    return reply, answers

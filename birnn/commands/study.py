@@ -1,0 +1,185 @@
+"""What ``run`` and ``verify`` share: read cases, run a study with progress, sum it up."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backends.interface.framework import LANES
+from backends.interface.gaps import DEVICES
+from backends.pool.pool import Pool
+from backends.pool.selection import Selection, select
+from backends.studies.cases import Outcome, Plan, Study
+from birnn import exit_codes
+from birnn.commands.outcomes import code_of, summed_up
+from birnn.display import progress, stderr
+from birnn.options import each_once, one_of
+from common.case import Case, read_case
+from common.errors import InputError
+from common.judging.precision import DTYPES
+from common.tensorfile import write_bytes
+
+
+@dataclass
+class Finding:
+    """A study's outcomes, in the order of the plan, with what was there and how long it took.
+
+    ``seconds`` is wall time from the start of the first worker; ``interrupted`` whether Ctrl-C ended it.
+    """
+
+    selection: Selection
+    outcomes: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def summary(self) -> str:
+        """One line: how many agree, are unsupported or not offered, could not be judged, and went wrong."""
+        text = f"{summed_up(self.outcomes)}; {self.seconds:.1f} s"
+        return f"interrupted: {text}" if self.interrupted else text
+
+
+def read_cases(files: Sequence[Path]) -> list[Case]:
+    """Read case files; an ``InputError`` when two have the same name, since their results would lie in one place."""
+    cases = [read_case(file) for file in files]
+    for name, count in Counter(case.name for case in cases).items():
+        if count > 1:
+            raise InputError(f"cases must have names of their own; got {name!r} {count} times")
+    return cases
+
+
+def run_study(
+    cases: Sequence[Case],
+    patterns: Sequence[str],
+    dtypes: Sequence[str],
+    device: str,
+    timeout_seconds: float,
+    threads: int,
+    *,
+    out: Path | None,
+    judged: bool,
+    resumed: bool,
+    lane: str = LANES[0],
+) -> Finding:
+    """Check the options, start the workers, and run.
+
+    Ctrl-C ends the run and leaves what it has.
+    """
+    chosen = [one_of("--dtype", dtype, DTYPES) for dtype in each_once(dtypes)]
+    one_of("--device", device, DEVICES)
+    plan = Plan(cases, chosen, device, timeout_seconds, out, judged, resumed, one_of("--lane", lane, LANES))
+    notes = stderr()
+    started = time.monotonic()
+    with Pool.open(threads) as pool:
+        with notes.status("starting a worker in each environment"):
+            selection = select(pool, patterns)
+        for text in selection.notes():
+            notes.print(f"birnn: {text}", markup=False)
+        found = Finding(selection)
+        with progress() as bar:
+            task = bar.add_task("verifying" if judged else "running", total=plan.size(selection))
+
+            def report(outcome: Outcome) -> None:
+                found.outcomes.append(outcome)
+                bar.advance(task)
+
+            try:
+                Study(pool, selection, plan, report).run()
+            except KeyboardInterrupt:
+                found.interrupted = True
+    order = {name: i for i, name in enumerate(_planned_order(selection))}
+    found.outcomes.sort(key=lambda outcome: order[outcome.implementation])
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_seconds: float) -> Finding:
+    """Judge result files that somebody else wrote for a case; Ctrl-C ends it and leaves what there is."""
+    from backends.studies.result_files import judge_files, read_results_of
+
+    one_of("--lane", lane, LANES)
+    files = read_results_of(case, paths)
+    found = Finding(Selection())
+    started = time.monotonic()
+    with progress() as bar:
+        task = bar.add_task("judging", total=len(files))
+
+        def report(outcome: Outcome) -> None:
+            found.outcomes.append(outcome)
+            bar.advance(task)
+
+        try:
+            judge_files(case, files, lane, timeout_seconds, report)
+        except KeyboardInterrupt:
+            found.interrupted = True
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def run_model_study(
+    patterns: Sequence[str], dtypes: Sequence[str], device: str, timeout_seconds: float, threads: int
+) -> Finding:
+    """Hold the built-in models, and g2pM's on real sentences, against the reference in every implementation."""
+    from backends.studies.models import ModelStudy
+    from common.data.g2pm_sentences import g2pm_model_case
+    from common.models.small_cases import model_cases
+
+    chosen = [one_of("--dtype", dtype, DTYPES) for dtype in each_once(dtypes)]
+    one_of("--device", device, DEVICES)
+    notes = stderr()
+    started = time.monotonic()
+    with Pool.open(threads) as pool:
+        with notes.status("starting a worker in each environment"):
+            selection = select(pool, patterns)
+        for text in selection.notes():
+            notes.print(f"birnn: {text}", markup=False)
+        found = Finding(selection)
+        cases = [*model_cases(), g2pm_model_case()]
+        with progress() as bar:
+
+            def report(outcome: Outcome) -> None:
+                found.outcomes.append(outcome)
+                bar.advance(task)
+
+            study = ModelStudy(pool, selection, cases, chosen, device, timeout_seconds, report)
+            task = bar.add_task("verifying models", total=study.size())
+            try:
+                study.run()
+            except KeyboardInterrupt:
+                found.interrupted = True
+    order = {name: i for i, name in enumerate(_planned_order(selection))}
+    found.outcomes.sort(key=lambda outcome: order[outcome.implementation])
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _planned_order(selection: Selection) -> list[str]:
+    return [f"{name}/{chosen}" for name, group in selection.implementations.items() for chosen in group]
+
+
+def exit_code(found: Finding) -> int:
+    """The code of ``run`` and ``verify``."""
+    if found.interrupted:
+        return exit_codes.INTERRUPTED
+    return code_of(found.outcomes, broken=bool(found.selection.broken))
+
+
+def write_report(found: Finding, cases: Sequence[Case], file: Path) -> None:
+    """Write a study as JSON, whole or not at all."""
+    content: dict[str, Any] = {
+        "version": 1,
+        "seconds": found.seconds,
+        "interrupted": found.interrupted,
+        "backends": found.selection.descriptions,
+        "missing": found.selection.missing,
+        "broken": found.selection.broken,
+        "cases": {
+            case.name: {"source": case.source, "spec": case.spec.as_json(), "sha256": case.sha256()} for case in cases
+        },
+        "outcomes": [outcome.as_json() for outcome in found.outcomes],
+    }
+    write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,258 @@
+"""What ``birnn train`` does: build the task, train with progress, print the table, write trace and picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from backends.interface.gaps import DECLINED, DEVICES
+from backends.pool.pool import Pool
+from backends.pool.selection import select
+from backends.studies.training import TRAINED, Course, Learner, Trained
+from birnn import exit_codes
+from birnn.display import close_table, print_fitting, progress, say_written, stderr, stdout
+from birnn.options import alone_in, one_of, writable_folder
+from common.errors import from_validation
+from common.models.optimizers import OptimizerSettings
+from common.specification import CELLS, MERGES
+from common.tasks.building import build_task
+from common.tasks.parting import TOO_FAST, Parting, compare, gaps
+from common.tasks.task import NAMES, Options, Task
+from common.tensorfile import write_bytes
+
+WIDE = ("float32", "float64")
+DECODERS = ("gru", "bidirectional")
+MOST_EPOCHS_SHOWN = (8, 5, 3)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The options of ``birnn train`` that are not the task's; ``changes`` of the optimizer, None where not given."""
+
+    patterns: Sequence[str]
+    epochs: int | None
+    changes: dict[str, Any]
+    dtype: str
+    device: str
+    out: Path | None
+    threads: int
+    timeout_seconds: float
+    again: bool = False
+
+
+def train(name: str, options: Options, chosen: Chosen) -> int:
+    """Train, and print what came of it; the exit code."""
+    task = _checked_task(name, options, chosen)
+    optimizer = _optimizer(task, chosen.changes)
+    if chosen.out is None:
+        return _train(task, optimizer, chosen)
+    with alone_in("--out", writable_folder("--out", chosen.out)):
+        return _train(task, optimizer, chosen)
+
+
+def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
+    notes = stderr()
+    interrupted = False
+    with Pool.open(chosen.threads) as pool:
+        with notes.status("starting a worker in each environment"):
+            selection = select(pool, chosen.patterns)
+        for text in selection.notes():
+            notes.print(f"birnn: {text}", markup=False)
+        every = [f"{framework}/{each}" for framework, group in selection.implementations.items() for each in group]
+        if not every:
+            return exit_codes.decide(wrong=False, broken=bool(selection.broken), checked=False)
+        course = Course(
+            task=task,
+            optimizer=optimizer,
+            epochs=chosen.epochs or task.epochs,
+            dtype=chosen.dtype,
+            device=chosen.device,
+            timeout_seconds=chosen.timeout_seconds,
+            out=chosen.out,
+            again=chosen.again,
+            twin=every[0],
+        )
+        bar = progress()
+        steps = len(task.epoch(0)) * course.epochs
+        bars = {each: bar.add_task(each, total=steps) for each in every}
+
+        def report(trained: Trained) -> None:
+            if not trained.twin:
+                bar.update(bars[trained.implementation], completed=len(trained.steps))
+
+        learner = Learner(pool, selection, course, report)
+        with bar:
+            try:
+                found = learner.run()
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        where = "; the same command goes on from the last epoch" if chosen.out else ""
+        notes.print(f"birnn: interrupted{where}", markup=False)
+        return exit_codes.INTERRUPTED
+    partings = part(found, chosen.dtype)
+    print_training(stdout(), task, course, found, partings)
+    if chosen.out is not None:
+        write_trace(chosen.out / "trace.json", task, course, found, partings)
+        if find_spec("matplotlib") is None:  # what was trained does not depend on it
+            notes.print(
+                "birnn: there is no picture: it needs matplotlib, from pip install 'birnn[models]'", markup=False
+            )
+        else:
+            from birnn.commands.curves import write_curves
+
+            write_curves(chosen.out / "curves.svg", task, found, chosen.dtype)
+        say_written(chosen.out, "trace and checkpoints")
+    return exit_code(found, partings, broken=bool(selection.broken))
+
+
+def exit_code(found: Sequence[Trained], partings: dict[str, Parting], *, broken: bool) -> int:
+    """The code of ``train``: several implementations are checked where each is held against another, one by training
+    at all.
+    """
+    done = {each.implementation for each in found if each.status == TRAINED}
+    return exit_codes.decide(
+        wrong=any(each.status not in (TRAINED, *DECLINED) for each in found)
+        or any(parting.verdict == TOO_FAST for parting in partings.values()),
+        broken=broken,
+        checked=bool(partings) or len(done) == 1,
+    )
+
+
+def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
+    one_of("MODEL", name, NAMES)
+    one_of("--dtype", chosen.dtype, WIDE)
+    one_of("--device", chosen.device, DEVICES)
+    one_of("--decoder", options.decoder, DECODERS)
+    if options.cell is not None:
+        one_of("--cell", options.cell, CELLS)
+    if options.merge is not None:
+        one_of("--merge", options.merge, MERGES)
+    try:
+        return build_task(name, options)
+    except ValidationError as error:
+        raise from_validation(error, name) from None
+
+
+def _optimizer(task: Task, changes: dict[str, Any]) -> OptimizerSettings:
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return OptimizerSettings.model_validate(task.optimizer.model_dump() | given)
+    except ValidationError as error:
+        raise from_validation(error, "the optimizer") from None
+
+
+def part(found: Sequence[Trained], dtype: str) -> dict[str, Parting]:
+    """How each trace parts from the first one, by name; the twin is held against the first one, too.
+
+    Empty where the first one, or its twin, could not be trained.
+    """
+    done = [each for each in found if each.status == TRAINED]
+    twin = next((each for each in done if each.twin), None)
+    first = twin and next((each for each in done if not each.twin and each.implementation == twin.implementation), None)
+    if twin is None or first is None:
+        return {}
+    return {each.name: compare(first.steps, each.steps, twin.steps, dtype) for each in done if each is not first}
+
+
+def print_training(
+    console: Console, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]
+) -> None:
+    """One row an implementation: losses, accuracies, where it parts from the first, and the verdict."""
+    done = [each for each in found if each.status == TRAINED]
+    table = Table(
+        title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
+    )
+    table.add_column("implementation", no_wrap=True)
+    for name in ("first\nloss", "last\nloss", "held-out\naccuracy", "parts\nat step", "largest\ngap"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
+    for each in found:
+        if each.status != TRAINED:
+            table.add_row(escape(each.name), "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
+            continue
+        parting = partings.get(each.name)
+        where = "" if parting is None else "never" if parting.step is None else str(parting.step)
+        gap = "" if parting is None else f"{parting.largest:.1e}"
+        if parting is None:
+            verdict = "the others are held against it" if partings else "nothing to be held against"
+        else:
+            verdict = "the yardstick" if each.twin else parting.verdict
+        table.add_row(
+            escape(each.name),
+            f"{each.steps[0].loss:.6f}",
+            f"{each.steps[-1].loss:.6f}",
+            f"{each.accuracies[-1]:.4f}",
+            where,
+            gap,
+            verdict,
+        )
+    console.print(table)
+    console.print(
+        f"{task.baseline.what}: {task.baseline.accuracy:.4f} of the held-out answers are right; "
+        f"{len(done[0].steps) if done else 0} steps",
+        soft_wrap=True,
+    )
+    trained = [each for each in done if not each.twin]
+    print_fitting(console, *([by_epoch(trained, course.epochs, most)] for most in MOST_EPOCHS_SHOWN))
+    for each in found:
+        for line in each.log.splitlines():
+            console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
+    """Mean loss, mean training accuracy and held-out accuracy of each implementation after each epoch, or after the
+    first, the last and some between them where there are more than ``most``.
+    """
+    shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, most))})
+    table = close_table("after each epoch")
+    table.add_column("implementation", overflow="fold")
+    table.add_column("", overflow="fold")
+    for epoch in shown:
+        table.add_column(str(epoch), justify="right", no_wrap=True)
+    for each in done:
+        steps = np.array([[step.loss, step.accuracy] for step in each.steps]).reshape(epochs, -1, 2)
+        loss, accuracy = steps.mean(axis=1).T
+        lines = {"loss": loss, "accuracy": accuracy, "held-out accuracy": each.accuracies}
+        for what, numbers in lines.items():
+            name = escape(each.name) if what == "loss" else ""
+            table.add_row(name, what, *(f"{numbers[epoch - 1]:.4f}" for epoch in shown))
+    return table
+
+
+def write_trace(path: Path, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]) -> None:
+    """Everything as JSON, whole or not at all."""
+    twin = next((each for each in found if each.twin), None)
+    first = next(
+        (each for each in found if twin and not each.twin and each.implementation == twin.implementation), None
+    )
+    content = {
+        "version": 1,
+        "task": task.name,
+        "baseline": vars(task.baseline),
+        "epochs": course.epochs,
+        "dtype": course.dtype,
+        "optimizer": course.optimizer.model_dump(),
+        "implementations": {
+            each.name: {
+                "status": each.status,
+                "reason": each.reason,
+                "accuracies": each.accuracies,
+                "steps": [[step.loss, step.accuracy, step.gradient_norm] for step in each.steps],
+                "gaps": [] if first is None else gaps(first.steps, each.steps).tolist(),
+                "parting": vars(partings[each.name]) if each.name in partings else None,
+            }
+            for each in found
+        },
+    }
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,165 @@
+"""Made-up batches, and the small model cases by which every framework's models are verified."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.cases.builtin import CELLS
+from common.models.batch import Batch, dropout_factors
+from common.models.specification import (
+    END,
+    PADDING,
+    START,
+    Arrays,
+    Model,
+    Seq2Seq,
+    SequenceModel,
+    initialise,
+    rnn_of,
+)
+from common.specification import Specification
+
+GARBAGE_SCALE = 10.0
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """Sizes of a batch; ``target_len`` counts for an encoder–decoder alone. Not ``ragged``: all rows are full."""
+
+    rows: int
+    steps: int
+    target_len: int = 1
+    ragged: bool = True
+
+
+def random_batch(
+    spec: Model,
+    shape: BatchShape,
+    rng: np.random.Generator,
+    training: bool = True,
+    lengths: Sequence[int] | None = None,
+) -> Batch:
+    """A labelled batch: features from N(0, 1), uniform tokens and labels, ``lengths`` or lengths from 1 to full (one
+    row is); some of the labels count.
+
+    What lies past a length is garbage: features from N(0, 10²), any token, any label. With ``training`` it holds
+    dropout's factors where the model has dropout.
+    """
+    found: Arrays = {}
+    drawn = _lengths(shape.rows, shape.steps, rng)
+    if lengths is not None:
+        drawn = np.array(lengths, np.int64)
+    if shape.ragged or isinstance(spec, Seq2Seq):
+        found["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
+    real = np.arange(shape.steps) < found.get("lengths", np.full(shape.rows, shape.steps))[:, None]
+    num_tokens = spec.source_size if isinstance(spec, Seq2Seq) else spec.num_embeddings
+    if num_tokens is None:
+        x = rng.normal(size=(*real.shape, rnn_of(spec).input_size))
+        found["x"] = np.where(real[..., None], x, GARBAGE_SCALE * x)
+    else:
+        found["tokens"] = rng.integers(num_tokens, size=real.shape)
+    if training:
+        found |= dropout_factors(spec, shape.rows, shape.steps, rng)
+    if isinstance(spec, SequenceModel):
+        positions = real if spec.readout == "steps" else np.ones(shape.rows, bool)
+        found["labels"] = rng.integers(spec.classes, size=positions.shape)
+        return found | {"counted": _some_of(positions, rng)}
+    return found | _random_targets(spec, shape, rng)
+
+
+def _some_of(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """About 7 in 10 of the positions, the first for certain, and of several the last for certain not."""
+    found = positions & (rng.random(positions.shape) < 0.7)
+    places = np.flatnonzero(positions)
+    found.flat[places[-1]], found.flat[places[0]] = False, True
+    return found
+
+
+def _lengths(rows: int, steps: int, rng: np.random.Generator) -> np.ndarray:
+    found = rng.integers(1, steps + 1, size=rows)
+    found[rng.integers(rows)] = steps
+    return found
+
+
+def _random_targets(spec: Seq2Seq, shape: BatchShape, rng: np.random.Generator) -> Arrays:
+    lengths = _lengths(shape.rows, shape.target_len, rng)
+    targets = rng.integers(START, spec.target_size, size=(shape.rows, shape.target_len))
+    steps = np.arange(shape.target_len)
+    targets = np.where(steps < lengths[:, None], targets, PADDING)
+    targets[np.arange(shape.rows), lengths - 1] = END
+    return {"targets": targets, "target_lengths": lengths, "forced": rng.random(shape.target_len) < 0.5}
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """A model with weights and a labelled batch, all float64 or int64.
+
+    ``answered``: its labels are the answers that it gives where it is computed rightly, and nothing else is checked.
+    """
+
+    name: str
+    spec: Model
+    weights: Arrays
+    batch: Batch
+    answered: bool = False
+
+
+def model_cases() -> list[ModelCase]:
+    """The built-in model cases: every kind of model in small, unequal sizes, drawn from a seed that is the CRC-32 of
+    its name. Decoders are forced in some steps and choose for themselves in others.
+    """
+    features, tokens = BatchShape(4, 6), BatchShape(5, 7)
+    pairs = BatchShape(4, 6, target_len=5)
+    return [
+        _case("pipeline", _sequence("rnn_tanh", 3), BatchShape(4, 6, ragged=False)),
+        _case("relu", _sequence("rnn_relu", 3, hidden=(9,)), features),
+        _case("tagger", _sequence("lstm", 4, num_embeddings=11, num_layers=2, dropout=0.4), tokens),
+        _case("tagger-frozen", _sequence("gru", 4, num_embeddings=11, frozen_embedding=True), tokens),
+        _case("tagger-mul", _sequence("gru_before", 4, num_embeddings=11, num_layers=2, merge="mul"), tokens),
+        _case("classifier", _sequence("gru", 3, readout="final", num_layers=2), features),
+        _case("classifier-tokens", _sequence("lstm", 4, num_embeddings=11, readout="final"), tokens),
+        _case("masked-tokens", _sequence("lstm", 4, num_embeddings=11, classes=11), tokens),
+        _case("g2pm", _sequence("lstm", 4, num_embeddings=11, hidden=(9, 8)), tokens),
+        _case("translator", _seq2seq(num_layers=2), pairs),
+        _case("translator-attention", _seq2seq(num_layers=2, attention_size=6, dropout=0.4), pairs),
+        _case("translator-bidirectional", _seq2seq(decoder="bidirectional"), pairs),
+        _case(
+            "translator-bidirectional-attention",
+            _seq2seq(num_layers=2, decoder="bidirectional", attention_size=6),
+            pairs,
+        ),
+    ]
+
+
+def _case(name: str, spec: Model, shape: BatchShape) -> ModelCase:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    return ModelCase(name, spec, initialise(spec, rng), random_batch(spec, shape, rng))
+
+
+def _rnn(cell: str, input_size: int, num_layers: int = 1, merge: str = "concat") -> Specification:
+    sizes = {"input_size": input_size, "hidden_size": 5, "num_layers": num_layers, "bias": True, "merge": merge}
+    return Specification.model_validate(sizes | CELLS[cell])
+
+
+def _sequence(
+    cell: str, input_size: int, num_layers: int = 1, merge: str = "concat", classes: int = 7, **rest: Any
+) -> SequenceModel:
+    rnn = _rnn(cell, input_size, num_layers, merge)
+    return SequenceModel(rnn=rnn, classes=classes, **({"readout": "steps"} | rest))
+
+
+def _seq2seq(num_layers: int = 1, attention_size: int | None = None, **rest: Any) -> Seq2Seq:
+    return Seq2Seq(
+        source_size=12,
+        target_size=10,
+        embedding_size=4,
+        encoder=_rnn("gru", 4, num_layers),
+        attention=attention_size is not None,
+        attention_size=attention_size,
+        **rest,
+    )

@@ -1,0 +1,265 @@
+"""Discrimination: every mistake that people really make is caught by the built-in cases, and named when it is the
+cause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.case import Case
+from common.cases.builtin import CELLS, SIZES, small_cases
+from common.judging.agreement import judge
+from common.judging.explanation import Explainer, Explanation
+from common.judging.mistakes.every import mistakes
+from common.judging.mistakes.mistake import Mistake
+from common.judging.yardstick import Yardstick, yardstick
+from common.reference import Arrays
+from common.specification import Specification
+from tests.cases import a_case
+
+LANES = ("float64", "float32")
+OF_SOME_MERGES = (
+    "merge ave for sum",
+    "merge sum for ave",
+    "upper layers fed the forward half twice",
+    "upper layers fed the forward half and zeros",
+    "upper layers fed the reverse half twice",
+    "upper layers fed the reverse half and zeros",
+)
+"""Mistakes that no cell whose built-in cases merge otherwise, or have one layer, can have."""
+
+
+def cell_mistakes() -> list[tuple[str, Mistake]]:
+    return [(cell, mistake) for cell, change in CELLS.items() for mistake in mistakes(Specification(**SIZES, **change))]
+
+
+@pytest.fixture(scope="module")
+def yards() -> list[Yardstick]:
+    return [yardstick(case, dtype) for dtype in LANES for case in small_cases() if case.seq_len < 100]
+
+
+@pytest.mark.parametrize(("cell", "mistake"), cell_mistakes(), ids=lambda part: getattr(part, "name", part))
+def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]) -> None:
+    """Each lane in which the mistake can be made must see it, on at least one case."""
+    if cell != "lstm" and mistake.name == "(c, h) for (h, c)":
+        assert not any(mistake.applies(yard.case, yard.dtype) for yard in yards if is_cell(yard.case, cell))
+        return
+    lanes = 0
+    for dtype in LANES:
+        concerned = [
+            yard
+            for yard in yards
+            if yard.dtype == dtype and is_cell(yard.case, cell) and mistake.applies(yard.case, dtype)
+        ]
+        lanes += bool(concerned)
+        caught = any(not judge(mistake.results(yard.case, dtype), yard).agrees for yard in concerned)
+        assert not concerned or caught, f"no case of {len(concerned)} catches it in {dtype}"
+    some = mistake.name in OF_SOME_MERGES and not lanes
+    assert some or lanes == (1 if mistake.arithmetic else 2)
+
+
+@pytest.mark.parametrize("name", OF_SOME_MERGES)
+def test_builtin_cases_of_some_cell_can_have_a_mistake_of_a_merge(name: str, yards: list[Yardstick]) -> None:
+    """A mistake that applies nowhere would be caught nowhere."""
+    found = [(yard, mistake) for yard in yards for mistake in mistakes(yard.case.spec) if mistake.name == name]
+    assert {yard.dtype for yard, mistake in found if mistake.applies(yard.case, yard.dtype)} == set(LANES)
+
+
+def is_cell(case: Case, cell: str) -> bool:
+    change = CELLS[cell]
+    return (case.spec.cell, case.spec.reset_after) == (change["cell"], change.get("reset_after", True))
+
+
+def test_the_list_has_every_gate_permutation() -> None:
+    names = [mistake.name for _, mistake in cell_mistakes() if mistake.name.startswith("gates")]
+    assert len(names) == 23 + 5 + 5
+
+
+EVERYWHERE = {
+    "recurrent kernel transposed",
+    "recurrent kernel zeroed",
+    "bias_ih dropped",
+    "bias_hh dropped",
+    "bias_ih used twice, bias_hh never",
+    "bias_hh used twice, bias_ih never",
+    "the two directions' weights swapped",
+    "states in the order: all forward, then all reverse",
+    "states in the order: reverse, forward",
+    "(c, h) for (h, c)",
+    "initial states ignored",
+    "initial states of the reverse half ignored",
+    "initial states of the forward half given to both",
+    "the two halves of the output swapped",
+    "reverse half not flipped back",
+    "flipped over the padding",
+    "lengths ignored",
+    "lengths ignored in the reverse direction",
+    "lengths ignored, outputs masked in the end",
+    "whole padded row flipped, outputs masked in the end",
+    "whole padded row flipped, outputs masked after each layer",
+    "state runs on through the padding",
+    "masks one step too long",
+    "masks one step too short",
+    "lengths one too large",
+    "lengths one too small",
+    "last real output repeated past the length",
+    "held state given as output past the length",
+    "last output taken for the final state",
+    "the rows of a learned merge swapped",
+    "merge after the stack only",
+    "merge ave for sum",
+    "merge sum for ave",
+    "upper layers fed the forward half twice",
+    "upper layers fed the forward half and zeros",
+    "upper layers fed the forward half alone",
+    "upper layers fed the reverse half twice",
+    "upper layers fed the reverse half and zeros",
+    "upper layers fed the reverse half alone",
+    "gradient cut between steps",
+    "gradient cut between steps, those past the length included",
+    "gradient of the initial states cut",
+    "gradient from the final states cut",
+    "float32 arithmetic in a float64 lane",
+    "TF32-like rounding in a float32 lane",
+    "TF32-like truncation in a float32 lane",
+}
+HARD = {"hard sigmoid (x/6 + 1/2) for sigmoid", "hard sigmoid (0.2·x + 1/2) for sigmoid"}
+INVERTED = "update gate inverted: h' = z·n + (1 − z)·h"
+OF_ONE_CELL = {
+    "rnn_tanh": {"relu for tanh"},
+    "rnn_relu": {"tanh for relu"},
+    "gru": {"bias_ih and bias_hh swapped", "reset before the recurrent product for after", INVERTED, *HARD},
+    "gru_before": {"reset after the recurrent product for before", INVERTED, *HARD},
+    "lstm": HARD,
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_mistake_is_missing_from_the_list(cell: str) -> None:
+    """Written out, so that one that is dropped is missed; a new one is added here, too."""
+    names = [mistake.name for found, mistake in cell_mistakes() if found == cell and mistake.name[:5] != "gates"]
+    assert sorted(names) == sorted(EVERYWHERE | OF_ONE_CELL.get(cell, set()))
+
+
+def slopes_apart(mistake: Mistake, case: Case, direction: int | None) -> float:
+    """How far a mistake's gradients are from the central difference of its own forward pass, along a random direction
+    in all inputs and weights that it reads; relative.
+    """
+    rng = np.random.default_rng(3)
+    given = {"x": case.x, "h_0": case.initial_state("h"), "c_0": case.initial_state("c"), **case.weights}
+    along = {
+        key: np.zeros_like(value) if f"grad.{key}".startswith(mistake.unused) else rng.normal(size=value.shape)
+        for key, value in given.items()
+    }
+    if case.spec.cell != "lstm":
+        along.pop("c_0")
+
+    def results(step: float) -> Arrays:
+        moved = {key: value + step * along.get(key, 0) for key, value in given.items()}
+        inputs: dict[str, Any] = {key: moved.pop(key) for key in ("x", "h_0", "c_0")}
+        changed = replace(case, weights=moved, **inputs)
+        if direction is None:
+            return mistake.results(changed, "float32")
+        assert mistake.in_direction is not None
+        return mistake.in_direction(changed, "float32", direction)
+
+    higher, lower = results(1e-6), results(-1e-6)
+    difference = sum((case.cotangents[key] * (higher[key] - lower[key]) / 2e-6).sum() for key in case.cotangents)
+    found = results(0)
+    return float(abs(sum((found[f"grad.{key}"] * value).sum() for key, value in along.items()) / difference - 1))
+
+
+@pytest.mark.parametrize(
+    ("cell", "merge"),
+    [("rnn_tanh", "sum"), ("rnn_relu", "weighted"), ("gru", "concat"), ("gru_before", "ave"), ("lstm", "concat")],
+)
+def test_gradients_of_a_mistake_are_those_of_its_own_forward_pass(cell: str, merge: str) -> None:
+    case = a_case(cell, batch=2, seq_len=3, lengths=(2, 1), num_layers=2, merge=merge)
+    concerned = [
+        each
+        for each in mistakes(case.spec)
+        if each.applies(case, "float32") and not each.arithmetic and not each.gradients_alone
+    ]
+    orders = [each for each in concerned if each.name.startswith("gates")]
+    for mistake in [each for each in concerned if each not in orders[1:]]:
+        for direction in (None, 0, 1) if mistake.in_direction else (None,):
+            assert slopes_apart(mistake, case, direction) < 1e-6, f"{mistake.name}, direction {direction}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("lstm", "gates i, f, g, o loaded in the order i, g, f, o"),
+        ("gru", "reset before the recurrent product for after"),
+        ("gru", "lengths ignored in the reverse direction"),
+        ("rnn_tanh", "flipped over the padding"),
+        ("rnn_relu", "recurrent kernel transposed"),
+        ("lstm", "(c, h) for (h, c)"),
+        ("gru_before", "TF32-like rounding in a float32 lane"),
+    ],
+)
+def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
+    case = a_case(cell)
+    yard = yardstick(case, "float32")
+    mistake = next(found for found in mistakes(case.spec) if found.name == name)
+    rng = np.random.default_rng(3)
+    result = {
+        key: value * (1 + 1e-7 * rng.normal(size=value.shape))
+        for key, value in mistake.results(yard.case, "float32").items()
+    }
+    assert not judge(result, yard).agrees
+    assert name in Explainer().explain(result, yard).matches.split(" or ")
+
+
+@pytest.mark.parametrize(
+    ("cell", "merge"),
+    [("rnn_tanh", "sum"), ("rnn_relu", "weighted"), ("gru", "concat"), ("gru_before", "ave"), ("lstm", "concat")],
+)
+def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str) -> None:
+    case = a_case(cell, seq_len=4, lengths=(4, 2, 1), num_layers=2, merge=merge)
+    yard, explainer = yardstick(case, "float32"), Explainer()
+    concerned = [each for each in mistakes(yard.case.spec) if each.applies(yard.case, "float32")]
+    orders = [each for each in concerned if each.name.startswith("gates")]
+    rng = np.random.default_rng(3)
+    for mistake in [each for each in concerned if each not in orders[2:]]:
+        wrong = mistake.results(yard.case, "float32")
+        result = {key: value * (1 + 1e-7 * rng.normal(size=value.shape)) for key, value in wrong.items()}
+        found = explainer.explain(result, yard)
+        assert mistake.name in found.matches.split(" or "), f"{mistake.name}: {found}"
+        assert len(found.matches.split(" or ")) <= 2, found
+
+
+@pytest.mark.parametrize("name", ["flipped over the padding", "lengths ignored in the reverse direction"])
+def test_a_mistake_is_named_when_the_padding_was_cleared_before_it(name: str) -> None:
+    yard = yardstick(a_case("lstm"), "float64")
+    cleared = replace(yard.case, x=np.where(yard.case.padding_mask()[..., None], 0.0, yard.case.x))
+    mistake = next(found for found in mistakes(cleared.spec) if found.name == name)
+    assert name in Explainer().explain(mistake.results(cleared, "float64"), yard).matches.split(" or ")
+
+
+def test_numbers_from_nowhere_are_not_explained() -> None:
+    yard = yardstick(a_case("gru"), "float32")
+    result = {key: np.random.default_rng(3).normal(size=value.shape) for key, value in yard.truth.items()}
+    assert Explainer().explain(result, yard) == Explanation()
+
+
+@pytest.mark.parametrize("fits", ["output", "h_n", "c_n"])
+@pytest.mark.parametrize("name", ["recurrent kernel transposed", "lengths ignored in the reverse direction"])
+def test_a_mistake_that_gives_one_tensor_of_the_result_explains_nothing(name: str, fits: str) -> None:
+    case = a_case("lstm", input_size=SIZES["hidden_size"])
+    yard = yardstick(case, "float32")
+    wrong = next(found for found in mistakes(case.spec) if found.name == name).results(yard.case, "float32")
+    assert name in Explainer().explain(wrong, yard).matches
+    rng = np.random.default_rng(3)
+    others = {key: rng.normal(size=value.shape) for key, value in wrong.items()}
+    assert Explainer().explain(others | {fits: wrong[fits]}, yard) == Explanation()
+
+
+def test_where_nothing_can_be_told_no_mistake_explains_a_result() -> None:
+    """Every mistake would fit."""
+    yard = yardstick(a_case("gru"), "float32")
+    size = {name: np.abs(value) for name, value in yard.truth.items()}
+    assert Explainer().explain(yard.plain, replace(yard, ambiguity=size)) == Explanation()

@@ -1,0 +1,142 @@
+"""The rooms: none too full, none in a circle, dependencies one way; the four frameworks' folders read side by side."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+from pathlib import Path
+
+import pytest
+
+from backends.registry import BUILT_IN
+
+ROOT = Path(__file__).resolve().parents[2]
+LEVELS = ("common", "backends", "benchmarks", "birnn")
+"""What each may import is itself and what stands before it."""
+FULL = 13
+"""Files of a room, ``__init__.py`` not counted."""
+FOLDERS = [backend.load.partition(":")[0].rpartition(".")[2] for backend in BUILT_IN]
+FRAMEWORKS = {
+    "pytorch": {"torch"},
+    "jax_flax": {"jax", "flax"},
+    "tensorflow_keras": {"tensorflow", "keras"},
+    "mxnet_gluon": {"mxnet"},
+}
+TUNED = {"layer/tuned.py", "layer/fused.py"}
+"""Where nothing faster was found there is no tuned.py; a long one may have a second file."""
+INTERFACE = (
+    "load_weights",
+    "move_inputs",
+    "forward",
+    "forward_backward",
+    "load_training",
+    "train_step",
+    "synchronise",
+    "extract",
+    "path",
+    "kernels",
+)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the suite by its dotted name."""
+    files = [path.relative_to(ROOT) for level in LEVELS for path in (ROOT / level).rglob("*.py")]
+    return {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports, whole names; of ``from package import name`` both that there may be."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def files_of(folder: str) -> set[str]:
+    """The files of a framework, with the room that each is in."""
+    base = ROOT / "backends" / folder
+    return {path.relative_to(base).as_posix() for path in base.rglob("*.py")}
+
+
+def tree(folder: str, file: str) -> ast.Module:
+    return ast.parse((ROOT / "backends" / folder / file).read_text())
+
+
+def functions(folder: str, file: str) -> list[str]:
+    """Public functions of a file, in order."""
+    return [node.name for node in tree(folder, file).body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level packages that a file imports."""
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("top", [*LEVELS, "tests"])
+def test_no_room_is_too_full(top: str) -> None:
+    for room in {path.parent for path in (ROOT / top).rglob("*.py")}:
+        files = [path.name for path in room.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= FULL, (room, sorted(files))
+
+
+def test_every_room_says_what_it_is_in_a_line() -> None:
+    for path in modules().values():
+        docstring = ast.get_docstring(ast.parse((ROOT / path.parent / "__init__.py").read_text())) or ""
+        assert re.match(r"[A-Z][^\n]{15,}\.(\n|$)", docstring), path.parent
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = modules()
+    graph = {
+        name: {other for other in imported(path) if other in known and other != name} for name, path in known.items()
+    }
+    graph = {name: others for name, others in graph.items() if known[name].name != "__init__.py"}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_has_the_same_files(folder: str) -> None:
+    assert files_of(folder) - TUNED == files_of("pytorch") - TUNED
+
+
+def test_the_page_on_adding_a_backend_names_every_file() -> None:
+    page = (ROOT / "docs" / "adding-a-backend.md").read_text().partition("## A backend inside this repository")[2]
+    named = set(re.findall(r"`([\w/]+\.py)`", page.partition("| file |")[2].partition("\n\n")[0]))
+    rooms = {file for file in files_of("pytorch") | TUNED if file.endswith("/__init__.py")}
+    assert named == (files_of("pytorch") | TUNED) - rooms
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_lengths_has_the_same_functions_in_the_same_order(folder: str) -> None:
+    names = [name for name in functions(folder, "layer/lengths.py") if name in functions("pytorch", "layer/lengths.py")]
+    assert names == functions("pytorch", "layer/lengths.py")
+
+
+@pytest.mark.parametrize("file", ["layer/implementation.py", "layer/native.py", "layer/manual.py", "layer/scratch.py"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_methods_of_the_interface_come_in_its_order(folder: str, file: str) -> None:
+    for node in tree(folder, file).body:
+        if isinstance(node, ast.ClassDef):
+            names = [part.name for part in node.body if isinstance(part, ast.FunctionDef) and part.name in INTERFACE]
+            assert names == sorted(names, key=INTERFACE.index), (folder, file, node.name)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_backend_imports_no_other_framework_and_its_gaps_none(folder: str) -> None:
+    every = set().union(*FRAMEWORKS.values())
+    for path in (ROOT / "backends" / folder).rglob("*.py"):
+        assert not imports(path) & (every - FRAMEWORKS[folder]), path
+    assert not imports(ROOT / "backends" / folder / "gaps.py") & every
+
+
+def test_dependencies_point_one_way() -> None:
+    every = set().union(*FRAMEWORKS.values())
+    for level, room in enumerate(LEVELS):
+        for path in (ROOT / room).rglob("*.py"):
+            assert not imports(path) & set(LEVELS[level + 1 :]), path
+            if not set(path.relative_to(ROOT).parts) & set(FOLDERS):
+                assert not imports(path) & every, path
