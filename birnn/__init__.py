@@ -1,4 +1,4 @@
-"""The public API, each name imported when it is first used, and the command line: both call the rooms below, and print."""
+"""The public API, each name imported when it is first used, and the command line: both call other rooms and print."""
 
 from __future__ import annotations
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from birnn.own_layer import Layer, builtin_cases_of, verify
 from common.case import Case
 from common.cases.seeded import Shape
 from common.cases.seeded import make_case as make
 from common.errors import InputError
-from common.judging.agreement import DISAGREES, Verdict
-from common.judging.agreement import judge as judge_tensors
-from common.judging.explanation import explained
+from common.judging.agreement import Verdict
 from common.judging.precision import DTYPES, rounded_case
+from common.judging.trial import judge_trial
 from common.judging.yardstick import run_reference, truth_dtype, without_gradients, yardstick
 from common.reference import Arrays
 from common.specification import Specification
@@ -94,11 +92,7 @@ def judge(case: Case, tensors: Arrays) -> Verdict:
     yard = yardstick(case, found.pop())
     if not any(name.startswith("grad.") for name in tensors):
         yard = without_gradients(yard)
-    verdict = judge_tensors(tensors, yard)
-    if verdict.status == DISAGREES:
-        explanation = explained(tensors, yard)
-        verdict = replace(verdict, matches=explanation.matches, nearest=explanation.nearest)
-    return verdict
+    return judge_trial(tensors, yard)
 
 
 def assert_agrees(

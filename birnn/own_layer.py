@@ -7,13 +7,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from backends.interface.gaps import DEVICES
 from backends.interface.layer import inputs_of
-from backends.studies.cases import FAILED, OTHERS, Outcome
+from backends.studies.cases import FAILED, Outcome
 from backends.worker.execution import Unsupported
 from backends.worker.own_layer import Layer, OwnLayer, implementation_of
 from birnn import exit_codes
@@ -22,12 +21,11 @@ from birnn.display import console_into
 from birnn.options import one_of
 from common.case import Case
 from common.cases.builtin import CELLS, builtin_cases
-from common.cases.seeded import GARBAGE_SCALE
 from common.errors import InputError, shown
-from common.judging.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
-from common.judging.explanation import explained
+from common.judging.agreement import AGREES, NOT_JUDGED, Verdict
 from common.judging.precision import DTYPES, rounded_case
-from common.judging.yardstick import Yardstick, without_gradients, yardstick
+from common.judging.trial import judge_trial, other_paddings
+from common.judging.yardstick import without_gradients, yardstick
 from common.reference import Arrays
 from common.specification import Specification
 
@@ -210,37 +208,12 @@ def _outcome(trial: Trial) -> Outcome:
 
 
 def _judged(trial: Trial, result: Arrays, gradients: bool) -> Verdict:
-    """A result held against the reference, explained where it is wrong; then a second call, a forward pass alone, and
-    other padding.
-    """
+    """The verdict on a result, on a second call and a forward pass alone, and on the case with other padding."""
     yard = yardstick(trial.case, trial.dtype)
-    yard = yard if gradients else without_gradients(yard)
-    verdict = judge(result, yard)
-    if verdict.status == DISAGREES:
-        found = explained(result, yard)
-        return replace(verdict, matches=found.matches, nearest=found.nearest)
-    reasons = _others(trial, result, yard, gradients) or _other_padding(trial, result, gradients)
-    return Verdict(False, reasons, verdict.measures) if reasons else verdict
-
-
-def _others(trial: Trial, result: Arrays, yard: Yardstick, gradients: bool) -> list[str]:
-    """What is wrong with a second call, and with a forward pass alone."""
-    again = {"again": (gradients, yard)} | ({"forward": (False, without_gradients(yard))} if gradients else {})
-    reasons = []
-    for name, (with_gradients, its_yard) in again.items():
-        found = judge(trial.run(trial.case, with_gradients), its_yard)
-        if found.status == DISAGREES:
-            reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
-    return reasons
-
-
-def _other_padding(trial: Trial, result: Arrays, gradients: bool) -> list[str]:
-    """What depends on the padding's content: other numbers, then NaN and infinity."""
-    if not trial.case.padding_mask().any():
-        return []
-    tame = trial.case.with_padding(np.random.default_rng(1), GARBAGE_SCALE)
-    wild = trial.case.with_nonfinite_padding(np.random.default_rng(1), GARBAGE_SCALE)
-    for what, case in (("other numbers", tame), ("NaN and infinity", wild)):
-        if reasons := differing(result, trial.run(case, gradients)):
-            return [f"{reasons[0]}, with {what} there"]
-    return []
+    passes = {"again": gradients} | ({"forward": False} if gradients else {})
+    return judge_trial(
+        result,
+        yard if gradients else without_gradients(yard),
+        others=lambda: {name: trial.run(trial.case, with_gradients) for name, with_gradients in passes.items()},
+        paddings={what: partial(trial.run, other, gradients) for what, other in other_paddings(trial.case).items()},
+    )

@@ -7,15 +7,12 @@ ones a stacked and ragged one with all there is: it would take as long as everyt
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from backends.interface.framework import LANES, uses_tf32
 from backends.interface.gaps import DECLINED
@@ -26,17 +23,14 @@ from backends.pool.selection import Selection
 from backends.registry import Backend
 from backends.studies.sources import sources_of
 from common.case import Case, write_case
-from common.cases.seeded import GARBAGE_SCALE
 from common.errors import InputError
-from common.judging.agreement import AGREES, DISAGREES, NOT_JUDGED, Verdict, differing, judge
-from common.judging.explanation import explained
-from common.judging.yardstick import Yardstick, without_gradients, yardstick
+from common.judging.agreement import AGREES, NOT_JUDGED, Verdict
+from common.judging.explanation import Explanation, explained
+from common.judging.trial import OTHERS, judge_trial, other_paddings
+from common.judging.yardstick import Yardstick, yardstick
+from common.reference import Arrays
 from common.result import Result, ResultHeader, read_header, read_result, result_path, write_result
 
-OTHERS = {"again": "a second call on the same object", "forward": "a forward pass alone"}
-"""What else an implementation is asked to give for a case, by its name in
-``backends.worker.execution.execute_again``.
-"""
 RAN, FAILED = "ran", "failed"
 GOOD = (AGREES, RAN, *DECLINED)
 
@@ -110,6 +104,14 @@ class Plan:
         return count * len(self.cases) * len(self.dtypes)
 
 
+class _Ended(Exception):
+    """A worker gave no result where it had given one; ``reply`` is what it said, or the pool for it."""
+
+    def __init__(self, reply: Mapping[str, Any]) -> None:
+        super().__init__(reply["reason"])
+        self.reply = reply
+
+
 @dataclass(frozen=True)
 class _CaseFile:
     """A case as workers read it, with the hash that their results must name."""
@@ -164,20 +166,15 @@ class Study:
         write_case(case, path, durable=False)
         return _CaseFile(path, case.name, case.sha256())
 
-    def _write_with_other_paddings(self, case: Case) -> list[_CaseFile]:
-        """The case file again with NaN, infinity and other numbers in the padding, and with other numbers alone, where
-        there is padding and results are judged.
-        """
-        if not self._plan.judged or not case.padding_mask().any():
-            return []
-        wild = case.with_nonfinite_padding(np.random.default_rng(1), GARBAGE_SCALE)
-        tame = case.with_padding(np.random.default_rng(1), GARBAGE_SCALE)
-        return [self._write(wild, "-nonfinite-padding"), self._write(tame, "-padding")]
+    def _write_with_other_paddings(self, case: Case) -> dict[str, _CaseFile]:
+        """The case's file again with other padding, by what is in it, where results are judged."""
+        cases = other_paddings(case) if self._plan.judged else {}
+        return {what: self._write(other, f"-padding-{number}") for number, (what, other) in enumerate(cases.items())}
 
     def _run_group(
         self,
         files: dict[str, _CaseFile],
-        varied: dict[str, list[_CaseFile]],
+        varied: dict[str, dict[str, _CaseFile]],
         channel: Channel,
         group: tuple[str, str],
     ) -> None:
@@ -196,7 +193,7 @@ class Study:
         implementation: str,
         dtype: str,
         file: _CaseFile,
-        varied: Sequence[_CaseFile],
+        varied: Mapping[str, _CaseFile],
     ) -> Outcome:
         backend = channel.backend
         kept = self._kept(backend, case, implementation, dtype)
@@ -220,58 +217,45 @@ class Study:
         if not self._plan.judged:
             return self._outcome(backend, case, implementation, dtype, RAN, **details)
         try:
-            verdict = self._judge(case, dtype, result, reply["others"])
+            verdict = self._judge(channel, case, (implementation, dtype), result, reply["others"], varied)
         except CalculationEnded as error:
             reason = f"the reference, which --timeout bounds too, {error}"
             return self._outcome(backend, case, implementation, dtype, NOT_JUDGED, reason, **details)
-        if verdict.status != DISAGREES and varied:
-            verdict = self._judge_padding(verdict, channel, varied, implementation, dtype, result)
+        except _Ended as ended:
+            reason = f"with other padding: {ended.reply['reason']}"
+            log = ended.reply.get("log", "")
+            return self._outcome(backend, case, implementation, dtype, ended.reply["status"], reason, log=log)
         return self._outcome(
             backend, case, implementation, dtype, verdict.status, "; ".join(verdict.reasons), verdict=verdict, **details
         )
 
-    def _judge(self, case: Case, dtype: str, result: Result, others: Mapping[str, Result]) -> Verdict:
-        """Hold a result against the reference, and what else was given where it is right; explained by known
-        mistakes.
-        """
-        yard = self._yardstick(case, dtype)
-        verdict = judge(result.tensors, yard)
-        if verdict.status == DISAGREES:
-            with contextlib.suppress(CalculationEnded):
-                found = self._pool.compute(self._plan.timeout_seconds, explained, result.tensors, yard)
-                return replace(verdict, matches=found.matches, nearest=found.nearest)
-        return self._judge_others(verdict, others, yard) if verdict.status != DISAGREES else verdict
+    def _judge(
+        self,
+        channel: Channel,
+        case: Case,
+        group: tuple[str, str],
+        result: Result,
+        others: Mapping[str, Result],
+        varied: Mapping[str, _CaseFile],
+    ) -> Verdict:
+        """The verdict on a result, on what else was given, and on the case with other padding."""
+
+        def with_padding(file: _CaseFile) -> Arrays | None:
+            reply, again = self._ask(channel, file, *group)
+            if again is None and reply["status"] not in DECLINED:
+                raise _Ended(reply)
+            return None if again is None else again.tensors
+
+        return judge_trial(
+            result.tensors,
+            self._yardstick(case, group[1]),
+            explain=explainer(self._pool, self._plan.timeout_seconds),
+            others=lambda: {name: other.tensors for name, other in others.items()},
+            paddings={what: partial(with_padding, file) for what, file in varied.items()},
+        )
 
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:
         return self._reference((case.name, dtype), yardstick, case, dtype, self._plan.tf32)
-
-    def _judge_padding(
-        self,
-        verdict: Verdict,
-        channel: Channel,
-        varied: Sequence[_CaseFile],
-        implementation: str,
-        dtype: str,
-        result: Result,
-    ) -> Verdict:
-        """The verdict once the case has run again with other padding: the first that is not declared unsupported."""
-        for file in varied:
-            reply, again = self._ask(channel, file, implementation, dtype)
-            if reply["status"] not in DECLINED:
-                break
-        if again is None:
-            return Verdict(False, [f"with other padding: {reply['status']}: {reply['reason']}"], verdict.measures)
-        reasons = differing(result.tensors, again.tensors)
-        return Verdict(False, reasons, verdict.measures) if reasons else verdict
-
-    def _judge_others(self, verdict: Verdict, others: Mapping[str, Result], yard: Yardstick) -> Verdict:
-        """Hold what is not equal to the result to the last bit against the reference: kernels may round otherwise."""
-        reasons = []
-        for name, other in others.items():
-            found = judge(other.tensors, yard if name == "again" else without_gradients(yard))
-            if found.status == DISAGREES:
-                reasons.append(f"{OTHERS[name]}: {'; '.join(found.reasons)}")
-        return Verdict(False, reasons, verdict.measures) if reasons else verdict
 
     def _ask(
         self,
@@ -338,6 +322,18 @@ class Study:
     ) -> Outcome:
         name = f"{backend.name}/{implementation}"
         return Outcome(case.name, name, dtype, self._plan.device, status, reason, **rest)
+
+
+def explainer(pool: Pool, timeout_seconds: float) -> Callable[[Arrays, Yardstick], Explanation | None]:
+    """A function that explains a wrong result in a process that can be stopped; None when the time is over."""
+
+    def explain(tensors: Arrays, yard: Yardstick) -> Explanation | None:
+        try:
+            return pool.compute(timeout_seconds, explained, tensors, yard)
+        except CalculationEnded:
+            return None
+
+    return explain
 
 
 def read_others(channel: Channel, names: Any, header: ResultHeader) -> dict[str, Result]:

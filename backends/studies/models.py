@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from backends.pool.calculator import CalculationEnded, Once
@@ -17,6 +18,7 @@ from backends.worker.networks import read_batches, write_batches
 from common.errors import InputError
 from common.judging.agreement import Verdict
 from common.judging.models import ModelYardstick, judge_model, model_yardstick
+from common.judging.trial import judge_trial
 from common.models.small_cases import ModelCase
 from common.models.specification import Arrays, model_as_json
 from common.tasks.task import right_answers, unlabelled
@@ -101,7 +103,9 @@ class ModelStudy:
             return self._outcome(channel.backend, implementation, case, dtype, status, reason, log=reply.get("log", ""))
         # Judging may run the reference once more, for a decoder that chose otherwise where two tokens were near.
         verdict = (
-            _same_answers(found, case) if yard is None else self._pool.compute(self._timeout, judge_model, found, yard)
+            _same_answers(found, case)
+            if yard is None
+            else judge_trial(found, yard, judge=partial(self._pool.compute, self._timeout, judge_model), explain=None)
         )
         status = verdict.status
         reason = "; ".join(verdict.reasons)

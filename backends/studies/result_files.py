@@ -5,7 +5,6 @@ What a file cannot show is not judged: a second call on the same object, a forwa
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,12 @@ from backends.interface.framework import LANES, uses_tf32
 from backends.interface.gaps import DEVICES
 from backends.pool.calculator import CalculationEnded, Once
 from backends.pool.pool import Pool
-from backends.studies.cases import NOT_JUDGED, Outcome
+from backends.studies.cases import NOT_JUDGED, Outcome, explainer
 from common.case import Case
 from common.errors import InputError, shown
 from common.judging.agreement import DISAGREES, Verdict, judge
-from common.judging.explanation import explained
 from common.judging.precision import DTYPES
+from common.judging.trial import judge_trial
 from common.judging.yardstick import Yardstick, of_tensors, yardstick
 from common.reference import Arrays
 from common.result import Result, read_result
@@ -97,6 +96,7 @@ def judge_files(
         raise InputError(f"lane must be {' or '.join(LANES)}; got {shown(lane)}")
     with Pool.open() as pool:
         reference = Once(pool.compute, timeout_seconds)
+
         for file in files:
             header = file.result.header
             tf32 = uses_tf32(header.device, lane)
@@ -110,11 +110,9 @@ def judge_files(
                 reason = f"the reference, which --timeout bounds, {error}"
                 report(replace(outcome, reason=reason))
                 continue
-            verdict = judge_what_is_there(file.result.tensors, yard)
-            if verdict.status == DISAGREES:
-                with contextlib.suppress(CalculationEnded):
-                    found = pool.compute(timeout_seconds, explained, file.result.tensors, yard)
-                    verdict = replace(verdict, matches=found.matches, nearest=found.nearest)
+            verdict = judge_trial(
+                file.result.tensors, yard, judge=judge_what_is_there, explain=explainer(pool, timeout_seconds)
+            )
             report(replace(outcome, status=verdict.status, reason="; ".join(verdict.reasons), verdict=verdict))
 
 

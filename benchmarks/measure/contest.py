@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from benchmarks.measure.judging import Judge, SystemJudge
 from benchmarks.measure.settings import Job
 from benchmarks.store.records import (
     CRASHED,
-    DISAGREES,
     NOT_JUDGED,
     OUT_OF_MEMORY,
     TIMED_OUT,
@@ -38,7 +38,7 @@ from benchmarks.store.records import (
     Key,
 )
 from common.errors import InputError
-from common.judging.agreement import differing
+from common.judging.trial import TAME
 from common.reference import Arrays
 from common.result import read_result
 
@@ -61,6 +61,14 @@ NARROW_ENOUGH, NO_LONGER_FALLS, BUDGET = "interval narrow enough", "noise no lon
 MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
 DIED = (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
 """Failures after which the worker is another one."""
+
+
+class _Failed(Exception):
+    """An implementation that gave one result gave no second one."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
 @dataclass
@@ -260,23 +268,28 @@ class Contest:
         tensors = self._taken(runner, request, result)
         if isinstance(tensors, Failure):
             return tensors
-        verdict = self._judge.judge(self._job.passed, self._job.dtype, tensors)
+        paddings = {TAME: partial(self._with_other_padding, runner, result)}
+        try:
+            verdict = self._judge.judge(
+                self._job.passed, self._job.dtype, tensors, paddings if self._judge.is_padded(self._job.passed) else {}
+            )
+        except _Failed as ended:
+            return ended.failure
         facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
-        if not verdict.agrees:
-            return Failure(verdict.status, "; ".join(verdict.reasons))
-        if not self._judge.is_padded(self._job.passed):
-            return None
+        return None if verdict.agrees else Failure(verdict.status, "; ".join(verdict.reasons))
+
+    def _with_other_padding(self, runner: Runner, result: Path) -> Arrays:
+        """The tensors of the case with other numbers in its padding; ``_Failed`` when there are none."""
         other = {"handle": "other padding"}
         request = self._request(runner, judged=False, other_padding=True) | {"result": str(result)} | other
         reply = self._ask(runner, request)
         if reply["status"] != "done":
-            return failure_of(reply)
-        again = self._taken(runner, request, result)
-        if isinstance(again, Failure):
-            return again
-        reasons = differing(tensors, again)
+            raise _Failed(failure_of(reply))
+        tensors = self._taken(runner, request, result)
+        if isinstance(tensors, Failure):
+            raise _Failed(tensors)
         self._ask(runner, {"op": "close", "handles": list(other.values())})
-        return Failure(DISAGREES, "; ".join(reasons)) if reasons else None
+        return tensors
 
     def _taken(self, runner: Runner, request: Mapping[str, Any], path: Path) -> Arrays | Failure:
         """The tensors of the result that a request asked for, whose file is removed; a failure, and the worker's end,

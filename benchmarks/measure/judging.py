@@ -9,8 +9,9 @@ step's loss is over all rows, so its reference always runs whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ from benchmarks.cases.case import BenchmarkCase
 from common.case import Case
 from common.judging.agreement import Verdict, judge
 from common.judging.models import ModelYardstick, judge_model, model_yardstick
+from common.judging.trial import judge_trial
 from common.judging.yardstick import Yardstick, without_gradients, yardstick
 from common.models.specification import Model, parameters, rnn_prefix
 from common.reference import Arrays
 from common.training import Training, judge_step, telling_rate, training_yardstick
 
+Paddings = Mapping[str, Callable[[], Arrays | None]]
+"""As ``common.judging.trial.judge_trial`` takes them."""
 LARGEST_REFERENCE = 5e10
 """Flops of a forward pass up to which the reference takes all rows; about four seconds on two cores."""
 FEW_ROWS = 2
@@ -115,13 +119,16 @@ class Judge:
         self.made = made if self.rows is None else with_cotangents_on(made, self.rows)
         self.training: Training = self.case.training()
 
-    def judge(self, passed: str, dtype: str, result: Arrays) -> Verdict:
-        """Whether a result of one pass agrees."""
+    def judge(self, passed: str, dtype: str, result: Arrays, paddings: Paddings | None = None) -> Verdict:
+        """Whether a result of one pass agrees, and with the case computed with other ``paddings``, if given."""
         if passed == "train_step":
-            return judge_step(result, self._step(dtype))
+            return judge_trial(result, self._step(dtype), judge=judge_step, explain=None)
         yard = self._yard(dtype)
         if passed == "forward":
             yard = without_gradients(yard)
+        return judge_trial(result, yard, judge=self._judge_rows, explain=None, paddings=paddings)
+
+    def _judge_rows(self, result: Arrays, yard: Yardstick) -> Verdict:
         return judge(result if self.rows is None else only(self.rows, result), yard)
 
     def is_padded(self, passed: str) -> bool:
@@ -165,14 +172,16 @@ class SystemJudge:
     def __post_init__(self) -> None:
         self.made = self.case.make_system()
 
-    def judge(self, passed: str, dtype: str, result: Arrays) -> Verdict:
+    def judge(self, passed: str, dtype: str, result: Arrays, paddings: Paddings | None = None) -> Verdict:
         """Whether what a network gave for the batch agrees."""
         if dtype not in self._yards:
             made = self.made
             wanted = (model_yardstick, made.spec, made.weights, made.batch, dtype, self.tf32)
             self._yards[dtype] = self.reference(dtype, *wanted)
         # A decoder that chose otherwise where two tokens were near is held against one that was given its choices.
-        return self.reference(object(), judge_model, result, self._yards[dtype])
+        return judge_trial(
+            result, self._yards[dtype], judge=partial(self.reference, object(), judge_model), explain=None
+        )
 
     def is_padded(self, passed: str) -> bool:
         """False: the batch's padding is garbage, which the reference leaves alone."""

@@ -16,7 +16,7 @@ from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
 from backends.pool.pool import WorkerDied, WorkerTimedOut
 from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
-from backends.studies.cases import AGREES, DISAGREES, FAILED, NOT_JUDGED, RAN, Outcome
+from backends.studies.cases import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
 from benchmarks.store.store import Store
 from birnn import __main__, exit_codes
@@ -24,6 +24,7 @@ from birnn.commands import train
 from birnn.commands.study import Finding, exit_code
 from common.case import write_case
 from common.errors import InputError
+from common.judging.agreement import AGREES, DISAGREES, NOT_JUDGED
 from common.models.trace import Step
 from tests.attacks.plugins import plug
 from tests.cases import a_case
