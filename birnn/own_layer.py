@@ -12,7 +12,7 @@ from typing import Any
 
 from backends.interface.gaps import DEVICES
 from backends.interface.layer import inputs_of
-from backends.studies.cases import FAILED, Outcome
+from backends.studies.study import FAILED, Outcome
 from backends.worker.execution import Unsupported
 from backends.worker.own_layer import Layer, OwnLayer, implementation_of
 from birnn import exit_codes

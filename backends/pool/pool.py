@@ -54,6 +54,14 @@ class WorkerTimedOut(WorkerDied):
     status = "timed out"
 
 
+class NoAnswer(Exception):
+    """A worker did not do what it was asked; ``reply`` is what it said, or the pool for it."""
+
+    def __init__(self, reply: Mapping[str, Any]) -> None:
+        super().__init__(reply["reason"])
+        self.reply = reply
+
+
 class Worker:
     """One long-lived process in a backend's environment, in a session of its own, with these environment variables
     on top of its usual ones; ``begun`` is called with the worker as soon as its process is there.
@@ -78,7 +86,7 @@ class Worker:
         started = time.monotonic()
         self._log = tempfile.TemporaryFile(prefix="birnn-log-")  # noqa: SIM115, closed in close()
         self._count = 0
-        command = [str(python), "-P", "-m", "backends.worker.__main__", backend.load]
+        command = [str(python), "-P", "-m", "backends.worker", backend.load]
         environment = compilation_cache(backend) | worker_environment(threads) | dict(variables)
         try:
             self._process = lifetime.start(command, self._log, environment)

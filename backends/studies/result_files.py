@@ -14,10 +14,11 @@ from backends.interface.framework import LANES, uses_tf32
 from backends.interface.gaps import DEVICES
 from backends.pool.calculator import CalculationEnded, Once
 from backends.pool.pool import Pool
-from backends.studies.cases import NOT_JUDGED, Outcome, explainer
+from backends.studies.cases import explainer
+from backends.studies.study import Outcome
 from common.case import Case
 from common.errors import InputError, shown
-from common.judging.agreement import DISAGREES, Verdict, judge
+from common.judging.agreement import DISAGREES, NOT_JUDGED, Verdict, judge
 from common.judging.precision import DTYPES
 from common.judging.trial import judge_trial
 from common.judging.yardstick import Yardstick, of_tensors, yardstick

@@ -14,19 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from backends.pool.pool import Pool
+from backends.pool.network import RemoteNetwork
+from backends.pool.pool import NoAnswer, Pool
 from backends.pool.schedule import side_by_side
 from backends.pool.selection import Selection
 from backends.registry import backends
 from backends.studies.sources import sources_of
-from backends.worker.networks import read_batches, write_batches
 from common.errors import InputError, shown
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Seq2Seq, model_as_json
 from common.models.trace import Step
 from common.tasks.checkpoint import VERSION, Checkpoint, CheckpointHeader, read_checkpoint, write_checkpoint
 from common.tasks.task import Task, right_answers, unlabelled
-from common.tensorfile import as_bytes, read, write_bytes
 
 CHUNK = 16
 """Steps that a worker is asked for at once: progress is shown, and Ctrl-C heard, in between."""
@@ -80,8 +79,8 @@ class Trained:
         return f"{self.implementation}, one bit flipped" if self.twin else self.implementation
 
 
-class _Ended(Exception):
-    """An implementation cannot go on."""
+class _Stopped(Exception):
+    """The training was interrupted."""
 
 
 class Learner:
@@ -104,10 +103,8 @@ class Learner:
     def run(self) -> list[Trained]:
         """Train everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         task = self._course.task
-        self._write(task.weights, "weights")
-        self._write(task.largest(), "largest")
+        self._largest = task.largest()
         self._evaluation = task.evaluation()
-        write_batches([unlabelled(batch) for batch in self._evaluation], self._folder / "evaluation")
         self._epochs = [task.epoch(number) for number in range(self._course.epochs)]
         chosen = self._selection.implementations
         contestants = {name: [Trained(f"{name}/{each}") for each in group] for name, group in chosen.items()}
@@ -122,86 +119,82 @@ class Learner:
         for trained in group:
             try:
                 self._train(trained)
-            except _Ended:
+            except _Stopped:
+                return
+            except NoAnswer as error:
                 if self._stopped.is_set():
                     return
+                reply = error.reply
+                trained.status, trained.reason, trained.log = reply["status"], reply["reason"], reply.get("log", "")
             with self._lock:
                 self._report(trained)
 
     def _train(self, trained: Trained) -> None:
         """One implementation, from its checkpoint on where there is one that fits."""
         checkpoint = None if trained.twin else self._checkpoints.get(trained.implementation)
-        handle = trained.name
-        request: dict[str, Any] = {
-            "op": "network_open",
-            "handle": handle,
-            "spec": model_as_json(self._course.task.spec),
-            "implementation": trained.implementation.partition("/")[2],
-            "dtype": self._course.dtype,
-            "device": self._course.device,
-            "batch": str(self._folder / "largest"),
-            "optimizer": self._course.optimizer.model_dump(),
-        }
-        if checkpoint is None:
-            flipped = trained.twin and "embedding" in _first_input(self._course.task)
-            weights = flip_one_bit(self._course.task, self._course.dtype)[0] if flipped else self._course.task.weights
-            self._ask(trained, request | {"weights": self._write(weights, f"first-{_file_name(trained)}")})
-        else:
-            files = {
-                "weights": self._write(checkpoint.weights, f"weights-{_file_name(trained)}"),
-                "state": self._write(checkpoint.state, f"state-{_file_name(trained)}"),
-            }
-            self._ask(trained, request | files)
+        course = self._course
+        network = self._network(trained)
+        weights, state = course.task.weights, None
+        if checkpoint is not None:
+            weights, state = checkpoint.weights, checkpoint.state
             trained.steps = [Step(*step) for step in checkpoint.header.trace]
             trained.accuracies = list(checkpoint.header.accuracies)
             trained.resumed = checkpoint.header.epoch
-        for epoch in range(trained.resumed, self._course.epochs):
-            self._one_epoch(trained, handle, epoch)
-            trained.accuracies.append(self._evaluate(trained, handle))
-            if self._course.out is not None and not trained.twin:
-                self._save(trained, handle, epoch + 1)
-        self._ask(trained, {"op": "network_close", "handle": handle})
+        elif trained.twin and "embedding" in _first_input(course.task):
+            weights = flip_one_bit(course.task, course.dtype)[0]
+        name = trained.implementation.partition("/")[2]
+        network.open(
+            course.task.spec, name, course.dtype, course.device, weights, self._largest, course.optimizer, state
+        )
+        for epoch in range(trained.resumed, course.epochs):
+            self._one_epoch(trained, network, epoch)
+            trained.accuracies.append(self._evaluate(network))
+            if course.out is not None and not trained.twin:
+                self._save(trained, network, epoch + 1)
+        network.close()
 
-    def _one_epoch(self, trained: Trained, handle: str, epoch: int) -> None:
+    def _network(self, trained: Trained) -> RemoteNetwork:
+        """The model in its framework's worker, in which Ctrl-C ends every question."""
+        backend = backends()[trained.implementation.partition("/")[0]]
+
+        def ask(request: dict[str, Any]) -> dict[str, Any]:
+            if self._stopped.is_set():
+                raise _Stopped
+            return self._pool.ask(backend, request, self._course.timeout_seconds)
+
+        def file(name: str) -> Path:
+            return self._folder / f"{name}-{_file_name(trained)}"
+
+        return RemoteNetwork(trained.name, ask, partial(self._pool.distrust, backend), file)
+
+    def _one_epoch(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
         batches = self._epochs[epoch]
         if trained.twin and epoch == 0 and "embedding" not in _first_input(self._course.task):
             batches = [flip_one_bit(self._course.task, self._course.dtype)[1], *batches[1:]]
         for start in range(0, len(batches), CHUNK):
-            path = self._folder / f"batches-{_file_name(trained)}"
-            write_batches(batches[start : start + CHUNK], path)
-            reply = self._ask(trained, {"op": "network_train", "handle": handle, "batches": str(path)})
-            trained.steps += [Step(**step) for step in reply["steps"]]
+            trained.steps += network.train(batches[start : start + CHUNK])
             with self._lock:
                 self._report(trained)
 
-    def _evaluate(self, trained: Trained, handle: str) -> float:
+    def _evaluate(self, network: RemoteNetwork) -> float:
         """Share of right answers on the held-out examples, as a user would get them."""
         task = self._course.task
-        answers = self._folder / f"answers-{_file_name(trained)}"
-        request: dict[str, Any] = {
-            "op": "network_ask",
-            "handle": handle,
-            "question": "decode" if isinstance(task.spec, Seq2Seq) else "predict",
-            "batches": str(self._folder / "evaluation"),
-            "answers": str(answers),
-        }
+        asked = [unlabelled(batch) for batch in self._evaluation]
         if isinstance(task.spec, Seq2Seq):
-            request["max_steps"] = task.max_steps()
-        self._ask(trained, request)
-        name = "tokens" if isinstance(task.spec, Seq2Seq) else "labels"
+            name, answers = "tokens", network.answers("decode", asked, task.max_steps())
+        else:
+            name, answers = "labels", network.answers("predict", asked)
         try:
             counts = [
                 right_answers(task.spec, batch, answer[name])
-                for batch, answer in zip(self._evaluation, read_batches(answers), strict=True)
+                for batch, answer in zip(self._evaluation, answers, strict=True)
             ]
         except (InputError, ValueError, KeyError) as error:
-            raise self._distrust(trained, f"its answers must be {name} for each batch; got: {error}") from None
+            raise NoAnswer(network.distrust(f"its answers must be {name} for each batch; got: {error}")) from None
         return sum(right for right, _ in counts) / max(sum(count for _, count in counts), 1)
 
-    def _save(self, trained: Trained, handle: str, epoch: int) -> None:
-        weights, state = (self._folder / f"{kind}-{_file_name(trained)}" for kind in ("saved", "saved-state"))
-        request = {"op": "network_save", "handle": handle, "weights": str(weights), "state": str(state)}
-        self._ask(trained, request)
+    def _save(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
+        weights, state = network.save()
         task = self._course.task
         header = CheckpointHeader(
             version=VERSION,
@@ -218,9 +211,9 @@ class Learner:
             accuracies=trained.accuracies,
         )
         try:
-            checkpoint = Checkpoint(header, task.spec, read(weights)[0], read(state)[0])
+            checkpoint = Checkpoint(header, task.spec, weights, state)
         except InputError as error:
-            raise self._distrust(trained, str(error)) from None
+            raise NoAnswer(network.distrust(str(error))) from None
         write_checkpoint(checkpoint, checkpoint_path(self._course, trained.implementation))
 
     def _note_sources_and_checkpoints(self) -> None:
@@ -262,28 +255,6 @@ class Learner:
 
     def _versions(self, implementation: str) -> dict[str, str]:
         return self._selection.descriptions[implementation.partition("/")[0]]["versions"]
-
-    def _ask(self, trained: Trained, request: dict[str, Any]) -> dict[str, Any]:
-        if self._stopped.is_set():
-            raise _Ended
-        backend = backends()[trained.implementation.partition("/")[0]]
-        reply = self._pool.ask(backend, request, self._course.timeout_seconds)
-        if reply["status"] != "done":
-            raise self._ended(trained, reply)
-        return reply
-
-    def _distrust(self, trained: Trained, text: str) -> _Ended:
-        """End an implementation whose worker's files are not what was asked for."""
-        return self._ended(trained, self._pool.distrust(backends()[trained.implementation.partition("/")[0]], text))
-
-    def _ended(self, trained: Trained, reply: dict[str, Any]) -> _Ended:
-        trained.status, trained.reason, trained.log = reply["status"], reply["reason"], reply.get("log", "")
-        return _Ended()
-
-    def _write(self, arrays: Arrays, name: str) -> str:
-        path = self._folder / name
-        write_bytes(path, as_bytes({key: np.asarray(value) for key, value in arrays.items()}, {}), durable=False)
-        return str(path)
 
 
 def checkpoint_path(course: Course, implementation: str) -> Path:

@@ -27,7 +27,8 @@ from backends.interface.gaps import DECLINED
 from backends.pool.pool import Pool
 from backends.pool.selection import Selection, select
 from backends.registry import BUILT_IN
-from backends.studies.cases import Outcome, Plan, Study
+from backends.studies.cases import CaseStudy, Plan
+from backends.studies.study import Outcome
 from benchmarks.maintain.naming import MARKER as NAMING
 from benchmarks.maintain.simulate import MARKER, magnified
 from common.case import Case
@@ -193,13 +194,14 @@ def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and
         selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
         plan = Plan([*drawn, *builtin_cases()], DTYPES, "cpu", timeout_seconds=300)
         with Progress(transient=True) as bar:
-            task = bar.add_task("calibrating", total=plan.size(selection))
 
             def report(outcome: Outcome) -> None:
                 outcomes.append(outcome)
                 bar.advance(task)
 
-            Study(pool, selection, plan, report).run()
+            study = CaseStudy(pool, selection, plan, report)
+            task = bar.add_task("calibrating", total=study.size())
+            study.run()
     stopped = [each for each in outcomes if each.verdict is None and each.status not in DECLINED]
     if stopped or selection.broken:
         raise SystemExit(f"every framework must run; got {selection.broken or stopped[:3]}")

@@ -26,7 +26,8 @@ from backends.interface.gaps import DECLINED
 from backends.pool.pool import Pool
 from backends.pool.selection import select
 from backends.registry import BUILT_IN
-from backends.studies.cases import Outcome, Plan, Study
+from backends.studies.cases import CaseStudy, Plan
+from backends.studies.study import Outcome
 from benchmarks.maintain.correct_loops import CORRECT_LOOPS
 from benchmarks.maintain.marked_pages import replaced
 from common.case import Case
@@ -259,7 +260,7 @@ def judged_frameworks(seeds: Iterable[int]) -> list[Trial]:
     with Pool.open() as pool:
         selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
         cases = [drawn_case(seed) for seed in seeds]
-        Study(pool, selection, Plan(cases, FRAMEWORK_LANES, "cpu", timeout_seconds=600), report).run()
+        CaseStudy(pool, selection, Plan(cases, FRAMEWORK_LANES, "cpu", timeout_seconds=600), report).run()
     return sorted(found, key=lambda each: (each.name, LANES.index(each.dtype)))
 
 

@@ -31,10 +31,9 @@ def probe_command(
     status is another one, 2 for bad input or a broken environment, 3 when no probe measured anything or, with --expect,
     nothing that the record has.
     """
-    from backends.pool.pool import Pool
-    from backends.pool.selection import select
     from backends.studies.probes import OTHER_VERSION, as_markdown, differences, make_record, read_record, run_probes
     from birnn import exit_codes
+    from birnn.commands.workers import workers
     from birnn.display import progress, say, say_written, stderr, stdout
     from birnn.options import writable_file
     from common.tensorfile import write_bytes
@@ -43,14 +42,9 @@ def probe_command(
     if json_file is not None:
         writable_file("--json", json_file)
     notes, console = stderr(), stdout()
-    with Pool.open() as pool:
-        with notes.status("starting a worker in each environment"):
-            selection = select(pool, framework, "--framework")
-        for text in selection.notes():
-            notes.print(f"birnn: {text}", markup=False)
-        with progress() as bar:
-            task = bar.add_task("probing", total=None)
-            findings = run_probes(pool, selection, timeout, lambda finding: bar.advance(task), only)
+    with workers(framework, option="--framework") as (pool, selection), progress() as bar:
+        task = bar.add_task("probing", total=None)
+        findings = run_probes(pool, selection, timeout, lambda finding: bar.advance(task), only)
     record = make_record(selection, findings)
     if markdown:
         say(as_markdown(record), end="")

@@ -28,7 +28,7 @@ def run_command(
     Exit 0 when everything ran or is unsupported, 1 when something failed, crashed or timed out, 2 for bad input or a
     broken environment, 3 when all is unsupported.
     """
-    from backends.studies.cases import RAN
+    from backends.studies.study import RAN
     from birnn.commands.outcomes import print_outcomes
     from birnn.commands.study import exit_code, read_cases, run_study
     from birnn.display import count_of, say_written, stdout
@@ -36,7 +36,16 @@ def run_command(
 
     writable_folder("--out", out)
     found = run_study(
-        read_cases(cases), implementation, dtype, device, timeout, threads, out=out, judged=False, resumed=not again
+        read_cases(cases),
+        implementation,
+        dtype,
+        device,
+        timeout,
+        threads,
+        out=out,
+        judged=False,
+        resumed=not again,
+        paths=cases,
     )
     console = stdout()
     print_outcomes(console, found.outcomes, judged=False)

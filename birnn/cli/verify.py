@@ -103,7 +103,17 @@ def verify_command(
         found = run_model_study(implementation, dtype, device, timeout, threads)
     else:
         found = run_study(
-            chosen, implementation, dtype, device, timeout, threads, out=out, judged=True, resumed=False, lane=lane
+            chosen,
+            implementation,
+            dtype,
+            device,
+            timeout,
+            threads,
+            out=out,
+            judged=True,
+            resumed=False,
+            lane=lane,
+            paths=cases or (),
         )
     console = stdout()
     print_outcomes(console, found.outcomes, judged=True, verbose=verbose)

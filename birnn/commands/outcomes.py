@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backends.interface.gaps import DECLINED, NOT_OFFERED, UNSUPPORTED
-from backends.studies.cases import RAN, Outcome
+from backends.studies.study import RAN, Outcome
 from birnn import exit_codes
 from birnn.display import close_table, count_of, print_fitting
 from common.judging.agreement import AGREES, NOT_JUDGED, Verdict, distance, thresholds, worst_calibrated

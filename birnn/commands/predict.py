@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backends.interface.gaps import DECLINED, DEVICES
-from backends.pool.pool import Pool
-from backends.pool.selection import select
+from backends.pool.network import RemoteNetwork
+from backends.pool.pool import NoAnswer, Pool
 from backends.registry import backends
-from backends.worker.networks import read_batches, write_batches
 from birnn import exit_codes
+from birnn.commands.workers import workers
 from birnn.display import say, stderr
 from birnn.options import one_of
 from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
 from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, vocabulary_from_json
 from common.errors import InputError, shown
-from common.models.specification import Arrays, Model, Seq2Seq, model_as_json, rnn_of
+from common.models.specification import Arrays, Model, Seq2Seq, rnn_of
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import NAMES
-from common.tensorfile import as_bytes, read, write_bytes
+from common.tensorfile import read
 
 G2PM = "g2pm"
 SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
@@ -71,20 +72,18 @@ def predict(asked: Asked) -> int:
     trained = _g2pm() if asked.model == G2PM else _from_checkpoint(asked)
     words = _words(asked)
     batch = _batch(asked, trained, words)
-    notes = stderr()
-    with Pool.open(asked.threads) as pool:
-        pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
-        selection = select(pool, [pattern], "--framework")
+    pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
+    with workers([pattern], asked.threads, "--framework") as (pool, selection):
         found = [(name, each) for name, group in selection.implementations.items() for each in group]
         if not found:
             raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
-        for text in selection.notes():
-            notes.print(f"birnn: {text}", markup=False)
         name, chosen = found[0]
-        reply, answer = _ask(pool, name, chosen, asked, trained, batch)
-    if reply["status"] != "done":
-        notes.print(f"birnn: {name}/{chosen}: {reply['status']}: {reply['reason']}", markup=False)
-        return exit_codes.decide(wrong=reply["status"] not in DECLINED, broken=False, checked=False)
+        try:
+            answer = _answer(pool, name, chosen, asked, trained, batch)
+        except NoAnswer as error:
+            status = error.reply["status"]
+            stderr().print(f"birnn: {name}/{chosen}: {status}: {error}", markup=False)
+            return exit_codes.decide(wrong=status not in DECLINED, broken=False, checked=False)
     for line in readable(asked.model, trained, batch, words, answer):
         say(line)
     return exit_codes.AGREED
@@ -225,34 +224,12 @@ def _arrays(path: Path, width: int) -> Arrays:
     return found
 
 
-def _ask(
-    pool: Pool, name: str, chosen: str, asked: Asked, trained: Trained, batch: Arrays
-) -> tuple[dict[str, Any], Arrays]:
-    files = {file: pool.folder / file for file in ("weights", "batch", "batches", "answers")}
-    write_bytes(files["weights"], as_bytes(trained.weights, {}), durable=False)
-    write_bytes(files["batch"], as_bytes(batch, {}), durable=False)
-    write_batches([batch], files["batches"])
+def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: Trained, batch: Arrays) -> Arrays:
+    """What the model answers to a batch; raises ``NoAnswer``."""
     backend = backends()[name]
-    request: dict[str, Any] = {
-        "op": "network_open",
-        "handle": "asked",
-        "spec": model_as_json(trained.spec),
-        "implementation": chosen,
-        "dtype": asked.dtype,
-        "device": asked.device,
-        "weights": str(files["weights"]),
-        "batch": str(files["batch"]),
-    }
-    reply = pool.ask(backend, request, asked.timeout_seconds)
-    if reply["status"] == "done":
-        question = "decode" if isinstance(trained.spec, Seq2Seq) else "predict"
-        request = {"op": "network_ask", "handle": "asked", "question": question, "max_steps": asked.max_steps}
-        request |= {file: str(files[file]) for file in ("batches", "answers")}
-        reply = pool.ask(backend, request, asked.timeout_seconds)
-    if reply["status"] != "done":
-        return reply, {}
-    try:
-        (answers,) = read_batches(files["answers"])
-    except (InputError, ValueError) as error:
-        return pool.distrust(backend, f"its answers must be those to one batch; got: {error}"), {}
-    return reply, answers
+    ask = partial(pool.ask, backend, timeout_seconds=asked.timeout_seconds)
+    network = RemoteNetwork("asked", ask, partial(pool.distrust, backend), lambda file: pool.folder / file)
+    network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, batch)
+    question = "decode" if isinstance(trained.spec, Seq2Seq) else "predict"
+    (answer,) = network.answers(question, [batch], asked.max_steps)
+    return answer

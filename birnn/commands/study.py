@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 from backends.interface.framework import LANES
 from backends.interface.gaps import DEVICES
 from backends.pool.pool import Pool
-from backends.pool.selection import Selection, select
-from backends.studies.cases import Outcome, Plan, Study
+from backends.pool.selection import Selection
+from backends.studies.cases import CaseStudy, Plan
+from backends.studies.study import Outcome, Study
 from birnn import exit_codes
 from birnn.commands.outcomes import code_of, summed_up
-from birnn.display import progress, stderr
+from birnn.commands.workers import workers
+from birnn.display import progress
 from birnn.options import each_once, one_of
 from common.case import Case, read_case
 from common.errors import InputError
@@ -64,37 +66,51 @@ def run_study(
     judged: bool,
     resumed: bool,
     lane: str = LANES[0],
+    paths: Sequence[Path] = (),
 ) -> Finding:
-    """Check the options, start the workers, and run.
+    """Check the options, start the workers, and run; ``paths`` are the files that the cases were read from, in
+    their order, which workers then read themselves.
 
     Ctrl-C ends the run and leaves what it has.
     """
     chosen = [one_of("--dtype", dtype, DTYPES) for dtype in each_once(dtypes)]
     one_of("--device", device, DEVICES)
-    plan = Plan(cases, chosen, device, timeout_seconds, out, judged, resumed, one_of("--lane", lane, LANES))
-    notes = stderr()
+    one_of("--lane", lane, LANES)
+    there = {case.name: path.resolve() for case, path in zip(cases, paths, strict=False) if path.is_file()}
+    files = {case.name: there[case.name] for case in cases if case.file_sha256 and case.name in there}
+    plan = Plan(cases, chosen, device, timeout_seconds, out, judged, resumed, lane, files)
+
+    def study(pool: Pool, selection: Selection, report: Callable[[Outcome], None]) -> Study:
+        return CaseStudy(pool, selection, plan, report)
+
+    return _run("verifying" if judged else "running", study, patterns, threads)
+
+
+def _run(
+    what: str,
+    make: Callable[[Pool, Selection, Callable[[Outcome], None]], Study],
+    patterns: Sequence[str],
+    threads: int,
+) -> Finding:
+    """Start the workers, run a study with a bar, and put its outcomes in order; Ctrl-C leaves what there is."""
     started = time.monotonic()
-    with Pool.open(threads) as pool:
-        with notes.status("starting a worker in each environment"):
-            selection = select(pool, patterns)
-        for text in selection.notes():
-            notes.print(f"birnn: {text}", markup=False)
-        found = Finding(selection)
-        with progress() as bar:
-            task = bar.add_task("verifying" if judged else "running", total=plan.size(selection))
+    with workers(patterns, threads) as (pool, selection), progress() as bar:
+        finding = Finding(selection)
 
-            def report(outcome: Outcome) -> None:
-                found.outcomes.append(outcome)
-                bar.advance(task)
+        def report(outcome: Outcome) -> None:
+            finding.outcomes.append(outcome)
+            bar.advance(task)
 
-            try:
-                Study(pool, selection, plan, report).run()
-            except KeyboardInterrupt:
-                found.interrupted = True
-    order = {name: i for i, name in enumerate(_planned_order(selection))}
-    found.outcomes.sort(key=lambda outcome: order[outcome.implementation])
-    found.seconds = time.monotonic() - started
-    return found
+        study = make(pool, selection, report)
+        task = bar.add_task(what, total=study.size())
+        try:
+            study.run()
+        except KeyboardInterrupt:
+            finding.interrupted = True
+    order = [f"{name}/{chosen}" for name, group in selection.implementations.items() for chosen in group]
+    finding.outcomes.sort(key=lambda outcome: order.index(outcome.implementation))
+    finding.seconds = time.monotonic() - started
+    return finding
 
 
 def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_seconds: float) -> Finding:
@@ -130,35 +146,12 @@ def run_model_study(
 
     chosen = [one_of("--dtype", dtype, DTYPES) for dtype in each_once(dtypes)]
     one_of("--device", device, DEVICES)
-    notes = stderr()
-    started = time.monotonic()
-    with Pool.open(threads) as pool:
-        with notes.status("starting a worker in each environment"):
-            selection = select(pool, patterns)
-        for text in selection.notes():
-            notes.print(f"birnn: {text}", markup=False)
-        found = Finding(selection)
-        cases = [*model_cases(), g2pm_model_case()]
-        with progress() as bar:
+    cases = [*model_cases(), g2pm_model_case()]
 
-            def report(outcome: Outcome) -> None:
-                found.outcomes.append(outcome)
-                bar.advance(task)
+    def study(pool: Pool, selection: Selection, report: Callable[[Outcome], None]) -> Study:
+        return ModelStudy(pool, selection, cases, chosen, device, timeout_seconds, report)
 
-            study = ModelStudy(pool, selection, cases, chosen, device, timeout_seconds, report)
-            task = bar.add_task("verifying models", total=study.size())
-            try:
-                study.run()
-            except KeyboardInterrupt:
-                found.interrupted = True
-    order = {name: i for i, name in enumerate(_planned_order(selection))}
-    found.outcomes.sort(key=lambda outcome: order[outcome.implementation])
-    found.seconds = time.monotonic() - started
-    return found
-
-
-def _planned_order(selection: Selection) -> list[str]:
-    return [f"{name}/{chosen}" for name, group in selection.implementations.items() for chosen in group]
+    return _run("verifying models", study, patterns, threads)
 
 
 def exit_code(found: Finding) -> int:

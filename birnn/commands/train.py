@@ -16,10 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from backends.interface.gaps import DECLINED, DEVICES
-from backends.pool.pool import Pool
-from backends.pool.selection import select
 from backends.studies.training import TRAINED, Course, Learner, Trained
 from birnn import exit_codes
+from birnn.commands.workers import workers
 from birnn.display import close_table, print_fitting, progress, say_written, stderr, stdout
 from birnn.options import alone_in, one_of, writable_folder
 from common.errors import from_validation
@@ -63,11 +62,7 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
 def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
     notes = stderr()
     interrupted = False
-    with Pool.open(chosen.threads) as pool:
-        with notes.status("starting a worker in each environment"):
-            selection = select(pool, chosen.patterns)
-        for text in selection.notes():
-            notes.print(f"birnn: {text}", markup=False)
+    with workers(chosen.patterns, chosen.threads) as (pool, selection):
         every = [f"{framework}/{each}" for framework, group in selection.implementations.items() for each in group]
         if not every:
             return exit_codes.decide(wrong=False, broken=bool(selection.broken), checked=False)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from backends.pool import waiting
 from backends.pool.environments import worker_environment
 from backends.pool.pool import Pool
 from backends.pool.selection import select
-from backends.studies.cases import Outcome, Plan, Study
+from backends.studies.cases import CaseStudy, Plan
 from backends.studies.probes import run_probes
+from backends.studies.study import Outcome
 from backends.studies.training import Course, Learner
 from benchmarks.machine.ceilings import busy_threads
 from benchmarks.measure.session import environments_of
@@ -35,6 +37,7 @@ from tests.benchmarks.measure.paced import BACKEND as PACED
 from tests.benchmarks.measure.paced import STOPPING
 from tests.cases import a_case
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
+from tests.registered import register as register_backends
 from tests.workers.misbehaving import BACKEND
 from tests.workers.test_pool import is_alive, request
 from tests.workers.test_study import outcomes
@@ -45,12 +48,7 @@ ROWS = replace(a_case("gru"), name="rows")
 
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def found(*chosen: object) -> None:
-        table = {backend.name: backend for backend in chosen}  # type: ignore[attr-defined]
-        for module in ("selection", "side_by_side", "findings", "learning"):
-            monkeypatch.setattr(f"backends.{module}.backends", lambda: table)
-
-    return found
+    return partial(register_backends, monkeypatch)
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_training_ends_when_no_worker_starts_any_more(
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    measuring.register(monkeypatch, PACED, measuring.OTHER)
+    measuring.register_paced(monkeypatch, PACED, measuring.OTHER)
     return Store.open(tmp_path / "store.duckdb", write=True)
 
 
@@ -140,7 +138,7 @@ def test_a_worker_that_is_stopped_holds_a_bench_no_longer_than_its_timeout(store
 def test_a_bench_goes_on_beside_a_worker_that_stops_when_the_machine_is_measured(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measuring.register(monkeypatch, PACED, STOPPING)
+    measuring.register_paced(monkeypatch, PACED, STOPPING)
     started = time.monotonic()
     with store:
         wishes = measuring.settings(["stopping/steady", "paced/steady"], processes=1, timeout_seconds=4)
@@ -233,7 +231,7 @@ def test_the_reference_is_bounded_by_the_timeout(register: Callable[..., None]) 
     with Pool.open() as pool:
         selection = select(pool, ["misbehaving/zeros"])
         plan = Plan([case], ["float64"], "cpu", timeout_seconds=3)
-        Study(pool, selection, plan, found.append).run()
+        CaseStudy(pool, selection, plan, found.append).run()
     assert [outcome.status for outcome in found] == ["not judged"]
     assert found[0].reason == "the reference, which --timeout bounds too, did not come to its end within 3 s"
 
@@ -279,11 +277,11 @@ import threading, time
 from dataclasses import replace
 from backends.pool.pool import Pool
 from backends.pool.selection import select
-from backends.studies.cases import Plan, Study
+from backends.registry import add
+from backends.studies.cases import CaseStudy, Plan
 from tests.cases import a_case
-import backends.pool.selection, backends.pool.schedule
 from tests.workers.misbehaving import BACKEND
-backends.pool.selection.backends = backends.pool.schedule.backends = lambda: {"misbehaving": BACKEND}
+add(BACKEND)
 
 case = replace(a_case("lstm", 32, 400, None, with_cotangents=False, hidden_size=256), name="large")
 with Pool.open() as pool:
@@ -293,7 +291,7 @@ with Pool.open() as pool:
         print("judging", flush=True)
     selection = select(pool, ["misbehaving/zeros"])
     threading.Thread(target=watch, daemon=True).start()
-    Study(pool, selection, Plan([case], ["float64"], "cpu", timeout_seconds=600), print).run()
+    CaseStudy(pool, selection, Plan([case], ["float64"], "cpu", timeout_seconds=600), print).run()
 """
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=worker_environment(1)) as found:

@@ -21,7 +21,7 @@ from tests.attacks.isolation import NOBODY, ROOT, as_nobody, in_a_mount_namespac
 HOLDER = """
 import sys
 from pathlib import Path
-from backends import exchange
+from backends.pool import shared_folder
 shared_folder.SHARED_MEMORY, shared_folder.ROOM = Path(sys.argv[1]), 0
 with shared_folder.exchange_folder() as folder:
     (folder / "arrays").write_text("mine")
@@ -200,7 +200,8 @@ def test_small_shared_memory_is_left_for_the_temporary_folder(
 
 
 def test_a_small_tmpfs_is_measured_as_small(tmp_path: Path) -> None:
-    script = f"from backends import exchange; shared_folder.SHARED_MEMORY = shared_folder.Path('{tmp_path}/memory'); "
+    script = "from backends.pool import shared_folder; "
+    script += f"shared_folder.SHARED_MEMORY = shared_folder.Path('{tmp_path}/memory'); "
     script += "folder = shared_folder.exchange_folder().__enter__(); print(folder.parent)"
     mount = f"mount -t tmpfs -o size=64m none {tmp_path}/memory"
     done = in_a_mount_namespace(f'{mount} && TMPDIR={tmp_path}/temporary {sys.executable} -c "{script}"')
@@ -208,8 +209,9 @@ def test_a_small_tmpfs_is_measured_as_small(tmp_path: Path) -> None:
 
 
 def test_shared_memory_that_cannot_be_written_is_left_for_the_temporary_folder(tmp_path: Path) -> None:
-    script = f"from backends import exchange; shared_folder.SHARED_MEMORY = shared_folder.Path('{tmp_path}/memory'); "
-    script += "exchange.ROOM = 0; folder = shared_folder.exchange_folder().__enter__(); print(folder.parent)"
+    script = "from backends.pool import shared_folder; "
+    script += f"shared_folder.SHARED_MEMORY = shared_folder.Path('{tmp_path}/memory'); "
+    script += "shared_folder.ROOM = 0; folder = shared_folder.exchange_folder().__enter__(); print(folder.parent)"
     mount = f"mount -t tmpfs -o ro none {tmp_path}/memory"
     done = in_a_mount_namespace(f'{mount} && TMPDIR={tmp_path}/temporary {sys.executable} -c "{script}"')
     assert done.stdout.strip() == f"{tmp_path}/temporary", done.stderr

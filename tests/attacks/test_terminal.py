@@ -30,7 +30,8 @@ CONTROL = re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in CO
 
 PLUGIN = """
 import sys
-from backends.interface.layer import Framework, Gap
+from backends.interface.framework import Framework
+from backends.interface.gaps import Gap
 from backends.registry import Backend
 BACKEND = Backend(name="hostile", load="hostile_plugin:Hostile")
 HOSTILE = {hostile!r}

@@ -17,7 +17,7 @@ from birnn.commands.bench import Wishes, bench, exit_code, seconds_from
 from tests.benchmarks.made_up import a_row
 from tests.benchmarks.measure.paced import BACKEND as PACED
 from tests.benchmarks.measure.paced import SECONDS
-from tests.benchmarks.measure.test_session import register
+from tests.benchmarks.measure.test_session import register_paced
 from tests.command_line.running import birnn
 
 GREEN = ("measured", "never steady", "unsupported", "not offered", "not reached")
@@ -152,8 +152,7 @@ def test_the_code_is_that_of_the_worst_row(status: str) -> None:
 def test_what_disagrees_is_1_though_the_rest_has_times(
     cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    register(monkeypatch, PACED)
-    monkeypatch.setattr("birnn.commands.bench.backends", lambda: {PACED.name: PACED})
+    register_paced(monkeypatch, PACED)
     wishes = Wishes(
         cases=str(cases),
         case_patterns=["gru*"],

@@ -14,7 +14,7 @@ import pytest
 from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
 from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
-from backends.studies.cases import FAILED, RAN, Outcome
+from backends.studies.study import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
 from benchmarks.report.table import Cell, Grid
 from birnn.commands.bench import print_grid

@@ -16,7 +16,7 @@ from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
 from backends.pool.pool import WorkerDied, WorkerTimedOut
 from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
-from backends.studies.cases import FAILED, RAN, Outcome
+from backends.studies.study import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
 from benchmarks.store.store import Store
 from birnn import __main__, exit_codes

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.command_line.running import birnn
+from tests.registered import register
 from tests.workers.misbehaving import BACKEND
 
 
 def test_a_status_that_is_another_one_than_the_record_s_is_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("backends.pool.selection", "backends.studies.probes"):
-        monkeypatch.setattr(f"{module}.backends", lambda: {BACKEND.name: BACKEND})
+    register(monkeypatch, BACKEND)
     same, other = tmp_path / "same.json", tmp_path / "other.json"
     probe = ("probe", "--only", "*/halves-*")
     done = birnn(*probe, "--json", same)

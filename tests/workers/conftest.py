@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from backends.registry import Backend
+from tests.registered import register
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Register these backends, and these alone, until the test ends."""
 
-    def register(*found: Backend) -> None:
-        table = {backend.name: backend for backend in found}
-        for module in (
-            "backends.pool.selection",
-            "backends.studies.sources",
-            "backends.pool.schedule",
-            "backends.studies.probes",
-        ):
-            monkeypatch.setattr(f"{module}.backends", lambda: table)
-
-    return register
+    return partial(register, monkeypatch)

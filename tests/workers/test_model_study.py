@@ -14,8 +14,8 @@ from backends.interface.network import Network
 from backends.pool.pool import Pool
 from backends.pool.selection import select
 from backends.registry import Backend
-from backends.studies.cases import Outcome
 from backends.studies.models import ModelStudy
+from backends.studies.study import Outcome
 from common.models import reference
 from common.models.batch import Batch
 from common.models.small_cases import ModelCase, model_cases

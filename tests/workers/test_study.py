@@ -12,7 +12,8 @@ import pytest
 
 from backends.pool.pool import Channel, Pool
 from backends.pool.selection import Selection, select
-from backends.studies.cases import Outcome, Plan, Study, read_others
+from backends.studies.cases import CaseStudy, Plan, read_others
+from backends.studies.study import Outcome
 from common.case import Case
 from common.errors import InputError
 from common.result import Result, ResultHeader, read_result, result_path, write_result
@@ -34,8 +35,9 @@ def outcomes(patterns: list[str], cases: list[Case] = CASES, **options: Any) -> 
     with Pool.open() as pool:
         selection = select(pool, patterns)
         plan = Plan(cases, ["float32"], "cpu", timeout_seconds=3, **options)
-        Study(pool, selection, plan, found.append).run()
-        assert len(found) == plan.size(selection)
+        study = CaseStudy(pool, selection, plan, found.append)
+        study.run()
+        assert len(found) == study.size()
     return {(outcome.implementation.partition("/")[2], outcome.case): outcome for outcome in found}
 
 
@@ -134,7 +136,7 @@ def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
     selection = Selection()
     with Pool.open() as pool:
         lanes = {
-            lane: Study(pool, selection, Plan(CASES, ["float32"], "gpu", 3, lane=lane), print)._yardstick(
+            lane: CaseStudy(pool, selection, Plan(CASES, ["float32"], "gpu", 3, lane=lane), print)._yardstick(
                 CASES[0], "float32"
             )
             for lane in ("exact", "fast")

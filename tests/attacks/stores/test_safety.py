@@ -39,14 +39,14 @@ def answer(process: subprocess.Popen[str]) -> str:
 SLOW_MERGE = """
     import sys
     from pathlib import Path
-    from benchmarks import exchange
-    put_in_place = exchange.put_in_place
+    from benchmarks.store import transfer
+    put_in_place = transfer.put_in_place
     def slowly(part, path):
         print("merged", flush=True)
         sys.stdin.readline()
         put_in_place(part, path)
-    exchange.put_in_place = slowly
-    print(*exchange.merge(Path(sys.argv[1]), [Path(sys.argv[2])]), flush=True)
+    transfer.put_in_place = slowly
+    print(*transfer.merge(Path(sys.argv[1]), [Path(sys.argv[2])]), flush=True)
     """
 
 

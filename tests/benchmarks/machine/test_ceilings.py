@@ -16,6 +16,7 @@ from benchmarks.machine import ceilings
 from benchmarks.machine.ceilings import SMALLEST_COPY, busy_threads, measure_ceilings
 from benchmarks.store.records import Ceiling
 from tests.benchmarks.measure.measurable import FAST, NEITHER, SLOW, Timed
+from tests.registered import register
 
 Started = tuple[Pool, Selection]
 REGISTERED = {backend.name: backend for backend in (FAST, SLOW, NEITHER)}
@@ -25,8 +26,7 @@ REGISTERED = {backend.name: backend for backend in (FAST, SLOW, NEITHER)}
 def started() -> Iterator[Started]:
     """Workers of three made-up backends, one thread each."""
     with pytest.MonkeyPatch.context() as patch, Pool.open(1) as pool:
-        for module in ("backends.pool.selection", "benchmarks.machine.ceilings"):
-            patch.setattr(f"{module}.backends", lambda: REGISTERED)
+        register(patch, *REGISTERED.values())
         patch.setattr(ceilings, "SECONDS", 0.05)
         yield pool, select(pool, [])
 

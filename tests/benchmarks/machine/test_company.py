@@ -39,7 +39,7 @@ from tests.benchmarks.made_up import (
 )
 from tests.benchmarks.made_up_run import made_up_content
 from tests.benchmarks.measure.paced import BACKEND, OTHER
-from tests.benchmarks.measure.test_session import CASE, RAGGED, measured, register, settings
+from tests.benchmarks.measure.test_session import CASE, RAGGED, measured, register_paced, settings
 
 RUN = a_run().run
 SOMEBODY = replace(NOBODY, others_cpu=2 * CROWDED * usable_cores())
@@ -117,7 +117,7 @@ def test_cores_taken_are_the_mean_over_a_rows_processes_and_a_fallen_clock_count
 def test_a_session_looks_at_the_start_and_over_every_job_and_marks_its_rows(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(monkeypatch, BACKEND, OTHER)
+    register_paced(monkeypatch, BACKEND, OTHER)
     stand_still(monkeypatch, NOBODY, NOBODY, SOMEBODY)
     measured(store, settings(["paced/steady", "paced/slower"], (CASE, RAGGED), processes=1))
     looks = store.looks(RUN)
@@ -134,7 +134,7 @@ def test_a_session_looks_at_the_start_and_over_every_job_and_marks_its_rows(
 def test_bench_says_that_it_waits_and_what_spoilt_its_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    register(monkeypatch, BACKEND)
+    register_paced(monkeypatch, BACKEND)
     stand_still(monkeypatch, SOMEBODY)
     monkeypatch.setattr("benchmarks.machine.company.LOOK_SECONDS", 0.01)
     file = tmp_path / "mine.toml"

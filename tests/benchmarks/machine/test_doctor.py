@@ -35,6 +35,7 @@ from benchmarks.machine.doctor import (
 )
 from benchmarks.machine.nvidia import GPU_FIELDS, GpuUser, number, parse_slowdowns, parse_table, parse_users
 from tests.benchmarks.measure.measurable import FAST, NEITHER
+from tests.registered import register
 
 GPU_AT_REST = (
     "NVIDIA H100 80GB HBM3, 550.54.15, Enabled, 345, 1980, 2619, 2619, 31, 700.00, 71.35, 0, 4, 81559, Default\n"
@@ -57,10 +58,8 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[tuple[Pool, Selection]]:
-    registered = {backend.name: backend for backend in (FAST, NEITHER)}
     with pytest.MonkeyPatch.context() as patch, Pool.open(1) as pool:
-        for module in ("backends.pool.selection", "benchmarks.machine.ceilings", "benchmarks.machine.doctor"):
-            patch.setattr(f"{module}.backends", lambda: registered)
+        register(patch, FAST, NEITHER)
         patch.setattr(ceilings, "BUSY_SECONDS", 0.1)
         patch.setattr(doctor, "LOOK_SECONDS", 0.1)
         yield pool, select(pool, [])

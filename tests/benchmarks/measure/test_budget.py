@@ -21,14 +21,14 @@ from birnn.commands.bench_progress import LINE_SECONDS, ProgressBar
 from common.errors import InputError
 from tests.benchmarks.made_up import a_run
 from tests.benchmarks.measure.paced import BACKEND
-from tests.benchmarks.measure.test_session import CASE, RAGGED, SILENT, measured, register, settings
+from tests.benchmarks.measure.test_session import CASE, RAGGED, SILENT, measured, register_paced, settings
 
 PASSES = ("forward", "forward_backward", "train_step")
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[Store]:
-    register(monkeypatch, BACKEND)
+    register_paced(monkeypatch, BACKEND)
     with Store.open(tmp_path / "store.duckdb", write=True) as found:
         yield found
 

@@ -21,7 +21,7 @@ from benchmarks.store.records import Block, Row
 from benchmarks.store.store import Store
 from tests.benchmarks.made_up import a_run
 from tests.benchmarks.measure.paced import BACKEND, BULK, OTHER, SECONDS
-from tests.benchmarks.measure.test_session import RAGGED, SILENT, register, settings
+from tests.benchmarks.measure.test_session import RAGGED, SILENT, register_paced, settings
 
 NOISY = "paced/noisy"
 NAMES = ("paced/steady", "paced/warming", NOISY, "paced/bulky", "paced/peeking", "other/steady")
@@ -65,7 +65,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
     path = tmp_path_factory.mktemp("rules") / "store.duckdb"
     with pytest.MonkeyPatch.context() as patch, Store.open(path, write=True) as store:
-        register(patch, BACKEND, OTHER)
+        register_paced(patch, BACKEND, OTHER)
         patch.setattr(contest, "settle", watched)
         store.add_run(a_run())
         wishes = settings(NAMES, (RAGGED,), processes=PROCESSES, budget_seconds=600.0)

@@ -28,6 +28,7 @@ from common.specification import Specification
 from tests.benchmarks.made_up import a_run, stand_still
 from tests.benchmarks.measure.measurable import Neither
 from tests.benchmarks.measure.paced import BACKEND, OTHER, SECONDS
+from tests.registered import register
 
 SPEC = Specification(cell="gru", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat")
 CASE = BenchmarkCase(name="small", spec=SPEC, batch=2, seq_len=5)
@@ -46,14 +47,12 @@ SILENT = Progress(job=lambda *_: None, row=lambda _: None, note=lambda _: None)
 
 @pytest.fixture(autouse=True)
 def _register(monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, BACKEND, OTHER)
+    register_paced(monkeypatch, BACKEND, OTHER)
 
 
-def register(monkeypatch: pytest.MonkeyPatch, *found: Backend) -> None:
-    table = {backend.name: backend for backend in found}
-    benchmarks = [f"benchmarks.{name}" for name in ("contest", "measuring", "ceilings")]
-    for module in ("backends.pool.selection", "backends.studies.sources", *benchmarks):
-        monkeypatch.setattr(f"{module}.backends", lambda: table)
+def register_paced(monkeypatch: pytest.MonkeyPatch, *found: Backend) -> None:
+    """Backends alone, with a machine that stands still and is measured in a moment."""
+    register(monkeypatch, *found)
     stand_still(monkeypatch)
     # Ceilings of a made-up framework need not be exact.
     for name, value in {"SECONDS": 0.01, "BUSY_SECONDS": 0.01, "SMALLEST_COPY": 2**20, "CACHES_COPIED": 0}.items():
@@ -261,11 +260,11 @@ KILLED = """
 import sys
 from pathlib import Path
 import pytest
-from tests.benchmarks import test_measuring as here
+from tests.benchmarks.measure import test_session as here
 from benchmarks.store.store import Store
 
 with pytest.MonkeyPatch.context() as patch, Store.open(Path(sys.argv[1]), write=True) as store:
-    here.register(patch, here.BACKEND, here.OTHER)
+    here.register_paced(patch, here.BACKEND, here.OTHER)
     told = []
     def row(changed):
         told.append(changed)
@@ -331,7 +330,7 @@ def test_a_process_that_was_cut_off_is_measured_again(store: Store, processes: i
 
 
 def test_a_broken_environment_is_noted_and_the_rest_is_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, BACKEND, Backend(name="broken", load="tests.workers.misbehaving:fail_to_load"))
+    register_paced(monkeypatch, BACKEND, Backend(name="broken", load="tests.workers.misbehaving:fail_to_load"))
     notes: list[str] = []
     store.add_run(a_run())
     progress = replace(SILENT, note=notes.append)

@@ -1,0 +1,121 @@
+"""A model in a worker, as the controller sees it: opened, trained, asked and saved by way of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.pool.pool import NoAnswer
+from backends.worker.networks import read_batches, write_batches
+from common.errors import InputError
+from common.models.optimizers import OptimizerSettings
+from common.models.specification import Arrays, Model, model_as_json
+from common.models.trace import Step
+from common.tensorfile import as_bytes, read, write_bytes
+
+
+@dataclass
+class RemoteNetwork:
+    """A model under a handle of its own.
+
+    Every method raises ``NoAnswer`` where the worker declines, fails, dies, or writes what was not asked for.
+
+    Parameters
+    ----------
+    handle
+        Its name in the worker.
+    ask
+        Sends a request, and gives the reply.
+    distrust
+        Ends the worker, for a reason, and gives the reply that stands for that.
+    file
+        The path of a file that nobody else writes, by name.
+    """
+
+    handle: str
+    ask: Callable[[dict[str, Any]], dict[str, Any]]
+    distrust: Callable[[str], dict[str, Any]]
+    file: Callable[[str], Path]
+
+    def open(
+        self,
+        spec: Model,
+        implementation: str,
+        dtype: str,
+        device: str,
+        weights: Arrays,
+        largest: Arrays,
+        optimizer: OptimizerSettings | None = None,
+        state: Arrays | None = None,
+    ) -> None:
+        """Build the model with these weights; ``largest`` is a batch of the largest sizes, by which it is told whether
+        the implementation can. With ``optimizer`` it can be trained, from ``state`` on.
+        """
+        request: dict[str, Any] = {
+            "op": "network_open",
+            "handle": self.handle,
+            "spec": model_as_json(spec),
+            "implementation": implementation,
+            "dtype": dtype,
+            "device": device,
+            "weights": self._written("weights", weights),
+            "batch": self._written("largest", largest),
+        }
+        if optimizer is not None:
+            request["optimizer"] = optimizer.model_dump()
+        if state is not None:
+            request["state"] = self._written("state", state)
+        self._done(request)
+
+    def train(self, batches: Sequence[Arrays]) -> list[Step]:
+        """A step on each batch, in their order; what each gave."""
+        path = self.file("batches")
+        write_batches([dict(batch) for batch in batches], path)
+        reply = self._done({"op": "network_train", "handle": self.handle, "batches": str(path)})
+        return [Step(**step) for step in reply["steps"]]
+
+    def answers(self, question: str, batches: Sequence[Arrays], max_steps: int | None = None) -> list[Arrays]:
+        """The answers to ``results``, ``predict`` or ``decode`` (at most ``max_steps`` tokens), one for each batch."""
+        given, answers = self.file("questions"), self.file("answers")
+        answers.unlink(missing_ok=True)  # those of a worker that died when it had written them
+        write_batches([dict(batch) for batch in batches], given)
+        request: dict[str, Any] = {"op": "network_ask", "handle": self.handle, "question": question}
+        request |= {"batches": str(given), "answers": str(answers), "max_steps": max_steps}
+        self._done(request)
+        try:
+            answered = read_batches(answers)
+        except (InputError, ValueError) as error:
+            raise NoAnswer(self.distrust(f"its answers must be to {len(batches)} batches; got: {error}")) from None
+        if len(answered) != len(batches):
+            raise NoAnswer(self.distrust(f"its answers must be to {len(batches)} batches; got {len(answered)}"))
+        return answered
+
+    def save(self) -> tuple[Arrays, Arrays]:
+        """All parameters, and the optimizer's state."""
+        weights, state = self.file("saved"), self.file("saved-state")
+        for path in (weights, state):
+            path.unlink(missing_ok=True)
+        self._done({"op": "network_save", "handle": self.handle, "weights": str(weights), "state": str(state)})
+        try:
+            return read(weights)[0], read(state)[0]
+        except InputError as error:
+            raise NoAnswer(self.distrust(str(error))) from None
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._done({"op": "network_close", "handle": self.handle})
+
+    def _done(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self.ask(request)
+        if reply["status"] != "done":
+            raise NoAnswer(reply)
+        return reply
+
+    def _written(self, name: str, arrays: Arrays) -> str:
+        path = self.file(name)
+        write_bytes(path, as_bytes({key: np.asarray(value) for key, value in arrays.items()}, {}), durable=False)
+        return str(path)
