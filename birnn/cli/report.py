@@ -21,11 +21,19 @@ def report_command(
     ] = ["last"],  # noqa: B006
 ) -> None:
     """Write runs as one HTML page that needs no network: who is fastest where, charts, all results, the machine."""
+    from benchmarks.report.highlights import highlights
     from benchmarks.report.page import read_contents, render
-    from birnn.display import say
+    from birnn.display import say, stderr
     from birnn.options import each_once, writable_file
     from common.tensorfile import write_bytes
 
     writable_file("-o", out)
-    write_bytes(out, render(read_contents(store, each_once(run))).encode())
+    contents = read_contents(store, each_once(run))
+    write_bytes(out, render(contents).encode())
+    notes = stderr()
+    for content in contents:
+        which = f"birnn: run {content.run.run}: " if len(contents) > 1 else "birnn: "
+        for sentence in highlights(content):
+            notes.print(f"{which}{sentence}", markup=False)
+    notes.print("birnn: the page, to open in a browser:", markup=False)
     say(str(out))

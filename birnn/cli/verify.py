@@ -48,6 +48,10 @@ def verify_command(
     models: Annotated[
         bool, typer.Option("--models", help="Instead of cases: the models, with loss and all gradients.")
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="The fewest built-in cases that catch every known mistake in every cell."),
+    ] = False,
     layer: LayerFile = None,
     framework: LayerFramework = None,
     python: LayerPython = None,
@@ -76,7 +80,7 @@ def verify_command(
     from birnn.display import say_written, stdout
     from birnn.options import register_layer, writable_file, writable_folder
     from birnn.own_layer import forward_alone
-    from common.cases.builtin import builtin_cases
+    from common.cases.builtin import builtin_cases, quick_cases
     from common.errors import InputError
 
     if results:
@@ -89,12 +93,14 @@ def verify_command(
         raise InputError("--models must stand without --lane fast: the models are judged in the exact lane")
     if models and (cases or out is not None):
         raise InputError("--models must stand without case files and --out: the models are built in")
+    if quick and (cases or models):
+        raise InputError("--quick must stand without case files and --models: it is a part of the built-in cases")
     if out is not None:
         writable_folder("--out", out)
     if json_file is not None:
         writable_file("--json", json_file)
     implementation = [*implementation, *register_layer(layer, framework, python)]
-    chosen = [] if models else read_cases(cases) if cases else builtin_cases()
+    chosen = [] if models else read_cases(cases) if cases else quick_cases() if quick else builtin_cases()
     if not gradients or framework == "numpy":
         chosen = [forward_alone(case) for case in chosen]
     if results:
@@ -117,6 +123,8 @@ def verify_command(
         )
     console = stdout()
     print_outcomes(console, found.outcomes, judged=True, verbose=verbose)
+    if quick:
+        console.print(f"{len(chosen)} built-in cases; birnn verify without --quick runs all", markup=False)
     console.print(found.summary() + ("" if gradients and framework != "numpy" else "; no gradient was judged"))
     if json_file is not None:
         write_report(found, chosen, json_file)
@@ -126,7 +134,10 @@ def verify_command(
     raise typer.Exit(exit_code(found))
 
 
-RUNNING = ("implementation", "dtype", "device", "out", "models", "layer", "gradients", "threads", "without_plugin")
+RUNNING = (
+    *("implementation", "dtype", "device", "out", "models", "layer", "quick", "gradients", "threads"),
+    "without_plugin",
+)
 """Options that say what to run, and how."""
 
 

@@ -8,9 +8,11 @@ class, what the set would not see without them.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from common.cases.g2pm import g2pm_case
 from common.cases.seeded import Shape, make_case
 from common.specification import Specification
 
+QUICK_FILE = Path(__file__).with_name("quick.json")
 CELLS: dict[str, dict[str, Any]] = {
     "rnn_tanh": {"cell": "rnn_tanh"},
     "rnn_relu": {"cell": "rnn_relu"},
@@ -56,6 +59,14 @@ SUBNORMAL = 1e-39
 def builtin_cases() -> list[Case]:
     """All built-in cases, each with gradients."""
     return [*small_cases(), g2pm_case()]
+
+
+def quick_cases() -> list[Case]:
+    """The smallest part of the built-in cases that still catches every known mistake in every cell, and takes every
+    path of every implementation; ``benchmarks/maintain/quick_set.py`` finds it.
+    """
+    names = json.loads(QUICK_FILE.read_text())
+    return [case for case in small_cases() if case.name in names]
 
 
 def small_cases() -> Iterator[Case]:

@@ -13,13 +13,14 @@ from backends.interface.gaps import DEVICES, Refusal, request_of
 from backends.interface.layer import Implementation, inputs_of
 from backends.worker.execution import Unsupported, execute
 from common.case import Case
-from common.cases.builtin import CELLS, small_cases
+from common.cases.builtin import CELLS, quick_cases, small_cases
 from common.judging.agreement import differing, judge
 from common.judging.precision import DTYPES, rounded_case
 from common.judging.yardstick import yardstick
 from tests.cases import a_case
 
 CASES = {case.name: case for case in small_cases()}
+QUICK = {case.name for case in quick_cases()}
 
 
 def run(framework: Framework, implementation: str, case: Case, dtype: str = "float64") -> dict[str, np.ndarray]:
@@ -190,13 +191,16 @@ def test_builtin_cases_take_every_path(framework: Framework, implementation: str
     if not named:
         return
     taken: list[set[str]] = []
-    for case in CASES.values():
+    quick: set[str] = set()
+    for name, case in CASES.items():
         for dtype in ("float32", "float64"):
             if framework.refusal(implementation, request_of(case, dtype, "cpu")) is None:
                 taken.append(set(built(framework, implementation, case, dtype).path().split(", ")))
+                quick |= taken[-1] if name in QUICK else set()
     always = set[str].intersection(*taken)
     varying = {part for part in set[str].union(*taken) - always if not part[0].isdigit()}
     assert varying == named
+    assert named <= quick, "verify --quick must take every path; benchmarks/maintain/quick_set.py finds its cases"
 
 
 def gap_cases() -> list[Case]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.case import Case
-from common.cases.builtin import CELLS, SIZES, small_cases
+from common.cases.builtin import CELLS, SIZES, quick_cases, small_cases
 from common.judging.agreement import judge
 from common.judging.explanation import Explainer, Explanation
 from common.judging.mistakes.every import mistakes
@@ -59,6 +59,19 @@ def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]
         assert not concerned or caught, f"no case of {len(concerned)} catches it in {dtype}"
     some = mistake.name in OF_SOME_MERGES and not lanes
     assert some or lanes == (1 if mistake.arithmetic else 2)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_quick_cases_catch_every_mistake_in_every_cell_as_all_do(cell: str, yards: list[Yardstick]) -> None:
+    """benchmarks/maintain/quick_set.py finds them."""
+    quick = {case.name for case in quick_cases()}
+    of_cell = [yard for yard in yards if is_cell(yard.case, cell)]
+    for mistake in mistakes(of_cell[0].case.spec):
+        for dtype in LANES:
+            concerned = [yard for yard in of_cell if yard.dtype == dtype and mistake.applies(yard.case, dtype)]
+            few = [yard for yard in concerned if yard.case.name in quick]
+            caught = any(not judge(mistake.results(yard.case, dtype), yard).agrees for yard in few)
+            assert caught or not concerned, f"{mistake.name}, {dtype}"
 
 
 @pytest.mark.parametrize("name", OF_SOME_MERGES)

@@ -1,0 +1,133 @@
+"""Find the smallest set of built-in cases for ``birnn verify --quick``, and write its names.
+
+    python -m benchmarks.maintain.quick_set
+
+It catches what all built-in cases catch: every known mistake, also in one direction alone, in every cell and in both
+lanes that ``verify`` runs by default, and it takes every named path of every implementation whose environment is there.
+That is a set cover, solved exactly as an integer program (scipy's HiGHS); of two covers the one with fewer programs to
+compile wins, then the one with fewer cases, then the one with less numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from backends.pool.pool import Pool
+from backends.pool.selection import select
+from backends.registry import BUILT_IN
+from backends.studies.cases import CaseStudy, Plan
+from backends.studies.study import Outcome
+from common.case import Case
+from common.cases.builtin import QUICK_FILE, small_cases
+from common.errors import InputError
+from common.judging.agreement import DISAGREES, judge
+from common.judging.mistakes.every import mistakes
+from common.judging.mistakes.mistake import DIRECTIONS
+from common.judging.yardstick import yardstick
+from common.tensorfile import write_bytes
+
+LANES = ("float32", "float64")
+LONGEST = 100
+"""Steps up to which a case's mistakes are looked at: the reference takes seconds for each past that."""
+PROGRAM_COST, CASE_COST, NUMBER_COST = 100.0, 1.0, 1e-7
+
+
+def caught(case: Case) -> set[Hashable]:
+    """What the case catches: a cell's mistake, in both directions or one, in a lane."""
+    cell = (case.spec.cell, case.spec.reset_after)
+    found: set[Hashable] = set()
+    for dtype in LANES:
+        yard = yardstick(case, dtype)
+        for mistake in mistakes(case.spec):
+            if not mistake.applies(case, dtype):
+                continue
+            tries: dict[str, Any] = {"": mistake.results(case, dtype)}
+            if mistake.in_direction is not None:
+                tries |= {name: mistake.in_direction(case, dtype, each) for each, name in DIRECTIONS.items()}
+            for direction, results in tries.items():
+                if judge(results, yard).status == DISAGREES:
+                    found.add((cell, dtype, mistake.name, direction))
+    return found
+
+
+def taken(cases: Sequence[Case], console: Console) -> dict[str, set[Hashable]]:
+    """The parts of the paths that each implementation takes on each case, by case; what a case alone can vary."""
+    paths: dict[str, set[Hashable]] = {case.name: set() for case in cases}
+    with Pool.open() as pool, Progress(console=console, transient=True) as bar:
+        selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
+        if selection.broken or selection.missing:
+            raise InputError(f"every environment must be there; {next(iter(selection.notes()))}")
+
+        def report(outcome: Outcome) -> None:
+            bar.advance(task)
+            if not outcome.declined:
+                parts = [part for part in outcome.path.split(", ") if part and not part[0].isdigit()]
+                paths[outcome.case] |= {(outcome.implementation, outcome.dtype, part) for part in parts}
+
+        study = CaseStudy(pool, selection, Plan(cases, LANES, "cpu", 120.0, judged=False), report)
+        task = bar.add_task("paths", total=study.size())
+        study.run()
+    return paths
+
+
+def smallest_cover(
+    covers: Mapping[str, set[Hashable]], programs: Mapping[str, Hashable], sizes: Mapping[str, int]
+) -> list[str]:
+    """The names whose sets cover all that any covers, in their order, at the least cost."""
+    names, groups = list(covers), sorted(set(programs.values()), key=repr)
+    elements = sorted(set().union(*covers.values()), key=repr)
+    # One variable a case, then one a program, which each of its cases needs.
+    cover = np.array(
+        [[element in covers[name] for name in names] + [False] * len(groups) for element in elements], float
+    )
+    needs = np.zeros((len(names), len(names) + len(groups)))
+    for row, name in enumerate(names):
+        needs[row, row], needs[row, len(names) + groups.index(programs[name])] = -1, 1
+    costs = [CASE_COST + NUMBER_COST * sizes[name] for name in names] + [PROGRAM_COST] * len(groups)
+    found = milp(
+        costs,
+        integrality=np.ones(len(costs)),
+        bounds=Bounds(0, 1),
+        constraints=[LinearConstraint(cover, lb=1), LinearConstraint(needs, lb=0)],
+    )
+    assert found.success, found.message
+    return [name for name, chosen in zip(names, found.x, strict=False) if chosen > 0.5]
+
+
+def program_of(case: Case) -> Hashable:
+    """What a framework compiles anew for: specification, batch, steps, and whether there are lengths and states."""
+    given = tuple(each is None for each in (case.lengths, case.h_0, case.c_0))
+    return (case.spec.model_dump_json(), case.batch, case.seq_len, given)
+
+
+def quick_names(
+    cases: Sequence[Case], paths: Mapping[str, set[Hashable]], caught_by: Iterable[set[Hashable]]
+) -> list[str]:
+    """The names of the smallest set."""
+    covers = {case.name: mistakes | paths[case.name] for case, mistakes in zip(cases, caught_by, strict=True)}
+    programs = {case.name: program_of(case) for case in cases}
+    return smallest_cover(covers, programs, {case.name: case.x.size for case in cases})
+
+
+def main() -> None:
+    """Find the set, and write it."""
+    console = Console(stderr=True)
+    cases = list(small_cases())
+    short = [case for case in cases if case.seq_len < LONGEST]
+    with ProcessPoolExecutor() as processes:
+        by_name = dict(zip([case.name for case in short], processes.map(caught, short), strict=True))
+    names = quick_names(cases, taken(cases, console), [by_name.get(case.name, set()) for case in cases])
+    write_bytes(QUICK_FILE, (json.dumps(names, indent=1) + "\n").encode())
+    console.print(f"{len(names)} of {len(cases)} cases: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()
