@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from backends.registry import Backend
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("backends", "benchmarks", "birnn", "common")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -19,6 +23,26 @@ THREAD_VARIABLES = (
     "TF_NUM_INTEROP_THREADS",
     "MXNET_CPU_WORKER_NTHREADS",
 )
+
+
+def in_checkout() -> bool:
+    """Whether the suite runs from a checkout, as by ``pip install -e .``, and not from among installed packages."""
+    return (ROOT / "tox.ini").is_file() and (ROOT / "pyproject.toml").is_file()
+
+
+@cache
+def suite_path() -> Path:
+    """A folder with the suite's packages and no other: the checkout, or one of links, removed when this process ends.
+
+    A worker that was given the folder of all installed packages would import this interpreter's NumPy, not its own.
+    """
+    if in_checkout():
+        return ROOT
+    folder = Path(tempfile.mkdtemp(prefix="birnn-packages-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in PACKAGES:
+        (folder / name).symlink_to(ROOT / name)
+    return folder
 
 
 def override_variable(backend: Backend) -> str:
@@ -48,7 +72,8 @@ def how_to_create(backend: Backend) -> str:
     variable = override_variable(backend)
     if os.environ.get(variable):
         return f"set {variable} to a Python interpreter; got {os.environ[variable]!r}"
-    return f"create it with: tox run -e {backend.environment} --notest, in {ROOT}"
+    where = ROOT if in_checkout() else "a checkout of birnn (pip install -e .), from which the suite runs"
+    return f"create it with: tox run -e {backend.environment} --notest, in {where}"
 
 
 def compilation_cache(backend: Backend) -> dict[str, str]:
@@ -84,5 +109,5 @@ def worker_environment(threads: int) -> dict[str, str]:
     found |= {"PYTHONFAULTHANDLER": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     # Workers share a GPU: by default JAX takes three quarters of its memory when it starts, TensorFlow all of it.
     found |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(suite_path()), os.environ.get("PYTHONPATH")]))
     return found

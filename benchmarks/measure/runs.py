@@ -81,19 +81,21 @@ def suite_version() -> str:
 
 
 def commit_of_suite() -> str:
-    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git, and
-    "unknown" in a checkout that git cannot read.
+    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git, as among
+    the packages of another project, and "unknown" in a checkout that git cannot read.
 
     Sources that were carried elsewhere have it in ``COMMIT_FILE``.
     """
     carried = ROOT / COMMIT_FILE
     if carried.is_file():
         return carried.read_text().strip()
+    if not (ROOT / ".git").exists():  # git would look above it, and find somebody else's repository
+        return ""
     try:
         commit = _git("rev-parse", "--short", "HEAD").strip()
         return f"{commit}-changed" if _git("status", "--porcelain", "--untracked-files=no").strip() else commit
     except (OSError, subprocess.CalledProcessError):
-        return "unknown" if (ROOT / ".git").exists() else ""
+        return "unknown"
 
 
 def _git(*arguments: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +130,33 @@ def test_a_sitecustomize_that_prints_is_one_sentence_or_no_harm(tmp_path: Path) 
     assert (done.returncode, "1 agree" in done.stdout) == (0, True) or (
         (done.returncode, "hello from sitecustomize" in done.stderr) == (2, True)
     ), done
+
+
+def test_among_installed_packages_a_worker_gets_ours_alone_and_no_foreign_commit(tmp_path: Path) -> None:
+    """A wheel, installed inside somebody's repository, beside packages that workers must not see."""
+    site = tmp_path / "site-packages"
+    for name in ("backends", "benchmarks", "birnn", "common"):
+        shutil.copytree(ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (site / "numpy_of_the_controller.py").write_text("")
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main")
+    for arguments in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "theirs")):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    script = (
+        "import os; from backends.pool.environments import *; from backends.registry import BUILT_IN; "
+        "from benchmarks.measure.runs import commit_of_suite; "
+        "first = worker_environment(1)['PYTHONPATH'].split(os.pathsep)[0]; "
+        "print(sorted(os.listdir(first)), first, repr(commit_of_suite()), how_to_create(BUILT_IN[0]), sep='|')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    packages, folder, commit, how = done.stdout.strip().split("|")
+    assert packages == "['backends', 'benchmarks', 'birnn', 'common']"
+    assert not Path(folder).exists(), "it goes with the process"
+    assert commit == "''"
+    assert "a checkout of birnn (pip install -e .)" in how
