@@ -22,7 +22,7 @@ from backends.registry import backends
 from backends.studies.sources import sources_of
 from common.errors import InputError, shown
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Arrays, Seq2Seq, model_as_json
+from common.models.specification import Arrays, model_as_json
 from common.models.trace import Step
 from common.tasks.checkpoint import VERSION, Checkpoint, CheckpointHeader, read_checkpoint, write_checkpoint
 from common.tasks.task import Task, right_answers, unlabelled
@@ -140,7 +140,7 @@ class Learner:
             trained.steps = [Step(*step) for step in checkpoint.header.trace]
             trained.accuracies = list(checkpoint.header.accuracies)
             trained.resumed = checkpoint.header.epoch
-        elif trained.twin and "embedding" in _first_input(course.task):
+        elif trained.twin and "embedding" in course.task.spec.first_input:
             weights = flip_one_bit(course.task, course.dtype)[0]
         name = trained.implementation.partition("/")[2]
         network.open(
@@ -169,7 +169,7 @@ class Learner:
 
     def _one_epoch(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
         batches = self._epochs[epoch]
-        if trained.twin and epoch == 0 and "embedding" not in _first_input(self._course.task):
+        if trained.twin and epoch == 0 and "embedding" not in self._course.task.spec.first_input:
             batches = [flip_one_bit(self._course.task, self._course.dtype)[1], *batches[1:]]
         for start in range(0, len(batches), CHUNK):
             trained.steps += network.train(batches[start : start + CHUNK])
@@ -180,10 +180,8 @@ class Learner:
         """Share of right answers on the held-out examples, as a user would get them."""
         task = self._course.task
         asked = [unlabelled(batch) for batch in self._evaluation]
-        if isinstance(task.spec, Seq2Seq):
-            name, answers = "tokens", network.answers("decode", asked, task.max_steps())
-        else:
-            name, answers = "labels", network.answers("predict", asked)
+        name = task.spec.answer
+        answers = network.answers(task.spec.question, asked, task.max_steps() if name == "tokens" else None)
         try:
             counts = [
                 right_answers(task.spec, batch, answer[name])
@@ -269,7 +267,7 @@ def flip_one_bit(task: Task, dtype: str) -> tuple[Arrays, Arrays]:
     token's embedding.
     """
     batch, weights = dict(task.epoch(0)[0]), dict(task.weights)
-    name = _first_input(task)
+    name = task.spec.first_input
     if name == "x":
         step, feature = np.unravel_index(np.abs(batch["x"][0]).argmax(), batch["x"].shape[1:])
         batch["x"] = _flipped(batch["x"], (0, int(step), int(feature)), dtype)
@@ -284,12 +282,6 @@ def _flipped(array: np.ndarray, index: tuple[int, ...], dtype: str) -> np.ndarra
     narrow = np.dtype(dtype if dtype in ("float32", "float64") else "float32").type
     found[index] = np.nextafter(narrow(array[index]), narrow(np.inf))
     return found
-
-
-def _first_input(task: Task) -> str:
-    if isinstance(task.spec, Seq2Seq):
-        return "source_embedding"
-    return "x" if task.spec.num_embeddings is None else "embedding"
 
 
 def _file_name(trained: Trained) -> str:

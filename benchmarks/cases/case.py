@@ -157,8 +157,9 @@ class BenchmarkCase(BaseModel):
     def system_numbers(self) -> int:
         """Numbers in a system's weights and logits."""
         assert self.system is not None
-        classes = self.system.target_size if isinstance(self.system, Seq2Seq) else self.system.classes
-        return self.answers() * classes + sum(math.prod(shape) for shape in parameters(self.system).values())
+        return self.answers() * self.system.num_answers + sum(
+            math.prod(shape) for shape in parameters(self.system).values()
+        )
 
     def make(self) -> Case:
         """The layer's case with its arrays: inputs, states, weights and cotangents drawn from the name's seed."""

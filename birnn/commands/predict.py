@@ -173,8 +173,7 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
 def _batch(asked: Asked, trained: Trained, words: Sequence[Sequence[str]]) -> Arrays:
     """The input as the model's batch."""
     spec = trained.spec
-    features = not isinstance(spec, Seq2Seq) and spec.num_embeddings is None
-    if features:
+    if spec.num_tokens is None:
         if words or asked.data is None:
             raise InputError(f"{asked.model} reads arrays: --data must be a .npy or .safetensors file")
         return _arrays(asked.data, rnn_of(spec).input_size)
@@ -230,6 +229,5 @@ def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: Trained, 
     ask = partial(pool.ask, backend, timeout_seconds=asked.timeout_seconds)
     network = RemoteNetwork("asked", ask, partial(pool.distrust, backend), lambda file: pool.folder / file)
     network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, batch)
-    question = "decode" if isinstance(trained.spec, Seq2Seq) else "predict"
-    (answer,) = network.answers(question, [batch], asked.max_steps)
+    (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps)
     return answer

@@ -58,7 +58,7 @@ def counted(spec: Model, batch: Batch) -> np.ndarray:
 
 def labels(spec: Model, batch: Batch) -> np.ndarray:
     """The right answers: a sequence model's labels, an encoder–decoder's targets."""
-    return batch["labels"] if isinstance(spec, SequenceModel) else batch["targets"]
+    return batch[spec.right]
 
 
 def dropout_factors(spec: Model, rows: int, steps: int, rng: np.random.Generator) -> Arrays:
@@ -82,7 +82,7 @@ def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
     InputError
         One sentence on the first thing that does not fit.
     """
-    source = "tokens" if isinstance(spec, Seq2Seq) or spec.num_embeddings is not None else "x"
+    source = "x" if spec.num_tokens is None else "tokens"
     if source not in batch:
         raise InputError(f"a batch must have {source}; it has {', '.join(sorted(batch)) or 'nothing'}")
     if batch[source].ndim != (2 if source == "tokens" else 3) or 0 in batch[source].shape:
@@ -141,8 +141,7 @@ def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> Non
         if array.dtype.kind == "f":
             _check_finite(name, array, padding_mask(batch)[..., None] if name == "x" else False)
     if source == "tokens":
-        size = spec.source_size if isinstance(spec, Seq2Seq) else spec.num_embeddings
-        _check_range("tokens", batch["tokens"], 0, (size or 1) - 1)
+        _check_range("tokens", batch["tokens"], 0, (spec.num_tokens or 1) - 1)
     if not labelled:
         return
     if isinstance(spec, SequenceModel):

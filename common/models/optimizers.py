@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import from_validation
-from common.models.specification import Arrays, Model, SequenceModel, parameters, rnn_of
+from common.models.specification import Arrays, Model, parameters, rnn_of
 
 OptimizerName = Literal["sgd", "momentum", "adam"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -65,8 +65,8 @@ def trained_parameters(spec: Model) -> list[str]:
     """The parameters that training moves, in the order of ``parameters``: all but a frozen embedding and those
     ``bias_hh`` that are only added to ``bias_ih``.
     """
-    frozen = {"embedding"} if isinstance(spec, SequenceModel) and spec.frozen_embedding else set()
-    return [name for name in parameters(spec) if name not in frozen and not (_is_bias_hh(name) and not _resets(spec))]
+    fixed = {name for name in parameters(spec) if _is_bias_hh(name) and not _resets(spec)} | spec.frozen
+    return [name for name in parameters(spec) if name not in fixed]
 
 
 def gradient_masks(spec: Model) -> Arrays:

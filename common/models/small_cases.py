@@ -57,12 +57,11 @@ def random_batch(
     if shape.ragged or isinstance(spec, Seq2Seq):
         found["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
     real = np.arange(shape.steps) < found.get("lengths", np.full(shape.rows, shape.steps))[:, None]
-    num_tokens = spec.source_size if isinstance(spec, Seq2Seq) else spec.num_embeddings
-    if num_tokens is None:
+    if spec.num_tokens is None:
         x = rng.normal(size=(*real.shape, rnn_of(spec).input_size))
         found["x"] = np.where(real[..., None], x, GARBAGE_SCALE * x)
     else:
-        found["tokens"] = rng.integers(num_tokens, size=real.shape)
+        found["tokens"] = rng.integers(spec.num_tokens, size=real.shape)
     if training:
         found |= dropout_factors(spec, shape.rows, shape.steps, rng)
     if isinstance(spec, SequenceModel):

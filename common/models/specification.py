@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, model_validator
@@ -45,9 +45,22 @@ class SequenceModel(BaseModel):
     dropout
         Share of the merged output of every rnn layer but the top that is set to 0 in training; the masks are in the
         batches.
+
+    Attributes
+    ----------
+    rnn_name
+        The field of the bidirectional RNN, which its parameters' names begin with.
+    question, answer
+        The method of a network that answers without labels, and what its answer holds.
+    right
+        Where a batch has the right answers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    rnn_name: ClassVar[str] = "rnn"
+    question: ClassVar[str] = "predict"
+    answer: ClassVar[str] = "labels"
+    right: ClassVar[str] = "labels"
 
     kind: Literal["sequence"] = "sequence"
     rnn: Specification
@@ -66,6 +79,31 @@ class SequenceModel(BaseModel):
             raise ValueError("must have directions of one size where the readout is final")
         _check_dropout(self.dropout, self.rnn)
         return self
+
+    @property
+    def bidirectional(self) -> Specification:
+        """The bidirectional RNN."""
+        return self.rnn
+
+    @property
+    def num_tokens(self) -> int | None:
+        """How many tokens there are in the input; None where it is features."""
+        return self.num_embeddings
+
+    @property
+    def num_answers(self) -> int:
+        """How many classes an answer is one of."""
+        return self.classes
+
+    @property
+    def first_input(self) -> str:
+        """What the first layer reads: the batch's features ``x``, or the embedding's parameter."""
+        return "x" if self.num_embeddings is None else "embedding"
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The parameters without a gradient, which training leaves alone."""
+        return frozenset({"embedding"} if self.frozen_embedding else ())
 
     @property
     def readout_size(self) -> int:
@@ -99,9 +137,18 @@ class Seq2Seq(BaseModel):
         time, both directions' states carried on.
     dropout
         As in ``SequenceModel``, for the encoder.
+
+    Attributes
+    ----------
+    rnn_name, question, answer, right
+        As in ``SequenceModel``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    rnn_name: ClassVar[str] = "encoder"
+    question: ClassVar[str] = "decode"
+    answer: ClassVar[str] = "tokens"
+    right: ClassVar[str] = "targets"
 
     kind: Literal["seq2seq"] = "seq2seq"
     source_size: Size
@@ -126,6 +173,31 @@ class Seq2Seq(BaseModel):
             raise ValueError("must have attention_size where attention is true, and there alone")
         _check_dropout(self.dropout, encoder)
         return self
+
+    @property
+    def bidirectional(self) -> Specification:
+        """The bidirectional RNN."""
+        return self.encoder
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens there are in the input."""
+        return self.source_size
+
+    @property
+    def num_answers(self) -> int:
+        """How many tokens an answer is one of."""
+        return self.target_size
+
+    @property
+    def first_input(self) -> str:
+        """What the first layer reads: the embedding's parameter."""
+        return "source_embedding"
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The parameters without a gradient, which training leaves alone: none."""
+        return frozenset()
 
     @property
     def memory_size(self) -> int:
@@ -194,12 +266,12 @@ def model_as_json(spec: Model) -> dict[str, Any]:
 
 def rnn_of(spec: Model) -> Specification:
     """The bidirectional RNN of a model: its ``rnn`` or its ``encoder``."""
-    return spec.rnn if isinstance(spec, SequenceModel) else spec.encoder
+    return spec.bidirectional
 
 
 def rnn_prefix(spec: Model) -> str:
     """What stands before the canonical names of the bidirectional RNN's weights: ``rnn.`` or ``encoder.``."""
-    return "rnn." if isinstance(spec, SequenceModel) else "encoder."
+    return f"{spec.rnn_name}."
 
 
 def parameters(spec: Model) -> Shapes:

@@ -75,9 +75,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self._loaded_biases = {name: weights[name].copy() for name in self._both}
         self.parameters = self.tree(weights)
-        self.fixed = {}
-        if getattr(self.spec, "frozen_embedding", False):
-            self.fixed["embedding"] = self.parameters.pop("embedding")
+        self.fixed = {name: self.parameters.pop(name) for name in self.spec.frozen}
         if self._optimizer is not None:
             self.set_optimizer(self._optimizer.settings)
 

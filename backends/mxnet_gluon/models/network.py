@@ -52,7 +52,6 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         self.parameters = {}
         self.wide_dtype = "float32" if dtype == "float16" else dtype
         self._rnn = [kind(stage, dtype, device) for stage in self.stages]
-        self._frozen = "embedding" if getattr(spec, "frozen_embedding", False) else ""
         self._graphs: dict[tuple, Graph] = {}
 
     @abstractmethod
@@ -79,7 +78,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         loss, correct, logits = self._judge(batch)
         loss.backward()
         found = {"loss": loss, "correct": correct, "logits": logits}
-        found |= {f"grad.{name}": value.grad for name, value in self.parameters.items() if name != self._frozen}
+        found |= {f"grad.{name}": value.grad for name, value in self.parameters.items() if name not in self.spec.frozen}
         nd.waitall()
         shapes = {"loss": (), "correct": ()}  # MXNet's scalars are (1,)
         return {name: array(value).reshape(shapes.get(name, value.shape)) for name, value in found.items()}
@@ -126,8 +125,8 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
             moved["number"] = nd.full(1, number, ctx=DEVICES[self.device], dtype=self.wide_dtype)
         if "tokens" in batch:
             moved["tokens"] = self.tensor(batch["tokens"])
-        if self._frozen:
-            moved["x"] = self.lookup(nd, self.parameters, moved.pop("tokens"), self._frozen)
+        for name in self.spec.frozen:
+            moved["x"] = self.lookup(nd, self.parameters, moved.pop("tokens"), name)
         if "x" in moved:
             # Without it MXNet 1.9.1 takes the gradients of some lower layers from unwritten memory (native.py).
             moved["x"].attach_grad()
@@ -142,7 +141,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
 
         It becomes a graph at the first call for this work and these shapes.
         """
-        names = [name for name in self.parameters if uses(name) and name != self._frozen]
+        names = [name for name in self.parameters if uses(name) and name not in self.spec.frozen]
         given = [name for name in names if name not in self._in_blocks]
         key = (work, tuple((name, value.shape) for name, value in arrays.items()))
         if key not in self._graphs:
@@ -209,7 +208,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         self.parameters = {
             name: of_rnn[name] if name in of_rnn else self.tensor(weights[name]) for name in self._shapes
         }
-        for name in set(self.parameters) - set(of_rnn) - {self._frozen}:
+        for name in set(self.parameters) - set(of_rnn) - self.spec.frozen:
             self.parameters[name].attach_grad()
 
     def _judge(self, batch: Batch) -> list[nd.NDArray]:

@@ -52,9 +52,10 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         for layer, found in zip(self._rnn, self.split(weights), strict=True):
             layer.load_weights(found)
         of_rnn = self.join([dict(layer.parameters) for layer in self._rnn])
-        frozen = "embedding" if getattr(self.spec, "frozen_embedding", False) else ""
         self.parameters = {
-            name: of_rnn[name] if name in of_rnn else self.tensor(weights[name]).requires_grad_(name != frozen)
+            name: of_rnn[name]
+            if name in of_rnn
+            else self.tensor(weights[name]).requires_grad_(name not in self.spec.frozen)
             for name in parameters(self.spec)
         }
         if self._optimizer is not None:

@@ -193,8 +193,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
 
     def judge(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Results]:
         """The loss, the number of right answers, the logits, and the loss's gradients by all but a frozen embedding."""
-        frozen = "embedding" if getattr(self.spec, "frozen_embedding", False) else ""
-        watched = {name: value for name, value in parameters.items() if name != frozen}
+        watched = {name: value for name, value in parameters.items() if name not in self.spec.frozen}
         with tf.GradientTape() as tape:
             tape.watch(watched)
             logits = self.logits(parameters, batch)
