@@ -57,7 +57,7 @@ def trained_kernels(spec: Specification) -> list[str]:
     return [name for name in shapes(spec) if not name.startswith("bias")]
 
 
-class Head:
+class ReferenceHead:
     """The linear head and its loss: ``product`` in ``dtype``, softmax and mean in at least float32.
 
     The methods that a mistake would change are apart.
@@ -94,7 +94,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainedStep:
     """What a step gave: the loss of each step (batch, seq_len), 0 in the padding, their mean, and all weights'
     gradients, by canonical name and those in ``HEAD``.
     """
@@ -104,7 +104,7 @@ class Step:
     gradients: Arrays
 
 
-def step(reference: Reference, head: Head, head_weights: Mapping[str, np.ndarray], case: Case) -> Step:
+def step(reference: Reference, head: ReferenceHead, head_weights: Mapping[str, np.ndarray], case: Case) -> TrainedStep:
     """The loss and the gradients of a train step; nothing is moved."""
     output = reference.forward(case.x, case.lengths, case.initial_state("h"), case.initial_state("c"))["output"]
     weight, bias = (head_weights[name] for name in HEAD)
@@ -119,11 +119,11 @@ def step(reference: Reference, head: Head, head_weights: Mapping[str, np.ndarray
     by_class = d_logits.reshape(-1, d_logits.shape[-1])  # (batch·seq_len, classes)
     gradients["head.weight"] = head.product(by_class.T, output.reshape(-1, output.shape[-1]))
     gradients["head.bias"] = by_class.astype(head.wide).sum(axis=0).astype(head.dtype)
-    return Step(losses, losses.sum() / divisor, gradients)
+    return TrainedStep(losses, losses.sum() / divisor, gradients)
 
 
 @dataclass
-class Trainer:
+class ReferenceStep:
     """A network that is trained by the reference, in some dtype.
 
     ``kind`` and ``head_kind`` are the classes that a mistake would change; ``kink`` see ``common.cells.Cell``.
@@ -133,9 +133,9 @@ class Trainer:
     training: Training
     dtype: np.dtype | type
     kind: type[Reference] = Reference
-    head_kind: type[Head] = Head
+    head_kind: type[ReferenceHead] = ReferenceHead
     kink: float = 0.0
-    last: Step = field(init=False)
+    last: TrainedStep = field(init=False)
 
     def __post_init__(self) -> None:
         self._reference = self.kind(self.case.spec, self.case.weights, self.dtype, self.kink)
@@ -168,8 +168,8 @@ def training_yardstick(case: Case, training: Training, dtype: str, tf32: bool = 
     """
     case, training = rounded_case(case, dtype), rounded_training(training, dtype)
     kind = TF32 if tf32 and dtype == "float32" else Reference
-    truth = _train(Trainer(case, training, truth_dtype(dtype)), steps)
-    plain = _train(Trainer(case, training, numpy_dtype(dtype), kind), steps)
+    truth = _train(ReferenceStep(case, training, truth_dtype(dtype)), steps)
+    plain = _train(ReferenceStep(case, training, numpy_dtype(dtype), kind), steps)
     loops = [_further_loop(case, training, dtype, kind, steps, number) for number in range(further_loops(case))]
     num_real = max(int((~case.padding_mask()).sum()), 1)
     losses = truth.last.losses
@@ -187,15 +187,15 @@ def training_yardstick(case: Case, training: Training, dtype: str, tf32: bool = 
 
 def _further_loop(
     case: Case, training: Training, dtype: str, kind: type[Reference], steps: int, number: int
-) -> Trainer:
+) -> ReferenceStep:
     """One of the further plain loops, trained; the learning rate stays, as it is given and not computed."""
     rng = np.random.default_rng(number)
     moved = replace(training, weight=nudged(training.weight, dtype, rng), bias=nudged(training.bias, dtype, rng))
-    trainer = Trainer(nudged_case(case, dtype, number), moved, numpy_dtype(dtype), reordered(kind, number))
+    trainer = ReferenceStep(nudged_case(case, dtype, number), moved, numpy_dtype(dtype), reordered(kind, number))
     return _train(trainer, steps)
 
 
-def _train(trainer: Trainer, steps: int) -> Trainer:
+def _train(trainer: ReferenceStep, steps: int) -> ReferenceStep:
     for _ in range(steps):
         trainer.step()
     return trainer
@@ -205,7 +205,8 @@ def _kink_ambiguity(case: Case, training: Training, dtype: str, steps: int) -> A
     """How much the moved weights change when pre-activations within rounding of 0 fall on relu's other side."""
     width = kink_width(yardstick(replace(case, cotangents={}), dtype))
     above, below = (
-        _train(Trainer(case, training, truth_dtype(dtype), kink=kink), steps).results() for kink in (width, -width)
+        _train(ReferenceStep(case, training, truth_dtype(dtype), kink=kink), steps).results()
+        for kink in (width, -width)
     )
     return {name: np.abs(above[name] - below[name]) for name in above if name != "loss"}
 
@@ -222,7 +223,7 @@ def telling_rate(case: Case, training: Training) -> float:
     Gradients that are 0 do not count. It is a power of two, exact in every format, of at most ``LARGEST_RATE``;
     ``training``'s own learning rate plays no part.
     """
-    trainer = Trainer(case, training, np.float32)
+    trainer = ReferenceStep(case, training, np.float32)
     trainer.step()
     weights = {**case.weights, "head.weight": training.weight}
     ratios = [0.0]

@@ -60,7 +60,7 @@ class Outcome:
         return content | {"verdict": None if self.verdict is None else self.verdict.as_json()}
 
 
-class Named(Protocol):
+class NamedCase(Protocol):
     """A case of any kind."""
 
     @property
@@ -69,7 +69,7 @@ class Named(Protocol):
         ...
 
 
-CaseKind = TypeVar("CaseKind", bound=Named)
+CaseKind = TypeVar("CaseKind", bound=NamedCase)
 
 
 class Study(ABC, Generic[CaseKind]):

@@ -23,7 +23,7 @@ from benchmarks.machine import description
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.measure.runs import commit_of_suite
 from common.models.pipeline_data import OneDirectionTrainer, OtherDirectionTrainer, held_out_accuracy
-from common.models.trace import Trainer
+from common.models.trace import ReferenceTrainer
 from common.tensorfile import write_bytes
 
 README = ROOT / "README.md"
@@ -51,7 +51,7 @@ def commands(training: Path, held_out: Path) -> dict[str, list[str]]:
 def one_direction() -> str:
     """What the pipeline's network learns when its head hears one direction alone, in a sentence."""
     both, forward, reverse = (
-        held_out_accuracy("rnn_tanh", kind) for kind in (Trainer, OneDirectionTrainer, OtherDirectionTrainer)
+        held_out_accuracy("rnn_tanh", kind) for kind in (ReferenceTrainer, OneDirectionTrainer, OtherDirectionTrainer)
     )
     return (
         f"What one direction is worth: the same network (rnn_tanh, by the NumPy reference) gets {both:.4f} of the "

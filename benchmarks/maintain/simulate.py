@@ -57,7 +57,7 @@ BY_EYE = ("zeros", "noise of the right size")
 
 
 @dataclass(frozen=True)
-class Trial:
+class Attempt:
     """One verdict: on what kind of result, and where it agrees with a wrong one, how much of it is wrong.
 
     ``kind`` is ``WRONG`` or ``CORRECT``; ``effect`` the largest error of any tensor that can be told, relative to the
@@ -142,20 +142,20 @@ def wrong_results(yard: Yardstick, seed: int) -> Iterator[tuple[str, Arrays]]:
         yield name, mistake.results(yard.case, yard.dtype)
 
 
-def trials(seed: int) -> list[Trial]:
+def trials(seed: int) -> list[Attempt]:
     """Every verdict on one drawn case, in one dtype."""
     case, dtype = drawn_case(seed), LANES[seed % len(LANES)]
     with np.errstate(all="ignore"):
         yard = yardstick(case, dtype)
         found = [
-            Trial(CORRECT, name, dtype, judge(loop(yard.case, dtype), yard).status)
+            Attempt(CORRECT, name, dtype, judge(loop(yard.case, dtype), yard).status)
             for name, loop in CORRECT_LOOPS.items()
         ]
         if not all(np.isfinite(value).all() for value in yard.truth.values()):
             return found  # nothing is right there, and nothing of a right size
         for name, result in wrong_results(yard, seed):
             verdict = judge(result, yard)
-            found.append(Trial(WRONG, name, dtype, verdict.status, effect(verdict, result, yard)))
+            found.append(Attempt(WRONG, name, dtype, verdict.status, effect(verdict, result, yard)))
     return found
 
 
@@ -184,13 +184,13 @@ def upper_bound(count: int, number: int) -> float:
 
 
 @dataclass
-class Tally:
+class VerdictTally:
     """Counts of statuses by kind, name and dtype; of wrong results called right, the largest effect."""
 
     counts: dict[tuple[str, str, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     effects: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, found: Iterable[Trial]) -> None:
+    def add(self, found: Iterable[Attempt]) -> None:
         """Count some trials."""
         for each in found:
             self.counts[each.kind, each.name, each.dtype][each.status] += 1
@@ -210,7 +210,7 @@ class Tally:
         return list(dict.fromkeys(name for of_kind, name, _ in self.counts if of_kind == kind))
 
 
-def table(tally: Tally, cases: int, of_frameworks: int, first: int) -> str:
+def table(tally: VerdictTally, cases: int, of_frameworks: int, first: int) -> str:
     """The simulation's part of docs/calibration.md."""
     lines = [
         f"`python -m benchmarks.maintain.simulate` drew {cases:,} cases (seeds from {first:,} on) of the five cells, "
@@ -249,13 +249,13 @@ def _rate(count: Counter[str], status: str) -> str:
     return f"{count[status]:,} | {upper_bound(count[status], count.total()):.2%}"
 
 
-def judged_frameworks(seeds: Iterable[int]) -> list[Trial]:
+def judged_frameworks(seeds: Iterable[int]) -> list[Attempt]:
     """What the frameworks' implementations make of drawn cases."""
-    found: list[Trial] = []
+    found: list[Attempt] = []
 
     def report(outcome: Outcome) -> None:
         if outcome.status not in DECLINED:
-            found.append(Trial(CORRECT, outcome.implementation, outcome.dtype, outcome.status))
+            found.append(Attempt(CORRECT, outcome.implementation, outcome.dtype, outcome.status))
 
     with Pool.open() as pool:
         selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
@@ -271,7 +271,7 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Run the simulation and write its table."""
-    tally = Tally()
+    tally = VerdictTally()
     with ProcessPoolExecutor(jobs) as executor, Progress(transient=True) as bar:
         for found in bar.track(executor.map(trials, range(first, first + cases), chunksize=4), total=cases):
             tally.add(found)

@@ -18,7 +18,7 @@ Group = tuple[str, str, str, str, int]
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What one implementation did on one case: ``text`` is its median in ms and half its interval in percent, or the
     status; ``fastest`` whether it is the fastest beyond the noise.
     """
@@ -33,7 +33,7 @@ class Grid:
 
     heading: str
     implementations: list[str]
-    lines: list[tuple[str, list[Cell], str]]
+    lines: list[tuple[str, list[TableCell], str]]
 
 
 def in_order(rows: Iterable[Row], run: Run) -> list[Row]:
@@ -108,7 +108,7 @@ def _grid(group: Group, rows: Sequence[Row], clear: set, text: Callable[[Row], s
     lines = []
     for case in dict.fromkeys(row.key.case for row in rows):
         mine = [by_place.get((case, name)) for name in names]
-        cells = [Cell("") if row is None else Cell(text(row), row.key in clear) for row in mine]
+        cells = [TableCell("") if row is None else TableCell(text(row), row.key in clear) for row in mine]
         limits = [row.limit_seconds for row in mine if row is not None and row.limit_seconds is not None]
         lines.append((case, cells, f"{limits[0] * 1e3:.3g}" if limits else ""))
     count = "1 thread" if threads == 1 else f"{threads} threads"

@@ -31,7 +31,7 @@ from benchmarks.measure.budget import require_room
 from benchmarks.measure.runs import commit_of_suite, measuring_sources, run_for
 from benchmarks.measure.session import ASSUMED_PRODUCT, Session, environments_of
 from benchmarks.measure.settings import Job, Settings
-from benchmarks.report.table import QUANTITIES, Cell, Grid, cell_text, grids, in_order, quantity_grids
+from benchmarks.report.table import QUANTITIES, Grid, TableCell, cell_text, grids, in_order, quantity_grids
 from benchmarks.store.placing import is_new
 from benchmarks.store.records import NOT_JUDGED, RETRIED, TIMED, Key, Row, Run
 from benchmarks.store.store import Store
@@ -231,7 +231,7 @@ def tall_table(grid: Grid) -> Table:
     return table
 
 
-def _marked_up(cell: Cell) -> str:
+def _marked_up(cell: TableCell) -> str:
     return f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text
 
 

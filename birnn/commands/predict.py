@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained model: its parameters, and what turns ids into words and labels again."""
 
     spec: Model
@@ -90,7 +90,7 @@ def predict(asked: Asked) -> int:
 
 
 def readable(
-    model: str, trained: Trained, batch: Arrays, words: Sequence[Sequence[str]], answer: Arrays
+    model: str, trained: TrainedModel, batch: Arrays, words: Sequence[Sequence[str]], answer: Arrays
 ) -> Iterable[str]:
     """One line a row: words with tags, a label with its text, phonemes, a sentence with its gaps filled."""
     if model == "seq2seq":
@@ -132,19 +132,19 @@ def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[
         yield "".join(said)
 
 
-def _from_checkpoint(asked: Asked) -> Trained:
+def _from_checkpoint(asked: Asked) -> TrainedModel:
     if asked.checkpoint is None:
         raise InputError(f"--checkpoint must name a file that birnn train {asked.model} has written; got none")
     found = read_checkpoint(asked.checkpoint)
     if found.header.task != asked.model:
         raise InputError(f"{asked.checkpoint}: must be a checkpoint of {asked.model}; got one of {found.header.task}")
-    return Trained(found.spec, found.weights, found.header.vocabularies, str(asked.checkpoint))
+    return TrainedModel(found.spec, found.weights, found.header.vocabularies, str(asked.checkpoint))
 
 
-def _g2pm() -> Trained:
+def _g2pm() -> TrainedModel:
     from common.data.g2pm_sentences import g2pm_spec, g2pm_weights
 
-    return Trained(g2pm_spec(), g2pm_weights(), {}, "g2pM")
+    return TrainedModel(g2pm_spec(), g2pm_weights(), {}, "g2pM")
 
 
 def _words(asked: Asked) -> list[tuple[str, ...]]:
@@ -170,7 +170,7 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
     return found
 
 
-def _batch(asked: Asked, trained: Trained, words: Sequence[Sequence[str]]) -> Arrays:
+def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> Arrays:
     """The input as the model's batch."""
     spec = trained.spec
     if spec.num_tokens is None:
@@ -223,7 +223,7 @@ def _arrays(path: Path, width: int) -> Arrays:
     return found
 
 
-def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: Trained, batch: Arrays) -> Arrays:
+def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: TrainedModel, batch: Arrays) -> Arrays:
     """What the model answers to a batch; raises ``NoAnswer``."""
     backend = backends()[name]
     ask = partial(pool.ask, backend, timeout_seconds=asked.timeout_seconds)

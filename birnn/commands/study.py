@@ -28,7 +28,7 @@ from common.tensorfile import write_bytes
 
 
 @dataclass
-class Finding:
+class StudyResult:
     """A study's outcomes, in the order of the plan, with what was there and how long it took.
 
     ``seconds`` is wall time from the start of the first worker; ``interrupted`` whether Ctrl-C ended it.
@@ -67,7 +67,7 @@ def run_study(
     resumed: bool,
     lane: str = LANES[0],
     paths: Sequence[Path] = (),
-) -> Finding:
+) -> StudyResult:
     """Check the options, start the workers, and run; ``paths`` are the files that the cases were read from, in
     their order, which workers then read themselves.
 
@@ -91,11 +91,11 @@ def _run(
     make: Callable[[Pool, Selection, Callable[[Outcome], None]], Study],
     patterns: Sequence[str],
     threads: int,
-) -> Finding:
+) -> StudyResult:
     """Start the workers, run a study with a bar, and put its outcomes in order; Ctrl-C leaves what there is."""
     started = time.monotonic()
     with workers(patterns, threads) as (pool, selection), progress() as bar:
-        finding = Finding(selection)
+        finding = StudyResult(selection)
 
         def report(outcome: Outcome) -> None:
             finding.outcomes.append(outcome)
@@ -113,13 +113,13 @@ def _run(
     return finding
 
 
-def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_seconds: float) -> Finding:
+def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_seconds: float) -> StudyResult:
     """Judge result files that somebody else wrote for a case; Ctrl-C ends it and leaves what there is."""
     from backends.studies.result_files import judge_files, read_results_of
 
     one_of("--lane", lane, LANES)
     files = read_results_of(case, paths)
-    found = Finding(Selection())
+    found = StudyResult(Selection())
     started = time.monotonic()
     with progress() as bar:
         task = bar.add_task("judging", total=len(files))
@@ -138,7 +138,7 @@ def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_sec
 
 def run_model_study(
     patterns: Sequence[str], dtypes: Sequence[str], device: str, timeout_seconds: float, threads: int
-) -> Finding:
+) -> StudyResult:
     """Hold the built-in models, and g2pM's on real sentences, against the reference in every implementation."""
     from backends.studies.models import ModelStudy
     from common.data.g2pm_sentences import g2pm_model_case
@@ -154,14 +154,14 @@ def run_model_study(
     return _run("verifying models", study, patterns, threads)
 
 
-def exit_code(found: Finding) -> int:
+def exit_code(found: StudyResult) -> int:
     """The code of ``run`` and ``verify``."""
     if found.interrupted:
         return exit_codes.INTERRUPTED
     return code_of(found.outcomes, broken=bool(found.selection.broken))
 
 
-def write_report(found: Finding, cases: Sequence[Case], file: Path) -> None:
+def write_report(found: StudyResult, cases: Sequence[Case], file: Path) -> None:
     """Write a study as JSON, whole or not at all."""
     content: dict[str, Any] = {
         "version": 1,

@@ -20,7 +20,7 @@ from common.models.batch import Batch
 from common.models.optimizers import OptimizerSettings
 from common.models.reference import run
 from common.models.specification import Arrays, SequenceModel, initialise
-from common.models.trace import Trainer
+from common.models.trace import ReferenceTrainer
 from common.reference import FORWARD
 from common.specification import Cell, Specification
 
@@ -86,7 +86,7 @@ def _sum_before(values: np.ndarray) -> np.ndarray:
     return found
 
 
-class OneDirectionTrainer(Trainer):
+class OneDirectionTrainer(ReferenceTrainer):
     """The same network, of which the head hears one direction: its columns for the other are held at 0.
 
     So the other half neither counts in the answer nor gets a gradient; it is for models with the readout ``steps`` and
@@ -107,7 +107,9 @@ class OtherDirectionTrainer(OneDirectionTrainer):
     direction = 1 - FORWARD
 
 
-def pipeline_weights(spec: SequenceModel, weights: Mapping[str, np.ndarray], kind: type[Trainer], seed: int) -> Arrays:
+def pipeline_weights(
+    spec: SequenceModel, weights: Mapping[str, np.ndarray], kind: type[ReferenceTrainer], seed: int
+) -> Arrays:
     """The weights after the pipeline's epochs on the seed's training data, by the reference."""
     data, rng = pipeline_data(seed), np.random.default_rng([seed, len(PARTS) + 1])
     trainer = kind(spec, weights, OPTIMIZER)
@@ -116,7 +118,7 @@ def pipeline_weights(spec: SequenceModel, weights: Mapping[str, np.ndarray], kin
     return trainer.weights()
 
 
-def held_out_accuracy(cell: Cell, kind: type[Trainer], seed: int = 0) -> float:
+def held_out_accuracy(cell: Cell, kind: type[ReferenceTrainer], seed: int = 0) -> float:
     """What ``pipeline_weights`` get right of 300 sequences that they have not seen, from first weights of the seed."""
     spec = pipeline_model(cell)
     weights = pipeline_weights(spec, initialise(spec, np.random.default_rng(seed)), kind, seed)

@@ -24,7 +24,7 @@ class Step:
     gradient_norm: float
 
 
-class Trainer:
+class ReferenceTrainer:
     """A model that the reference trains; the same calls as a framework's network has.
 
     Parameters
@@ -84,4 +84,4 @@ def train(
     spec: Model, weights: Mapping[str, np.ndarray], batches: Iterable[Batch], settings: OptimizerSettings
 ) -> list[Step]:
     """The trace of training in float64 from the given weights."""
-    return Trainer(spec, weights, settings).train(batches)
+    return ReferenceTrainer(spec, weights, settings).train(batches)

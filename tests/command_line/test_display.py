@@ -16,11 +16,11 @@ from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
 from backends.studies.study import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
-from benchmarks.report.table import Cell, Grid
+from benchmarks.report.table import Grid, TableCell
 from birnn.commands.bench import print_grid
 from birnn.commands.curves import drawn, style_of
 from birnn.commands.outcomes import print_failures, print_outcomes
-from birnn.commands.study import Finding
+from birnn.commands.study import StudyResult
 from birnn.commands.train import MOST_EPOCHS_SHOWN, by_epoch
 from birnn.display import print_fitting, stdout
 from common.judging.agreement import judge, thresholds, worst_calibrated
@@ -71,7 +71,7 @@ def test_what_is_not_judged_has_a_column_and_a_reason_of_its_own(capsys: pytest.
     assert "not judged │" in row
     start = "not judged 2 cases numpy/loop float32, first a-case float32: nothing can be told"
     assert sum(line.startswith(start) for line in lines) == 1
-    assert Finding(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 2 not judged, 0 wrong; ")
+    assert StudyResult(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 2 not judged, 0 wrong; ")
 
 
 def test_each_count_stands_under_its_own_head_and_the_error_is_the_worst(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +98,7 @@ def test_each_count_stands_under_its_own_head_and_the_error_is_the_worst(capsys:
 def test_without_it_there_is_no_such_column(capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = [outcome(), outcome(wrong=True)]
     assert not any("not judged" in line for line in shown(outcomes, capsys))
-    assert Finding(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 1 wrong; ")
+    assert StudyResult(Selection(), outcomes).summary().startswith("1 agree, 0 unsupported, 1 wrong; ")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_is_left_out_for_speed_is_not_offered_and_has_a_column_of_its_own(
     assert [row[heads.index("not offered")] for row in rows] == ["0", "2", "1"]
     assert "not offered numpy/x, 2 cases: it is slow" in lines
     assert "not offered numpy/y, 1 case: it is slow" in lines
-    assert Finding(Selection(), declared).summary().startswith("0 agree, 0 unsupported, 2 not offered, 0 wrong; ")
+    assert StudyResult(Selection(), declared).summary().startswith("0 agree, 0 unsupported, 2 not offered, 0 wrong; ")
     assert all(each.good and not each.wrong for each in declared)
 
 
@@ -223,7 +223,7 @@ def test_times_on_80_columns_are_a_row_an_implementation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["torch/native", "tensorflow/native", "jax/native-linen"]
-    times = [Cell("!~1234 ±123.4%"), Cell("3.41 ±1.2%", fastest=True), Cell("")]
+    times = [TableCell("!~1234 ±123.4%"), TableCell("3.41 ±1.2%", fastest=True), TableCell("")]
     case = "lstm-T1000-B32-I123-H320-L2-ragged"
     grid = Grid("forward", names, [(case, times, "12.3")])
     for columns, tall in (("80", True), ("140", False)):

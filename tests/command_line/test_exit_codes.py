@@ -21,7 +21,7 @@ from backends.studies.training import TRAINED, Trained
 from benchmarks.store.store import Store
 from birnn import __main__, exit_codes
 from birnn.commands import train
-from birnn.commands.study import Finding, exit_code
+from birnn.commands.study import StudyResult, exit_code
 from common.case import write_case
 from common.errors import InputError
 from common.judging.agreement import AGREES, DISAGREES, NOT_JUDGED
@@ -35,9 +35,9 @@ ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend 
 BROKEN_TORCH = ABSENT | {"BIRNN_PYTHON_TORCH": "/bin/false"}
 
 
-def found(statuses: Iterable[str], *broken: str, interrupted: bool = False) -> Finding:
+def found(statuses: Iterable[str], *broken: str, interrupted: bool = False) -> StudyResult:
     outcomes = [Outcome("a-case", f"numpy/{i}", "float32", "cpu", status) for i, status in enumerate(statuses)]
-    return Finding(Selection(broken=dict.fromkeys(broken, "it does not start")), outcomes, interrupted=interrupted)
+    return StudyResult(Selection(broken=dict.fromkeys(broken, "it does not start")), outcomes, interrupted=interrupted)
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -19,8 +19,8 @@ from common.reference import Arrays, Reference
 from common.training import (
     HEAD,
     LARGEST_RATE,
-    Head,
-    Trainer,
+    ReferenceHead,
+    ReferenceStep,
     Training,
     judge_step,
     rounded_training,
@@ -41,35 +41,35 @@ def stepped(
     training: Training,
     dtype: str,
     kind: type[Reference] = Reference,
-    head: type[Head] = Head,
+    head: type[ReferenceHead] = ReferenceHead,
     load: Change = unchanged,
     read: Change = unchanged,
 ) -> Arrays:
     """What code with a mistake gives after one step, before rounding errors; weights are loaded and read as told."""
     case, training = rounded_case(case, dtype), rounded_training(training, dtype)
-    trainer = Trainer(replace(case, weights=load(case.weights)), training, truth_dtype(dtype), kind, head)
+    trainer = ReferenceStep(replace(case, weights=load(case.weights)), training, truth_dtype(dtype), kind, head)
     trainer.step()
     found = trainer.results()
     kernels = read({name: found[f"trained.{name}"] for name in trained_kernels(case.spec)})
     return found | {f"trained.{name}": value for name, value in kernels.items()}
 
 
-class LossNotMasked(Head):
+class LossNotMasked(ReferenceHead):
     def real_steps(self, case: Case) -> np.ndarray:
         return np.ones((case.batch, case.seq_len), bool)
 
 
-class MeanOverAllSteps(Head):
+class MeanOverAllSteps(ReferenceHead):
     def divisor(self, real: np.ndarray) -> int:
         return real.size
 
 
-class SumForMean(Head):
+class SumForMean(ReferenceHead):
     def divisor(self, real: np.ndarray) -> int:
         return 1
 
 
-class BiasDropped(Head):
+class BiasDropped(ReferenceHead):
     def logits(self, output: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         return super().logits(output, weight, np.zeros_like(bias))
 
@@ -194,7 +194,7 @@ def _rows(case: Case, rows: list[int]) -> Case:
 
 def loss_of(case: Case, training: Training, weights: Arrays) -> np.ndarray:
     arrays = [weights.pop(name) for name in HEAD]
-    trainer = Trainer(
+    trainer = ReferenceStep(
         replace(case, weights=weights), replace(training, weight=arrays[0], bias=arrays[1]), np.longdouble
     )
     trainer.step()
@@ -207,7 +207,7 @@ def test_gradients_are_those_of_the_loss(cell: str) -> None:
     case = a_case(cell)
     training = a_training(case)
     weights = {**case.weights, "head.weight": training.weight, "head.bias": training.bias}
-    trainer = Trainer(case, training, np.longdouble)
+    trainer = ReferenceStep(case, training, np.longdouble)
     trainer.step()
     rng = np.random.default_rng(3)
     for name, value in weights.items():

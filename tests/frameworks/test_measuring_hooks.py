@@ -23,7 +23,7 @@ from benchmarks.measure.judging import SystemJudge
 from common import tensorfile
 from common.errors import InputError
 from common.models.specification import SequenceModel
-from common.models.trace import Trainer
+from common.models.trace import ReferenceTrainer
 from common.specification import Specification
 from tests.cases import a_case, a_training
 
@@ -144,7 +144,7 @@ def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, t
     assert min(samples) > 0
     state = network.optimizer_state()
     assert int(state["count"]) == before + 3
-    reference = Trainer(system, judge.made.weights, OPTIMIZER)
+    reference = ReferenceTrainer(system, judge.made.weights, OPTIMIZER)
     reference.train([judge.made.batch] * int(state["count"]))
     found, expected = network.weights(), reference.weights()
     for name, value in expected.items():

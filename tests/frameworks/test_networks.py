@@ -19,7 +19,7 @@ from common.models.optimizers import OptimizerName, OptimizerSettings, state_sha
 from common.models.reference import decode, predict
 from common.models.small_cases import BatchShape, ModelCase, model_cases, random_batch
 from common.models.specification import END, PADDING, Arrays, Model, Seq2Seq, SequenceModel, initialise, parameters
-from common.models.trace import Step, Trainer
+from common.models.trace import ReferenceTrainer, Step
 from common.specification import Specification
 
 
@@ -241,8 +241,8 @@ class Course:
             check_batch(self.spec, batch)
             assert has_dropout(batch) == bool(self.spec.dropout)
 
-    def reference(self, optimizer: OptimizerSettings) -> Trainer:
-        return Trainer(self.spec, self.weights, optimizer)
+    def reference(self, optimizer: OptimizerSettings) -> ReferenceTrainer:
+        return ReferenceTrainer(self.spec, self.weights, optimizer)
 
     def network(self, framework: Framework, optimizer: OptimizerSettings) -> Network:
         """In the implementation that the optimizer's turn brings."""

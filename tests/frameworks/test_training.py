@@ -17,7 +17,7 @@ from common.case import Case, write_case
 from common.judging.precision import rounded_case
 from common.tensorfile import as_bytes, write_bytes
 from common.training import (
-    Trainer,
+    ReferenceStep,
     Training,
     judge_step,
     rounded_training,
@@ -76,7 +76,7 @@ def test_two_steps_agree_and_are_not_one(framework: Framework, implementation: s
     assert not judge_step(network.extract(), yards[0]).agrees
 
 
-class OneBias(Trainer):
+class OneBias(ReferenceStep):
     """Trains the sum of two biases as one: ``bias_hh`` stays."""
 
     still: tuple[str, ...] = ("bias_hh",)
@@ -97,7 +97,7 @@ def test_biases_are_trained(framework: Framework, implementation: str) -> None:
     training = a_training(case, learning_rate=0.5)
     found = stepped(loaded(framework, implementation, case, training, dtype), steps=2)
     fitting = []
-    for kind in (Trainer, OneBias, NoBias):
+    for kind in (ReferenceStep, OneBias, NoBias):
         trainer = kind(case, training, np.float64)
         trainer.step()
         trainer.step()
@@ -105,7 +105,7 @@ def test_biases_are_trained(framework: Framework, implementation: str) -> None:
         assert found.keys() == right.keys()
         if all(np.allclose(found[name], right[name], rtol=1e-9, atol=1e-12) for name in right):
             fitting.append(kind)
-    assert fitting in ([Trainer], [OneBias])
+    assert fitting in ([ReferenceStep], [OneBias])
 
 
 def test_what_is_computed_after_a_step_has_the_moved_weights(framework: Framework, implementation: str) -> None:

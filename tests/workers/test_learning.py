@@ -18,7 +18,7 @@ from common.data.examples import SequenceExample
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.reference import predict
-from common.models.trace import Trainer
+from common.models.trace import ReferenceTrainer
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint, write_checkpoint
 from common.tasks.task import Options, Task, right_answers, unlabelled
@@ -59,7 +59,7 @@ def learned(pool: Pool, course: Course) -> Trained:
     return found
 
 
-def own_accuracy(task: Task, trainer: Trainer) -> float:
+def own_accuracy(task: Task, trainer: ReferenceTrainer) -> float:
     """Of the held-out examples, by the reference."""
     counts = []
     for batch in task.evaluation():
@@ -72,7 +72,7 @@ def own_accuracy(task: Task, trainer: Trainer) -> float:
 def test_every_batch_is_trained_on_once_and_the_held_out_examples_are_answered(pool: Pool, task: Task) -> None:
     course = a_course(task, epochs=2)
     found = learned(pool, course)
-    trainer = Trainer(task.spec, task.weights, course.optimizer)
+    trainer = ReferenceTrainer(task.spec, task.weights, course.optimizer)
     assert len(task.epoch(0)) > CHUNK
     steps, accuracies = [], []
     for epoch in range(course.epochs):

@@ -18,7 +18,7 @@ import numpy as np
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import MOST_TEXTS, added_up, most_important
 from backends.jax_flax.layer.lengths import Results, States, Tree
-from backends.jax_flax.layer.training import Trainer, train_step
+from backends.jax_flax.layer.training import LayerTrainer, train_step
 from common.specification import Specification
 from common.training import trained_kernels
 from common.weights import shapes
@@ -88,7 +88,7 @@ class JaxImplementation(Implementation):
         self._found = (*found, None)
 
     def load_training(self, training: Training) -> None:
-        self._trainer = Trainer(training, self)
+        self._trainer = LayerTrainer(training, self)
         make_room((*self._key, training.weight.shape))
 
     def train_step(self) -> None:

@@ -17,7 +17,7 @@ from mxnet import autograd, gluon, nd
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import Spent, most_important
 from backends.mxnet_gluon.layer.lengths import Tensor
-from backends.mxnet_gluon.layer.training import Trainer
+from backends.mxnet_gluon.layer.training import LayerTrainer
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -110,7 +110,7 @@ class MXNetImplementation(Implementation):
     def load_training(self, training: Training) -> None:
         if (self.dtype, self.device) == ("float16", "cpu"):
             raise NotImplementedError("mxnet.gluon.nn.Dense raises in float16 on the CPU in MXNet 1.9.1")
-        self._trainer = Trainer(training, self, self._lengths, DEVICES[self.device], DTYPES[self.dtype])
+        self._trainer = LayerTrainer(training, self, self._lengths, DEVICES[self.device], DTYPES[self.dtype])
         states = [state.detach() for state in self._states]
         weights = [] if self.blocks else list(self.parameters.values())
         self._data = (self.data(), self._lengths, states, weights, self._trainer.labels)

@@ -33,7 +33,7 @@ class TrainedLayer(Protocol):
         ...
 
 
-class Trainer:
+class LayerTrainer:
     """The head, the labels and the optimizer of one network.
 
     Weights that no block of the network owns become parameters of their own. MXNet 1.9.1 keeps a learning rate as

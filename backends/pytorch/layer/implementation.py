@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import Spent, most_important
 from backends.pytorch.layer.lengths import States
-from backends.pytorch.layer.training import Trainer
+from backends.pytorch.layer.training import LayerTrainer
 
 DTYPES = {
     "float16": torch.float16,
@@ -60,7 +60,7 @@ class TorchImplementation(Implementation):
         self._found = results | {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
 
     def load_training(self, training: Training) -> None:
-        self._trainer = Trainer(training, self.parameters, self._lengths)
+        self._trainer = LayerTrainer(training, self.parameters, self._lengths)
         # Without gradients of their own, which inputs that are no parameters do not need.
         self._data = (self._x.detach(), self._lengths, tuple(state.detach() for state in self._states))
 

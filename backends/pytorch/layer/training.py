@@ -13,7 +13,7 @@ IGNORED = -100
 """The label of a step that is padding (torch.nn.functional.cross_entropy's ``ignore_index``)."""
 
 
-class Trainer:
+class LayerTrainer:
     """The head, the labels and the optimizer of one network.
 
     Parameters

@@ -15,7 +15,7 @@ import tensorflow as tf
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import added_up, most_important
 from backends.tensorflow_keras.layer.lengths import States
-from backends.tensorflow_keras.layer.training import Trainer, train_step
+from backends.tensorflow_keras.layer.training import LayerTrainer, train_step
 from common.specification import Specification
 from common.training import trained_kernels
 
@@ -81,7 +81,7 @@ class TensorFlowImplementation(Implementation):
         self._found = *found, {}
 
     def load_training(self, training: Training) -> None:
-        self._trainer = Trainer(training, self, DEVICES[self.device])
+        self._trainer = LayerTrainer(training, self, DEVICES[self.device])
         self.parameters = self._trainer.variables
 
     def train_step(self) -> None:

@@ -24,7 +24,7 @@ class TrainedLayer(Protocol):
         ...
 
 
-class Trainer:
+class LayerTrainer:
     """The head, the labels and the learning rate of one network, whose parameters become variables.
 
     Parameters

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.maintain.gpu.steps import Options
+from benchmarks.maintain.gpu.steps import KitOptions
 from benchmarks.report.page import read_contents, render
 from benchmarks.store.store import Store
 from benchmarks.store.transfer import export
@@ -24,7 +24,7 @@ KEPT = ("results.duckdb", "state.json", "probes.json", "verify-*.json", "train-*
 """What going on elsewhere takes, in the folder of all that is kept."""
 
 
-def write(options: Options, labels: Sequence[str], say: Callable[[str], None], folder: Path) -> None:
+def write(options: KitOptions, labels: Sequence[str], say: Callable[[str], None], folder: Path) -> None:
     """Write the report, the rows, the findings and the log into ``folder``; what cannot be written is said.
 
     ``labels`` are those of the runs to show, of which some may not have been begun.

@@ -26,7 +26,7 @@ from backends.registry import BUILT_IN
 from benchmarks.machine import nvidia
 from benchmarks.maintain.gpu import outcome
 from benchmarks.maintain.gpu.lacks import FRAMEWORKS
-from benchmarks.maintain.gpu.steps import STAGES, Options, Step, steps, write_rehearsal_case
+from benchmarks.maintain.gpu.steps import STAGES, KitOptions, KitStep, steps, write_rehearsal_case
 from benchmarks.measure.runs import commit_of_suite
 from benchmarks.store.store import Store
 from common.errors import InputError, shown
@@ -48,7 +48,7 @@ INTERRUPTED = 130
 
 
 @dataclass
-class State:
+class KitState:
     """What earlier commands have done: seconds by stage, and by step its state and exit code."""
 
     commit: str = ""
@@ -56,7 +56,7 @@ class State:
     steps: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, file: Path) -> State:
+    def read(cls, file: Path) -> KitState:
         """The state of this commit's kit; a new one where there is none."""
         fresh = cls(commit_of_suite())
         try:
@@ -90,14 +90,14 @@ class Log:
 class Measuring:
     """Runs steps, one after the other, until all are done or the time of this command is up."""
 
-    def __init__(self, options: Options, log: Log, seconds: float) -> None:
+    def __init__(self, options: KitOptions, log: Log, seconds: float) -> None:
         self._options, self._log = options, log
         self._end = time.monotonic() + max(seconds - OUTCOME_SECONDS, LEAST_SECONDS)
         self._file = options.work / "state.json"
-        self.state = State.read(self._file)
+        self.state = KitState.read(self._file)
         self.interrupted = False
 
-    def run(self, chosen: list[Step]) -> None:
+    def run(self, chosen: list[KitStep]) -> None:
         """Each stage within its budget; then, in what is left, again those that are not done."""
         for again in (False, True):
             for stage in dict.fromkeys(step.stage for step in chosen):
@@ -105,11 +105,11 @@ class Measuring:
                 if not self.interrupted:
                     self._stage(stage, mine, again)
 
-    def is_done(self, step: Step) -> bool:
+    def is_done(self, step: KitStep) -> bool:
         """Whether nothing is left to do of a step."""
         return self.state.steps.get(step.name, ("", 0))[0] == DONE
 
-    def _stage(self, stage: str, mine: list[Step], again: bool) -> None:
+    def _stage(self, stage: str, mine: list[KitStep], again: bool) -> None:
         left = [step for step in mine if not self.is_done(step) and not (again and self._has_failed(step))]
         if not left or self._time_left() < LEAST_SECONDS:
             return
@@ -123,13 +123,13 @@ class Measuring:
             self._step(step, seconds)
         self._gpu(f"after {stage}")
 
-    def _has_failed(self, step: Step) -> bool:
+    def _has_failed(self, step: KitStep) -> bool:
         return self.state.steps.get(step.name, ("", 0))[0] == FAILED
 
     def _time_left(self) -> float:
         return self._end - time.monotonic()
 
-    def _step(self, step: Step, seconds: float) -> None:
+    def _step(self, step: KitStep, seconds: float) -> None:
         arguments = list(step.arguments)
         if step.label:
             arguments += ["--budget", f"{max(seconds - LAST_JOB_SECONDS, LEAST_BUDGET_SECONDS):.0f}s"]
@@ -145,7 +145,7 @@ class Measuring:
         self.state.steps[step.name] = (found, code)
         self.state.write(self._file)
 
-    def _found(self, step: Step, code: int) -> str:
+    def _found(self, step: KitStep, code: int) -> str:
         if code == INTERRUPTED or code < 0:
             return PARTLY
         if code not in (0, 1, 3):
@@ -237,7 +237,7 @@ def main(
     # What one command has compiled another one loads.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(work / "jax-cache"))
     os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    options = Options(device, rehearse, frameworks(), work)
+    options = KitOptions(device, rehearse, frameworks(), work)
     log = Log(work / "log.txt")
     log.say(f"commit {commit_of_suite()}, Python {sys.version.split()[0]}, frameworks: {', '.join(options.frameworks)}")
     if rehearse:

@@ -38,7 +38,7 @@ FEW_IMPLEMENTATIONS = ("native*", "tuned")
 
 
 @dataclass(frozen=True)
-class Options:
+class KitOptions:
     """What every step depends on: the device, whether it is a rehearsal, the frameworks that are there, the folder."""
 
     device: str
@@ -58,7 +58,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Step:
+class KitStep:
     """One command: ``arguments`` of ``birnn``; ``label`` is that of its run in the store, "" where it measures
     nothing; the steps of one ``group`` of a stage share what is left of its time; ``found`` says that exit code 1 is a
     finding and no failure.
@@ -72,7 +72,7 @@ class Step:
     found: bool = False
 
 
-def steps(options: Options) -> list[Step]:
+def steps(options: KitOptions) -> list[KitStep]:
     """Every step in the order of its worth."""
     found = [_doctor(options), *_verify(options)]
     found += _bench(options, "short", {"gpu": ()})
@@ -81,7 +81,7 @@ def steps(options: Options) -> list[Step]:
     return [*found, *_probes(options), *_train(options)]
 
 
-def write_rehearsal_case(options: Options) -> None:
+def write_rehearsal_case(options: KitOptions) -> None:
     """Write a small case that reaches most of every implementation: two layers, lengths, states, gradients."""
     spec = Specification(cell="gru", input_size=4, hidden_size=6, num_layers=2, bias=True, merge="concat")
     shape = Shape(batch=3, seq_len=5, lengths=(5, 3, 1))
@@ -91,12 +91,12 @@ def write_rehearsal_case(options: Options) -> None:
     write_case(case, options.rehearsal_case)
 
 
-def _doctor(options: Options) -> Step:
+def _doctor(options: KitOptions) -> KitStep:
     arguments = ("bench", "--doctor", "--cases", "gpu", "--device", options.device, *_implementations(["*"], options))
-    return Step("doctor", "doctor", arguments, found=True)
+    return KitStep("doctor", "doctor", arguments, found=True)
 
 
-def _verify(options: Options) -> list[Step]:
+def _verify(options: KitOptions) -> list[KitStep]:
     """float32 in both lanes and float64; then the narrow types."""
     found = []
     cases: tuple[str, ...] = (str(options.rehearsal_case),) if options.rehearse else ()
@@ -112,11 +112,11 @@ def _verify(options: Options) -> list[Step]:
         file = options.work / f"verify-{dtype}-{lane}.json"
         arguments = ("verify", *cases, "--device", options.device, "--dtype", dtype, "--lane", lane, "--timeout", "60")
         chosen = _implementations(FEW_IMPLEMENTATIONS if options.rehearse else ["*"], options)
-        found.append(Step("verify", name, (*arguments, "--json", str(file), *chosen), group=name))
+        found.append(KitStep("verify", name, (*arguments, "--json", str(file), *chosen), group=name))
     return found
 
 
-def _bench(options: Options, stage: str, sets: Mapping[str, Sequence[str]]) -> list[Step]:
+def _bench(options: KitOptions, stage: str, sets: Mapping[str, Sequence[str]]) -> list[KitStep]:
     """Sets, or the cases of each that match its globs, in both lanes; first in one process each, then in three."""
     found = []
     for processes in ("1",) if options.rehearse else ("1", "3"):
@@ -130,11 +130,11 @@ def _bench(options: Options, stage: str, sets: Mapping[str, Sequence[str]]) -> l
                 arguments += ["--threads", "1", "--wait", "0", *FEW_OPTIONS[cases]] if options.rehearse else []
                 label = f"{cases}-{lane}"
                 name = f"{label}, {processes} process{'' if processes == '1' else 'es'}"
-                found.append(Step(stage, name, (*arguments, "--label", label), label, group=processes))
+                found.append(KitStep(stage, name, (*arguments, "--label", label), label, group=processes))
     return found
 
 
-def _probes(options: Options) -> list[Step]:
+def _probes(options: KitOptions) -> list[KitStep]:
     """The probes that could not be made without a GPU, by the committed record."""
     record = json.loads((ROOT / "docs" / "findings.json").read_text())
     names = [
@@ -146,20 +146,20 @@ def _probes(options: Options) -> list[Step]:
         return []
     chosen = tuple(word for name in names for word in ("--only", name))
     frameworks = tuple(word for framework in options.frameworks for word in ("--framework", framework))
-    return [Step("probes", "probes", ("probe", *frameworks, *chosen, "--json", str(options.work / "probes.json")))]
+    return [KitStep("probes", "probes", ("probe", *frameworks, *chosen, "--json", str(options.work / "probes.json")))]
 
 
-def _train(options: Options) -> list[Step]:
+def _train(options: KitOptions) -> list[KitStep]:
     found = []
     for dtype in ("float32", "float64"):
         arguments = ["train", "pipeline", "--dtype", dtype, "--device", options.device]
         arguments += ["--out", str(options.work / f"train-{dtype}")]
         arguments += ["--epochs", "1", "--limit", "200"] if options.rehearse else []
         arguments += _implementations(["manual"] if options.rehearse else ["native*", "manual", "tuned"], options)
-        found.append(Step("train", f"train {dtype}", tuple(arguments)))
+        found.append(KitStep("train", f"train {dtype}", tuple(arguments)))
     return found
 
 
-def _implementations(names: Sequence[str], options: Options) -> tuple[str, ...]:
+def _implementations(names: Sequence[str], options: KitOptions) -> tuple[str, ...]:
     pairs = (f"{framework}/{name}" for framework in options.frameworks for name in names)
     return tuple(word for pair in pairs for word in ("--implementation", pair))

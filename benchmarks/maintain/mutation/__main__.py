@@ -114,7 +114,7 @@ def main(
     known = read_fates(store, commit)
     left = [(room, mutant) for room in rooms for mutant in drawn[room.name] if mutant not in known]
     if left:
-        with clones(processes) as checkouts, Run(console, store, commit, checkouts) as run:
+        with clones(processes) as checkouts, MutationRun(console, store, commit, checkouts) as run:
             timed = {room.name: room for room in run.timed({room.name: room for room, _ in left}.values())}
             work = [(timed[room.name], mutant) for room, mutant in left]
             Random(seed).shuffle(work)  # so that what the time is enough for is a sample of every room
@@ -196,7 +196,7 @@ def clones(count: int) -> Iterator[list[Path]]:
         yield found
 
 
-class Run:
+class MutationRun:
     """Mutants at work: each takes a clone, is written into it, is tested, and leaves the clone as it was."""
 
     def __init__(self, console: Console, store: Path, commit: str, checkouts: Sequence[Path]) -> None:
@@ -208,7 +208,7 @@ class Run:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> MutationRun:
         return self
 
     def __exit__(self, *exception: object) -> None:

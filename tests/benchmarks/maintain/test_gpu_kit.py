@@ -19,8 +19,8 @@ from backends.pool.environments import ROOT
 from benchmarks.machine import nvidia
 from benchmarks.maintain import gpu_kit
 from benchmarks.maintain.gpu import outcome
-from benchmarks.maintain.gpu.stages import Log, Measuring, State
-from benchmarks.maintain.gpu.steps import STAGES, Options, Step, steps
+from benchmarks.maintain.gpu.stages import KitState, Log, Measuring
+from benchmarks.maintain.gpu.steps import STAGES, KitOptions, KitStep, steps
 from benchmarks.measure.runs import COMMIT_FILE, commit_of_suite
 from common.errors import InputError
 
@@ -163,8 +163,8 @@ def test_no_gpu_and_a_stage_that_there_is_not_are_told_at_once(tmp_path: Path, m
     assert not (tmp_path / "work").exists()
 
 
-def of_gpu(work: Path) -> list[Step]:
-    return steps(Options("gpu", False, ("torch", "jax"), work))
+def of_gpu(work: Path) -> list[KitStep]:
+    return steps(KitOptions("gpu", False, ("torch", "jax"), work))
 
 
 def test_every_stage_has_steps_in_the_order_of_their_worth(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ class Instant(Measuring):
         self.asked: list[tuple[str, int]] = []
         self.code = 0
 
-    def _step(self, step: Step, seconds: float) -> None:
+    def _step(self, step: KitStep, seconds: float) -> None:
         self.asked.append((step.name, round(seconds)))
         super()._step(step, seconds)
 
@@ -205,7 +205,7 @@ class Instant(Measuring):
 
 
 def test_lanes_share_a_stage_and_what_is_not_done_has_a_second_turn_at_the_end(tmp_path: Path) -> None:
-    options = Options("gpu", False, ("torch", "jax"), tmp_path)
+    options = KitOptions("gpu", False, ("torch", "jax"), tmp_path)
     measuring = Instant(options, Log(tmp_path / "log.txt"), 3600.0)
     measuring.run(steps(options))
     half, all_of_it = 60 * STAGES["short"] / 2, 60 * STAGES["short"]
@@ -225,11 +225,11 @@ def test_lanes_share_a_stage_and_what_is_not_done_has_a_second_turn_at_the_end(t
     assert {name for name, _ in later.asked} == {step.name for step in steps(options) if step.label}
     state = tmp_path / "state.json"
     state.write_text(state.read_text().replace(commit_of_suite(), "another"))
-    assert State.read(state).steps == {}
+    assert KitState.read(state).steps == {}
 
 
 def test_a_step_that_cannot_run_is_tried_once_a_command(tmp_path: Path) -> None:
-    options = Options("gpu", False, ("torch", "jax"), tmp_path)
+    options = KitOptions("gpu", False, ("torch", "jax"), tmp_path)
     measuring = Instant(options, Log(tmp_path / "log.txt"), 3600.0)
     measuring.code = 2
     measuring.run(steps(options))
@@ -237,7 +237,7 @@ def test_a_step_that_cannot_run_is_tried_once_a_command(tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_to_come_back_is_left_out_and_said(tmp_path: Path) -> None:
-    options, said = Options("gpu", False, (), tmp_path), list[str]()
+    options, said = KitOptions("gpu", False, (), tmp_path), list[str]()
     (tmp_path / "log.txt").write_bytes(b"early\n" + b"x" * outcome.MOST_LOG + b"late\n")
     train = tmp_path / "train-float32"
     train.mkdir()
@@ -261,7 +261,7 @@ def test_a_state_goes_on_elsewhere_and_nothing_is_lost_to_it(tmp_path: Path) -> 
     (here / "verify-float32-exact.json").write_text("{}")
     (here / "train-float32").mkdir()
     (here / "train-float32" / "checkpoint").write_bytes(b"weights")
-    outcome.write(Options("gpu", False, (), here), [], print, here / "out")
+    outcome.write(KitOptions("gpu", False, (), here), [], print, here / "out")
     outcome.restore(here / "out" / "state.tar.gz", there)
     assert {path.name for path in there.iterdir()} == {"state.json", "verify-float32-exact.json", "train-float32"}
     assert (there / "train-float32" / "checkpoint").read_bytes() == b"weights"

@@ -14,7 +14,7 @@ from benchmarks.maintain.simulate import (
     CORRECT,
     LANES,
     WRONG,
-    Tally,
+    VerdictTally,
     drawn_case,
     noise,
     table,
@@ -37,28 +37,28 @@ LUCKY = {("rnn_tanh", "float32"): 36}
 
 
 @pytest.fixture(scope="module")
-def tally() -> Tally:
-    found = Tally()
+def tally() -> VerdictTally:
+    found = VerdictTally()
     for seed in SEEDS:
         found.add(trials(seed))
     return found
 
 
-def test_no_correct_loop_is_called_wrong(tally: Tally) -> None:
+def test_no_correct_loop_is_called_wrong(tally: VerdictTally) -> None:
     count = tally.total(CORRECT)
     assert set(tally.names(CORRECT)) == set(CORRECT_LOOPS)
     assert count[AGREES] > 0.6 * count.total() > 0
     assert count[DISAGREES] == 0
 
 
-def test_neither_zeros_nor_noise_agree(tally: Tally) -> None:
+def test_neither_zeros_nor_noise_agree(tally: VerdictTally) -> None:
     for name in BY_EYE:
         count = tally.total(WRONG, name)
         assert count[DISAGREES] > 0.6 * count.total() > 0
         assert count[AGREES] == 0
 
 
-def test_a_mistake_that_agrees_has_no_effect_on_anything_that_was_told(tally: Tally) -> None:
+def test_a_mistake_that_agrees_has_no_effect_on_anything_that_was_told(tally: VerdictTally) -> None:
     assert len(tally.names(WRONG)) > 15
     assert all(effect < 1 / TELLING for effect in tally.effects.values())
 
@@ -141,7 +141,7 @@ def test_at_the_upper_bound_so_few_are_seen_in_one_of_twenty(count: int, number:
         assert seen == pytest.approx(0.05, rel=1e-6)
 
 
-def test_the_table_has_a_row_for_everything_that_was_tried(tally: Tally) -> None:
+def test_the_table_has_a_row_for_everything_that_was_tried(tally: VerdictTally) -> None:
     text = table(tally, len(SEEDS), 0, first=0)
     for name in (*CORRECT_LOOPS, *tally.names(WRONG)):
         assert f"| {name} | " in text

@@ -21,7 +21,7 @@ from common.models.optimizers import (
 from common.models.reference import run
 from common.models.small_cases import ModelCase, model_cases
 from common.models.specification import parameters
-from common.models.trace import Step, Trainer, train
+from common.models.trace import ReferenceTrainer, Step, train
 from common.reference import Arrays
 
 CASES = {case.name: case for case in model_cases()}
@@ -162,7 +162,7 @@ def test_with_both_biases_trained_they_would_not() -> None:
 
 def test_a_frozen_embedding_and_frozen_biases_stay_as_they_are() -> None:
     case = CASES["tagger-frozen"]
-    trainer = Trainer(case.spec, case.weights, settings(**SETTINGS["all"]))
+    trainer = ReferenceTrainer(case.spec, case.weights, settings(**SETTINGS["all"]))
     trainer.train([case.batch] * 3)
     after = trainer.weights()
     assert "embedding" not in trained_parameters(case.spec)
@@ -197,7 +197,7 @@ def test_training_resumes_with_the_same_trace(optimizer: str) -> None:
     case = CASES["translator-attention"]
     chosen = settings(**SETTINGS[optimizer])
     whole = train(case.spec, case.weights, [case.batch] * 6, chosen)
-    first = Trainer(case.spec, case.weights, chosen)
+    first = ReferenceTrainer(case.spec, case.weights, chosen)
     before = first.optimizer_state()
     assert {name: value.shape for name, value in before.items()} == state_shapes(case.spec, chosen)
     assert not any(value.any() for value in before.values())
@@ -205,7 +205,7 @@ def test_training_resumes_with_the_same_trace(optimizer: str) -> None:
     state = first.optimizer_state()
     assert {name: value.shape for name, value in state.items()} == state_shapes(case.spec, chosen)
     assert state["count"] == 3
-    second = Trainer(case.spec, first.weights(), chosen)
+    second = ReferenceTrainer(case.spec, first.weights(), chosen)
     second.load_optimizer_state(state)
     assert start + second.train([case.batch] * 3) == whole
 
@@ -220,7 +220,7 @@ def test_the_trainer_leaves_the_weights_it_is_given() -> None:
 def test_float32_trains_in_float32() -> None:
     case = CASES["tagger"]
     traces = [
-        Trainer(case.spec, case.weights, settings(**SETTINGS["all"]), dtype).train([case.batch] * 5)
+        ReferenceTrainer(case.spec, case.weights, settings(**SETTINGS["all"]), dtype).train([case.batch] * 5)
         for dtype in (np.float64, np.float32)
     ]
     apart = [abs(first.loss - second.loss) for first, second in zip(*traces, strict=True)]

@@ -19,11 +19,11 @@ from common.models.pipeline_data import (
 )
 from common.models.reference import run
 from common.models.specification import initialise
-from common.models.trace import Trainer
+from common.models.trace import ReferenceTrainer
 
 SEED = 0
 SPEC = pipeline_model("rnn_tanh")
-TRAINERS = {"both": Trainer, "forward": OneDirectionTrainer, "reverse": OtherDirectionTrainer}
+TRAINERS = {"both": ReferenceTrainer, "forward": OneDirectionTrainer, "reverse": OtherDirectionTrainer}
 
 
 @cache

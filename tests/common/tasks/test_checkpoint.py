@@ -11,13 +11,13 @@ from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.pipeline_data import pipeline_data, pipeline_model
 from common.models.specification import initialise, model_as_json
-from common.models.trace import Trainer
+from common.models.trace import ReferenceTrainer
 from common.tasks.checkpoint import VERSION, Checkpoint, CheckpointHeader, read_checkpoint, write_checkpoint
 
 SPEC = pipeline_model()
 
 
-def a_checkpoint(trainer: Trainer) -> Checkpoint:
+def a_checkpoint(trainer: ReferenceTrainer) -> Checkpoint:
     header = CheckpointHeader(
         version=VERSION,
         task="pipeline",
@@ -34,9 +34,9 @@ def a_checkpoint(trainer: Trainer) -> Checkpoint:
     return Checkpoint(header, SPEC, trainer.weights(), trainer.optimizer_state())
 
 
-def trained(steps: int = 2, learning_rate: float = 0.01) -> Trainer:
+def trained(steps: int = 2, learning_rate: float = 0.01) -> ReferenceTrainer:
     weights = initialise(SPEC, np.random.default_rng(0))
-    trainer = Trainer(SPEC, weights, OptimizerSettings(name="adam", learning_rate=learning_rate))
+    trainer = ReferenceTrainer(SPEC, weights, OptimizerSettings(name="adam", learning_rate=learning_rate))
     trainer.train([pipeline_data(0, sequences=4).all()] * steps)
     return trainer
 

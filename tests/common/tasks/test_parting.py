@@ -13,7 +13,7 @@ from common.judging.precision import epsilon
 from common.models.optimizers import Optimizer
 from common.models.pipeline_data import OPTIMIZER, pipeline_data, pipeline_model
 from common.models.specification import Arrays, initialise
-from common.models.trace import Step, Trainer
+from common.models.trace import ReferenceTrainer, Step
 from common.tasks.parting import AGREES, EXPLAINED, PARTED, PARTS, TOO_FAST, Parting, compare, gaps
 
 LOSS = 2.0
@@ -74,7 +74,7 @@ class Nesterov(Optimizer):
         return gradient + self.settings.momentum * super().direction(name, gradient)
 
 
-class BiasesStill(Trainer):
+class BiasesStill(ReferenceTrainer):
     def held(self, weights: Arrays) -> Arrays:
         return weights | {name: self.first[name] for name in weights if "bias" in name}
 
@@ -102,7 +102,7 @@ def trained(how: str = "") -> list[Step]:
         batches[0] = {**batches[0], "x": x}
     if how == "a batch left out":
         del batches[16]
-    kind = BiasesStill if how == "biases still" else Trainer
+    kind = BiasesStill if how == "biases still" else ReferenceTrainer
     dtype = np.float64 if how == "float64" else np.float32
     trainer = kind(pipeline_model("rnn_tanh"), weights, OPTIMIZER.model_copy(update=settings), dtype)
     if how == "nesterov":

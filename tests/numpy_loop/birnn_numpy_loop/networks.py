@@ -12,7 +12,7 @@ from common.models import reference
 from common.models.batch import Batch
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Seq2Seq
-from common.models.trace import Step, Trainer
+from common.models.trace import ReferenceTrainer, Step
 
 
 class LoopNetwork(Network):
@@ -31,7 +31,7 @@ class LoopNetwork(Network):
         return reference.run(self.spec, self.weights(), batch, self.dtype)
 
     def set_optimizer(self, settings: OptimizerSettings) -> None:
-        self._trainer = Trainer(self.spec, self._weights, settings, self.dtype)
+        self._trainer = ReferenceTrainer(self.spec, self._weights, settings, self.dtype)
 
     def train(self, batches: Sequence[Batch]) -> list[Step]:
         return self._trainer.train(batches)
