@@ -1,9 +1,9 @@
-"""Train every model on its real data in all four frameworks, and put what came of it into the README.
+"""Train every model on its real data in all four frameworks, and put what came of it into docs/models.md.
 
     python -m benchmarks.maintain.own_training --conllu-training DEV.conllu --conllu-held-out TEST.conllu
 
-runs one ``birnn train`` after the other and writes a table into the README, between the markers ``traces``; what each
-prints goes to docs/traces.md, the pictures to docs/traces/. Interrupted, the same command goes on.
+runs one ``birnn train`` after the other and writes a table into docs/models.md, between the markers ``traces``; what
+each prints goes to docs/traces.md, the pictures to docs/traces/. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.models.pipeline_data import OneDirectionTrainer, OtherDirectionTrain
 from common.models.trace import ReferenceTrainer
 from common.tensorfile import write_bytes
 
-README = ROOT / "README.md"
+MODELS = ROOT / "docs" / "models.md"
 TRACES = ROOT / "docs" / "traces.md"
 PICTURES = ROOT / "docs" / "traces"
 FLIPPED = "flipped"
@@ -72,7 +72,7 @@ def summary(traces: dict[str, dict], shown: dict[str, str]) -> str:
         partings = [found[each]["parting"] for each in frameworks if found[each]["parting"]]
         verdict = ", ".join(dict.fromkeys(parting["verdict"] for parting in partings))
         lines.append(
-            f"| [`{shown[name]}`](docs/traces/{name}.svg) | {trace['baseline']['accuracy']:.4f} | "
+            f"| [`{shown[name]}`](traces/{name}.svg) | {trace['baseline']['accuracy']:.4f} | "
             + " | ".join(f"{found[each]['accuracies'][-1]:.4f}" for each in frameworks)
             + f" | {len(found[frameworks[0]]['steps'])} | {max(parting['largest'] for parting in partings):.1e} | "
             + f"{verdict} |"
@@ -87,7 +87,7 @@ def main(
         "out/training"
     ),
 ) -> None:
-    """Train, and write the README's table and docs/traces.md."""
+    """Train, and write the table of docs/models.md and docs/traces.md."""
     traces, shown, blocks = {}, {}, []
     for name, arguments in commands(conllu_training, conllu_held_out).items():
         folder = out / name
@@ -110,7 +110,7 @@ def main(
         "files."
     )
     text = "\n\n".join([summary(traces, shown), one_direction(), measured])
-    write_bytes(README, replaced(README, {"traces": text}).encode())
+    write_bytes(MODELS, replaced(MODELS, {"traces": text}).encode())
     title = "# Every model's training in four frameworks, as `birnn train` prints it"
     write_bytes(TRACES, ("\n\n".join([title, measured, *blocks]) + "\n").encode())
 
