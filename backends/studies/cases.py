@@ -57,7 +57,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _CaseFile:
+class CaseFile:
     """A case as workers read it, with the hash that their results must name."""
 
     path: Path
@@ -83,16 +83,16 @@ class CaseStudy(Study[Case]):
         if self._plan.out is not None:
             self._sources = sources_of(self._selection)
 
-    def _file_of(self, case: Case) -> _CaseFile:
+    def _file_of(self, case: Case) -> CaseFile:
         path = self._plan.files.get(case.name)
-        return self._write(case, "") if path is None else _CaseFile(path, case.name, case.sha256())
+        return self._write(case, "") if path is None else CaseFile(path, case.name, case.sha256())
 
-    def _write(self, case: Case, suffix: str) -> _CaseFile:
+    def _write(self, case: Case, suffix: str) -> CaseFile:
         path = self._pool.folder / f"case{suffix}-{case.sha256()}.safetensors"
         write_case(case, path, durable=False)
-        return _CaseFile(path, case.name, case.sha256())
+        return CaseFile(path, case.name, case.sha256())
 
-    def _write_with_other_paddings(self, case: Case) -> dict[str, _CaseFile]:
+    def _write_with_other_paddings(self, case: Case) -> dict[str, CaseFile]:
         """The case's file again with other padding, by what is in it, where results are judged."""
         cases = other_paddings(case) if self._plan.judged else {}
         return {what: self._write(other, f"-padding-{number}") for number, (what, other) in enumerate(cases.items())}
@@ -123,7 +123,7 @@ class CaseStudy(Study[Case]):
     ) -> Verdict:
         """The verdict on a result, on what else was given, and on the case with other padding."""
 
-        def with_padding(file: _CaseFile) -> Arrays | None:
+        def with_padding(file: CaseFile) -> Arrays | None:
             try:
                 return self._ask(channel, file, *group)[0].tensors
             except NoAnswer as error:
@@ -143,7 +143,7 @@ class CaseStudy(Study[Case]):
         return self._reference((case.name, dtype), yardstick, case, dtype, self._plan.tf32)
 
     def _ask(
-        self, channel: Channel, file: _CaseFile, implementation: str, dtype: str, others: bool = False
+        self, channel: Channel, file: CaseFile, implementation: str, dtype: str, others: bool = False
     ) -> tuple[Result, dict[str, Result]]:
         """Run a case file; with ``others``, also what ``OTHERS`` names, a forward pass alone on few cases where it has
         to be compiled: the second part has the results that are not equal to the first.

@@ -10,6 +10,7 @@ from birnn.cli.backends import backends_command
 from birnn.cli.bench import bench_command
 from birnn.cli.case import case_app
 from birnn.cli.compare import compare_command
+from birnn.cli.fuzz import fuzz_command
 from birnn.cli.predict import predict_command
 from birnn.cli.probe import probe_command
 from birnn.cli.report import report_command
@@ -51,6 +52,7 @@ app.command("backends")(backends_command)
 app.add_typer(case_app, name="case")
 app.command("run")(run_command)
 app.command("verify")(verify_command)
+app.command("fuzz")(fuzz_command)
 app.command("probe")(probe_command)
 app.command("bench")(bench_command)
 app.command("compare")(compare_command)

@@ -102,13 +102,13 @@ class Wishes:
         )
 
 
-def seconds_from(text: str) -> float:
+def seconds_from(text: str, option: str = "--budget") -> float:
     """``"90s"``, ``"10m"`` or ``"2h"`` in seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
     if not 0 < seconds <= LARGEST_BUDGET:
         raise InputError(
-            f"--budget must be a number of s, m or h, such as 90s, 10m or 2h, 10,000h at most; got {shown(text)}"
+            f"{option} must be a number of s, m or h, such as 90s, 10m or 2h, 10,000h at most; got {shown(text)}"
         )
     return seconds
 

@@ -191,6 +191,16 @@ class MasksTooLate(Loop):
             return found | {"grad.weight_ih_l0": found["grad.weight_ih_l0"] + np.float32((0 * padding).sum())}
 
 
+class WrongWhenWide(Loop):
+    """Off by a thousandth in the output from 16 units and two rows on, as a kernel that small cases never reach."""
+
+    def extract(self) -> Arrays:
+        found = super().extract()
+        if self.spec.hidden_size < 16 or len(self._inputs.x) < 2:
+            return found
+        return found | {"output": found["output"] * np.float32(1.001)}
+
+
 class DiesOfNaN(Loop):
     """Ends its process when something in its input is not finite."""
 
@@ -307,6 +317,7 @@ class Misbehaving(Framework):
         "reads-padding-declared": ReadsPadding,
         "masks-too-late": MasksTooLate,
         "masks-too-late-declared": MasksTooLate,
+        "wrong-when-wide": WrongWhenWide,
         "dies-of-nan": DiesOfNaN,
         "keeps-state": KeepsState,
         "adds-up": AddsUp,
