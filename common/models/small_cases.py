@@ -125,7 +125,7 @@ def model_cases() -> list[ModelCase]:
         _case("masked-tokens", _sequence("lstm", 4, num_embeddings=11, classes=11), tokens),
         _case("g2pm", _sequence("lstm", 4, num_embeddings=11, hidden=(9, 8)), tokens),
         _case("translator", _seq2seq(num_layers=2), pairs),
-        _case("translator-attention", _seq2seq(num_layers=2, attention_size=6, dropout=0.4), pairs),
+        _case("translator-attention", _seq2seq(num_layers=3, attention_size=6, dropout=0.4), pairs),
         _case("translator-bidirectional", _seq2seq(decoder="bidirectional"), pairs),
         _case(
             "translator-bidirectional-attention",

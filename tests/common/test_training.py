@@ -175,6 +175,25 @@ def test_where_no_step_is_real_loss_and_gradients_are_0() -> None:
     assert all((after[f"trained.{name}"] == case.weights[name]).all() for name in trained_kernels(case.spec))
 
 
+def test_the_loss_may_err_by_the_mean_of_the_steps_errors_not_by_their_sum() -> None:
+    case = a_case("gru", batch=40, lengths=None)
+    yard = training_yardstick(case, a_training(case), "float32")
+    assert yard.ambiguity["loss"] <= 4 * np.finfo(np.float32).eps * yard.truth["loss"]
+
+
+def test_either_side_of_relus_kink_may_be_trained_on() -> None:
+    """A pre-activation of the first step is within rounding of 0, as tests/common/test_agreement.py makes it."""
+    case = a_case("rnn_relu", lengths=None)
+    weights = {name: value.astype(np.float32).astype(np.float64) for name, value in case.weights.items()}
+    x, h_0 = (value.astype(np.float32).astype(np.float64) for value in (case.x, case.initial_state("h")))
+    inputs = weights["weight_ih_l0"] @ x[0, 0] + weights["weight_hh_l0"] @ h_0[0, 0] + weights["bias_ih_l0"]
+    weights["bias_hh_l0"][2] = np.float32(-inputs[2])
+    near = replace(case, weights=weights, x=x, h_0=h_0, file_sha256=None)
+    open_side, usual = (training_yardstick(each, a_training(each), "float32") for each in (near, case))
+    name = "trained.weight_ih_l0"
+    assert open_side.ambiguity[name][2].max() > 100 * usual.ambiguity[name][2].max()
+
+
 def test_an_empty_row_contributes_nothing() -> None:
     """The mean is over the steps of the other rows, whatever the row holds."""
     case = a_case("lstm", lengths=(5, 0, 2))

@@ -107,6 +107,12 @@ def test_states_that_would_overflow_past_a_length_leave_no_trace(framework: Fram
         assert verdict.agrees, verdict.reasons
 
 
+def test_an_empty_row_keeps_its_states(framework: Framework, implementation: str) -> None:
+    case = a_case("lstm", lengths=(0, 5, 2))
+    verdict = judge(run(framework, implementation, case), yardstick(case, "float64"))
+    assert verdict.agrees, verdict.reasons
+
+
 def test_padding_has_no_influence(framework: Framework, implementation: str) -> None:
     case = a_case("lstm")
     other = case.with_padding(np.random.default_rng(9), 3.0)
@@ -182,6 +188,14 @@ def test_half_precision_agrees_or_is_declared(framework: Framework, implementati
 def test_every_implementation_says_what_it_takes(framework: Framework, implementation: str) -> None:
     case = supported_case(framework, implementation)
     assert len(execute(framework, case, implementation, "float64", "cpu").header.path) > 5
+
+
+def test_the_path_counts_what_there_is_and_tells_of_no_zeros_that_are_not(
+    framework: Framework, implementation: str
+) -> None:
+    path = built(framework, implementation, supported_case(framework, implementation), "float32").path()
+    assert not path.startswith("1 ×")
+    assert "zero biases" not in path
 
 
 def test_builtin_cases_take_every_path(framework: Framework, implementation: str) -> None:

@@ -87,7 +87,9 @@ def test_a_rows_limit_and_time_a_step_are_in_their_units() -> None:
     """A call at the machine's limit has the fraction 1, one that takes four times as long a quarter."""
     row = a_summary(some_blocks())
     assert row.median_seconds is not None
-    assert row.microseconds_per_step == pytest.approx(1e6 * row.median_seconds / (5 * 2)), "5 steps in each of 2 layers"
+    assert row.microseconds_per_step == pytest.approx(1e6 * row.median_seconds / (5 * 2), rel=1e-9), (
+        "5 steps in each of 2 layers"
+    )
     least = limit(CASE, "forward", 4, CEILINGS)
     assert (row.limit_seconds, row.binding) == (least.seconds, least.binding)
     for factor in (1, 4):

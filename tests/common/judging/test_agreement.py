@@ -208,6 +208,30 @@ def test_expected_tensors_are_held_and_nan_is_not_checked() -> None:
     assert judge(yard.plain, replace(right, case=replace(right.case, atol=1e-5))).agrees
 
 
+def test_an_expected_number_may_be_off_by_rtol_times_itself(yard: Yardstick) -> None:
+    index = np.unravel_index(np.abs(np.abs(yard.truth["output"]) - 0.1).argmin(), yard.truth["output"].shape)
+    value = float(yard.truth["output"][index])
+    expected = np.full(yard.truth["output"].shape, np.nan)
+    expected[index] = 2 * value
+    for rtol, agrees in ((0.6, True), (0.4, False)):
+        held = replace(yard, case=replace(yard.case, expected={"output": expected}, atol=0.0, rtol=rtol))
+        assert judge(yard.plain, held).agrees is agrees
+
+
+def test_of_several_expected_tensors_one_that_overflows_leaves_the_others_held(yard: Yardstick) -> None:
+    wrong = np.asarray(yard.truth["h_n"], float) + 1
+    expected = {"output": np.asarray(yard.truth["output"], float), "h_n": wrong}
+    spread = {**yard.spread, "output": np.full(yard.truth["output"].shape, np.inf)}
+    held = replace(yard, spread=spread, case=replace(yard.case, expected=expected, atol=0.0))
+    assert any("of the case's expected" in reason for reason in judge(yard.plain, held).reasons)
+
+
+def test_tensors_of_two_shapes_are_both_named() -> None:
+    first, second = {"output": np.zeros((2, 3))}, {"output": np.zeros((2, 4))}
+    (reason,) = differing(first, second)
+    assert reason.endswith("got (2, 3), then (2, 4)")
+
+
 def test_an_error_counts_in_units_of_the_plain_loops_largest(yard: Yardstick) -> None:
     truth = yard.truth["output"]
     tripled = truth + 3 * yard.allowance("output")

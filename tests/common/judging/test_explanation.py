@@ -10,7 +10,7 @@ import pytest
 from common.judging.agreement import judge
 from common.judging.explanation import Explainer, Explanation
 from common.judging.mistakes.every import mistakes
-from common.judging.mistakes.matching import Error, Share
+from common.judging.mistakes.matching import Error, Share, same_forward
 from common.judging.mistakes.mistake import Mistake
 from common.judging.yardstick import Yardstick, yardstick
 from common.reference import Arrays
@@ -149,3 +149,12 @@ def test_a_share_counts_tensors_alike_and_is_1_for_the_result_itself() -> None:
 def test_a_share_of_few_numbers_is_chance() -> None:
     assert Share(0.9, 1.0).chance(100) == 100
     assert Share(0.9, 21.0).chance(100) == pytest.approx(100 * 0.1**10)
+
+
+def test_a_mistake_that_gives_nan_where_the_result_has_numbers_is_another_one() -> None:
+    yard = yardstick(a_case("gru"), "float32")
+    wrong = {"output": yard.plain["output"].copy()}
+    assert same_forward(yard.plain, wrong, yard, ["output"])
+    wrong["output"][0, 0, 0] = np.nan
+    assert not same_forward(yard.plain, wrong, yard, ["output"])
+    assert same_forward(wrong, wrong, yard, ["output"])

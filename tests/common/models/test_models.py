@@ -211,6 +211,20 @@ def test_initial_weights_are_those_of_the_seed() -> None:
     assert all(np.abs(value).max() <= 1 for name, value in first.items() if "embedding" not in name)
 
 
+@pytest.mark.parametrize("name", ["tagger", "translator-attention"])
+def test_initial_weights_fill_the_range_of_their_layer(name: str) -> None:
+    """torch.nn.RNNBase's is 1/√hidden_size, torch.nn.Linear's 1/√in."""
+    spec = CASES[name].spec
+    drawn = [initialise(spec, np.random.default_rng(seed)) for seed in range(40)]
+    for key in drawn[0]:
+        if "embedding" in key:
+            continue
+        of_rnn = key.startswith(("rnn.", "encoder.", "decoder."))
+        width = rnn_of(spec).hidden_size if of_rnn else drawn[0][key.replace(".bias", ".weight")].shape[-1]
+        largest = max(np.abs(each[key]).max() for each in drawn)
+        assert 0.9 / np.sqrt(width) < largest <= 1 / np.sqrt(width), key
+
+
 def test_layers_split_and_keep_their_names() -> None:
     case = CASES["tagger"]
     rnn = rnn_of(case.spec)
@@ -230,6 +244,11 @@ def with_array(key: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable
 
 BAD_BATCHES: dict[str, tuple[str, Callable[[Arrays], Arrays], str]] = {
     "no tokens": ("tagger", without("tokens"), "a batch must have tokens; it has"),
+    "no rows": (
+        "tagger",
+        with_array("tokens", lambda v: v[:0]),
+        "tokens must have shape (batch, seq_len) with nothing",
+    ),
     "no labels": ("tagger", without("labels"), "a batch must have labels; it is missing"),
     "unknown": ("tagger", lambda batch: {**batch, "forced": batch["lengths"]}, "must have no 'forced' here"),
     "dropout without": ("g2pm", lambda batch: {**batch, "dropout.0": batch["lengths"]}, "no 'dropout.0' here"),

@@ -18,6 +18,7 @@ from common.data.examples import Example, PairExample
 from common.data.pronunciations import read_pronunciations
 from common.data.vocabulary import build_vocabulary, labels_from_json, vocabulary_from_json
 from common.models.pipeline_data import pipeline_data
+from common.models.specification import SequenceModel
 from common.tasks.building import build_task
 from common.tasks.task import Options, Task
 from tests.common.tasks.data import TAGS, WRITERS, Sentence, sentences
@@ -90,6 +91,16 @@ def data_of(name: str) -> list[Read]:
     return [
         (x.tobytes(), tuple(labels.tolist())) for part in parts for x, labels in zip(part.x, part.labels, strict=True)
     ]
+
+
+def test_vectors_of_the_user_set_the_width_of_the_embedding(folder: Path) -> None:
+    words = sorted({word for words, _ in sentences(0) for word in words})[:4]
+    vectors = folder / "vectors.txt"
+    vectors.write_text("".join(f"{word} 1 2 3\n" for word in words))
+    spec = of_files("tagger", folder, sentences(0), embeddings=vectors).spec
+    assert isinstance(spec, SequenceModel)
+    assert spec.rnn.input_size == 3
+    assert spec.num_embeddings != 3
 
 
 @pytest.mark.parametrize("name", FROM_FILES)
