@@ -182,7 +182,7 @@ def test_the_loss_may_err_by_the_mean_of_the_steps_errors_not_by_their_sum() -> 
 
 
 def test_either_side_of_relus_kink_may_be_trained_on() -> None:
-    """A pre-activation of the first step is within rounding of 0, as tests/common/judging/test_agreement.py makes it."""
+    """A pre-activation of the first step is within rounding of 0, as in tests/common/judging/test_agreement.py."""
     case = a_case("rnn_relu", lengths=None)
     weights = {name: value.astype(np.float32).astype(np.float64) for name, value in case.weights.items()}
     x, h_0 = (value.astype(np.float32).astype(np.float64) for value in (case.x, case.initial_state("h")))
