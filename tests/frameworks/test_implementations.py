@@ -190,11 +190,8 @@ def test_every_implementation_says_what_it_takes(framework: Framework, implement
     assert len(execute(framework, case, implementation, "float64", "cpu").header.path) > 5
 
 
-def test_the_path_counts_what_there_is_and_tells_of_no_zeros_that_are_not(
-    framework: Framework, implementation: str
-) -> None:
+def test_the_path_tells_of_no_zeros_that_are_not_there(framework: Framework, implementation: str) -> None:
     path = built(framework, implementation, supported_case(framework, implementation), "float32").path()
-    assert not path.startswith("1 ×")
     assert "zero biases" not in path
 
 
