@@ -64,10 +64,17 @@ def _ended(run: Callable[[], int]) -> int:
             return _complain(f"the system must let birnn write and open files; got: {error}")
         return _fault(error)
     except SystemExit as error:
+        if _completing():  # Typer (0.29) ends so what completes a word, and what prints or installs that
+            return error.code if isinstance(error.code, int) else exit_codes.AGREED
         # No part of birnn raises it, so it is no success. Typer (0.29) makes 1 of a reader that has gone.
         return _reader_gone() if isinstance(error.__context__, BrokenPipeError) else _fault(error)
     except Exception as error:
         return _fault(error)
+
+
+def _completing() -> bool:
+    """Whether a shell asks for completions, or a user for the script that does."""
+    return "_BIRNN_COMPLETE" in os.environ or bool({"--show-completion", "--install-completion"} & set(sys.argv))
 
 
 def _flushed(code: int) -> int:

@@ -22,7 +22,6 @@ from birnn.cli.verify import verify_command
 app = typer.Typer(
     help="One bidirectional RNN in PyTorch, JAX/Flax, TensorFlow/Keras and MXNet, held against a float64 reference.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -226,3 +226,14 @@ def test_ctrl_c_ends_a_run_and_leaves_what_it_finished(tmp_path: Path) -> None:
     assert all((file.stat().st_ino, file.stat().st_mtime_ns) == was for file, was in before.items()), (
         "what is there is kept"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "position", "offered"),
+    [("birnn ver", 1, ["verify"]), ("birnn verify --qu", 2, ["--quick"]), ("birnn results ex", 2, ["export"])],
+)
+def test_a_shell_is_told_how_a_word_may_go_on(words: str, position: int, offered: list[str]) -> None:
+    shell = {"_BIRNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+    script = "import sys; sys.argv = ['birnn']; from birnn.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | shell, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", offered)
