@@ -38,10 +38,20 @@ def share_out(
     run: Callable[[Channel, Group], None],
     stopped: threading.Event,
 ) -> None:
-    """Run every backend's groups of work, ``groups`` by its name, each backend on one worker first; a core that finds
-    no backend waiting starts another worker for the one with most groups left, while that has more than one.
+    """Run every backend's groups of work on as many workers as there are cores.
 
-    What a group compiles ought to be of no use to another group: they may go to different processes.
+    Each backend has one worker at first. When all have theirs, a core that is free starts a second one for the backend
+    that has most groups left, and so on, while a backend has more than one. So two groups of a backend may run in
+    different processes, and what one compiles ought to be of no use to another.
+
+    Parameters
+    ----------
+    groups
+        The groups of work by the backend's name.
+    run
+        Does a group's work through a channel to a worker.
+    stopped
+        Set when one piece of work failed or was interrupted; the others then end.
     """
     known = backends()
     left = {name: list(group) for name, group in groups.items() if group}

@@ -59,8 +59,9 @@ class Opening(ABC):
 
     @abstractmethod
     def judged(self, path: Path, seconds: float) -> None:
-        """Write what is to be judged into a file after the first call, which took so many seconds; what is called from
-        then on begins where the first call did.
+        """Write the first call's results, and that it took ``seconds``, into a result file, to be judged.
+
+        Every later call begins from the same weights and inputs as the first did, although a train step moves them.
         """
 
 

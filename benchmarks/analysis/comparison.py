@@ -52,8 +52,10 @@ class Noise:
 
     @property
     def floor(self) -> float | None:
-        """The larger noise floor, and the machine's change on top of it: what has not changed is as much off as the
-        machine, and scatters around that. A part; None where a run has no noise floor.
+        """How far a ratio may lie from 1 where nothing has changed, as a part; None where a run has no noise floor.
+
+        The machine itself may be slower in one run, by ``machine``; times that have not changed are then off by as
+        much, and vary around that by the larger of the two noise floors.
         """
         if self.a is None or self.b is None:
             return None
@@ -62,8 +64,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Compared:
-    """One combination that both sides have times of; ``ratio`` is b's time over a's, ``paired`` whether from blocks
-    that ran next to each other; ``why_apart`` says why that is far from the ratio of the two medians, where it is.
+    """One combination that both sides have times of.
+
+    ``ratio`` is b's time over a's; ``paired`` says whether it comes from blocks that ran next to each other;
+    ``why_apart`` says, where that ratio is far from the ratio of the two medians, why.
     """
 
     key: Key

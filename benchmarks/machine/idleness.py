@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable
 
 SETTLED = 0.1
-"""A process is idle when it takes less than this part of a core,"""
+"""The part of a core below which a process is idle."""
 LOOK_SECONDS = 0.002
-"""over so long a time,"""
+"""How long one look at a process's CPU clock lasts."""
 LONGEST_WAIT = 0.5
-"""and if it does not come to rest within this, it spins."""
+"""How many seconds a process has to come to rest; one that does not spins."""
 SCHEDULED = 2
+"""The kind of clock that counts CPU time, in Linux's clock numbers (CPUCLOCK_SCHED)."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -27,7 +28,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def total_cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU time that all of them have taken so far."""
+    """CPU time in seconds that these processes together have taken so far."""
     return sum(cpu_seconds(pid) for pid in pids)
 
 

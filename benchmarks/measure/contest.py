@@ -364,7 +364,12 @@ class Contest:
         self.found.stop = MOST_CYCLES_DONE
 
     def _block(self, runner: Runner, cycle: int) -> list[float]:
-        """One block, reported; ``cycle`` is -1 in the warm-up. Nothing, and the runner is out, when it failed."""
+        """The samples of one block of calls, in seconds, which are stored, too; none where the block failed, and the
+        runner is left out from then on.
+
+        ``cycle`` is -1 in the warm-up. Before it, the worker of another framework that ran last comes to rest; while it
+        runs, the CPU time of all other workers is counted.
+        """
         pids = self._pool.pids()
         if self._last is not None and self._last != runner.backend.name and self._last in pids:
             settle(pids[self._last])

@@ -33,10 +33,20 @@ def run_for(
     command: str,
     again: bool,
 ) -> Run:
-    """The latest run of the store with the same settings, description, environments, commit and sources, or a new one.
+    """The run that a command goes on with: the latest of the store that is the same, or a new one.
 
-    ``environments`` are the ids of those that were found; ``sources`` are ``measuring_sources``; ``again`` asks for a
-    new one in any case; ``seed`` is drawn where none is given.
+    Two runs are the same when settings, machine, environments, commit and sources are.
+
+    Parameters
+    ----------
+    environments
+        The ids of the environments that were found.
+    sources
+        What ``measuring_sources`` gives.
+    seed
+        Of a new run; None draws one.
+    again
+        Whether to begin a new run even where the same one is there.
     """
     described, commit = description.fingerprint(), commit_of_suite()
     fingerprint = settings.fingerprint(described, environments, commit, sources)

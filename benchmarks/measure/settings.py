@@ -27,11 +27,28 @@ CALLS_BEFORE, CALLS_AGAIN, CALLS_TIMED = 7, 3, 4
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure and how.
+    """What a run measures, and how.
 
-    ``set_name`` is the set's name or file as it was given; ``patterns`` name the implementations; ``threads`` are the
-    tracks, one after the other; ``processes`` how many fresh processes each combination is measured in;
-    ``wait_seconds`` how long the machine may be waited for, before the budget begins.
+    Parameters
+    ----------
+    set_name
+        The set's name, or its file as it was given.
+    cases, passes
+        The cases, and for each by name the passes that are timed.
+    patterns
+        Shell globs of implementations, ``framework/name``.
+    dtypes, device, lane
+        In what, where, and in which precision lane.
+    threads
+        Numbers of threads; a run measures all of its jobs with the first, then with the next.
+    processes
+        How many fresh processes each combination is measured in.
+    budget_seconds
+        When to stop.
+    timeout_seconds
+        For each answer of a worker, and for each run of the reference.
+    wait_seconds
+        How long the start may wait for a busy machine to come to rest; the budget begins after that.
     """
 
     set_name: str

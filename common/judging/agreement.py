@@ -292,9 +292,11 @@ def differing(first: Arrays, second: Arrays) -> list[str]:
 
 
 def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
-    """Where a result first goes wrong: tensor, index, layer, direction and time step, in the order of computation.
+    """The place at which a result first goes wrong, in the order in which it is computed: tensor, index, layer,
+    direction and, where it can be told, time step.
 
-    States tell the layer, the output the time step of the top layer (the last real step first, in the reverse half).
+    Final states come before the output, for they are there for every layer; the output tells the time step of the top
+    layer, of which the reverse half is computed from the last real step on.
     """
     names = [found.tensor for found in wrong]
     for name in ("h_n", "c_n"):

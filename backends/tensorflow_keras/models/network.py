@@ -95,7 +95,8 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         for name, value in found.items():
             self.variables[name].assign(value)
         trained = trained_parameters(self.spec)
-        # The biases that never move, in place, and zeros for all else: what must be told from the sum of two biases.
+        # Where Keras has one bias for two, the variable holds their sum. So the biases that never move are kept, with
+        # zeros for all else: taken from the sum, they leave the one that is trained.
         self._still = {
             name: np.where(name in trained, 0, value) for name, value in weights.items() if name.startswith(LAID_OUT)
         }
