@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -111,7 +111,8 @@ def main(
     drawn = sampled(ROOT, {room.name: room.files for room in every}, sample, seed)
     drawn = {room.name: drawn[room.name] for room in rooms}
     commit = commit_of_suite()
-    known = read_fates(store, commit)
+    explained = explanations()
+    known = read_fates(store, commit, explained)
     left = [(room, mutant) for room in rooms for mutant in drawn[room.name] if mutant not in known]
     if left:
         with clones(processes) as checkouts, MutationRun(console, store, commit, checkouts) as run:
@@ -119,7 +120,6 @@ def main(
             work = [(timed[room.name], mutant) for room, mutant in left]
             Random(seed).shuffle(work)  # so that what the time is enough for is a sample of every room
             known |= run.fates(work, time.monotonic() + 60 * minutes)
-    explained = explanations()
     fates = [_explained(known[mutant], explained) for room in rooms for mutant in drawn[room.name] if mutant in known]
     text = table(rooms, fates, commit, seed)
     print(text)
@@ -160,9 +160,9 @@ def explanations() -> dict[tuple[str, str, str], str]:
     return {(each["file"], each["before"], each["after"]): each["reason"] for each in content.get("survivor", [])}
 
 
-def read_fates(store: Path, commit: str) -> dict[Mutant, Fate]:
-    """What earlier runs found: who was noticed, while its file is the same; who was not, at the same commit alone,
-    since a test may have come that notices it.
+def read_fates(store: Path, commit: str, explained: Collection[tuple[str, str, str]]) -> dict[Mutant, Fate]:
+    """What earlier runs found: who was noticed, or is explained, while its file is the same; who was not, at the same
+    commit alone, since a test may have come that notices it.
     """
     found: dict[Mutant, Fate] = {}
     for line in store.read_text().splitlines() if store.exists() else []:
@@ -170,7 +170,8 @@ def read_fates(store: Path, commit: str) -> dict[Mutant, Fate]:
         fate = Fate(**{**content, "mutant": Mutant(**content["mutant"])})
         file = ROOT / fate.mutant.file
         same = file.exists() and fate.source == _digest(file.read_text())
-        if same and (fate.status != SURVIVED or fate.commit == commit):
+        known = fate.status != SURVIVED or (fate.mutant.file, fate.before, fate.after) in explained
+        if same and (known or fate.commit == commit):
             found[fate.mutant] = fate
     return found
 

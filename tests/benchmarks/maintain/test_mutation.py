@@ -64,5 +64,5 @@ def test_every_room_has_files_and_tests_that_are_there() -> None:
 
 def test_a_clone_is_a_checkout_of_its_own() -> None:
     with clones(1) as (folder,):
-        assert (folder / "common" / "agreement.py").exists()
+        assert (folder / "common" / "judging" / "agreement.py").exists()
     assert not folder.exists()
