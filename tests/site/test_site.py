@@ -75,6 +75,7 @@ def test_what_is_searched_for_is_found(browser: Any, address: str) -> None:
     page.goto(address)
     page.locator(".md-search__input").fill("yardstick")
     page.locator(".md-search-result__item").first.wait_for(timeout=10_000)
+    assert "yardstick" in page.locator(".md-search-result__list").inner_text().lower()
     page.close()
 
 
