@@ -20,6 +20,7 @@ from backends.studies.study import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
 from benchmarks.store.store import Store
 from birnn import __main__, exit_codes
+from birnn.cli.app import app
 from birnn.commands import train
 from birnn.commands.study import StudyResult, exit_code
 from common.case import write_case
@@ -230,3 +231,10 @@ def test_the_documented_table_has_every_code() -> None:
     documented = (Path(__file__).parents[2] / "docs" / "exit-codes.md").read_text()
     codes = {value for name, value in vars(exit_codes).items() if name.isupper()}
     assert {int(number) for number in re.findall(r"^\| (\d+) \|", documented, re.MULTILINE)} == codes
+
+
+def test_the_page_says_what_the_end_of_every_command_means() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "exit-codes.md").read_text()
+    commands = [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
+    assert len(commands) > 10
+    assert [name for name in commands if name is not None and not re.search(rf"[|`] ?(?:birnn )?{name}\b", page)] == []
