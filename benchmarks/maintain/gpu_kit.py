@@ -37,8 +37,6 @@ LACKING = (
     "annotated-types",
     "duckdb",
     "g2pm",
-    "narwhals",
-    "plotly",
     "pydantic",
     "pydantic-core",
     "typing-inspection",

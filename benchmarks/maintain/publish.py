@@ -4,15 +4,18 @@
     python -m benchmarks.maintain.publish out/laptop.duckdb
 
 writes results/NAME.csv, results/NAME.html and that page's table between the markers NAME, which is the set's name or
-what ``--name`` says; for the laptop set also the table of docs/tuning.md.
+what ``--name`` says; for the laptop set also the table of docs/tuning.md. Without a store the pages of results/ are
+drawn anew from the runs that they hold, as after a change of benchmarks/report. These pages name the library of their
+charts, so that the repository has it once; one of birnn report carries it.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +23,9 @@ from backends.pool.environments import ROOT
 from benchmarks.analysis.noise import floors_of, noise_sentence
 from benchmarks.machine.company import unfit
 from benchmarks.maintain.marked_pages import replaced
-from benchmarks.report.page import read_contents, render
+from benchmarks.report.content import read_contents
+from benchmarks.report.data import data_in, data_of
+from benchmarks.report.page import LIBRARY, page_of
 from benchmarks.report.table import as_markdown, grids, in_order
 from benchmarks.store.records import TIMED, Row, Run
 from benchmarks.store.store import Store
@@ -33,22 +38,32 @@ RESULTS = ROOT / "results"
 
 
 def main(
-    store: Annotated[Path, typer.Argument(help="A store of birnn bench.")],
+    store: Annotated[Path | None, typer.Argument(help="A store of birnn bench; without it pages are drawn.")] = None,
     run: Annotated[str, typer.Option(help="A run's name, label, beginning, or last.")] = "last",
     name: Annotated[str | None, typer.Option(help="Name of the files; default: the set's.")] = None,
     readme: Annotated[bool, typer.Option(help="Also write the tables.")] = True,
 ) -> None:
     """Export, write the report and the tables."""
+    if store is None:
+        for page in sorted(RESULTS.glob("*.html")):
+            write_bytes(page, drawn(data_in(page.read_text(encoding="utf-8"))).encode())
+            print(page)
+        return
     with Store.open(store) as opened:
         found = opened.find_run(run)
         file = RESULTS / (name or Path(found.settings["set_name"]).stem)
         export(opened, file.with_suffix(".csv"), found.run)
-        write_bytes(file.with_suffix(".html"), render(read_contents(store, [found.run])).encode())
+        write_bytes(file.with_suffix(".html"), drawn(data_of(read_contents(store, [found.run]))).encode())
         if readme:
             write_bytes(MEASURED, replaced(MEASURED, {file.name: table(opened, found)}).encode())
         if readme and file.name == "laptop":
             write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(found.run))}).encode())
     print(f"{file}.csv, {file}.html")
+
+
+def drawn(data: dict[str, Any]) -> str:
+    """A page of results/, which names the library of its charts."""
+    return page_of(data, Path(os.path.relpath(LIBRARY, RESULTS)).as_posix())
 
 
 def table(store: Store, run: Run) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmarks.analysis.noise import floors_of
 from benchmarks.analysis.ranking import ALONE, CLEAR, standings
 from benchmarks.analysis.summary import rows_by_job
-from benchmarks.report.page import Content
+from benchmarks.report.content import Content
 from benchmarks.store.records import TIMED, Row
 
 

@@ -21,8 +21,9 @@ def report_command(
     ] = ["last"],  # noqa: B006
 ) -> None:
     """Write runs as one HTML page that needs no network: who is fastest where, charts, all results, the machine."""
+    from benchmarks.report.content import read_contents
     from benchmarks.report.highlights import highlights
-    from benchmarks.report.page import read_contents, render
+    from benchmarks.report.page import render
     from birnn.display import say, stderr
     from birnn.options import each_once, writable_file
     from common.tensorfile import write_bytes

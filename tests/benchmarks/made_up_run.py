@@ -18,7 +18,7 @@ from benchmarks.analysis.noise import Floor, floors_of
 from benchmarks.analysis.summary import ceilings_of, new_row, with_times
 from benchmarks.cases.case import BenchmarkCase
 from benchmarks.cases.files import load_set
-from benchmarks.report.page import Content
+from benchmarks.report.content import Content
 from benchmarks.store import records
 from benchmarks.store.records import Block, Ceiling, Environment, Key, Process, Row, Run
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report.page import Content, render
+from benchmarks.maintain.publish import RESULTS as RESULTS_FOLDER
+from benchmarks.report.content import Content
+from benchmarks.report.page import render
 from benchmarks.store.records import TIMED
 from tests.benchmarks.made_up_run import HOSTILE, SPEEDS, TRACKS, made_up_content
 
 CHROMIUM = os.environ.get("BIRNN_CHROMIUM") or shutil.which("chromium")
+DRAWN = "html[data-drawn]"
 DETAILS = "#details"
 RESULTS = "#results-table"
 ROWS = f"{RESULTS} tbody tr:not([hidden])"
@@ -48,6 +51,12 @@ class Shown:
         self.page.wait_for_timeout(30)  # the sorting library waits one millisecond
 
 
+def open_file(page: Any, file: Path) -> None:
+    """Open a report, whose script first unpacks what it draws."""
+    page.goto(file.as_uri())
+    page.locator(DRAWN).wait_for(state="attached")
+
+
 @pytest.fixture(scope="module")
 def content() -> Content:
     return made_up_content()
@@ -76,7 +85,7 @@ def opened(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 route.abort()
 
         page.route("**/*", guard)
-        page.goto(file.as_uri())
+        open_file(page, file)
         yield shown
         browser.close()
 
@@ -87,6 +96,7 @@ def shown(opened: Shown) -> Iterator[Shown]:
     opened.complaints.clear()
     yield opened
     opened.page.reload()
+    opened.page.locator(DRAWN).wait_for(state="attached")
 
 
 def test_the_page_opens_without_complaint_and_asks_for_nothing(opened: Shown) -> None:
@@ -243,7 +253,7 @@ def test_lanes_and_threads_are_never_shown_together(content: Content, shown: Sho
 
     def expected(lane: str, threads: int) -> set[str]:
         rows = [row for row in content.rows if (row.key.lane, row.key.threads) == (lane, threads)]
-        return {repr(row.median_seconds) for row in rows if row.median_seconds is not None}
+        return {f"{row.median_seconds:.6g}" for row in rows if row.median_seconds is not None}
 
     for lane, threads in (TRACKS[0], TRACKS[2], TRACKS[1]):
         if lane == "fast":
@@ -295,7 +305,7 @@ def test_what_agrees_farther_off_than_correct_code_was_is_not_shown_like_the_res
     file = tmp_path / "far.html"
     file.write_text(render([replace(content, rows=rows)]), encoding="utf-8")
     page = opened.page.context.browser.new_page()
-    page.goto(file.as_uri())
+    open_file(page, file)
     chips = page.locator("#agreement-table .chip.far").all_inner_texts()
     assert len(chips) == len({row.key.case for row in rows})
     assert all(re.fullmatch(r"✓ 5(\.0+)?\s+far", chip) for chip in chips)
@@ -308,7 +318,7 @@ def test_runs_are_shown_one_at_a_time(content: Content, opened: Shown, tmp_path:
     file = tmp_path / "two.html"
     file.write_text(render([content, replace(content, run=later, rows=rows)]), encoding="utf-8")
     page = opened.page.context.browser.new_page()
-    page.goto(file.as_uri())
+    open_file(page, file)
 
     def named() -> set[str]:
         return set(page.locator(f"{RESULTS} td.fixed").evaluate_all("cells => cells.map((cell) => cell.dataset.sort)"))
@@ -331,7 +341,7 @@ def test_rows_without_a_limit_stand_in_the_charts_of_times_alone(
     page = opened.page.context.browser.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(file.as_uri())
+    open_file(page, file)
     names: dict[str, set[str]] = {}
     for quantity in ("time", "limit", "step"):
         page.select_option("#cases-controls select", quantity)
@@ -352,7 +362,25 @@ def test_an_empty_run_opens_without_complaint(content: Content, opened: Shown, t
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(file.as_uri())
+    open_file(page, file)
     assert "Nothing has a time" in page.locator("#wins").inner_text()
     assert complaints == []
+    page.close()
+
+
+def test_a_committed_page_takes_its_library_from_the_repository_and_says_where_it_is_not(
+    opened: Shown, tmp_path: Path
+) -> None:
+    page = opened.page.context.browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    open_file(page, RESULTS_FOLDER / "laptop.html")
+    assert page.locator("#chart-cases .point").count() > 50
+    assert complaints == []
+    moved = tmp_path / "moved.html"
+    shutil.copy(RESULTS_FOLDER / "laptop.html", moved)
+    open_file(page, moved)
+    assert "plotly-basic.min.js, which is not there" in page.locator("#chart-cases").inner_text()
+    assert page.locator(ROWS).count() == 400
     page.close()

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from benchmarks.cases.files import load_set
-from benchmarks.report.page import Content
+from benchmarks.report.content import Content
 from benchmarks.store.records import CRASHED, Environment, Run
 from benchmarks.store.schema import SCHEMA_VERSION, TABLES
 from benchmarks.store.store import Store

@@ -18,7 +18,6 @@ NEEDED = {
     "rich": "rich",
     "g2pm": "g2pM",
     "duckdb": "duckdb",
-    "plotly": "plotly.offline",
 }
 """Modules by the name of their package: all that the suite imports besides a framework."""
 FRAMEWORKS = ("torch", "jax")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.maintain.gpu.steps import KitOptions
-from benchmarks.report.page import read_contents, render
+from benchmarks.report.content import read_contents
+from benchmarks.report.page import render
 from benchmarks.store.store import Store
 from benchmarks.store.transfer import export
 from common.errors import InputError, shown

@@ -192,5 +192,19 @@ function drawAll() {
   drawSetup();
 }
 
-onTrack(() => { drawControls(); drawAll(); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+// From the page itself, or from the file that a page of the repository names.
+async function loadLibrary() {
+  const script = document.createElement("script");
+  const { src } = byId("library").dataset;
+  if (src) await new Promise((done) => { Object.assign(script, { src, onload: done, onerror: done }); document.head.append(script); });
+  else document.head.append(Object.assign(script, { textContent: await unpacked("library") }));
+  if ("Plotly" in globalThis) return true;
+  document.querySelectorAll(".chart").forEach((chart) => { chart.textContent = `This chart is drawn by ${src}, which is not there, seen from this page. The tables hold every number.`; });
+  return false;
+}
+
+if (await loadLibrary()) {
+  onTrack(() => { drawControls(); drawAll(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+}
+document.documentElement.dataset.drawn = "";

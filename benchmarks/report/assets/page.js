@@ -1,7 +1,6 @@
 "use strict";
 
-// What a store holds comes in here and leaves as text nodes and attributes: no string is ever parsed as HTML.
-const content = JSON.parse(document.getElementById("content").textContent);
+// ``content``, what the page is drawn from, comes from unpack.js.
 const TIMED = ["measured", "never steady"];
 const rows = content.rows;
 

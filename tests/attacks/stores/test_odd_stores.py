@@ -52,8 +52,8 @@ def commands(path: Path) -> list[list[object]]:
 
 @pytest.fixture(autouse=True)
 def _without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each page is 4.6 MB with it, which no odd store changes."""
-    monkeypatch.setattr("benchmarks.report.page._plotly", str)
+    """Each page is half a megabyte with it, which no odd store changes."""
+    monkeypatch.setattr("benchmarks.report.page._library", str)
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ const fs = require("node:fs");
 const path = require("node:path");
 const vm = require("node:vm");
 
-const content = fs.readFileSync(0, "utf8");
+const content = JSON.parse(fs.readFileSync(0, "utf8"));
 const anything = new Proxy(function () {}, {
   get: (target, name) => (name === Symbol.toPrimitive ? () => "" : name === Symbol.iterator ? () => [][Symbol.iterator]() : anything),
   set: () => true, apply: () => anything, construct: () => anything,
 });
-const document = { getElementById: (id) => (id === "content" ? { textContent: content } : anything), createElement: () => anything };
-const context = vm.createContext({ document, getComputedStyle: anything, navigator: anything, setTimeout: anything });
+const document = { getElementById: () => anything, createElement: () => anything };
+const context = vm.createContext({ content, document, getComputedStyle: anything, navigator: anything, setTimeout: anything });
 const run = (name) => vm.runInContext(fs.readFileSync(path.join(process.argv[2], name), "utf8"), context, { filename: name });
 
 run("page.js");

@@ -9,8 +9,8 @@ import pytest
 
 from backends.interface.gaps import UNSUPPORTED
 from benchmarks.analysis.summary import rows_by_job
+from benchmarks.report.content import Content
 from benchmarks.report.highlights import highlights
-from benchmarks.report.page import Content
 from tests.benchmarks.made_up_run import made_up_content
 
 

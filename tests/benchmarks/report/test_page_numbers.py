@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.cases.files import load_set
-from benchmarks.report.page import ASSETS, render
+from benchmarks.report.data import ASSETS, data_of
 from tests.benchmarks.made_up_run import made_up_content
-from tests.benchmarks.report.test_page import data_of
 
 SCRIPT = Path(__file__).parent / "page_numbers.js"
 TIMES = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
@@ -42,7 +41,7 @@ def tables() -> dict[str, Table]:
     content = made_up_content(cases=load_set("laptop").cases[3:5])
     rows = [replace(row, peak_device_bytes=None if row.peak_host_bytes is None else 3 * row.peak_host_bytes)
             for row in content.rows]  # fmt: skip
-    data = json.dumps(data_of(render([replace(content, rows=rows)])))
+    data = json.dumps(data_of([replace(content, rows=rows)]))
     node = driver.compute_driver_executable()[0]
     done = subprocess.run([node, SCRIPT, ASSETS], input=data, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
