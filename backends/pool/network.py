@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from backends.pool.pool import NoAnswer
+from backends.worker import messages
+from backends.worker.messages import Answer, NotDone, Question, WorkerRequest
 from backends.worker.networks import read_batches, write_batches
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Arrays, Model, model_as_json
+from common.models.specification import Arrays, Model
 from common.models.trace import Step
 from common.tensorfile import as_bytes, read, write_bytes
+
+
+class Ask(Protocol):
+    """A function that sends a request to a worker and gives the reply."""
+
+    def __call__(self, request: WorkerRequest[Answer], /) -> Answer | NotDone:
+        """The reply to the request."""
+        ...
 
 
 @dataclass
@@ -37,8 +47,8 @@ class RemoteNetwork:
     """
 
     handle: str
-    ask: Callable[[dict[str, Any]], dict[str, Any]]
-    distrust: Callable[[str], dict[str, Any]]
+    ask: Ask
+    distrust: Callable[[str], NotDone]
     file: Callable[[str], Path]
 
     def open(
@@ -55,37 +65,42 @@ class RemoteNetwork:
         """Build the model with these weights; ``largest`` is a batch of the largest sizes, by which it is told whether
         the implementation can. With ``optimizer`` it can be trained, from ``state`` on.
         """
-        request: dict[str, Any] = {
-            "op": "network_open",
-            "handle": self.handle,
-            "spec": model_as_json(spec),
-            "implementation": implementation,
-            "dtype": dtype,
-            "device": device,
-            "weights": self._written("weights", weights),
-            "batch": self._written("largest", largest),
-        }
-        if optimizer is not None:
-            request["optimizer"] = optimizer.model_dump()
-        if state is not None:
-            request["state"] = self._written("state", state)
-        self._done(request)
+        self._done(
+            messages.OpenNetwork(
+                handle=self.handle,
+                spec=spec,
+                implementation=implementation,
+                dtype=dtype,
+                device=device,
+                weights=self._written("weights", weights),
+                batch=self._written("largest", largest),
+                optimizer=optimizer,
+                state=None if state is None else self._written("state", state),
+            )
+        )
 
     def train(self, batches: Sequence[Arrays]) -> list[Step]:
         """A step on each batch, in their order; what each gave."""
         path = self.file("batches")
         write_batches([dict(batch) for batch in batches], path)
-        reply = self._done({"op": "network_train", "handle": self.handle, "batches": str(path)})
-        return [Step(**step) for step in reply["steps"]]
+        reply = self._done(messages.TrainNetwork(handle=self.handle, batches=path))
+        return [Step(**step.model_dump()) for step in reply.steps]
 
-    def answers(self, question: str, batches: Sequence[Arrays], max_steps: int | None = None) -> list[Arrays]:
+    def answers(
+        self,
+        question: Question,
+        batches: Sequence[Arrays],
+        max_steps: int | None = None,
+    ) -> list[Arrays]:
         """The answers to ``results``, ``predict`` or ``decode`` (at most ``max_steps`` tokens), one for each batch."""
         given, answers = self.file("questions"), self.file("answers")
         answers.unlink(missing_ok=True)  # those of a worker that died when it had written them
         write_batches([dict(batch) for batch in batches], given)
-        request: dict[str, Any] = {"op": "network_ask", "handle": self.handle, "question": question}
-        request |= {"batches": str(given), "answers": str(answers), "max_steps": max_steps}
-        self._done(request)
+        self._done(
+            messages.AskNetwork(
+                handle=self.handle, question=question, batches=given, answers=answers, max_steps=max_steps
+            )
+        )
         try:
             answered = read_batches(answers)
         except (InputError, ValueError) as error:
@@ -99,7 +114,7 @@ class RemoteNetwork:
         weights, state = self.file("saved"), self.file("saved-state")
         for path in (weights, state):
             path.unlink(missing_ok=True)
-        self._done({"op": "network_save", "handle": self.handle, "weights": str(weights), "state": str(state)})
+        self._done(messages.SaveNetwork(handle=self.handle, weights=weights, state=state))
         try:
             return read(weights)[0], read(state)[0]
         except InputError as error:
@@ -107,15 +122,17 @@ class RemoteNetwork:
 
     def close(self) -> None:
         """Let go of it."""
-        self._done({"op": "network_close", "handle": self.handle})
+        self._done(messages.CloseNetwork(handle=self.handle))
 
-    def _done(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _done(self, request: WorkerRequest[Answer]) -> Answer:
+        """The reply to a request that has been done; ``NoAnswer`` where it has not."""
         reply = self.ask(request)
-        if reply["status"] != "done":
+        if isinstance(reply, NotDone):
             raise NoAnswer(reply)
         return reply
 
-    def _written(self, name: str, arrays: Arrays) -> str:
+    def _written(self, name: str, arrays: Arrays) -> Path:
+        """The file to which the arrays have been written."""
         path = self.file(name)
         write_bytes(path, as_bytes({key: np.asarray(value) for key, value in arrays.items()}, {}), durable=False)
-        return str(path)
+        return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 import threading
@@ -16,18 +15,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from backends.pool import lifetime, replies
+from backends.pool import lifetime
 from backends.pool.calculator import CalculationEnded, Calculator
 from backends.pool.environments import compilation_cache, how_to_create, interpreter, own_folder, worker_environment
 from backends.pool.pipes import Pipes, TooLong
 from backends.pool.shared_folder import exchange_folder
 from backends.registry import Backend
+from backends.worker import lines
+from backends.worker.messages import Answer, NotDone, WorkerRequest
 
 START_SECONDS = 180.0
 LOG_LINES = 40
 MOST_STARTS = 3
 """Starts in a row that may fail before a worker is not started again."""
 Found = TypeVar("Found")
+Line = TypeVar("Line")
 
 
 class EnvironmentMissing(Exception):
@@ -57,8 +59,8 @@ class WorkerTimedOut(WorkerDied):
 class NoAnswer(Exception):
     """A worker did not do what it was asked; ``reply`` is what it said, or the pool for it."""
 
-    def __init__(self, reply: Mapping[str, Any]) -> None:
-        super().__init__(reply["reason"])
+    def __init__(self, reply: NotDone) -> None:
+        super().__init__(reply.reason)
         self.reply = reply
 
 
@@ -97,24 +99,23 @@ class Worker:
         self._pipes = Pipes(self._process)
         begun(self)
         try:
-            self.description = self._read(start_seconds, lambda line: replies.description(line, backend.name))
+            first = self._read(start_seconds, lambda line: lines.read_description(line, backend.name))
         except WorkerDied as error:
             raise EnvironmentBroken(
                 f"the environment of {backend.name} must start a worker; {error}: {_last_line(error.log)}"
             ) from None
         self.start_seconds = time.monotonic() - started
-        if self.description["status"] != "ready":
+        if isinstance(first, str):
             self.close()
-            raise EnvironmentBroken(
-                f"the environment of {backend.name} must import its framework; got {self.description['reason']}"
-            )
+            raise EnvironmentBroken(f"the environment of {backend.name} must import its framework; got {first}")
+        self.description = first
 
     @property
     def pid(self) -> int:
         """The worker's process id."""
         return self._process.pid
 
-    def ask(self, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    def ask(self, request: WorkerRequest[Answer], timeout_seconds: float) -> Answer | NotDone:
         """Send a request and wait for its reply.
 
         Raises
@@ -124,8 +125,9 @@ class Worker:
             process group.
         """
         self._count += 1
-        number, line = self._count, json.dumps({"id": self._count, **request}) + "\n"
-        return self._read(timeout_seconds, lambda answer: replies.reply(answer, number, request["op"]), line.encode())
+        number, kind = self._count, request.reply_kind()
+        check = partial(lines.read_reply, number=number, kind=kind)
+        return self._read(timeout_seconds, check, lines.request_line(number, request))
 
     def kill(self) -> None:
         """End the process group, at once; whoever waits for an answer learns that the worker died."""
@@ -141,22 +143,20 @@ class Worker:
         """Kill a worker that broke the protocol; what is to be raised."""
         return self._end(WorkerDied, text)
 
-    def _read(
-        self, timeout_seconds: float, check: Callable[[bytes], dict[str, Any]], request: bytes = b""
-    ) -> dict[str, Any]:
+    def _read(self, timeout_seconds: float, check: Callable[[bytes], Line], request: bytes = b"") -> Line:
         """Send a request and check the line that comes back."""
         deadline = time.monotonic() + timeout_seconds
         try:
             # A process that is gone already is reported by the read that follows.
             with contextlib.suppress(BrokenPipeError):
                 self._pipes.write(request, deadline)
-            return check(self._pipes.line(replies.LONGEST, deadline))
+            return check(self._pipes.line(lines.LONGEST, deadline))
         except TimeoutError:
             raise self._end(WorkerTimedOut, f"no answer within {timeout_seconds:g} s") from None
         except TooLong:
-            text = f"the worker broke the protocol: its answer must be a line of at most {replies.LONGEST} bytes"
+            text = f"the worker broke the protocol: its answer must be a line of at most {lines.LONGEST} bytes"
             raise self.distrust(f"{text}; got more") from None
-        except replies.BrokenProtocol as error:
+        except lines.BrokenProtocol as error:
             raise self.distrust(f"the worker broke the protocol: {error}") from None
         except EOFError:
             raise self._end(WorkerDied, f"the worker {lifetime.how_it_ended(self._process)}") from None
@@ -246,26 +246,28 @@ class Pool:
         """The process ids of the living workers numbered 0, by backend."""
         return {name: worker.pid for (name, number), worker in self._workers.items() if number == 0}
 
-    def ask(self, backend: Backend, request: dict[str, Any], timeout_seconds: float, number: int = 0) -> dict[str, Any]:
+    def ask(
+        self, backend: Backend, request: WorkerRequest[Answer], timeout_seconds: float, number: int = 0
+    ) -> Answer | NotDone:
         """Ask a backend's worker; a death, or that no other one starts, becomes a reply with status ``crashed`` or
         ``timed out``, and the log's end.
         """
         key = backend.name, number
         if self._killed or self._failed_starts[key] >= MOST_STARTS:
-            return {"status": WorkerDied.status, "reason": f"no worker of {backend.name} starts any more", "log": ""}
+            return NotDone(WorkerDied.status, f"no worker of {backend.name} starts any more")
         try:
             return self.worker(backend, number).ask(request, timeout_seconds)
         except (EnvironmentBroken, EnvironmentMissing) as error:
-            return {"status": WorkerDied.status, "reason": str(error), "log": ""}
+            return NotDone(WorkerDied.status, str(error))
         except WorkerDied as error:
             self._workers.pop(key, None)
-            return {"status": error.status, "reason": str(error), "log": error.log}
+            return NotDone(error.status, str(error), error.log)
 
-    def distrust(self, backend: Backend, text: str, number: int = 0) -> dict[str, Any]:
+    def distrust(self, backend: Backend, text: str, number: int = 0) -> NotDone:
         """Kill a worker whose files are not what was asked for; a reply with status ``crashed``."""
         worker = self._workers.pop((backend.name, number), None)
         died = WorkerDied(text, "") if worker is None else worker.distrust(f"the worker broke the protocol: {text}")
-        return {"status": died.status, "reason": str(died), "log": died.log}
+        return NotDone(died.status, str(died), died.log)
 
     def compute(self, timeout_seconds: float, function: Callable[..., Found], *arguments: Any) -> Found:
         """``function(*arguments)``, of a module of this suite, in a process that ``kill`` ends; what it raises comes
@@ -305,12 +307,12 @@ class Channel:
     backend: Backend
     number: int
 
-    def ask(self, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
-        """As ``Pool.ask``."""
+    def ask(self, request: WorkerRequest[Answer], timeout_seconds: float) -> Answer | NotDone:
+        """Ask the worker, as ``Pool.ask`` does."""
         return self.pool.ask(self.backend, request, timeout_seconds, self.number)
 
-    def distrust(self, text: str) -> dict[str, Any]:
-        """As ``Pool.distrust``."""
+    def distrust(self, text: str) -> NotDone:
+        """Kill the worker, as ``Pool.distrust`` does."""
         return self.pool.distrust(self.backend, text, self.number)
 
     def file(self, name: str) -> Path:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
 from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool
 from backends.pool.waiting import wait_for
 from backends.registry import Backend, backends, left_out
+from backends.worker.messages import Description
 from common.errors import InputError
 
 
@@ -24,7 +24,7 @@ class Selection:
     """
 
     implementations: dict[str, list[str]] = field(default_factory=dict)
-    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    descriptions: dict[str, Description] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
@@ -50,7 +50,7 @@ def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
     found = Selection()
     known = backends()
 
-    def start(name: str) -> dict[str, Any]:
+    def start(name: str) -> Description:
         return pool.worker(known[name]).description
 
     with ThreadPoolExecutor() as threads:
@@ -93,7 +93,7 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
     if absent:
         raise InputError(absent[0])
     for name, description in found.descriptions.items():
-        offered = [f"{name}/{implementation}" for implementation in description["implementations"]]
+        offered = [f"{name}/{implementation}" for implementation in description.implementations]
         chosen = [offer for offer in offered if any(fnmatchcase(offer, pattern) for pattern in full)]
         found.implementations[name] = [offer.partition("/")[2] for offer in chosen]
     _check_patterns(full, wanted, found, option)
@@ -116,9 +116,7 @@ def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], fo
     for pattern in patterns:
         there = [name for name in wanted[pattern] if name in found.descriptions]
         offered = [
-            f"{name}/{implementation}"
-            for name in there
-            for implementation in found.descriptions[name]["implementations"]
+            f"{name}/{implementation}" for name in there for implementation in found.descriptions[name].implementations
         ]
         if there and not any(fnmatchcase(offer, pattern) for offer in offered):
             raise InputError(f"{option} must match one of {', '.join(offered)}; got {pattern!r}")

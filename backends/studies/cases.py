@@ -20,6 +20,8 @@ from backends.pool.pool import Channel, NoAnswer, Pool
 from backends.pool.selection import Selection
 from backends.studies.sources import sources_of
 from backends.studies.study import RAN, Outcome, Study
+from backends.worker import messages
+from backends.worker.messages import NotDone
 from common.case import Case, write_case
 from common.errors import InputError
 from common.judging.agreement import NOT_JUDGED, Verdict
@@ -127,9 +129,9 @@ class CaseStudy(Study[Case]):
             try:
                 return self._ask(channel, file, *group)[0].tensors
             except NoAnswer as error:
-                if error.reply["status"] in DECLINED:
+                if error.reply.status in DECLINED:
                     return None
-                raise NoAnswer({**error.reply, "reason": f"with other padding: {error.reply['reason']}"}) from None
+                raise NoAnswer(replace(error.reply, reason=f"with other padding: {error.reply.reason}")) from None
 
         return judge_trial(
             result.tensors,
@@ -152,24 +154,22 @@ class CaseStudy(Study[Case]):
         """
         path = channel.file("result.safetensors")
         path.unlink(missing_ok=True)  # of a worker that died when it had written it
-        request: dict[str, Any] = {
-            "op": "run",
-            "case": str(file.path),
-            "implementation": implementation,
-            "dtype": dtype,
-            "device": self._plan.device,
-            "lane": self._plan.lane,
-            "result": str(path),
-        }
-        if others:
-            paths = {name: str(channel.file(f"{name}.safetensors")) for name in OTHERS}
-            request |= {"others": paths, "forward": file.name in self._forward}
+        request = messages.RunCase(
+            case=file.path,
+            implementation=implementation,
+            dtype=dtype,
+            device=self._plan.device,
+            lane=self._plan.lane,
+            result=path,
+            others={name: channel.file(f"{name}.safetensors") for name in OTHERS} if others else None,
+            forward=others and file.name in self._forward,
+        )
         reply = channel.ask(request, self._plan.timeout_seconds)
-        if reply["status"] != "done":
+        if isinstance(reply, NotDone):
             raise NoAnswer(reply)
         try:
             result = read_result(path)
-            different = read_others(channel, reply.get("others"), result.header) if others else {}
+            different = read_others(channel, reply.others, result.header) if others else {}
         except InputError as error:
             raise NoAnswer(channel.distrust(str(error))) from None
         header = result.header
@@ -189,7 +189,7 @@ class CaseStudy(Study[Case]):
             header = read_header(path)
         except InputError:  # not there, or torn: the new result takes its place
             return None
-        versions = self._selection.descriptions[channel.backend.name]["versions"]
+        versions = self._selection.descriptions[channel.backend.name].versions
         wanted = (case.sha256(), name, dtype, self._plan.device, versions, self._sources[name])
         there = (header.case_sha256, header.implementation, header.dtype, header.device, header.versions, header.source)
         if there != wanted:
@@ -210,9 +210,9 @@ def explainer(pool: Pool, timeout_seconds: float) -> Callable[[Arrays, Yardstick
     return explain
 
 
-def read_others(channel: Channel, names: Any, header: ResultHeader) -> dict[str, Result]:
+def read_others(channel: Channel, names: Sequence[str] | None, header: ResultHeader) -> dict[str, Result]:
     """What a worker says that it has given besides, read; an ``InputError`` where that is not of the same run."""
-    if not isinstance(names, list) or not set(names) <= set(OTHERS):
+    if names is None or not set(names) <= set(OTHERS):
         raise InputError(f"a reply must name which of {', '.join(OTHERS)} differ; got {names!r}")
     others = {name: read_result(channel.file(f"{name}.safetensors")) for name in names}
     for name, other in others.items():

@@ -17,6 +17,8 @@ from backends.pool.pool import Pool
 from backends.pool.selection import Selection
 from backends.pool.waiting import result_of
 from backends.registry import Backend, backends
+from backends.worker import messages
+from backends.worker.messages import NotDone
 from common.errors import InputError, from_validation, shown
 from common.tensorfile import json_from_text
 
@@ -90,7 +92,7 @@ def run_probes(
 
     def of_framework(name: str) -> list[Finding]:
         found = []
-        other = other_versions(name, selection.descriptions[name]["versions"])
+        other = other_versions(name, selection.descriptions[name].versions)
         for finding in _findings(pool, known[name], timeout_seconds, only, other):
             report(finding)
             found.append(finding)
@@ -120,18 +122,21 @@ def other_versions(framework: str, versions: Mapping[str, str], record: Path = R
 def _findings(
     pool: Pool, backend: Backend, timeout_seconds: float, only: Sequence[str], other: str
 ) -> Iterator[Finding]:
-    listed = pool.ask(backend, {"op": "probes"}, timeout_seconds)
-    if listed["status"] != "done":
-        yield Finding(framework=backend.name, **NOT_LISTED, status="failed", evidence=listed["reason"])
+    listed = pool.ask(backend, messages.ListProbes(), timeout_seconds)
+    if isinstance(listed, NotDone):
+        yield Finding(framework=backend.name, **NOT_LISTED, status="failed", evidence=listed.reason)
         return
-    for texts in listed["probes"]:
-        if not chosen(f"{backend.name}/{texts['name']}", only):
+    for texts in listed.probes:
+        if not chosen(f"{backend.name}/{texts.name}", only):
             continue
-        reply = pool.ask(backend, {"op": "probe", "name": texts["name"]}, timeout_seconds)
-        observation = reply.get("observation", {"status": "failed", "evidence": reply.get("reason", "")})
-        if other and reply["status"] == "failed":  # it raised; a crash is no question of versions
-            observation = {"status": OTHER_VERSION, "evidence": f"{other}: {observation['evidence']}"}
-        yield Finding(framework=backend.name, **texts, **observation)
+        reply = pool.ask(backend, messages.Observe(name=texts.name), timeout_seconds)
+        if not isinstance(reply, NotDone):
+            observation: dict[str, Any] = reply.observation.model_dump()
+        elif other and reply.status == messages.FAILED:  # it raised; a crash is no question of versions
+            observation = {"status": OTHER_VERSION, "evidence": f"{other}: {reply.reason}"}
+        else:
+            observation = {"status": "failed", "evidence": reply.reason}
+        yield Finding(framework=backend.name, **texts.model_dump(), **observation)
 
 
 def chosen(key: str, only: Sequence[str]) -> bool:
@@ -141,7 +146,7 @@ def chosen(key: str, only: Sequence[str]) -> bool:
 
 def make_record(selection: Selection, findings: Sequence[Finding]) -> Record:
     """Findings with the versions of what was found."""
-    versions = {name: description["versions"] for name, description in selection.descriptions.items()}
+    versions = {name: description.versions for name, description in selection.descriptions.items()}
     return Record(version=1, versions=versions, findings=list(findings))
 
 

@@ -142,9 +142,7 @@ class Study(ABC, Generic[CaseKind]):
                 outcome = self._outcome(channel, case, *group, NOT_JUDGED, reason)
             except NoAnswer as error:
                 reply = error.reply
-                outcome = self._outcome(
-                    channel, case, *group, reply["status"], reply["reason"], log=reply.get("log", "")
-                )
+                outcome = self._outcome(channel, case, *group, reply.status, reply.reason, log=reply.log)
             if self._stopped.is_set():
                 return
             with self._lock:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from backends.pool.schedule import side_by_side
 from backends.pool.selection import Selection
 from backends.registry import backends
 from backends.studies.sources import sources_of
+from backends.worker.messages import Answer, NotDone, WorkerRequest
 from common.errors import InputError, shown
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, model_as_json
@@ -125,7 +125,7 @@ class Learner:
                 if self._stopped.is_set():
                     return
                 reply = error.reply
-                trained.status, trained.reason, trained.log = reply["status"], reply["reason"], reply.get("log", "")
+                trained.status, trained.reason, trained.log = reply.status, reply.reason, reply.log
             with self._lock:
                 self._report(trained)
 
@@ -157,7 +157,7 @@ class Learner:
         """The model in its framework's worker, in which Ctrl-C ends every question."""
         backend = backends()[trained.implementation.partition("/")[0]]
 
-        def ask(request: dict[str, Any]) -> dict[str, Any]:
+        def ask(request: WorkerRequest[Answer], /) -> Answer | NotDone:
             if self._stopped.is_set():
                 raise _Stopped
             return self._pool.ask(backend, request, self._course.timeout_seconds)
@@ -252,7 +252,7 @@ class Learner:
         return ""
 
     def _versions(self, implementation: str) -> dict[str, str]:
-        return self._selection.descriptions[implementation.partition("/")[0]]["versions"]
+        return self._selection.descriptions[implementation.partition("/")[0]].versions
 
 
 def checkpoint_path(course: Course, implementation: str) -> Path:

@@ -20,47 +20,44 @@ if __name__ == "__main__":
     die_before_controller()
 
 import gc
-import json
 import queue
 import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 from backends.interface.framework import LANES, Framework
 from backends.registry import load_framework
-from backends.worker.capacity import OPERATIONS as CAPACITIES
-from backends.worker.capacity import capacity
+from backends.worker import capacity, lines, messages
 from backends.worker.execution import Unsupported, all_packages, all_versions, execute, execute_again
-from backends.worker.networks import OPERATIONS as NETWORK_OPERATIONS
+from backends.worker.messages import Description, Done, NotDone, WorkerReply, WorkerRequest
 from backends.worker.networks import Networks
-from backends.worker.opening import require_supported
+from backends.worker.opening import require_layer, require_system
 from backends.worker.timing import Timing
 from common.case import read_case
 from common.result import Result, write_result
 
 
-def describe(framework: Framework) -> dict[str, Any]:
+def describe(framework: Framework) -> Description:
     """What a framework says of itself, for the worker's first line."""
-    return {
-        "status": "ready",
-        "name": framework.name,
-        "versions": all_versions(framework),
-        "devices": framework.devices(),
-        "implementations": list(framework.implementations),
-        "gaps": [
-            {
-                "implementations": gap.implementations,
-                "what": gap.what,
-                "status": gap.status,
-                "reason": gap.told,
-                "link": gap.link,
-            }
-            for gap in framework.gaps
-        ],
-    }
+    gaps = [
+        messages.DescribedGap(
+            implementations=list(gap.implementations),
+            what=gap.what,
+            status=gap.status,
+            reason=gap.told,
+            link=gap.link,
+        )
+        for gap in framework.gaps
+    ]
+    return Description(
+        name=framework.name,
+        versions=all_versions(framework),
+        devices=framework.devices(),
+        implementations=list(framework.implementations),
+        gaps=gaps,
+    )
 
 
 class Desk:
@@ -69,44 +66,64 @@ class Desk:
     def __init__(self, framework: Framework) -> None:
         self._framework = framework
         timing, networks = Timing(framework), Networks(framework)
-        self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "ping": lambda _: {},
-            "packages": lambda _: {"packages": all_packages()},
-            "probes": lambda _: {"probes": [probe.as_json() for probe in framework.probes().values()]},
-            "probe": lambda request: {"observation": vars(framework.probes()[request["name"]].measure())},
-            "run": self._run,
-            "supported": partial(require_supported, framework),
-            **{name: partial(capacity, framework) for name in CAPACITIES},
-            **{name: getattr(timing, name) for name in ("open", "block", "kernels", "close")},
-            **dict.fromkeys(NETWORK_OPERATIONS, networks.answer),
+        self.answers: dict[type[WorkerRequest[Any]], Callable[[Any], WorkerReply]] = {
+            messages.Ping: lambda _: Done(),
+            messages.ListPackages: lambda _: messages.InstalledPackages(packages=all_packages()),
+            messages.ListProbes: self._list_probes,
+            messages.Observe: self._observe,
+            messages.RunCase: self._run,
+            messages.CanRunLayer: partial(require_layer, framework),
+            messages.CanTrainSystem: partial(require_system, framework),
+            messages.TimeProduct: partial(capacity.product, framework),
+            messages.TimeCopy: partial(capacity.copy, framework),
+            messages.TimeBarrier: capacity.barrier,
+            messages.TimeThreads: partial(capacity.threads_at_work, framework),
+            messages.OpenLayer: timing.open,
+            messages.OpenSystem: timing.open,
+            messages.TimeBlock: timing.block,
+            messages.ListKernels: timing.kernels,
+            messages.CloseWork: timing.close,
+            messages.OpenNetwork: networks.open,
+            messages.TrainNetwork: networks.train,
+            messages.SaveNetwork: networks.save,
+            messages.AskNetwork: networks.ask,
+            messages.CloseNetwork: networks.close,
         }
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what a request's ``op`` asks; the reply's status is done, unsupported, not offered or failed."""
+    def answer(self, request: WorkerRequest[Any]) -> WorkerReply | NotDone:
+        """Do what a request asks, and the reply to it; that it was declined, or failed, where it raises."""
         try:
-            return {"status": "done", **self._answers[request["op"]](request)}
+            return self.answers[type(request)](request)
         except Unsupported as error:
-            return vars(error.refusal)
+            return NotDone(error.refusal.status, error.refusal.reason)
         except Exception as error:
             traceback.print_exc()
-            return {"status": "failed", "reason": _one_line(error)}
+            return NotDone(messages.FAILED, _one_line(error))
 
-    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a case file and write the result file; with ``others``, paths by name, also what else
-        ``execute_again`` gives, whose names the reply then has.
-        """
-        if (lane := request.get("lane", LANES[0])) != LANES[0]:
-            self._framework.use_lane(lane)  # a process stays in its lane
-        case = read_case(Path(request["case"]))
-        what = (self._framework, case, request["implementation"], request["dtype"], request["device"])
-        if "others" not in request:
-            write_result(execute(*what), Path(request["result"]), durable=False)
-            return {}
-        result, others = execute_again(*what, request["forward"])
-        write_result(result, Path(request["result"]), durable=False)
+    def _list_probes(self, _: messages.ListProbes) -> messages.ListedProbes:
+        """The texts of the framework's probes."""
+        probes = self._framework.probes().values()
+        return messages.ListedProbes(probes=[messages.ProbeTexts(**probe.as_json()) for probe in probes])
+
+    def _observe(self, request: messages.Observe) -> messages.Observed:
+        """What a probe measures."""
+        observation = self._framework.probes()[request.name].measure()
+        return messages.Observed(observation=messages.ProbeResult(**vars(observation)))
+
+    def _run(self, request: messages.RunCase) -> messages.OtherResults:
+        """Run a case file and write the result files that are asked for."""
+        if request.lane != LANES[0]:
+            self._framework.use_lane(request.lane)  # a process stays in its lane
+        case = read_case(request.case)
+        what = (self._framework, case, request.implementation, request.dtype, request.device)
+        if request.others is None:
+            write_result(execute(*what), request.result, durable=False)
+            return messages.OtherResults()
+        result, others = execute_again(*what, request.forward)
+        write_result(result, request.result, durable=False)
         for name, tensors in others.items():
-            write_result(Result(result.header, tensors), Path(request["others"][name]), durable=False)
-        return {"others": list(others)}
+            write_result(Result(result.header, tensors), request.others[name], durable=False)
+        return messages.OtherResults(others=list(others))
 
 
 def serve(load: str, replies: IO[str]) -> None:
@@ -118,14 +135,15 @@ def serve(load: str, replies: IO[str]) -> None:
         first = describe(framework)
     except Exception as error:
         traceback.print_exc()
-        _reply(replies, {"status": "broken", "reason": _one_line(error)})
+        _write(replies, lines.first_line(_one_line(error)))
         return
     gc.freeze()  # else full collections walk over all that the import left: 0.3 s in some of TensorFlow's traces
-    _reply(replies, first)
+    _write(replies, lines.first_line(first))
     desk = Desk(framework)
     while True:
-        request = json.loads(requests.get())
-        _reply(replies, {"id": request["id"], **desk.answer(request)})
+        number, request = lines.read_request(requests.get())
+        reply = request if isinstance(request, NotDone) else desk.answer(request)
+        _write(replies, lines.reply_line(number, reply))
 
 
 def _read_requests(requests: queue.SimpleQueue[str]) -> None:
@@ -135,12 +153,14 @@ def _read_requests(requests: queue.SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _reply(replies: IO[str], content: dict[str, Any]) -> None:
-    replies.write(json.dumps(content) + "\n")
+def _write(replies: IO[str], line: str) -> None:
+    """Send a line at once."""
+    replies.write(line + "\n")
     replies.flush()
 
 
 def _one_line(error: Exception) -> str:
+    """The kind of an exception and the first line of its text."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}".strip(": ")
 

@@ -11,13 +11,12 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from backends.interface.framework import Framework
+from backends.worker import messages
 
 clock = time.perf_counter
 """What calls are timed with; tests put another one here, so that made-up costs come out exactly."""
-OPERATIONS = ("product", "copy", "barrier", "busy")
 FIRST_SIZE, LARGEST_SIZE = 512, 16384
 LONG_ENOUGH = 0.02
 """Seconds that a product should take: its start then costs little."""
@@ -27,36 +26,35 @@ REGIONS, BATCHES = 100, 60
 """Parallel regions in a timed batch, and batches of each kind."""
 
 
-def capacity(framework: Framework, request: dict[str, Any]) -> dict[str, Any]:
-    """Do one of ``OPERATIONS``; each returns a dict that goes into the reply as it is. ``lane``, where it is given, is
-    the one that the process then stays in.
-
-    - ``product`` (dtype, device, seconds): ``flops_per_second`` of the best call and the ``size`` of the matrices.
-    - ``copy`` (num_bytes, device, seconds): ``bytes_per_second`` of the best call, read and written.
-    - ``barrier`` (threads): ``seconds``, None where there is no libgomp.
-    - ``busy`` (seconds): ``threads`` that work on a product on the CPU: CPU seconds over wall seconds.
-    """
-    if "lane" in request:
-        framework.use_lane(request["lane"])
-    if request["op"] == "product":
-        return _product(framework, request["dtype"], request["device"], request["seconds"])
-    if request["op"] == "copy":
-        copy = framework.copy(request["num_bytes"], request["device"])
-        return {"bytes_per_second": 2 * request["num_bytes"] / _best_seconds(copy, request["seconds"])}
-    if request["op"] == "barrier":
-        return {"seconds": barrier_seconds(request["threads"])}
-    return {"threads": busy_threads(framework.product(BUSY_SIZE, "float32", "cpu"), request["seconds"])}
-
-
-def _product(framework: Framework, dtype: str, device: str, seconds: float) -> dict[str, Any]:
+def product(framework: Framework, request: messages.TimeProduct) -> messages.ProductRate:
     """Double the matrices until one product takes long enough, then time that size."""
+    framework.use_lane(request.lane)
     size = FIRST_SIZE
     while True:
-        multiply = framework.product(size, dtype, device)
+        multiply = framework.product(size, request.dtype, request.device)
         multiply()
         if size == LARGEST_SIZE or min(_seconds(multiply) for _ in range(LEAST_CALLS)) >= LONG_ENOUGH:
-            return {"flops_per_second": 2 * size**3 / _best_seconds(multiply, seconds), "size": size}
+            rate = 2 * size**3 / _best_seconds(multiply, request.seconds)
+            return messages.ProductRate(flops_per_second=rate, size=size)
         size *= 2
+
+
+def copy(framework: Framework, request: messages.TimeCopy) -> messages.CopyRate:
+    """Time copies of an array; its bytes count twice, as read and as written."""
+    framework.use_lane(request.lane)
+    work = framework.copy(request.num_bytes, request.device)
+    return messages.CopyRate(bytes_per_second=2 * request.num_bytes / _best_seconds(work, request.seconds))
+
+
+def barrier(request: messages.TimeBarrier) -> messages.BarrierCost:
+    """Time a barrier between threads of this process."""
+    return messages.BarrierCost(seconds=barrier_seconds(request.threads))
+
+
+def threads_at_work(framework: Framework, request: messages.TimeThreads) -> messages.ThreadsAtWork:
+    """Count the threads that work on a product on the CPU."""
+    multiply = framework.product(BUSY_SIZE, "float32", "cpu")
+    return messages.ThreadsAtWork(threads=busy_threads(multiply, request.seconds))
 
 
 def _seconds(work: Callable[[], None]) -> float:

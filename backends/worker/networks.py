@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from backends.interface.framework import Framework
 from backends.interface.network import Network
+from backends.worker import messages
 from backends.worker.execution import Unsupported
-from common.models.optimizers import optimizer_from_json
-from common.models.specification import Arrays, model_from_json
+from backends.worker.messages import Done
+from common.models.specification import Arrays
 from common.tensorfile import as_bytes, read, write_bytes
-
-OPERATIONS = ("network_open", "network_train", "network_save", "network_ask", "network_close")
-QUESTIONS = ("results", "predict", "decode")
 
 
 @dataclass
@@ -26,59 +23,51 @@ class Networks:
     framework: Framework
     opened: dict[str, Network] = field(default_factory=dict)
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do one of ``OPERATIONS``; what it returns goes into the reply."""
-        return getattr(self, request["op"])(request)
-
-    def network_open(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Build a model: ``spec``, ``implementation``, ``dtype``, ``device``, a file of ``weights``; with ``optimizer``
-        for training, with ``state`` to go on with one. ``batch`` is a file with a batch of the largest sizes, by which
-        it is told whether the implementation can.
-        """
-        spec = model_from_json(request["spec"])
-        batch, _ = read(Path(request["batch"]))
-        dtype, device = request["dtype"], request["device"]
-        declined = self.framework.model_refusal(request["implementation"], spec, batch, dtype, device)
+    def open(self, request: messages.OpenNetwork) -> Done:
+        """Build a model, or raise ``Unsupported`` where the implementation declines."""
+        batch, _ = read(request.batch)
+        name, spec, dtype, device = request.implementation, request.spec, request.dtype, request.device
+        declined = self.framework.model_refusal(name, spec, batch, dtype, device)
         if declined is not None:
             raise Unsupported(declined)
-        network = self.framework.network(spec, request["implementation"], dtype, device)
-        network.load_weights(read(Path(request["weights"]))[0])
-        if "optimizer" in request:
-            network.set_optimizer(optimizer_from_json(request["optimizer"]))
-        if "state" in request:
-            network.load_optimizer_state(read(Path(request["state"]))[0])
-        self.opened[request["handle"]] = network
-        return {}
+        network = self.framework.network(spec, name, dtype, device)
+        network.load_weights(read(request.weights)[0])
+        if request.optimizer is not None:
+            network.set_optimizer(request.optimizer)
+        if request.state is not None:
+            network.load_optimizer_state(read(request.state)[0])
+        self.opened[request.handle] = network
+        return Done()
 
-    def network_train(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Train on the ``batches`` of a file, in their order; what each step gave."""
-        network = self.opened[request["handle"]]
-        return {"steps": [asdict(step) for step in network.train(read_batches(Path(request["batches"])))]}
+    def train(self, request: messages.TrainNetwork) -> messages.TrainedSteps:
+        """Train a model on the batches of a file."""
+        steps = self.opened[request.handle].train(read_batches(request.batches))
+        return messages.TrainedSteps(steps=[messages.StepNumbers(**asdict(step)) for step in steps])
 
-    def network_save(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Write all parameters to the file ``weights`` and the optimizer's state to the file ``state``."""
-        network = self.opened[request["handle"]]
-        write_bytes(Path(request["weights"]), as_bytes(network.weights(), {}), durable=False)
-        if "state" in request:
-            write_bytes(Path(request["state"]), as_bytes(network.optimizer_state(), {}), durable=False)
-        return {}
+    def save(self, request: messages.SaveNetwork) -> Done:
+        """Write a model's parameters and its optimizer's state."""
+        network = self.opened[request.handle]
+        write_bytes(request.weights, as_bytes(network.weights(), {}), durable=False)
+        write_bytes(request.state, as_bytes(network.optimizer_state(), {}), durable=False)
+        return Done()
 
-    def network_ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer a question, one of ``QUESTIONS``, on every batch of a file, into the file ``answers``."""
-        network = self.opened[request["handle"]]
+    def ask(self, request: messages.AskNetwork) -> Done:
+        """Answer a question on every batch of a file."""
+        network = self.opened[request.handle]
         answers = []
-        for batch in read_batches(Path(request["batches"])):
-            if request["question"] == "decode":
-                answers.append({"tokens": network.decode(batch, request["max_steps"])})
+        for batch in read_batches(request.batches):
+            if request.question == "decode":
+                assert request.max_steps is not None
+                answers.append({"tokens": network.decode(batch, request.max_steps)})
             else:
-                answers.append(getattr(network, request["question"])(batch))
-        write_batches(answers, Path(request["answers"]))
-        return {}
+                answers.append(network.predict(batch) if request.question == "predict" else network.results(batch))
+        write_batches(answers, request.answers)
+        return Done()
 
-    def network_close(self, request: dict[str, Any]) -> dict[str, Any]:
+    def close(self, request: messages.CloseNetwork) -> Done:
         """Let go of a model."""
-        self.opened.pop(request["handle"], None)
-        return {}
+        self.opened.pop(request.handle, None)
+        return Done()
 
 
 def write_batches(batches: list[Arrays], path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -16,16 +16,17 @@ from backends.interface.framework import Framework
 from backends.interface.gaps import Refusal, Request, request_of
 from backends.interface.layer import Arrays, Implementation, Inputs, inputs_of
 from backends.interface.network import Network
+from backends.worker import messages
 from backends.worker.execution import Unsupported, all_versions
+from backends.worker.messages import Done, OpenLayer, OpenSystem, OpenWork
 from common import tensorfile
 from common.case import Case, read_case
 from common.judging.models import rounded_batch
 from common.judging.precision import rounded, rounded_case
 from common.models.batch import Batch, sizes
-from common.models.optimizers import optimizer_from_json
-from common.models.specification import model_from_json
+from common.models.specification import Model
 from common.result import Result, ResultHeader, write_result
-from common.specification import NUM_DIRECTIONS, specification_from_json
+from common.specification import NUM_DIRECTIONS
 from common.training import Training, rounded_training
 
 SYSTEM = "system"
@@ -65,71 +66,75 @@ class Opening(ABC):
         """
 
 
-def files_sha256(request: Mapping[str, Any]) -> str:
+def files_sha256(request: OpenWork) -> str:
     """SHA-256 of the files that say what a request opens, hexadecimal: the hash that its judged result names."""
     digest = hashlib.sha256()
-    for name in ("weights", "batch") if "system" in request else ("case",):
-        digest.update(Path(request[name]).read_bytes())
+    for path in request.inputs:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def opening_of(framework: Framework, request: dict[str, Any]) -> Opening:
+def opening_of(framework: Framework, request: OpenWork) -> Opening:
     """The opening that a request asks for."""
-    return SystemOpening(framework, request) if "system" in request else LayerOpening(framework, request)
+    if isinstance(request, OpenSystem):
+        return SystemOpening(framework, request)
+    assert isinstance(request, OpenLayer)
+    return LayerOpening(framework, request)
 
 
 class LayerOpening(Opening):
-    """One pass of the layer: see ``Timing.open`` for the request."""
+    """One pass of the layer."""
 
-    def __init__(self, framework: Framework, request: dict[str, Any]) -> None:
+    def __init__(self, framework: Framework, request: OpenLayer) -> None:
         self._framework, self._request = framework, request
-        case = read_case(Path(request["case"]))
-        self._case = replace(case, cotangents={}) if request["pass"] == "forward" else case
-        asked = request_of(self._case, request["dtype"], request["device"])
-        _decline(framework.refusal(request["implementation"], asked))
+        case = read_case(request.case)
+        self._case = replace(case, cotangents={}) if request.work == "forward" else case
+        _decline(framework.refusal(request.implementation, request_of(self._case, request.dtype, request.device)))
 
     def build(self) -> Opened:
         request = self._request
-        self._rounded = rounded_case(self._case, request["dtype"])
-        kind = self._framework.implementations[request["implementation"]]
-        self._run = kind(self._case.spec, request["dtype"], request["device"])
-        self._load(self._rounded, request.get("telling_rate"))
-        work = request["pass"]
+        self._rounded = rounded_case(self._case, request.dtype)
+        kind = self._framework.implementations[request.implementation]
+        self._run = kind(self._case.spec, request.dtype, request.device)
+        self._load(self._rounded, request.telling_rate)
         passes = {
             "forward": self._run.forward,
             "forward_backward": self._run.forward_backward,
             "train_step": self._run.train_step,
         }
-        return Opened(self._run, passes[work], work)
+        return Opened(self._run, passes[request.work], request.work)
 
     def judged(self, path: Path, seconds: float) -> None:
         request = self._request
         header = _header(self._framework, request, self._rounded.name, self._run.path(), seconds)
         write_result(Result(header, self._run.extract()), path, durable=False)
-        if request["pass"] == "train_step":
+        if request.work == "train_step":
             self._load(self._rounded, None)  # from the first weights, at the usual rate
 
     def _load(self, case: Case, learning_rate: float | None) -> None:
         run, request = self._run, self._request
         run.load_weights(case.weights)
         run.move_inputs(inputs_of(case))
-        if request["pass"] == "train_step":
-            tensors, _ = tensorfile.read(Path(request["training"]))
-            rate = request["learning_rate"] if learning_rate is None else learning_rate
+        if request.work == "train_step":
+            assert request.training is not None
+            assert request.learning_rate is not None
+            tensors, _ = tensorfile.read(request.training)
+            rate = request.learning_rate if learning_rate is None else learning_rate
             training = Training(tensors["weight"], tensors["bias"], tensors["labels"], rate)
             try:
-                run.load_training(rounded_training(training, request["dtype"]))
+                run.load_training(rounded_training(training, request.dtype))
             except NotImplementedError as error:
                 raise Unsupported(Refusal(str(error))) from None
 
 
-def _header(framework: Framework, request: Mapping[str, Any], case: str, path: str, seconds: float) -> ResultHeader:
+def _header(framework: Framework, request: OpenWork, case: str, path: str, seconds: float) -> ResultHeader:
+    """The header of the first call's results."""
     return ResultHeader(
         case=case,
         case_sha256=files_sha256(request),
-        implementation=f"{framework.name}/{request['implementation']}",
-        dtype=request["dtype"],
-        device=request["device"],
+        implementation=f"{framework.name}/{request.implementation}",
+        dtype=request.dtype,
+        device=request.device,
         versions=all_versions(framework),
         path=path,
         seconds=seconds,
@@ -137,22 +142,21 @@ def _header(framework: Framework, request: Mapping[str, Any], case: str, path: s
 
 
 class SystemOpening(Opening):
-    """One train step of a system: a request with its specification ``system``, an ``optimizer``, and files of
-    ``weights`` and of a labelled ``batch``.
-    """
+    """One train step of a system."""
 
-    def __init__(self, framework: Framework, request: dict[str, Any]) -> None:
+    def __init__(self, framework: Framework, request: OpenSystem) -> None:
         self._framework, self._request = framework, request
-        self._weights, self._batch = (tensorfile.read(Path(request[name]))[0] for name in ("weights", "batch"))
+        self._weights, self._batch = (tensorfile.read(path)[0] for path in (request.weights, request.batch))
 
     def build(self) -> Opened:
-        dtype, kind = self._request["dtype"], self._framework.implementations[self._request["implementation"]]
-        network = network_of(self._framework, self._request, self._batch)
+        request = self._request
+        dtype, kind = request.dtype, self._framework.implementations[request.implementation]
+        network = network_of(self._framework, request, request.system, self._batch)
         self._weights = {name: rounded(value, dtype) for name, value in self._weights.items()}
         network.load_weights(self._weights)
-        network.set_optimizer(optimizer_from_json(self._request["optimizer"]))
+        network.set_optimizer(request.optimizer)
         self._step = NetworkStep(network, rounded_batch(self._batch, dtype), kind)
-        return Opened(self._step, self._step.call, self._request["pass"])
+        return Opened(self._step, self._step.call, request.work)
 
     def judged(self, path: Path, seconds: float) -> None:
         """The results for the batch, with the loss that the train step gave."""
@@ -212,39 +216,34 @@ class NetworkStep:
         return []
 
 
-def network_of(framework: Framework, request: dict[str, Any], batch: Batch) -> Network:
-    """The network that a request asks for; ``Unsupported`` with the reason where it cannot be. Of the batch, sizes and
-    lengths are enough.
+def network_of(framework: Framework, request: messages.InImplementation, system: Model, batch: Batch) -> Network:
+    """The network of a system in the implementation that a request names; ``Unsupported`` with the reason where it
+    cannot be. Of the batch, sizes and lengths are enough.
     """
-    spec = model_from_json(request["system"])
-    name, dtype, device = request["implementation"], request["dtype"], request["device"]
-    _decline(framework.model_refusal(name, spec, batch, dtype, device))
+    name, dtype, device = request.implementation, request.dtype, request.device
+    _decline(framework.model_refusal(name, system, batch, dtype, device))
     try:
-        return framework.network(spec, name, dtype, device)
+        return framework.network(system, name, dtype, device)
     except NotImplementedError as error:
         raise Unsupported(Refusal(str(error))) from None
 
 
-def require_supported(framework: Framework, request: dict[str, Any]) -> dict[str, Any]:
-    """Raise ``Unsupported`` where an implementation does not do a pass of a case that has not been made yet; sizes are
-    enough.
-    """
-    lengths = None if request["lengths"] is None else np.array(request["lengths"], np.int64)
-    if "system" in request:
-        shape = {"tokens": np.broadcast_to(np.int64(0), (request["batch"], request["seq_len"]))}
-        network_of(framework, request, shape if lengths is None else shape | {"lengths": lengths})
-        return {}
-    asked = Request(
-        specification_from_json(request["spec"]),
-        request["dtype"],
-        request["device"],
-        request["batch"],
-        request["seq_len"],
-        lengths,
-        request["pass"] != "forward",
-    )
-    _decline(framework.refusal(request["implementation"], asked))
-    return {}
+def require_layer(framework: Framework, request: messages.CanRunLayer) -> Done:
+    """Raise ``Unsupported`` where an implementation does not do a pass of a case that has not been made yet."""
+    lengths = None if request.lengths is None else np.array(request.lengths, np.int64)
+    sizes_of_case = (request.batch, request.seq_len, lengths)
+    asked = Request(request.spec, request.dtype, request.device, *sizes_of_case, request.work != "forward")
+    _decline(framework.refusal(request.implementation, asked))
+    return Done()
+
+
+def require_system(framework: Framework, request: messages.CanTrainSystem) -> Done:
+    """Raise ``Unsupported`` where an implementation does not train a system on a batch that has not been made yet."""
+    batch = {"tokens": np.broadcast_to(np.int64(0), (request.batch, request.seq_len))}
+    if request.lengths is not None:
+        batch |= {"lengths": np.array(request.lengths, np.int64)}
+    network_of(framework, request, request.system, batch)
+    return Done()
 
 
 def _decline(declined: Refusal | None) -> None:

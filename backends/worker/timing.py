@@ -10,10 +10,9 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from backends.interface.framework import LANES, Framework
+from backends.worker import messages
 from backends.worker.memory import call_peak_bytes
 from backends.worker.opening import Opened, Timed, opening_of
 
@@ -36,27 +35,16 @@ class Timing:
     opened: dict[str, Opened] = field(default_factory=dict)
     lane: str = LANES[0]
 
-    def open(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Build one implementation for one pass of a case file, or of a system (``SystemOpening``), and make the first
+    def open(self, request: messages.OpenWork) -> messages.SetUp:
+        """Build one implementation for one pass of a case file, or for a train step of a system, and make the first
         call.
-
-        With ``result`` the first call's results go to that file, to be judged before anything is timed, and the fence
-        is checked. ``training`` is a file with a ``Training``'s arrays, ``learning_rate`` that of the timed steps,
-        ``telling_rate`` that of the step that is judged.
-
-        Returns
-        -------
-        dict
-            build_seconds, first_call_seconds, path, samples (seconds of the calls since); with ``result`` also the
-            memory that later calls took at their peak: peak_host_bytes, over what was resident before the call, and
-            peak_device_bytes, all that the device held (None where it cannot be told).
 
         Raises
         ------
         Unsupported, FenceLeaks
             Whatever the framework raises comes through as it is.
         """
-        self._use_lane(request["lane"])
+        self._use_lane(request.lane)
         opening = opening_of(self.framework, request)
         started = clock()
         opened = opening.build()
@@ -67,34 +55,28 @@ class Timing:
         first_call_seconds = clock() - built
         samples: list[float] = []
         peaks: dict[str, int | None] = {}
-        if "result" in request:
-            opening.judged(Path(request["result"]), first_call_seconds)
+        if request.result is not None:
+            opening.judged(request.result, first_call_seconds)
             peaks = self._peaks(run, call)
             samples = check_fence(run, call)
-        self.opened[request["handle"]] = opened
-        return {
-            "build_seconds": built - started,
-            "first_call_seconds": first_call_seconds,
-            "samples": samples,
-            "path": run.path(),
+        self.opened[request.handle] = opened
+        return messages.SetUp(
+            build_seconds=built - started,
+            first_call_seconds=first_call_seconds,
+            samples=samples,
+            path=run.path(),
             **peaks,
-        }
+        )
 
-    def block(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Call again and again, at least ``least`` and at most ``most`` times, until ``seconds`` are over.
-
-        Returns
-        -------
-        dict
-            ``samples``: the seconds of each call, from before it to after its fence.
-        """
-        opened = self.opened[request["handle"]]
+    def block(self, request: messages.TimeBlock) -> messages.Samples:
+        """Call again and again, at least ``least`` and at most ``most`` times, until ``seconds`` are over."""
+        opened = self.opened[request.handle]
         call, synchronise, now = opened.call, opened.run.synchronise, clock
         samples: list[float] = []
-        least, most = request["least"], request["most"]
+        least, most = request.least, request.most
         gc.disable()
         try:
-            end = now() + request["seconds"]
+            end = now() + request.seconds
             while len(samples) < least or (len(samples) < most and now() < end):
                 started = now()
                 call()
@@ -102,19 +84,19 @@ class Timing:
                 samples.append(now() - started)
         finally:
             gc.enable()
-        return {"samples": samples}
+        return messages.Samples(samples=samples)
 
-    def kernels(self, request: dict[str, Any]) -> dict[str, Any]:
+    def kernels(self, request: messages.ListKernels) -> messages.Kernels:
         """What really runs in an opened implementation's pass; slow, and never between blocks."""
-        opened = self.opened[request["handle"]]
-        return {"kernels": opened.run.kernels(opened.work)}
+        opened = self.opened[request.handle]
+        return messages.Kernels(kernels=opened.run.kernels(opened.work))
 
-    def close(self, request: dict[str, Any]) -> dict[str, Any]:
+    def close(self, request: messages.CloseWork) -> messages.Done:
         """Let go of the handles given, or of all."""
-        for handle in request.get("handles", list(self.opened)):
+        for handle in list(self.opened) if request.handles is None else request.handles:
             self.opened.pop(handle, None)
         gc.collect()
-        return {}
+        return messages.Done()
 
     def _use_lane(self, lane: str) -> None:
         if lane != self.lane:

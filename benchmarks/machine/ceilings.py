@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Iterable
 
 from backends.interface.framework import LANES
 from backends.interface.gaps import READ
 from backends.pool.pool import Pool
 from backends.pool.selection import Selection
 from backends.registry import Backend, backends
+from backends.worker.messages import Answer, NotDone, TimeBarrier, TimeCopy, TimeProduct, TimeThreads, WorkerRequest
 from benchmarks.machine.description import largest_cache
 from benchmarks.machine.limit import CLUSTER_BYTES, HOPPER_BARRIERS, SM_BYTES
 from benchmarks.machine.nvidia import gpu_cache_bytes
@@ -46,27 +45,26 @@ def measure_ceilings(
     ``on_chip`` are the bytes of the last level of cache, as the kernel or the driver tells them. What could not be
     measured is left out. The workers go into ``lane`` first, in which products may be faster.
     """
-    workers = [backends()[name] for name, said in selection.descriptions.items() if device in said["devices"]]
+    workers = [backends()[name] for name, said in selection.descriptions.items() if device in said.devices]
     cache = largest_cache() if device == "cpu" else gpu_cache_bytes()
     num_bytes = max(SMALLEST_COPY, CACHES_COPIED * (cache or 0))
-    request = {"lane": lane, "dtype": dtype, "device": device, "threads": threads}
-    request |= {"num_bytes": num_bytes, "seconds": SECONDS}
-    ask = partial(_ask, pool, timeout_seconds=timeout_seconds)
+    product_request = TimeProduct(lane=lane, dtype=dtype, device=device, seconds=SECONDS)
+    copy_request = TimeCopy(lane=lane, device=device, num_bytes=num_bytes, seconds=SECONDS)
     measured: list[tuple[str, float, str]] = []
     for backend in workers:
-        if product := ask(backend, request | {"op": "product"}):
-            size = product["size"]
+        if product := _ask(pool, backend, product_request, timeout_seconds):
+            size = product.size
             how = f"{backend.name}, {size} × {size} by {size} × {size} in {dtype}, {lane} lane, its best call"
-            measured.append((f"{PRODUCT}/{backend.name}", product["flops_per_second"], how))
-        if copy := ask(backend, request | {"op": "copy"}):
+            measured.append((f"{PRODUCT}/{backend.name}", product.flops_per_second, how))
+        if copy := _ask(pool, backend, copy_request, timeout_seconds):
             how = f"{backend.name}, a copy of {num_bytes / 2**20:.0f} MiB, its best call"
-            measured.append((f"{COPY}/{backend.name}", copy["bytes_per_second"], how))
+            measured.append((f"{COPY}/{backend.name}", copy.bytes_per_second, how))
     for name in (PRODUCT, COPY):
         group = [each for each in measured if each[0].startswith(f"{name}/")]
         if group:
             _, value, how = max(group, key=lambda each: each[1])
             measured.append((name, value, f"the best of {len(group)} frameworks: {how}"))
-    measured += _published_barriers() if device == "gpu" else _barrier(ask, workers, request)
+    measured += _published_barriers() if device == "gpu" else _barrier(pool, workers, threads, timeout_seconds)
     if cache:
         measured.append((ON_CHIP, cache, "bytes of the last level of cache, as the system tells them"))
     return [Ceiling(run, name, device, dtype, threads, value, how) for name, value, how in measured]
@@ -77,21 +75,19 @@ def busy_threads(pool: Pool, backend: Backend, threads: int, timeout_seconds: fl
 
     0 when the worker cannot say.
     """
-    found = _ask(pool, backend, {"op": "busy", "seconds": BUSY_SECONDS}, timeout_seconds)
-    return found["threads"] if found else 0.0
+    at_work = _ask(pool, backend, TimeThreads(seconds=BUSY_SECONDS), timeout_seconds)
+    return at_work.threads if at_work else 0.0
 
 
 def _barrier(
-    ask: Callable[[Backend, dict[str, Any]], dict[str, Any] | None],
-    workers: Iterable[Backend],
-    request: Mapping[str, Any],
+    pool: Pool, workers: Iterable[Backend], threads: int, timeout_seconds: float
 ) -> list[tuple[str, float, str]]:
     """A barrier's name, seconds and how, from the first worker that finds a libgomp; empty when none does."""
     for backend in workers:
-        found = ask(backend, {**request, "op": "barrier"})
-        if found and found["seconds"] is not None:
+        cost = _ask(pool, backend, TimeBarrier(threads=threads), timeout_seconds)
+        if cost and cost.seconds is not None:
             how = f"libgomp in {backend.name}'s worker: a parallel region with a barrier less one without"
-            return [(BARRIER, found["seconds"], how if request["threads"] > 1 else "one thread waits for nobody")]
+            return [(BARRIER, cost.seconds, how if threads > 1 else "one thread waits for nobody")]
     return []
 
 
@@ -108,7 +104,7 @@ def _published_barriers() -> list[tuple[str, float, str]]:
     ]
 
 
-def _ask(pool: Pool, backend: Backend, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any] | None:
+def _ask(pool: Pool, backend: Backend, request: WorkerRequest[Answer], timeout_seconds: float) -> Answer | None:
     """A worker's reply, None when it has no answer: a framework without a product in float16, say."""
     reply = pool.ask(backend, request, min(TIMEOUT_SECONDS, timeout_seconds))
-    return reply if reply["status"] == "done" else None
+    return None if isinstance(reply, NotDone) else reply

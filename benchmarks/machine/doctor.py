@@ -59,7 +59,7 @@ def examine(pool: Pool, selection: Selection, threads: int, device: str) -> list
     found += [check_cores(threads), check_quota(), check_governor(), check_memory(), check_swap()]
     if device == "gpu":
         found += check_gpu(nvidia.gpu_state(), nvidia.gpu_slowdowns(), nvidia.gpu_users(), set(pids.values()))
-        found += [check_device(name, said["devices"]) for name, said in selection.descriptions.items()]
+        found += [check_device(name, said.devices) for name, said in selection.descriptions.items()]
     for name in selection.descriptions:
         busy = busy_threads(pool, backends()[name], threads)
         # Its pid is asked for again: a worker that died has been replaced.

@@ -129,9 +129,7 @@ def table(
     count: int,
 ) -> str:
     """docs/calibration.md."""
-    versions = ", ".join(
-        f"{name} {description['versions'][name]}" for name, description in selection.descriptions.items()
-    )
+    versions = ", ".join(f"{name} {description.versions[name]}" for name, description in selection.descriptions.items())
     lines = [
         "# Calibration of the limits of agreement",
         "",

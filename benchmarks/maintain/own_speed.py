@@ -25,6 +25,7 @@ import typer
 from backends.pool.pool import Pool
 from backends.registry import BUILT_IN
 from backends.studies.probes import read_record, worst
+from backends.worker.messages import Ping
 from benchmarks.maintain.marked_pages import replaced
 from common.tensorfile import write_bytes
 
@@ -68,11 +69,11 @@ def empty_call_seconds() -> dict[str, float]:
     found = {}
     with Pool.open() as pool:
         for backend in BUILT_IN:
-            pool.ask(backend, {"op": "ping"}, 60)
+            pool.ask(backend, Ping(), 60)
             samples = []
             for _ in range(EMPTY_CALLS):
                 started = time.perf_counter()
-                pool.ask(backend, {"op": "ping"}, 60)
+                pool.ask(backend, Ping(), 60)
                 samples.append(time.perf_counter() - started)
             found[backend.name] = statistics.median(samples)
     return found

@@ -1,4 +1,4 @@
-"""What a worker is given to open a benchmark case: files, and the part of the request that names them."""
+"""What a worker is given to open a benchmark case: files, and the request that names them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from backends.worker.messages import OpenLayer, OpenSystem, OpenWork
 from benchmarks.measure.judging import Judge, SystemJudge
+from benchmarks.measure.settings import Job
 from common.case import write_case
 from common.cases.seeded import GARBAGE_SCALE
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Arrays, model_as_json
+from common.models.specification import Arrays
 from common.tensorfile import as_bytes, write_bytes
 
 OPTIMIZER = OptimizerSettings(name="adam", learning_rate=1e-5, epsilon=1e-6, clip_norm=5.0)
@@ -21,28 +23,45 @@ is soon known by heart, and its gradients vanish. The usual epsilon, 1e-8, is 0 
 
 
 def opening(
-    judge: Judge | SystemJudge, passed: str, folder: Path, judged: bool, other_padding: bool = False
-) -> dict[str, Any]:
-    """What ``backends.worker.timing.Timing.open`` is to read of a case; files that are not in ``folder`` yet are
+    judge: Judge | SystemJudge,
+    job: Job,
+    implementation: str,
+    handle: str,
+    folder: Path,
+    *,
+    result: Path | None = None,
+    other_padding: bool = False,
+) -> OpenWork:
+    """The request to open a job's case in an implementation of a framework; files that are not in ``folder`` yet are
     written.
 
-    ``judged`` says whether the first call will be; ``other_padding`` replaces what lies past the lengths of a layer's
-    inputs by other garbage.
+    Parameters
+    ----------
+    implementation, handle
+        Its name in the framework, and that of what is opened.
+    result
+        The file for the first call's results where they will be judged.
+    other_padding
+        Whether what lies past the lengths of a layer's inputs is replaced by other garbage.
     """
+    fields: dict[str, Any] = {
+        "handle": handle,
+        "implementation": implementation,
+        "work": job.passed,
+        "dtype": job.dtype,
+        "device": job.device,
+        "lane": job.lane,
+        "result": result,
+    }
     if isinstance(judge, SystemJudge):
-        return _of_system(judge, folder)
-    request: dict[str, Any] = {"case": str(_case_file(judge, folder, other_padding))}
-    if passed == "train_step":
-        request |= {"training": str(_training_file(judge, folder)), "learning_rate": judge.training.learning_rate}
-        request |= {"telling_rate": judge.telling_rate()} if judged else {}
-    return request
-
-
-def _of_system(judge: SystemJudge, folder: Path) -> dict[str, Any]:
-    made = judge.made
-    arrays = {"weights": made.weights, "batch": dict(made.batch)}
-    files = {name: str(_file(folder / f"{made.name}-{name}.safetensors", value)) for name, value in arrays.items()}
-    return {"system": model_as_json(made.spec), "optimizer": OPTIMIZER.model_dump(mode="json"), **files}
+        made = judge.made
+        arrays = {"weights": made.weights, "batch": dict(made.batch)}
+        fields |= {name: _file(folder / f"{made.name}-{name}.safetensors", value) for name, value in arrays.items()}
+        return OpenSystem(**fields, system=made.spec, optimizer=OPTIMIZER)
+    if job.passed == "train_step":
+        fields |= {"training": _training_file(judge, folder), "learning_rate": judge.training.learning_rate}
+        fields |= {"telling_rate": None if result is None else judge.telling_rate()}
+    return OpenLayer(**fields, case=_case_file(judge, folder, other_padding))
 
 
 def _case_file(judge: Judge, folder: Path, other_padding: bool) -> Path:

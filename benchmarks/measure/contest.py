@@ -7,13 +7,12 @@ implementations alike. One implementation runs twice, as A and A': how far the t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,15 @@ from backends.pool.calculator import CalculationEnded
 from backends.pool.pool import Pool
 from backends.pool.waiting import result_of
 from backends.registry import Backend, backends
+from backends.worker.messages import (
+    Answer,
+    CloseWork,
+    ListKernels,
+    NotDone,
+    OpenWork,
+    TimeBlock,
+    WorkerRequest,
+)
 from backends.worker.opening import files_sha256
 from benchmarks.analysis.statistics import is_steady, median_interval
 from benchmarks.machine.company import Company, Watch
@@ -184,7 +192,7 @@ class Contest:
         finally:
             self._remove_files()
         for backend in {runner.backend.name: runner.backend for runner in self._runners}.values():
-            self._pool.ask(backend, {"op": "close"}, self._timeout)
+            self._pool.ask(backend, CloseWork(), self._timeout)
         return self.found
 
     def _in_each_framework(self, names: Sequence[str], work: Callable[[str], None]) -> None:
@@ -207,7 +215,8 @@ class Contest:
 
     def _note_kernels(self, name: str) -> None:
         runner = next(each for each in self._runners if each.key.implementation == name and each.twin == 0)
-        self.found.kernels[runner.key] = self._ask(runner, {"op": "kernels"}).get("kernels", [])
+        reply = self._ask(runner, ListKernels(handle=runner.handle))
+        self.found.kernels[runner.key] = [] if isinstance(reply, NotDone) else reply.kernels
 
     # Opening and judging.
 
@@ -236,34 +245,32 @@ class Contest:
         except CalculationEnded as error:
             reason = f"the reference, which --timeout bounds too, {error}"
             self.found.failures[runner.key] = Failure(NOT_JUDGED, reason)
-            self._ask(runner, {"op": "close", "handles": [runner.handle]})
+            self._ask(runner, CloseWork(handles=(runner.handle,)))
             return False
 
     def _opened(self, runner: Runner, judged: bool, result: Path) -> bool:
-        request = self._request(runner, judged)
-        if judged:
-            request["result"] = str(result)
+        request = self._request(runner, runner.handle, result if judged else None)
         reply = self._ask(runner, request)
-        if reply["status"] != "done":
+        if isinstance(reply, NotDone):
             self.found.failures[runner.key] = failure_of(reply)
             return False
         facts = Facts(
-            reply["build_seconds"],
-            reply["first_call_seconds"],
-            reply["path"],
-            reply.get("peak_host_bytes"),
-            reply.get("peak_device_bytes"),
+            reply.build_seconds,
+            reply.first_call_seconds,
+            reply.path,
+            reply.peak_host_bytes,
+            reply.peak_device_bytes,
         )
         if runner.twin == 0:
             self.found.facts.setdefault(runner.key, facts)
         if judged and (failure := self._disagreement(runner, request, result, facts)) is not None:
             self.found.failures[runner.key] = failure
-            self._ask(runner, {"op": "close", "handles": [runner.handle]})
+            self._ask(runner, CloseWork(handles=(runner.handle,)))
             return False
-        runner.warm = reply["samples"]
+        runner.warm = reply.samples
         return True
 
-    def _disagreement(self, runner: Runner, request: Mapping[str, Any], result: Path, facts: Facts) -> Failure | None:
+    def _disagreement(self, runner: Runner, request: OpenWork, result: Path, facts: Facts) -> Failure | None:
         """Judge the first call's results, and that the padding has no influence on them; the errors go to ``facts``."""
         tensors = self._taken(runner, request, result)
         if isinstance(tensors, Failure):
@@ -280,18 +287,18 @@ class Contest:
 
     def _with_other_padding(self, runner: Runner, result: Path) -> Arrays:
         """The tensors of the case with other numbers in its padding; ``_Failed`` when there are none."""
-        other = {"handle": "other padding"}
-        request = self._request(runner, judged=False, other_padding=True) | {"result": str(result)} | other
+        handle = "other padding"
+        request = self._request(runner, handle, result, other_padding=True)
         reply = self._ask(runner, request)
-        if reply["status"] != "done":
+        if isinstance(reply, NotDone):
             raise _Failed(failure_of(reply))
         tensors = self._taken(runner, request, result)
         if isinstance(tensors, Failure):
             raise _Failed(tensors)
-        self._ask(runner, {"op": "close", "handles": list(other.values())})
+        self._ask(runner, CloseWork(handles=(handle,)))
         return tensors
 
-    def _taken(self, runner: Runner, request: Mapping[str, Any], path: Path) -> Arrays | Failure:
+    def _taken(self, runner: Runner, request: OpenWork, path: Path) -> Arrays | Failure:
         """The tensors of the result that a request asked for, whose file is removed; a failure, and the worker's end,
         when it is not that.
         """
@@ -308,17 +315,11 @@ class Contest:
             return failure_of(self._pool.distrust(runner.backend, reason))
         return result.tensors
 
-    def _request(self, runner: Runner, judged: bool, other_padding: bool = False) -> dict[str, Any]:
-        """What ``open`` needs."""
-        return {
-            "op": "open",
-            "implementation": runner.key.implementation.partition("/")[2],
-            "pass": self._job.passed,
-            "dtype": self._job.dtype,
-            "device": self._job.device,
-            "lane": self._job.lane,
-            **opening(self._judge, self._job.passed, self._pool.folder, judged, other_padding),
-        }
+    def _request(self, runner: Runner, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
+        """The request to open a runner's implementation."""
+        name = runner.key.implementation.partition("/")[2]
+        folder = self._pool.folder
+        return opening(self._judge, self._job, name, handle, folder, result=result, other_padding=other_padding)
 
     def _remove_files(self) -> None:
         for path in self._pool.folder.glob("*.safetensors"):
@@ -376,20 +377,21 @@ class Contest:
         self._last = runner.backend.name
         others = [pid for name, pid in pids.items() if name != runner.backend.name]
         before, started, clock = total_cpu_seconds(others), datetime.now(UTC), time.perf_counter()
-        request = {"op": "block", "seconds": BLOCK_SECONDS, "least": 1, "most": MOST_CALLS}
+        request = TimeBlock(handle=runner.handle, seconds=BLOCK_SECONDS, least=1, most=MOST_CALLS)
         reply = self._ask(runner, request)
         others_cpu = (total_cpu_seconds(others) - before) / (time.perf_counter() - clock)
-        if reply["status"] != "done":
+        if isinstance(reply, NotDone):
             self._drop(runner, failure_of(reply))
             return []
-        samples = tuple(reply["samples"])
+        samples = tuple(reply.samples)
         self._report(
             Block(self._run, runner.key, self._process, cycle, runner.twin, cycle < 0, started, samples, others_cpu)
         )
         return list(samples)
 
-    def _ask(self, runner: Runner, request: Mapping[str, Any]) -> dict[str, Any]:
-        return self._pool.ask(runner.backend, {"handle": runner.handle, **request}, self._timeout)
+    def _ask(self, runner: Runner, request: WorkerRequest[Answer]) -> Answer | NotDone:
+        """The reply of a runner's worker."""
+        return self._pool.ask(runner.backend, request, self._timeout)
 
     def _drop(self, runner: Runner, failure: Failure) -> None:
         """Take a failed implementation out; when its worker died, open the framework's others in a new one."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from backends.interface.gaps import DECLINED
+from backends.worker.messages import NotDone
 from benchmarks.store.records import CRASHED, FAILED, OUT_OF_MEMORY, TIMED_OUT
 
 MEMORY_WORDS = ("out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate", "bad_alloc")
@@ -21,9 +20,9 @@ class Failure:
     log: str = ""
 
 
-def failure_of(reply: Mapping[str, Any]) -> Failure:
-    """A worker's answer that is not ``done``, as a failure."""
-    status, reason = reply["status"], reply["reason"]
+def failure_of(reply: NotDone) -> Failure:
+    """A worker's reply that something is not done, as a failure."""
+    status, reason = reply.status, reply.reason
     if status in DECLINED:
         return Failure(status, reason)
     if any(word in reason.lower() for word in MEMORY_WORDS):
@@ -31,4 +30,4 @@ def failure_of(reply: Mapping[str, Any]) -> Failure:
     elif "SIGKILL" in reason and status == CRASHED:
         status, reason = OUT_OF_MEMORY, f"{reason}, as Linux does when memory runs out"
     known = status in (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
-    return Failure(status if known else FAILED, reason, reply.get("log", ""))
+    return Failure(status if known else FAILED, reason, reply.log)

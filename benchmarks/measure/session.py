@@ -18,6 +18,7 @@ from backends.pool.pool import Pool
 from backends.pool.selection import Selection, select
 from backends.pool.shared_folder import programs_folder
 from backends.registry import backends
+from backends.worker.messages import ListPackages, NotDone
 from benchmarks.analysis.noise import Floors, floors_of
 from benchmarks.analysis.summary import ceilings_of, new_row, with_times
 from benchmarks.machine.ceilings import busy_threads, measure_ceilings
@@ -358,12 +359,12 @@ def environments_of(pool: Pool, selection: Selection, timeout_seconds: float) ->
     """
     found = {}
     for name, description in list(selection.descriptions.items()):
-        versions = description["versions"]
-        reply = pool.ask(backends()[name], {"op": "packages"}, min(PACKAGES_SECONDS, timeout_seconds))
-        if reply["status"] != "done":
-            selection.lose(name, reply["reason"])
+        versions = description.versions
+        reply = pool.ask(backends()[name], ListPackages(), min(PACKAGES_SECONDS, timeout_seconds))
+        if isinstance(reply, NotDone):
+            selection.lose(name, reply.reason)
             continue
-        packages = reply["packages"]
+        packages = reply.packages
         digest = hashlib.sha256(json.dumps([name, versions, packages], sort_keys=True).encode()).hexdigest()
         found[name] = Environment(digest[:12], name, versions, packages)
     return found

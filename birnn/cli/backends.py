@@ -53,16 +53,16 @@ def _content(name: str, found: Any) -> dict[str, Any]:
     description = found.descriptions[name]
     implementations = {
         implementation: [
-            {key: gap[key] for key in ("what", "status", "reason", "link")}
-            for gap in description["gaps"]
-            if implementation in gap["implementations"]
+            gap.model_dump(include={"what", "status", "reason", "link"})
+            for gap in description.gaps
+            if implementation in gap.implementations
         ]
-        for implementation in description["implementations"]
+        for implementation in description.implementations
     }
     return content | {
         "status": "found",
-        "versions": description["versions"],
-        "devices": description["devices"],
+        "versions": description.versions,
+        "devices": description.devices,
         "implementations": {name: {"unsupported": gaps} for name, gaps in implementations.items()},
     }
 

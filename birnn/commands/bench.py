@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,7 @@ from backends.interface.layer import PASSES
 from backends.pool.pool import Pool
 from backends.pool.selection import Selection, select
 from backends.registry import backends
+from backends.worker.messages import CanRunLayer, CanTrainSystem, Done, NotDone, WorkerRequest
 from benchmarks.analysis.noise import floors_of, noise_sentence
 from benchmarks.cases.case import PASSES_OF_SYSTEM
 from benchmarks.cases.files import load_set
@@ -41,7 +43,6 @@ from birnn.display import close_table, print_fitting, say_written, stderr, stdou
 from birnn.options import each_once, one_of
 from common.errors import InputError, shown
 from common.judging.precision import DTYPES
-from common.models.specification import model_as_json
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 LARGEST_BUDGET = 10_000 * UNITS["h"]
@@ -270,21 +271,22 @@ def _answer(pool: Pool, job: Job, key: Key, row: Row | None, timeout_seconds: fl
     if row is not None and row.status in (*RETRIED, *DECLINED, NOT_JUDGED):
         hint = "; --retry-failed tries it again" if row.status in RETRIED else ""
         return f"no, {row.status}: {row.reason}{hint}"
-    request = {
-        "op": "supported",
-        "spec": job.case.spec.as_json(),
+    case = job.case
+    request: dict[str, Any] = {
+        "implementation": key.implementation.partition("/")[2],
         "dtype": job.dtype,
         "device": job.device,
-        "batch": job.case.batch,
-        "seq_len": job.case.seq_len,
-        "lengths": job.case.drawn_lengths(),
-        "pass": job.passed,
-        "implementation": key.implementation.partition("/")[2],
+        "batch": case.batch,
+        "seq_len": case.seq_len,
+        "lengths": case.drawn_lengths(),
     }
-    if job.case.system is not None:
-        request["system"] = model_as_json(job.case.system)
-    reply = pool.ask(backends()[key.framework], request, timeout_seconds)
-    return "yes" if reply["status"] == "done" else f"no, {reply['status']}: {reply['reason']}"
+    asked: WorkerRequest[Done] = (
+        CanRunLayer(**request, spec=case.spec, work=job.passed)
+        if case.system is None
+        else CanTrainSystem(**request, system=case.system)
+    )
+    reply = pool.ask(backends()[key.framework], asked, timeout_seconds)
+    return f"no, {reply.status}: {reply.reason}" if isinstance(reply, NotDone) else "yes"
 
 
 def examine(wishes: Wishes) -> int:

@@ -81,7 +81,7 @@ def predict(asked: Asked) -> int:
         try:
             answer = _answer(pool, name, chosen, asked, trained, batch)
         except NoAnswer as error:
-            status = error.reply["status"]
+            status = error.reply.status
             stderr().print(f"birnn: {name}/{chosen}: {status}: {error}", markup=False)
             return exit_codes.decide(wrong=status not in DECLINED, broken=False, checked=False)
     for line in readable(asked.model, trained, batch, words, answer):

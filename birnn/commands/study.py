@@ -167,7 +167,7 @@ def write_report(found: StudyResult, cases: Sequence[Case], file: Path) -> None:
         "version": 1,
         "seconds": found.seconds,
         "interrupted": found.interrupted,
-        "backends": found.selection.descriptions,
+        "backends": {name: each.model_dump() for name, each in found.selection.descriptions.items()},
         "missing": found.selection.missing,
         "broken": found.selection.broken,
         "cases": {

@@ -58,7 +58,7 @@ class SequenceModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rnn_name: ClassVar[str] = "rnn"
-    question: ClassVar[str] = "predict"
+    question: ClassVar[Literal["predict"]] = "predict"
     answer: ClassVar[str] = "labels"
     right: ClassVar[str] = "labels"
 
@@ -146,7 +146,7 @@ class Seq2Seq(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rnn_name: ClassVar[str] = "encoder"
-    question: ClassVar[str] = "decode"
+    question: ClassVar[Literal["decode"]] = "decode"
     answer: ClassVar[str] = "tokens"
     right: ClassVar[str] = "targets"
 

@@ -25,6 +25,7 @@ from backends.studies.cases import CaseStudy, Plan
 from backends.studies.probes import run_probes
 from backends.studies.study import Outcome
 from backends.studies.training import Course, Learner
+from backends.worker.messages import Done, NotDone, OtherResults, Ping
 from benchmarks.machine.ceilings import busy_threads
 from benchmarks.measure.session import environments_of
 from benchmarks.store.store import Store
@@ -179,18 +180,19 @@ def test_a_worker_outlives_the_thread_that_asked_for_it(register: Callable[..., 
     with Pool.open() as pool:
         select(pool, [])  # each backend in a thread of its own, which ends
         pid = pool.worker(BACKEND).pid
-        assert pool.ask(BACKEND, {"op": "ping"}, 20)["status"] == "done"
+        assert pool.ask(BACKEND, Ping(), 20) == Done()
         assert pool.worker(BACKEND).pid == pid
 
 
 def test_what_a_fork_answers_is_not_taken_for_the_next_answer(register: Callable[..., None]) -> None:
     with Pool.open() as pool:
-        assert pool.ask(BACKEND, request(pool, ROWS, "forks"), 20)["status"] == "done"
+        assert pool.ask(BACKEND, request(pool, ROWS, "forks"), 20) == OtherResults()
         time.sleep(0.6)  # the copy answers
-        reply = pool.ask(BACKEND, {"op": "ping"}, 20)
-        assert reply["status"] == "crashed"
-        assert "its answer must be to request 2; got" in reply["reason"]
-        assert pool.ask(BACKEND, {"op": "ping"}, 20)["status"] == "done"
+        reply = pool.ask(BACKEND, Ping(), 20)
+        assert isinstance(reply, NotDone)
+        assert reply.status == "crashed"
+        assert "its answer must be to request 2; got" in reply.reason
+        assert pool.ask(BACKEND, Ping(), 20) == Done()
 
 
 def test_a_result_of_another_is_not_judged_as_what_was_asked_for(register: Callable[..., None]) -> None:

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from backends.pool import lifetime, replies
+from backends.pool import lifetime
 from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker
+from backends.worker import lines
+from backends.worker.messages import CanRunLayer, NotDone, Ping, TimeBlock
+from tests.cases import a_case
 from tests.workers.misbehaving import BACKEND
 
 READY: dict[str, Any] = {
@@ -96,7 +99,7 @@ def assert_refused(kinds: tuple[type[Exception], ...] = (EnvironmentBroken,)) ->
 def test_a_program_that_is_no_worker_is_one_sentence(
     name: str, tmp_path: Path, point_to: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replies, "LONGEST", 1 << 20)
+    monkeypatch.setattr(lines, "LONGEST", 1 << 20)
     monkeypatch.setattr(lifetime, "ENDING_SECONDS", 0.5)
     point_to(program(tmp_path, PROGRAMS[name]))
     assert_refused()
@@ -144,15 +147,16 @@ ANSWERS = {
 def test_a_worker_that_breaks_the_protocol_has_crashed(
     name: str, tmp_path: Path, point_to: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replies, "LONGEST", 1 << 20)
+    monkeypatch.setattr(lines, "LONGEST", 1 << 20)
     answer = "import json\ndef answer(content): os.write(1, json.dumps(content).encode() + b'\\n')\n"
     serve = f"{answer}sys.stdin.readline()\n{ANSWERS[name]}\nif {ANSWERS[name]!r}: time.sleep(60)"
     point_to(program(tmp_path, saying(READY, then=serve)))
     with Pool.open() as pool:
         pid = pool.worker(BACKEND).pid
-        reply = pool.ask(BACKEND, {"op": "block"}, 1.5)
-        assert reply["status"] == ("timed out" if name == "is stopped" else "crashed")
-        assert "\n" not in reply["reason"]
+        reply = pool.ask(BACKEND, TimeBlock(handle="open", seconds=0.0, least=1, most=1), 1.5)
+        assert isinstance(reply, NotDone)
+        assert reply.status == ("timed out" if name == "is stopped" else "crashed")
+        assert "\n" not in reply.reason
         assert not Path(f"/proc/{pid}").exists()
 
 
@@ -161,8 +165,17 @@ def test_a_request_larger_than_a_pipe_does_not_wait_for_a_stopped_worker(
 ) -> None:
     point_to(program(tmp_path, saying(READY, then="os.kill(os.getpid(), 19)")))
     with Pool.open() as pool:
-        reply = pool.ask(BACKEND, {"op": "supported", "lengths": [1] * 100_000}, 1)
-        assert reply["status"] == "timed out"
+        how: dict[str, Any] = {
+            "implementation": "well",
+            "dtype": "float32",
+            "device": "cpu",
+            "work": "forward",
+            "seq_len": 1,
+        }
+        large = CanRunLayer(**how, batch=100_000, lengths=(1,) * 100_000, spec=a_case("gru").spec)
+        reply = pool.ask(BACKEND, large, 1)
+        assert isinstance(reply, NotDone)
+        assert reply.status == "timed out"
 
 
 def test_a_worker_that_starts_no_more_is_not_started_without_end(
@@ -174,11 +187,12 @@ def test_a_worker_that_starts_no_more_is_not_started_without_end(
     again = f"starts = {str(starts)!r}\nopen(starts, 'a').write('.')\nif os.path.getsize(starts) > 1: sys.exit(9)"
     point_to(program(tmp_path, once.replace("time\n", f"time\n{again}\n", 1)))
     with Pool.open() as pool:
-        assert pool.worker(BACKEND).description["implementations"] == ["well"]
-        found = [pool.ask(BACKEND, {"op": "ping"}, 5) for _ in range(10)]
-    assert {reply["status"] for reply in found} == {"crashed"}
-    assert "exited with code 9" in found[1]["reason"]
-    assert found[-1]["reason"] == "no worker of misbehaving starts any more"
+        assert pool.worker(BACKEND).description.implementations == ["well"]
+        found = [pool.ask(BACKEND, Ping(), 5) for _ in range(10)]
+    replies = [reply for reply in found if isinstance(reply, NotDone)]
+    assert [reply.status for reply in replies] == ["crashed"] * 10
+    assert "exited with code 9" in replies[1].reason
+    assert replies[-1].reason == "no worker of misbehaving starts any more"
     assert starts.stat().st_size == 4
 
 

@@ -15,11 +15,13 @@ import pytest
 from backends.interface.framework import LANES, Framework
 from backends.interface.layer import PASSES, Implementation, inputs_of
 from backends.interface.profile import LONGEST_NAME, MOST_TEXTS, added_up, most_important
-from backends.worker.opening import require_supported
+from backends.worker.messages import CanTrainSystem, TimeBlock
+from backends.worker.opening import require_system
 from backends.worker.timing import Timing
 from benchmarks.cases.case import PASSES_OF_SYSTEM, BenchmarkCase
 from benchmarks.measure.case_on_disk import OPTIMIZER, opening
 from benchmarks.measure.judging import SystemJudge
+from benchmarks.measure.settings import Job
 from common import tensorfile
 from common.errors import InputError
 from common.models.specification import SequenceModel
@@ -128,18 +130,19 @@ def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, t
     rnn = Specification(cell="rnn_tanh", input_size=3, hidden_size=4, num_layers=1, bias=True, merge="concat")
     system = SequenceModel(rnn=rnn, num_embeddings=6, readout="steps", classes=5)
     sizes: dict[str, Any] = {"seq_len": 4, "batch": 3, "lengths": (2, 4, 1)}
-    judge = SystemJudge(BenchmarkCase(name="tagger", spec=rnn, system=system, passes=PASSES_OF_SYSTEM, **sizes))
-    setting = {"implementation": "manual", "dtype": "float64", "device": "cpu", "lane": "exact", "pass": "train_step"}
-    request = setting | opening(judge, "train_step", tmp_path, judged=True)
-    require_supported(framework, request | sizes)
+    case = BenchmarkCase(name="tagger", spec=rnn, system=system, passes=PASSES_OF_SYSTEM, **sizes)
+    judge = SystemJudge(case)
+    how: dict[str, Any] = {"implementation": "manual", "dtype": "float64", "device": "cpu"}
+    require_system(framework, CanTrainSystem(**how, **sizes, system=system))
     timing = Timing(framework)
-    reply = timing.open(request | {"handle": "a tagger", "result": str(tmp_path / "result")})
+    job = Job(case, "train_step", "float64", "cpu", "exact", threads=1)
+    reply = timing.open(opening(judge, job, "manual", "a tagger", tmp_path, result=tmp_path / "result"))
     result, _ = tensorfile.read(tmp_path / "result")
     assert judge.judge("train_step", "float64", result).reasons == []
-    assert "by length" in reply["path"]
+    assert "by length" in reply.path
     network = timing.opened["a tagger"].run.network  # type: ignore[attr-defined]
     before = int(network.optimizer_state()["count"])
-    samples = timing.block({"handle": "a tagger", "seconds": 0.0, "least": 3, "most": 3})["samples"]
+    samples = timing.block(TimeBlock(handle="a tagger", seconds=0.0, least=3, most=3)).samples
     assert len(samples) == 3
     assert min(samples) > 0
     state = network.optimizer_state()

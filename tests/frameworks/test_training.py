@@ -12,6 +12,7 @@ import pytest
 from backends.interface.framework import Framework
 from backends.interface.gaps import request_of
 from backends.interface.layer import Implementation, inputs_of
+from backends.worker.messages import OpenLayer
 from backends.worker.opening import opening_of
 from common.case import Case, write_case
 from common.judging.precision import rounded_case
@@ -142,10 +143,16 @@ def test_steps_that_are_timed_begin_with_the_first_weights(framework: Framework,
     write_case(PLAIN, tmp_path / "case.safetensors")
     arrays = {"weight": training.weight, "bias": training.bias, "labels": training.labels}
     write_bytes(tmp_path / "training.safetensors", as_bytes(arrays, {}))
-    request = {"implementation": "scratch", "dtype": "float64", "device": "cpu", "pass": "train_step"}
-    request |= {name: str(tmp_path / f"{name}.safetensors") for name in ("case", "training")}
-    rates = {"learning_rate": usual.learning_rate, "telling_rate": training.learning_rate}
-    opening = opening_of(framework, request | rates)
+    files: dict[str, Any] = {name: tmp_path / f"{name}.safetensors" for name in ("case", "training")}
+    rates: dict[str, Any] = {"learning_rate": usual.learning_rate, "telling_rate": training.learning_rate}
+    how: dict[str, Any] = {
+        "implementation": "scratch",
+        "dtype": "float64",
+        "device": "cpu",
+        "lane": "exact",
+        "work": "train_step",
+    }
+    opening = opening_of(framework, OpenLayer(**how, **files, **rates, handle="a layer"))
     opened = opening.build()
     for expected in (training, usual):
         opened.call()

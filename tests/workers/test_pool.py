@@ -15,23 +15,23 @@ from backends.pool.environments import THREAD_VARIABLES, interpreter, worker_env
 from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker, WorkerDied
 from backends.pool.shared_folder import exchange_folder
 from backends.registry import Backend
+from backends.worker.messages import Done, NotDone, OtherResults, Ping, RunCase
 from common.case import Case, write_case
 from common.result import read_result
 from tests.cases import a_case
 from tests.workers.misbehaving import BACKEND, DIES_AT_START, NOT_IMPORTABLE
 
 
-def request(pool: Pool, case: Case, implementation: str) -> dict:
+def request(pool: Pool, case: Case, implementation: str) -> RunCase:
     path = pool.folder / f"{case.batch}.safetensors"
     write_case(case, path)
-    return {
-        "op": "run",
-        "case": str(path),
-        "implementation": implementation,
-        "dtype": "float64",
-        "device": "cpu",
-        "result": str(pool.folder / "result.safetensors"),
-    }
+    return RunCase(
+        case=path,
+        implementation=implementation,
+        dtype="float64",
+        device="cpu",
+        result=pool.folder / "result.safetensors",
+    )
 
 
 ONE_ROW = a_case("gru", batch=1, lengths=(5,))
@@ -48,7 +48,7 @@ def is_alive(pid: int) -> bool:
 
 def test_a_result_comes_back_through_shared_memory() -> None:
     with Pool.open() as pool:
-        assert pool.ask(BACKEND, request(pool, ROWS, "well"), 30)["status"] == "done"
+        assert pool.ask(BACKEND, request(pool, ROWS, "well"), 30) == OtherResults()
         result = read_result(pool.folder / "result.safetensors")
         assert result.header.implementation == "misbehaving/well"
         assert result.header.case_sha256 == ROWS.sha256()
@@ -61,8 +61,8 @@ def test_an_empty_call_keeps_the_worker_warm() -> None:
     """The README's table has the measured time; here only that one process answers them all, in order."""
     with Pool.open() as pool:
         pid = pool.worker(BACKEND).pid
-        replies = [pool.ask(BACKEND, {"op": "ping"}, 10) for _ in range(50)]
-        assert [reply["id"] for reply in replies] == list(range(1, 51))
+        replies = [pool.ask(BACKEND, Ping(), 10) for _ in range(50)]
+        assert replies == [Done()] * 50
         assert pool.worker(BACKEND).pid == pid
 
 
@@ -70,20 +70,22 @@ def test_a_crash_is_an_answer_with_the_end_of_the_log_and_the_rest_runs_on() -> 
     with Pool.open() as pool:
         first = pool.worker(BACKEND).pid
         reply = pool.ask(BACKEND, request(pool, ONE_ROW, "segfaults"), 30)
-        assert reply["status"] == "crashed"
-        assert "SIGSEGV" in reply["reason"]
-        assert "about to touch memory that is not ours" in reply["log"]
-        assert "Segmentation fault" in reply["log"]
-        assert pool.ask(BACKEND, request(pool, ROWS, "segfaults"), 30)["status"] == "done"
+        assert isinstance(reply, NotDone)
+        assert reply.status == "crashed"
+        assert "SIGSEGV" in reply.reason
+        assert "about to touch memory that is not ours" in reply.log
+        assert "Segmentation fault" in reply.log
+        assert pool.ask(BACKEND, request(pool, ROWS, "segfaults"), 30) == OtherResults()
         assert pool.worker(BACKEND).pid != first
 
 
 def test_a_killed_worker_is_an_answer() -> None:
     with Pool.open() as pool:
         os.kill(pool.worker(BACKEND).pid, signal.SIGKILL)
-        reply = pool.ask(BACKEND, {"op": "ping"}, 10)
-        assert (reply["status"], "SIGKILL" in reply["reason"]) == ("crashed", True)
-        assert pool.ask(BACKEND, {"op": "ping"}, 10)["status"] == "done"
+        reply = pool.ask(BACKEND, Ping(), 10)
+        assert isinstance(reply, NotDone)
+        assert (reply.status, "SIGKILL" in reply.reason) == ("crashed", True)
+        assert pool.ask(BACKEND, Ping(), 10) == Done()
 
 
 def test_a_hang_is_killed_in_time_with_its_children() -> None:
@@ -91,23 +93,23 @@ def test_a_hang_is_killed_in_time_with_its_children() -> None:
         pid = pool.worker(BACKEND).pid
         started = time.monotonic()
         reply = pool.ask(BACKEND, request(pool, ONE_ROW, "hangs"), 1.5)
+        assert isinstance(reply, NotDone)
         assert time.monotonic() - started < 10
-        assert reply["status"] == "timed out"
-        child = int(reply["log"].split("child ")[1].split()[0])
+        assert reply.status == "timed out"
+        child = int(reply.log.split("child ")[1].split()[0])
         deadline = time.monotonic() + 5
         while is_alive(child) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not is_alive(child)
         assert not is_alive(pid)
-        assert pool.ask(BACKEND, request(pool, ROWS, "hangs"), 30)["status"] == "done"
+        assert pool.ask(BACKEND, request(pool, ROWS, "hangs"), 30) == OtherResults()
 
 
 def test_noise_on_stdout_does_not_reach_the_answers() -> None:
     with Pool.open() as pool:
         for _ in range(3):
             reply = pool.ask(BACKEND, request(pool, ROWS, "noisy"), 30)
-            assert reply["status"] == "done"
-            assert "id" in reply
+            assert reply == OtherResults()
 
 
 def test_what_a_framework_leaves_behind_goes_with_its_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_what_a_framework_leaves_behind_goes_with_its_worker(monkeypatch: pytest
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("KERAS_HOME", raising=False)
     with Pool.open() as pool:
-        assert pool.ask(BACKEND, request(pool, ROWS, "untidy"), 30)["status"] == "done"
+        assert pool.ask(BACKEND, request(pool, ROWS, "untidy"), 30) == OtherResults()
         assert sorted(file.name for file in pool.folder.rglob("*.json")) == ["keras.json", "profile.json"]
     assert list(tmp_path.iterdir()) == []
 
@@ -124,7 +126,8 @@ def test_an_exception_is_an_answer_in_one_line_and_the_worker_lives() -> None:
     with Pool.open() as pool:
         pid = pool.worker(BACKEND).pid
         reply = pool.ask(BACKEND, request(pool, ROWS, "raises"), 30)
-        assert (reply["status"], reply["reason"]) == ("failed", "RuntimeError: the kernel does not like this")
+        assert isinstance(reply, NotDone)
+        assert (reply.status, reply.reason) == ("failed", "RuntimeError: the kernel does not like this")
         assert pool.worker(BACKEND).pid == pid
 
 
@@ -203,6 +206,6 @@ def test_a_dead_worker_can_be_asked_again_without_harm() -> None:
     worker = Worker(BACKEND, threads=1)
     worker.kill()
     with pytest.raises(WorkerDied):
-        worker.ask({"op": "ping"}, 10)
+        worker.ask(Ping(), 10)
     worker.close()
     assert not is_alive(worker.pid)

@@ -10,8 +10,10 @@ import pytest
 from backends.pool.pool import Pool
 from backends.pool.selection import Selection, select
 from backends.registry import Backend
-from backends.worker.capacity import _libgomp, barrier_seconds, capacity
+from backends.worker import capacity
+from backends.worker.capacity import _libgomp, barrier_seconds
 from backends.worker.capacity import busy_threads as busy_here
+from backends.worker.messages import TimeCopy, TimeProduct
 from benchmarks.machine import ceilings
 from benchmarks.machine.ceilings import SMALLEST_COPY, busy_threads, measure_ceilings
 from benchmarks.store.records import Ceiling
@@ -58,15 +60,15 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
 
 
 def test_a_rate_is_twice_the_cube_or_twice_the_bytes_over_the_best_call(timed: Timed) -> None:
-    product = capacity(timed, {"op": "product", "dtype": "float32", "device": "cpu", "seconds": 0.2})
-    assert product["size"] == 2048, "12 ms are too short, 24 ms long enough"
-    assert product["flops_per_second"] == pytest.approx(2 * 2048**3 / 0.024)
-    copy = capacity(timed, {"op": "copy", "num_bytes": 10**6, "device": "cpu", "seconds": 0.1})
-    assert copy["bytes_per_second"] == pytest.approx(2 * 10**6 / 0.010)
+    product = capacity.product(timed, TimeProduct(dtype="float32", device="cpu", seconds=0.2))
+    assert product.size == 2048, "12 ms are too short, 24 ms long enough"
+    assert product.flops_per_second == pytest.approx(2 * 2048**3 / 0.024)
+    copy = capacity.copy(timed, TimeCopy(num_bytes=10**6, device="cpu", seconds=0.1))
+    assert copy.bytes_per_second == pytest.approx(2 * 10**6 / 0.010)
 
 
 def test_what_a_machine_can_do_is_measured_in_the_lane_that_is_asked_for(timed: Timed) -> None:
-    capacity(timed, {"op": "copy", "num_bytes": 8, "device": "cpu", "seconds": 0.0, "lane": "fast"})
+    capacity.copy(timed, TimeCopy(num_bytes=8, device="cpu", seconds=0.0, lane="fast"))
     assert timed.lane == "fast"
 
 

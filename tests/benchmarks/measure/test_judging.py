@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends.worker.messages import OpenLayer
 from benchmarks.cases.case import BenchmarkCase
 from benchmarks.measure.case_on_disk import opening
 from benchmarks.measure.judging import FEW_ROWS, Judge, judged_rows
+from benchmarks.measure.settings import Job
 from common.judging.yardstick import yardstick
 from common.specification import Specification
 from common.training import training_yardstick
@@ -58,7 +60,11 @@ def test_a_train_step_is_judged_at_a_rate_at_which_a_wrong_gradient_shows(tmp_pa
     wrong = {"trained.weight_hh_l0": before + 1.01 * (yard.truth["trained.weight_hh_l0"] - before)}
     assert judge.judge("train_step", "float32", yard.plain).agrees
     assert not judge.judge("train_step", "float32", yard.plain | wrong).agrees
-    request = opening(judge, "train_step", tmp_path, judged=True)
-    assert request["telling_rate"] == training.learning_rate
-    assert request["learning_rate"] == judge.training.learning_rate
-    assert "telling_rate" not in opening(judge, "train_step", tmp_path, judged=False)
+    job = Job(CASE, "train_step", "float32", "cpu", "exact", threads=1)
+    request = opening(judge, job, "loop", "judged", tmp_path, result=tmp_path / "result")
+    assert isinstance(request, OpenLayer)
+    assert request.telling_rate == training.learning_rate
+    assert request.learning_rate == judge.training.learning_rate
+    timed = opening(judge, job, "loop", "timed", tmp_path)
+    assert isinstance(timed, OpenLayer)
+    assert timed.telling_rate is None

@@ -15,7 +15,8 @@ import pytest
 
 from backends.registry import Backend
 from backends.worker.execution import Unsupported
-from backends.worker.opening import require_supported
+from backends.worker.messages import CanTrainSystem
+from backends.worker.opening import require_system
 from benchmarks.analysis.statistics import paired_ratio_interval, verdict
 from benchmarks.analysis.summary import by_place
 from benchmarks.cases.case import PASSES_OF_SYSTEM, BenchmarkCase, CaseSet
@@ -23,7 +24,7 @@ from benchmarks.measure.session import Progress, Session
 from benchmarks.measure.settings import Settings
 from benchmarks.store.records import TIMED, Block, Row
 from benchmarks.store.store import Store
-from common.models.specification import SequenceModel, model_as_json
+from common.models.specification import SequenceModel
 from common.specification import Specification
 from tests.benchmarks.made_up import a_run, stand_still
 from tests.benchmarks.measure.measurable import Neither
@@ -218,10 +219,10 @@ def test_a_systems_train_step_is_judged_and_timed(store: Store) -> None:
 
 def test_a_framework_without_models_says_so() -> None:
     assert SYSTEM.system is not None
-    request: dict[str, Any] = {"implementation": "loop", "dtype": "float32", "device": "cpu", "pass": "train_step"}
-    request |= {"system": model_as_json(SYSTEM.system), "batch": 2, "seq_len": 5, "lengths": [5, 2]}
+    sizes: dict[str, Any] = {"batch": 2, "seq_len": 5, "lengths": (5, 2)}
+    request = CanTrainSystem(implementation="loop", dtype="float32", device="cpu", system=SYSTEM.system, **sizes)
     with pytest.raises(Unsupported, match=r"^neither has no models$"):
-        require_supported(Neither(), request)
+        require_system(Neither(), request)
 
 
 def test_a_thread_that_spins_between_blocks_is_seen(store: Store) -> None:
