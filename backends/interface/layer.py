@@ -98,6 +98,10 @@ class Implementation(ABC):
     def extract(self) -> Arrays:
         """The result's tensors in NumPy under their names in a result file, float32 for narrower dtypes."""
 
+    def summed_gates(self) -> tuple[str, ...]:
+        """The gates whose two biases its parameters hold as one, their sum; none unless its layout has one bias."""
+        return ()
+
     @abstractmethod
     def path(self) -> str:
         """The kernel or path taken, as far as it can be told."""

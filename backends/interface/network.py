@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from backends.interface.gaps import Request
-from backends.interface.layer import Arrays
+from backends.interface.layer import Arrays, Implementation
 from common.judging.precision import has_finite_padding
 from common.models.batch import Batch, padding_mask, sizes
 from common.models.optimizers import OptimizerSettings
@@ -28,7 +28,8 @@ from common.models.specification import (
     with_prefix,
 )
 from common.models.trace import Step
-from common.specification import Specification
+from common.specification import GATES, NUM_DIRECTIONS, Specification
+from common.weights import weight_name
 
 
 class Network(ABC):
@@ -133,6 +134,24 @@ class Network(ABC):
     def join(self, found: list[Arrays]) -> Arrays:
         """The inverse of ``split``: under the model's names what each stage has under its own."""
         return with_prefix(rnn_prefix(self.spec), found[0] if len(self.stages) == 1 else join_layers(found))
+
+    def summed_biases(self, layers: Sequence[Implementation]) -> Arrays:
+        """For every ``bias_hh`` of the bidirectional RNN, (rows,) bool: true where the implementation that computes it,
+        one of ``layers`` for each of ``stages``, holds its sum with ``bias_ih`` alone.
+        """
+        return self.join(
+            [
+                {
+                    weight_name("bias_hh", number, direction): np.repeat(
+                        [gate in layer.summed_gates() for gate in GATES[layer.spec.cell]],
+                        layer.spec.hidden_sizes[direction],
+                    )
+                    for number in range(layer.spec.num_layers if layer.spec.bias else 0)
+                    for direction in range(NUM_DIRECTIONS)
+                }
+                for layer in layers
+            ]
+        )
 
 
 class NetworkOptimizer(Protocol):

@@ -35,6 +35,7 @@ INTERFACE = (
     "train_step",
     "synchronise",
     "extract",
+    "summed_gates",
     "path",
     "kernels",
 )

@@ -314,6 +314,21 @@ def test_weights_come_back_as_they_were_loaded(framework: Framework, name: str) 
         np.testing.assert_allclose(value, case.weights[key], rtol=0, atol=1e-15 if "bias_ih" in key else 0)
 
 
+@pytest.mark.parametrize("cell", [{"cell": "rnn_relu"}, {"cell": "lstm"}, {"cell": "gru"}, {"reset_after": False}])
+def test_both_biases_come_back_from_every_implementation(
+    framework: Framework, implementation: str, cell: dict[str, Any]
+) -> None:
+    """Where its layout holds their sum alone, too: it has declared of which gates."""
+    case = a_case("biases", tagger(**cell))
+    if declined := framework.model_refusal(implementation, case.spec, case.batch, "float64", "cpu"):
+        pytest.skip(f"{declined.status}: {declined.reason}")
+    network = framework.network(case.spec, implementation, "float64", "cpu")
+    network.load_weights(case.weights)
+    weights = network.weights()
+    for name in [name for name in weights if "bias" in name]:
+        np.testing.assert_allclose(weights[name], case.weights[name], rtol=0, atol=1e-15, err_msg=name)
+
+
 @pytest.mark.parametrize("name", RATES)
 def test_optimizer_state_is_zeros_before_the_first_step(framework: Framework, name: OptimizerName) -> None:
     course, optimizer = Course("gru-tagger", 1), settings(name)

@@ -62,6 +62,11 @@ def nnx_denses(spec: Specification) -> list[Dense]:
     return [Dense("dense_i", "weight_ih", gates, from_x), Dense("dense_h", "weight_hh", gates, from_h)]
 
 
+def summed_gates(denses: list[Dense]) -> tuple[str, ...]:
+    """The gates whose two biases one dense layer holds as their sum."""
+    return tuple(gate for dense in denses if dense.biases == BOTH for gate in dense.gates)
+
+
 def build_linen_cell(spec: Specification, dtype: Any) -> linen.RNNCellBase:
     """A linen cell for one layer in one direction, computing in ``dtype``; it takes its parameters when it is applied.
 

@@ -19,6 +19,7 @@ from backends.jax_flax.layer.layout import (
     linen_denses,
     load_cell,
     states_of,
+    summed_gates,
 )
 from backends.jax_flax.layer.lengths import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
@@ -69,6 +70,9 @@ class Manual(JaxImplementation):
             layer, direction = divmod(row, NUM_DIRECTIONS)
             found |= canonical_gradients(self.spec, linen_denses(self.spec), tree["cell"], layer, direction)
         return found
+
+    def summed_gates(self) -> tuple[str, ...]:
+        return summed_gates(linen_denses(self.spec))
 
     def path(self) -> str:
         cell = type(build_linen_cell(self.spec, jnp.float32)).__name__

@@ -26,6 +26,7 @@ from backends.jax_flax.layer.layout import (
     load_cell,
     nnx_denses,
     states_of,
+    summed_gates,
 )
 from backends.jax_flax.layer.lengths import States, join_states, merge, step_mask
 from common.specification import NUM_DIRECTIONS, Specification
@@ -99,6 +100,9 @@ class Native(JaxImplementation):
                 cell = gradients[MODULES][layer][name]["cell"]
                 found |= canonical_gradients(self.spec, self.denses(self.spec), cell, layer, direction)
         return found
+
+    def summed_gates(self) -> tuple[str, ...]:
+        return summed_gates(self.denses(self.spec))
 
     def path(self) -> str:
         module = self.build_layer(self.spec, 0, jnp.float32)

@@ -13,7 +13,7 @@ from backends.interface.layer import Arrays
 from backends.jax_flax.layer.fused import Loop, Weights, run_direction, steps_in_piece
 from backends.jax_flax.layer.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layer.lengths import States, join_states, merge, step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import GATES, NUM_DIRECTIONS, Specification
 from common.weights import KINDS, merge_weight_name, merge_weights, of_direction, weight_name
 
 LOOPS = "loops"
@@ -104,6 +104,10 @@ class Tuned(JaxImplementation):
             arrays = (kernel, np.asarray(of.recurrent).T, bias, second)  # (hidden_size, gates) to (gates, hidden_size)
             found |= {weight_name(kind, layer, direction): array for kind, array in zip(KINDS, arrays, strict=True)}
         return found
+
+    def summed_gates(self) -> tuple[str, ...]:
+        gates = GATES[self.spec.cell]
+        return gates[:-1] if self._apart else gates
 
     def path(self) -> str:
         x = self._inputs[0]

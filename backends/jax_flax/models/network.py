@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +73,8 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         """
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self._loaded_biases = {name: weights[name].copy() for name in self._both}
+        self._summed = self.summed_biases(self._rnn)
+        self._loaded_biases = {name: weights[name].copy() for name in self._summed}
         self.parameters = self.tree(weights)
         self.fixed = {name: self.parameters.pop(name) for name in self.spec.frozen}
         if self._optimizer is not None:
@@ -82,9 +83,9 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
     def weights(self) -> Arrays:
         found = self.canonical(self.parameters | self.fixed)
         found = {name: value.astype(np.float64) for name, value in found.items()}
-        for name, both in self._both.items():
-            found[name] = np.where(both, self._loaded_biases[name], found[name])
-            found[name.replace("bias_hh", "bias_ih")] -= np.where(both, found[name], 0)
+        for name, summed in self._summed.items():
+            found[name] = np.where(summed, self._loaded_biases[name], found[name])
+            found[name.replace("bias_hh", "bias_ih")] -= np.where(summed, found[name], 0)
         return found
 
     def results(self, batch: Batch) -> Arrays:
@@ -170,18 +171,6 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
             layer.load_weights(of_stage)
             found.append(layer.parameters)
         return found
-
-    @cached_property
-    def _both(self) -> Arrays:
-        """For every ``bias_hh`` of the rnn, (rows,) bool, true where the implementation has one bias for it and its
-        ``bias_ih``: there ``bias_ih`` is not 0 when it was loaded as 0, and ``bias_hh`` as 1.
-        """
-        shapes = {
-            name: shape for name, shape in parameters(self.spec).items() if name.startswith(rnn_prefix(self.spec))
-        }
-        second = {name: np.full(shape, float("bias_hh" in name)) for name, shape in shapes.items()}
-        found = self.canonical({RNN: self._layers(second)})
-        return {name: found[name.replace("bias_hh", "bias_ih")] != 0 for name in shapes if "bias_hh" in name}
 
 
 def run_rnn(program: Program, parameters: Tree, x: jax.Array, batch: Results) -> tuple[jax.Array, jax.Array]:

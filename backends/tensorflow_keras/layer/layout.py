@@ -88,7 +88,13 @@ def canonical_gradients(spec: Specification, gradients: Arrays) -> Arrays:
     return found
 
 
+def summed_gates(spec: Specification) -> tuple[str, ...]:
+    """The gates whose two biases Keras holds as one, their sum: all, or none where it has two."""
+    return () if _has_two_biases(spec) else GATES[spec.cell]
+
+
 def _has_two_biases(spec: Specification) -> bool:
+    """Whether Keras has a bias for the input product and one for the recurrent one."""
     return spec.cell == "gru" and spec.reset_after
 
 

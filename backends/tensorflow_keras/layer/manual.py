@@ -11,7 +11,14 @@ import tensorflow as tf
 from backends.interface.layer import Arrays
 from backends.tensorflow_keras.gaps import uses_cudnn
 from backends.tensorflow_keras.layer.implementation import Parameters, Results, TensorFlowImplementation, execution
-from backends.tensorflow_keras.layer.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
+from backends.tensorflow_keras.layer.layout import (
+    LAYERS,
+    build_layer,
+    canonical_gradients,
+    load_layer,
+    summed_gates,
+    variable_names,
+)
 from backends.tensorflow_keras.layer.lengths import States, run_stack, step_mask
 from common.specification import NUM_DIRECTIONS
 from common.weights import merge_weights
@@ -64,6 +71,9 @@ class Manual(TensorFlowImplementation):
         output = tf.where(step_mask(lengths, x.shape[1]), output, tf.zeros_like(output))
         some = (lengths > 0)[:, None]
         return output, tuple(tf.where(some, new, old) for new, old in zip(final, states, strict=True))
+
+    def summed_gates(self) -> tuple[str, ...]:
+        return summed_gates(self.spec)
 
     def path(self) -> str:
         module = f"unidirectional keras.layers.{LAYERS[self.spec.cell].__name__}"

@@ -12,7 +12,14 @@ from backends.interface.directions import split_states
 from backends.interface.layer import Arrays
 from backends.tensorflow_keras.gaps import uses_cudnn
 from backends.tensorflow_keras.layer.implementation import Parameters, Results, TensorFlowImplementation, execution
-from backends.tensorflow_keras.layer.layout import LAYERS, build_layer, canonical_gradients, load_layer, variable_names
+from backends.tensorflow_keras.layer.layout import (
+    LAYERS,
+    build_layer,
+    canonical_gradients,
+    load_layer,
+    summed_gates,
+    variable_names,
+)
 from backends.tensorflow_keras.layer.lengths import States, join_states, merge, step_mask
 from common.specification import NUM_DIRECTIONS
 from common.weights import merge_weight_name, merge_weights
@@ -63,6 +70,9 @@ class Native(TensorFlowImplementation):
                 x = merge(self.spec, parameters[merge_weight_name(layer)], x, reverse)
             finals += [final[: len(states)], final[len(states) :]]  # (h, c) forward, (h, c) reverse
         return {"output": x} | dict(zip(("h_n", "c_n"), join_states(self.spec, finals), strict=False))
+
+    def summed_gates(self) -> tuple[str, ...]:
+        return summed_gates(self.spec)
 
     def path(self) -> str:
         module = f"keras.layers.Bidirectional({LAYERS[self.spec.cell].__name__})"

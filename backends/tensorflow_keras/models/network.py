@@ -22,7 +22,7 @@ from backends.tensorflow_keras.layer.implementation import (
 )
 from backends.tensorflow_keras.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
-from common.models.optimizers import OptimizerSettings, trained_parameters
+from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, parameters, rnn_of, with_prefix, without_prefix
 from common.models.trace import Step
 from common.specification import NUM_DIRECTIONS
@@ -94,22 +94,16 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
                 self.variables = {name: tf.Variable(value) for name, value in found.items()}
         for name, value in found.items():
             self.variables[name].assign(value)
-        trained = trained_parameters(self.spec)
-        # Where Keras has one bias for two, the variable holds their sum. So the biases that never move are kept, with
-        # zeros for all else: taken from the sum, they leave the one that is trained.
-        self._still = {
-            name: np.where(name in trained, 0, value) for name, value in weights.items() if name.startswith(LAID_OUT)
-        }
+        self._summed = self.summed_biases(self._rnn)
+        self._loaded_biases = {name: doubles(self.tensor(weights[name])) for name in self._summed}
         if self._optimizer is not None:
             self._optimizer.reset()
 
     def weights(self) -> Arrays:
-        still = self.own(self._still)
-        moved = {name: doubles(value) for name, value in self.variables.items()}
-        moved |= {name: moved[name] - doubles(value) for name, value in still.items()}
-        found = self.canonical(moved)
-        for name in set(self._still).difference(trained_parameters(self.spec)):
-            found[name] = doubles(self.tensor(self._still[name]))
+        found = self.canonical({name: doubles(value) for name, value in self.variables.items()})
+        for name, summed in self._summed.items():
+            found[name] = np.where(summed, self._loaded_biases[name], found[name])
+            found[name.replace("bias_hh", "bias_ih")] -= np.where(summed, found[name], 0)
         return {name: found[name] for name in parameters(self.spec)}
 
     def results(self, batch: Batch) -> Arrays:
