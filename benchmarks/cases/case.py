@@ -13,7 +13,7 @@ from backends.interface.layer import Training
 from common.case import Case, Name
 from common.cases.seeded import Shape, make_case
 from common.models.small_cases import BatchShape, ModelCase, random_batch
-from common.models.specification import Model, Seq2Seq, initialise, parameters, rnn_of
+from common.models.specification import Model, SequenceModel, initialise, parameters, rnn_of
 from common.specification import Size, Specification
 from common.weights import count
 
@@ -108,7 +108,7 @@ class BenchmarkCase(BaseModel):
 
     @model_validator(mode="after")
     def _system_fits(self) -> BenchmarkCase:
-        if isinstance(self.system, Seq2Seq) != (self.target_len is not None):
+        if (self.system is not None and self.system.decodes) != (self.target_len is not None):
             raise ValueError("must have target_len for an encoder–decoder, and there alone")
         if self.system is None:
             return self
@@ -150,9 +150,10 @@ class BenchmarkCase(BaseModel):
 
     def answers(self) -> int:
         """How many labels a system gives for a batch, the padding's among them."""
-        if isinstance(self.system, Seq2Seq):
-            return self.batch * (self.target_len or 0)
-        return self.batch * (self.seq_len if self.system is not None and self.system.readout == "steps" else 1)
+        if self.target_len is not None:
+            return self.batch * self.target_len
+        steps = isinstance(self.system, SequenceModel) and self.system.readout == "steps"
+        return self.batch * (self.seq_len if steps else 1)
 
     def system_numbers(self) -> int:
         """Numbers in a system's weights and logits."""

@@ -22,7 +22,7 @@ from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
 from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, vocabulary_from_json
 from common.errors import InputError, shown
-from common.models.specification import Arrays, Model, Seq2Seq, rnn_of
+from common.models.specification import Arrays, Model, rnn_of
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import NAMES
 from common.tensorfile import read
@@ -184,7 +184,7 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) 
 
         rows = [g2pm_tokens("".join(sentence)) for sentence in words]
     else:
-        vocabulary = trained.vocabulary("source" if isinstance(spec, Seq2Seq) else "words")
+        vocabulary = trained.vocabulary(spec.vocabulary)
         if asked.model == "masked":
             from common.data.examples import token_examples
 

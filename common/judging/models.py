@@ -21,7 +21,7 @@ from common.judging.yardstick import KINK_WIDTH, allowance, spread, truth_dtype
 from common.models.batch import Batch, counted, labels, padding_mask
 from common.models.layers import Arithmetic, best
 from common.models.reference import ModelReference, all_results, reference_of
-from common.models.specification import Arrays, Model, Seq2Seq, rnn_of
+from common.models.specification import Arrays, Model, rnn_of
 from common.reference import Reference
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _yardstick(
     exact = Arithmetic(truth_dtype(dtype))
     true = reference_of(spec, weights, exact, choices)
     truth = all_results(true, batch)
-    if isinstance(spec, Seq2Seq) and choices is None:
+    if spec.decodes and choices is None:
         choices = best(truth["logits"])
     kind: type[Reference] = TF32 if tf32 and dtype == "float32" else Reference
     plain = reference_of(spec, weights, Arithmetic(numpy_dtype(dtype), kind), choices)
@@ -166,7 +166,7 @@ def judge_model(results: Arrays, yard: ModelYardstick) -> Verdict:
     tensors = {name: value for name, value in results.items() if name != "correct"}
     reasons: list[str] = []
     logits = tensors.get("logits")
-    if isinstance(yard.spec, Seq2Seq) and logits is not None and logits.shape == yard.truth["logits"].shape:
+    if yard.spec.decodes and logits is not None and logits.shape == yard.truth["logits"].shape:
         yard, reasons = _with_choices(best(logits), yard)
     # judge_tensors reads what both kinds of yardstick have, and no case.
     found = judge_tensors(tensors, cast("Yardstick", yard))

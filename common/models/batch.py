@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.errors import InputError, shown
-from common.models.specification import PADDING, Arrays, Model, Seq2Seq, SequenceModel, rnn_of
+from common.models.specification import PADDING, Arrays, Model, SequenceModel, rnn_of
 from common.reference import step_mask
 
 Batch = Mapping[str, np.ndarray]
@@ -96,7 +96,7 @@ def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
     for name, (kind, shape) in expected.items():
         if name in batch:
             _check_array(name, batch[name], kind, shape)
-        elif name != "lengths" or isinstance(spec, Seq2Seq):
+        elif name != "lengths" or spec.decodes:
             raise InputError(f"a batch must have {name}; it is missing")
     _check_values(spec, batch, source, labelled)
 

@@ -54,7 +54,7 @@ def random_batch(
     drawn = _lengths(shape.rows, shape.steps, rng)
     if lengths is not None:
         drawn = np.array(lengths, np.int64)
-    if shape.ragged or isinstance(spec, Seq2Seq):
+    if shape.ragged or spec.decodes:
         found["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
     real = np.arange(shape.steps) < found.get("lengths", np.full(shape.rows, shape.steps))[:, None]
     if spec.num_tokens is None:

@@ -54,6 +54,10 @@ class SequenceModel(BaseModel):
         The method of a network that answers without labels, and what its answer holds.
     right
         Where a batch has the right answers.
+    vocabulary
+        The vocabulary of its input, where that is words.
+    decodes
+        Whether it answers with tokens that it chooses one after another; a batch of it always has lengths.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +65,8 @@ class SequenceModel(BaseModel):
     question: ClassVar[Literal["predict"]] = "predict"
     answer: ClassVar[str] = "labels"
     right: ClassVar[str] = "labels"
+    vocabulary: ClassVar[str] = "words"
+    decodes: ClassVar[bool] = False
 
     kind: Literal["sequence"] = "sequence"
     rnn: Specification
@@ -115,6 +121,14 @@ class SequenceModel(BaseModel):
         """Widths from what the head reads to the classes; linear layer i goes from width i to width i + 1."""
         return (self.readout_size, *self.hidden, self.classes)
 
+    def parameters(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The name and the shape of every parameter, in order."""
+        if self.num_embeddings is not None:
+            yield "embedding", (self.num_embeddings, self.rnn.input_size)
+        for name, shape in weights.shapes(self.rnn).items():
+            yield f"rnn.{name}", shape
+        yield from _head_parameters(self.head_sizes)
+
 
 class Seq2Seq(BaseModel):
     """Encoder–decoder: tokens in, tokens out, with or without attention (Bahdanau et al. 2015, arXiv:1409.0473).
@@ -140,7 +154,7 @@ class Seq2Seq(BaseModel):
 
     Attributes
     ----------
-    rnn_name, question, answer, right
+    rnn_name, question, answer, right, vocabulary, decodes
         As in ``SequenceModel``.
     """
 
@@ -149,6 +163,8 @@ class Seq2Seq(BaseModel):
     question: ClassVar[Literal["decode"]] = "decode"
     answer: ClassVar[str] = "tokens"
     right: ClassVar[str] = "targets"
+    vocabulary: ClassVar[str] = "source"
+    decodes: ClassVar[bool] = True
 
     kind: Literal["seq2seq"] = "seq2seq"
     source_size: Size
@@ -233,6 +249,23 @@ class Seq2Seq(BaseModel):
         """Width of what the head reads: the top states after the step, with attention followed by the context."""
         return self.state_size + (self.memory_size if self.attention else 0)
 
+    def parameters(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The name and the shape of every parameter, in order."""
+        yield "source_embedding", (self.source_size, self.embedding_size)
+        yield "target_embedding", (self.target_size, self.embedding_size)
+        for name, shape in weights.shapes(self.encoder).items():
+            yield f"encoder.{name}", shape
+        for layer in range(self.encoder.num_layers):
+            yield f"bridge.{layer}.weight", (self.state_size, self.memory_size)
+            yield f"bridge.{layer}.bias", (self.state_size,)
+        for name, shape in decoder_shapes(self).items():
+            yield f"decoder.{name}", shape
+        if self.attention_size is not None:
+            yield "attention.w1", (self.attention_size, self.state_size)
+            yield "attention.w2", (self.attention_size, self.memory_size)
+            yield "attention.v", (self.attention_size,)
+        yield from _head_parameters((self.readout_size, self.target_size))
+
 
 Model = SequenceModel | Seq2Seq
 _ANY_MODEL: TypeAdapter = TypeAdapter(Annotated[Model, Field(discriminator="kind")])
@@ -281,32 +314,7 @@ def parameters(spec: Model) -> Shapes:
     ``encoder.<canonical>``, ``bridge.{l}.*``, ``decoder.<canonical>``, ``attention.*``, ``head.{i}.weight`` (out, in)
     and ``head.{i}.bias`` (out,).
     """
-    return dict(_sequence_parameters(spec) if isinstance(spec, SequenceModel) else _seq2seq_parameters(spec))
-
-
-def _sequence_parameters(spec: SequenceModel) -> Iterator[tuple[str, tuple[int, ...]]]:
-    if spec.num_embeddings is not None:
-        yield "embedding", (spec.num_embeddings, spec.rnn.input_size)
-    for name, shape in weights.shapes(spec.rnn).items():
-        yield f"rnn.{name}", shape
-    yield from _head_parameters(spec.head_sizes)
-
-
-def _seq2seq_parameters(spec: Seq2Seq) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield "source_embedding", (spec.source_size, spec.embedding_size)
-    yield "target_embedding", (spec.target_size, spec.embedding_size)
-    for name, shape in weights.shapes(spec.encoder).items():
-        yield f"encoder.{name}", shape
-    for layer in range(spec.encoder.num_layers):
-        yield f"bridge.{layer}.weight", (spec.state_size, spec.memory_size)
-        yield f"bridge.{layer}.bias", (spec.state_size,)
-    for name, shape in decoder_shapes(spec).items():
-        yield f"decoder.{name}", shape
-    if spec.attention_size is not None:
-        yield "attention.w1", (spec.attention_size, spec.state_size)
-        yield "attention.w2", (spec.attention_size, spec.memory_size)
-        yield "attention.v", (spec.attention_size,)
-    yield from _head_parameters((spec.readout_size, spec.target_size))
+    return dict(spec.parameters())
 
 
 def _head_parameters(sizes: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -292,14 +292,14 @@ def _most_common(
     columns: dict[int, Counter[int]] = {}
     for batch in evaluation_batches(training, batching, seed):
         answers, where = labels(spec, batch), counted(spec, batch)
-        places = np.broadcast_to(np.arange(answers.shape[-1]) if isinstance(spec, Seq2Seq) else 0, answers.shape)
+        places = np.broadcast_to(np.arange(answers.shape[-1]) if spec.decodes else 0, answers.shape)
         for place, answer in zip(places[where], answers[where], strict=True):
             columns.setdefault(int(place), Counter())[int(answer)] += 1
     common = {place: counts.most_common(1)[0][0] for place, counts in columns.items()}
     right = total = 0
     for batch in evaluation_batches(held_out, batching, seed):
         shape = labels(spec, batch).shape
-        places = np.broadcast_to(np.arange(shape[-1]) if isinstance(spec, Seq2Seq) else 0, shape)
+        places = np.broadcast_to(np.arange(shape[-1]) if spec.decodes else 0, shape)
         answer = np.vectorize(lambda place: common.get(int(place), 0))(places)
         found = right_answers(spec, batch, answer)
         right, total = right + found[0], total + found[1]

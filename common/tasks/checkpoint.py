@@ -122,7 +122,7 @@ def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
     task = header.task
     if task not in NAMES:
         raise InputError(f"{path}: task must be one of {', '.join(NAMES)}; got {shown(task)}")
-    if isinstance(spec, Seq2Seq) != (task == "seq2seq"):
+    if spec.decodes != (task == "seq2seq"):
         raise InputError(f"{path}: model must be one of {task}; got one of the kind {spec.kind}")
     vocabularies = _sizes(header, path)
     if isinstance(spec, Seq2Seq):

@@ -15,7 +15,7 @@ from common.data.batching import Batching, batches, evaluation_batches
 from common.data.examples import Example
 from common.models.batch import Batch, counted, labels, sizes
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Arrays, Model, Seq2Seq, model_as_json
+from common.models.specification import Arrays, Model, model_as_json
 from common.specification import Cell, Merge
 from common.tensorfile import as_bytes
 
@@ -118,7 +118,7 @@ def right_answers(spec: Model, batch: Batch, answer: np.ndarray) -> tuple[int, i
     by place.
     """
     right = labels(spec, batch)
-    if isinstance(spec, Seq2Seq):
+    if spec.decodes:
         width = right.shape[1]
         answer = np.pad(answer, ((0, 0), (0, max(0, width - answer.shape[1]))))[:, :width]
     where = counted(spec, batch)
