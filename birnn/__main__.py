@@ -17,7 +17,9 @@ from typing import TextIO
 from birnn import exit_codes
 
 ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the sources."""
 PACKAGES = ("common", "backends", "benchmarks")
+"""The suite's packages beside ``birnn``; each has a name that another project's might have."""
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """What no command is to blame for: a full or failing disk, too many open files."""
 
@@ -34,6 +36,7 @@ def main() -> None:
 
 
 def _run() -> int:
+    """Run the command line; its exit code."""
     from birnn.cli.app import app
 
     return app(standalone_mode=False) or 0
@@ -90,6 +93,7 @@ def _flushed(code: int) -> int:
 
 
 def _reader_gone() -> int:
+    """Let go of stdout, which nobody reads any more; the exit code for that."""
     _discard(sys.stdout)
     return exit_codes.READER_GONE
 
@@ -101,6 +105,7 @@ def _discard(stream: TextIO) -> None:
 
 
 def _complain(sentence: str) -> int:
+    """Say what is wrong with the input; its exit code."""
     if not sentence:  # a command without arguments has printed its help
         return exit_codes.AGREED
     _say(sentence)
@@ -108,12 +113,14 @@ def _complain(sentence: str) -> int:
 
 
 def _say(sentence: str) -> None:
+    """Print a sentence to stderr, without anything that a terminal would act on."""
     from common.terminal import plain
 
     print(f"birnn: {plain(' '.join(sentence.split()))}", file=sys.stderr)
 
 
 def _fault(error: BaseException) -> int:
+    """Say that the suite itself has failed, and where; the exit code for that."""
     _say(_internal_error(error))
     return exit_codes.INTERNAL_ERROR
 
@@ -157,9 +164,9 @@ def _no_working_folder() -> str:
 def _foreign_package() -> str:
     """A sentence on a package of another origin that lies before one of birnn's on Python's path, or ""."""
     for name in PACKAGES:
-        found = find_spec(name)
-        places = [] if found is None else [Path(place).resolve() for place in found.submodule_search_locations or ()]
-        origin = [Path(found.origin).resolve()] if found is not None and found.origin else []
+        module = find_spec(name)
+        places = [] if module is None else [Path(place).resolve() for place in module.submodule_search_locations or ()]
+        origin = [Path(module.origin).resolve()] if module is not None and module.origin else []
         if ROOT / name not in places:
             got = next((repr(str(place)) for place in [*places, *origin]), "none")
             return f"the package {name} must be birnn's own; got {got}: take that off PYTHONPATH, or leave that folder"

@@ -85,11 +85,11 @@ def judge(case: Case, tensors: Arrays) -> Verdict:
     InputError
         If there is no tensor, or they are not all of one dtype of float16, bfloat16, float32 and float64.
     """
-    found = {value.dtype.name for value in tensors.values()}
-    if len(found) != 1 or not found <= set(DTYPES):
-        got = ", ".join(sorted(found)) or "none"
+    dtypes = {value.dtype.name for value in tensors.values()}
+    if len(dtypes) != 1 or not dtypes <= set(DTYPES):
+        got = ", ".join(sorted(dtypes)) or "none"
         raise InputError(f"tensors must be of one dtype of {', '.join(DTYPES)}; got {got}")
-    yard = yardstick(case, found.pop())
+    yard = yardstick(case, dtypes.pop())
     if not any(name.startswith("grad.") for name in tensors):
         yard = without_gradients(yard)
     return judge_trial(tensors, yard)
@@ -112,12 +112,12 @@ def assert_agrees(
     InputError
         If an argument is wrong.
     """
-    found = verify(layer, framework=framework, cases=[case], dtypes=[dtype], gradients=gradients)
-    (outcome,) = found.outcomes
+    verdicts = verify(layer, framework=framework, cases=[case], dtypes=[dtype], gradients=gradients)
+    (outcome,) = verdicts.outcomes
     if outcome.declined:
         refuse(outcome.reason)
-    if not found.agrees:
-        raise AssertionError(str(found))
+    if not verdicts.agrees:
+        raise AssertionError(str(verdicts))
 
 
 def refuse(reason: str) -> None:

@@ -18,6 +18,7 @@ from rich.text import Text
 from common.terminal import plain
 
 WIDTH_WITHOUT_TERMINAL = 120
+"""Columns of what is printed into a file or a pipe."""
 UNBOUNDED = 10_000
 """A width in which every table fits."""
 

@@ -17,6 +17,7 @@ from common.errors import InputError, shown
 from common.output import is_written_through
 
 MOST_THREADS = 4096
+"""The largest number of threads that is taken."""
 LARGEST_SEED = 2**63 - 1
 """What every store and random number generator takes."""
 
@@ -28,11 +29,15 @@ Implementations = Annotated[
         help="framework/name, for example torch/native; shell globs such as 'jax/*'; repeatable.",
     ),
 ]
+"""The option that chooses implementations."""
 Dtypes = Annotated[
     list[str], typer.Option("--dtype", help="float16, bfloat16, float32 or float64; repeatable.", show_default=True)
 ]
+"""The option that chooses dtypes."""
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
+"""The option that chooses the device."""
 Lane = Annotated[str, typer.Option("--lane", help="exact (float32 is float32) or fast (the frameworks' defaults).")]
+"""The option that chooses the precision lane."""
 Timeout = Annotated[
     float,
     typer.Option(
@@ -42,9 +47,11 @@ Timeout = Annotated[
         help="Seconds after which a run of a case, or the reference, is killed.",
     ),
 ]
+"""The option for how long a worker or the reference may take."""
 Threads = Annotated[
     int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads in each worker, the same in every framework.")
 ]
+"""The option for the threads of each worker."""
 
 LayerFile = Annotated[
     str | None,
@@ -52,17 +59,22 @@ LayerFile = Annotated[
         "--layer", metavar="FILE:NAME", help="A layer of yours, a function of a Python file: own/NAME (docs/api.md)."
     ),
 ]
+"""The option that names a function to be verified, by its file."""
 LayerFramework = Annotated[
     str | None,
     typer.Option("--framework", metavar="NAME", help="What --layer is written in; its environment runs it."),
 ]
+"""The option that names the framework of such a function."""
 LayerPython = Annotated[
     Path | None, typer.Option("--python", metavar="PATH", help="An interpreter of yours that runs --layer instead.")
 ]
+"""The option that names an interpreter of the user's for such a function."""
 Verbose = Annotated[bool, typer.Option("--verbose", help="A line for every failure, with all reasons below it.")]
+"""The option to have every failure spelt out."""
 
 
 def _leave_out(names: list[str]) -> list[str]:
+    """Leave plug-ins out before anything asks for them."""
     if names:
         from backends.registry import leave_out
 
@@ -105,6 +117,7 @@ WithoutPlugin = Annotated[
         help="Do not load this plug-in, the name of its entry point; repeatable.",
     ),
 ]
+"""The option that leaves plug-ins out."""
 
 
 def one_of(option: str, value: str, allowed: Sequence[str]) -> str:

@@ -30,7 +30,9 @@ from common.reference import Arrays
 from common.specification import Specification
 
 AUTO = "auto"
+"""The value of ``gradients`` that means: wherever the layer's arrays can be differentiated."""
 LINES_OF_TRACEBACK = 6
+"""Lines of a layer's traceback that are shown."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,12 @@ class Trial:
     def run(self, case: Case, gradients: bool) -> Arrays:
         """The result tensors of a call, by name; what the layer raises comes through."""
         rounded = rounded_case(case, self.dtype)
-        found = self.kind(case.spec, self.dtype, self.device)
-        found.load_weights(rounded.weights)
-        found.move_inputs(inputs_of(rounded))
-        (found.forward_backward if gradients else found.forward)()
-        found.synchronise()
-        return found.extract()
+        implementation = self.kind(case.spec, self.dtype, self.device)
+        implementation.load_weights(rounded.weights)
+        implementation.move_inputs(inputs_of(rounded))
+        (implementation.forward_backward if gradients else implementation.forward)()
+        implementation.synchronise()
+        return implementation.extract()
 
 
 def _outcome(trial: Trial) -> Outcome:

@@ -27,6 +27,7 @@ app = typer.Typer(
 
 
 def _say_version(wanted: bool) -> None:
+    """Print the version and the commit, and end."""
     if not wanted:
         return
     from benchmarks.measure.runs import commit_of_suite, suite_version

@@ -27,8 +27,8 @@ def backends_command(
 
     known = backends()
     with Pool.open() as pool:
-        found = start_workers(pool, known)
-    content = {name: _content(name, found) for name in known}
+        selection = start_workers(pool, known)
+    content = {name: _content(name, selection) for name in known}
     content |= {f"plug-in {name}": {"status": "left out", "reason": text} for name, text in left_out().items()}
     if as_json:
         say(json.dumps(content, indent=2))
@@ -36,21 +36,22 @@ def backends_command(
         console = stdout()
         for name, each in content.items():
             _print_backend(console, name, each)
-    broken = bool(found.broken or left_out())
-    raise typer.Exit(exit_codes.decide(wrong=False, broken=broken, checked=bool(found.descriptions)))
+    broken = bool(selection.broken or left_out())
+    raise typer.Exit(exit_codes.decide(wrong=False, broken=broken, checked=bool(selection.descriptions)))
 
 
-def _content(name: str, found: Any) -> dict[str, Any]:
+def _content(name: str, selection: Any) -> dict[str, Any]:
+    """What is told of a backend, as a JSON object."""
     from backends.pool.environments import interpreter
     from backends.registry import backends
 
     python = interpreter(backends()[name])
     content: dict[str, Any] = {"interpreter": None if python is None else str(python)}
-    if name in found.missing:
-        return content | {"status": "missing", "reason": found.missing[name]}
-    if name in found.broken:
-        return content | {"status": "broken", "reason": found.broken[name]}
-    description = found.descriptions[name]
+    if name in selection.missing:
+        return content | {"status": "missing", "reason": selection.missing[name]}
+    if name in selection.broken:
+        return content | {"status": "broken", "reason": selection.broken[name]}
+    description = selection.descriptions[name]
     implementations = {
         implementation: [
             gap.model_dump(include={"what", "status", "reason", "link"})
@@ -68,6 +69,7 @@ def _content(name: str, found: Any) -> dict[str, Any]:
 
 
 def _print_backend(console: Any, name: str, content: dict[str, Any]) -> None:
+    """Print what is told of a backend: where it is, its versions, its implementations, and what each declines."""
     from rich.markup import escape
 
     console.print(f"[bold]{escape(name)}[/bold]  {content['status']}")

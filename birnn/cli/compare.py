@@ -37,14 +37,15 @@ def compare_command(
     with Store.open(store) as opened:
         if opened.note:
             stderr().print(f"birnn: {opened.note}", markup=False)
-        found = compare(opened, a, b, margin)
-    loaded = sum(each.verdict == UNDER_LOAD for each in found.compared)
-    failures = print_comparison(stdout(), found, limit, markdown)
-    if not found.compared:
+        comparison = compare(opened, a, b, margin)
+    loaded = sum(each.verdict == UNDER_LOAD for each in comparison.compared)
+    failures = print_comparison(stdout(), comparison, limit, markdown)
+    if not comparison.compared:
         stderr().print("birnn: A and B must have a combination with times in both; got none", markup=False)
     if loaded:
-        told = (
-            f"{loaded} of {len(found.compared)} combinations cannot be told: measured under load; measure them at rest"
-        )
+        count = len(comparison.compared)
+        told = f"{loaded} of {count} combinations cannot be told: measured under load; measure them at rest"
         stderr().print(f"birnn: {told}", markup=False)
-    raise typer.Exit(exit_codes.decide(wrong=failures > 0, broken=False, checked=bool(found.compared) and not loaded))
+    raise typer.Exit(
+        exit_codes.decide(wrong=failures > 0, broken=False, checked=bool(comparison.compared) and not loaded)
+    )

@@ -69,6 +69,7 @@ def probe_command(
 
 
 def _print_findings(console: Any, record: Any) -> None:
+    """Print every finding, and how many there are of each status."""
     from rich.markup import escape
 
     from backends.studies.probes import count_by_status

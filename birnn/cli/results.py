@@ -10,6 +10,7 @@ import typer
 results_app = typer.Typer(help="Look into stores of birnn bench, put them together, export them.", no_args_is_help=True)
 
 StoreFile = Annotated[Path, typer.Argument(metavar="STORE", help="A store of birnn bench.")]
+"""The argument that names a store."""
 
 
 @results_app.command("list")

@@ -35,7 +35,7 @@ def run_command(
     from birnn.options import writable_folder
 
     writable_folder("--out", out)
-    found = run_study(
+    result = run_study(
         read_cases(cases),
         implementation,
         dtype,
@@ -48,7 +48,7 @@ def run_command(
         paths=cases,
     )
     console = stdout()
-    print_outcomes(console, found.outcomes, judged=False)
-    if ran := sum(each.status == RAN for each in found.outcomes):
+    print_outcomes(console, result.outcomes, judged=False)
+    if ran := sum(each.status == RAN for each in result.outcomes):
         say_written(out, count_of(ran, "result"))
-    raise typer.Exit(exit_code(found))
+    raise typer.Exit(exit_code(result))

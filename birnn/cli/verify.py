@@ -104,11 +104,11 @@ def verify_command(
     if not gradients or framework == "numpy":
         chosen = [forward_alone(case) for case in chosen]
     if results:
-        found = judge_result_files(chosen[0], results, lane, timeout)
+        result = judge_result_files(chosen[0], results, lane, timeout)
     elif models:
-        found = run_model_study(implementation, dtype, device, timeout, threads)
+        result = run_model_study(implementation, dtype, device, timeout, threads)
     else:
-        found = run_study(
+        result = run_study(
             chosen,
             implementation,
             dtype,
@@ -122,16 +122,16 @@ def verify_command(
             paths=cases or (),
         )
     console = stdout()
-    print_outcomes(console, found.outcomes, judged=True, verbose=verbose)
+    print_outcomes(console, result.outcomes, judged=True, verbose=verbose)
     if quick:
         console.print(f"{len(chosen)} built-in cases; birnn verify without --quick runs all", markup=False)
-    console.print(found.summary() + ("" if gradients and framework != "numpy" else "; no gradient was judged"))
+    console.print(result.summary() + ("" if gradients and framework != "numpy" else "; no gradient was judged"))
     if json_file is not None:
-        write_report(found, chosen, json_file)
+        write_report(result, chosen, json_file)
         say_written(json_file, "the report")
-    if out is not None and any(each.verdict for each in found.outcomes):
+    if out is not None and any(each.verdict for each in result.outcomes):
         say_written(out, "the results")
-    raise typer.Exit(exit_code(found))
+    raise typer.Exit(exit_code(result))
 
 
 RUNNING = (

@@ -45,7 +45,9 @@ from common.errors import InputError, shown
 from common.judging.precision import DTYPES
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+"""Seconds of each unit in which a budget can be given."""
 LARGEST_BUDGET = 10_000 * UNITS["h"]
+"""Seconds of the largest budget that is taken."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class Wishes:
 
 def seconds_from(text: str, option: str = "--budget") -> float:
     """``"90s"``, ``"10m"`` or ``"2h"`` in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
     if not 0 < seconds <= LARGEST_BUDGET:
         raise InputError(
             f"{option} must be a number of s, m or h, such as 90s, 10m or 2h, 10,000h at most; got {shown(text)}"
@@ -233,6 +235,7 @@ def tall_table(grid: Grid) -> Table:
 
 
 def _marked_up(cell: TableCell) -> str:
+    """The text of a cell, bold where it is the fastest of its row."""
     return f"[bold]{cell.text}[/bold]" if cell.fastest else cell.text
 
 
@@ -266,6 +269,9 @@ def explain(wishes: Wishes, path: Path) -> int:
 
 
 def _answer(pool: Pool, job: Job, key: Key, row: Row | None, timeout_seconds: float) -> str:
+    """Whether an implementation runs a job, from its row in the store where there is one, else from its worker:
+    ``yes``, ``measured: …`` or ``no, …``.
+    """
     if row is not None and row.status in TIMED:
         return f"measured: {cell_text(row)} ms"
     if row is not None and row.status in (*RETRIED, *DECLINED, NOT_JUDGED):
@@ -315,13 +321,12 @@ def _environments(settings: Settings) -> tuple[list[str], Selection]:
     """The ids of the environments that work, and what is there of what was asked for."""
     with Pool.open(settings.threads[0]) as pool:
         selection = select(pool, settings.patterns)
-        found = environments_of(pool, selection, settings.timeout_seconds)
-        return [each.environment for each in found.values()], selection
+        environments = environments_of(pool, selection, settings.timeout_seconds)
+        return [each.environment for each in environments.values()], selection
 
 
 def _fingerprint(pool: Pool, selection: Selection, settings: Settings) -> str:
-    found = environments_of(pool, selection, settings.timeout_seconds)
-    environments = [each.environment for each in found.values()]
-    return settings.fingerprint(
-        description.fingerprint(), environments, commit_of_suite(), measuring_sources(selection)
-    )
+    """The fingerprint of the run that the selected environments would be measured in now."""
+    environments = environments_of(pool, selection, settings.timeout_seconds)
+    names = [each.environment for each in environments.values()]
+    return settings.fingerprint(description.fingerprint(), names, commit_of_suite(), measuring_sources(selection))

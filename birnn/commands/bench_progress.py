@@ -42,6 +42,7 @@ class ProgressBar:
         self._progress.stop()
 
     def _job(self, text: str, done: int, total: int, left: float) -> None:
+        """Show the job that begins, and how far the run is."""
         self._job_told = f"{text}, job {done + 1} of {total}"
         self._progress.update(
             self._task, description=text, completed=done, total=total, left=time_left(left), refresh=True
@@ -49,6 +50,7 @@ class ProgressBar:
         self._left(left)
 
     def _left(self, left: float) -> None:
+        """Show the time that is left, now and then."""
         pause = BAR_SECONDS if self._console.is_terminal else LINE_SECONDS
         if time.monotonic() < self._told + pause:
             return
@@ -59,10 +61,12 @@ class ProgressBar:
             self._console.print(f"birnn: {self._job_told}, {time_left(left)}", markup=False, soft_wrap=True)
 
     def _row(self, row: Row) -> None:
+        """Show the newest median."""
         if row.status in TIMED:
             self._progress.update(
                 self._task, description=f"{row.key.implementation} {cell_text(row)} ms, {row.key.case}", refresh=True
             )
 
     def _note(self, text: str) -> None:
+        """Print a sentence above the bar."""
         self._progress.console.print(f"birnn: {text}", markup=False)

@@ -19,9 +19,11 @@ from common.tensorfile import write_bytes
 COLOURS = {"torch": "#d55e00", "jax": "#0072b2", "tensorflow": "#e69f00", "mxnet": "#009e73"}
 """Okabe and Ito's colours, as on the page of ``birnn report``: a framework keeps its own everywhere."""
 OTHER_COLOUR = "#cc79a7"
+"""The colour of a framework that has none of its own, such as a plug-in's."""
 MARKERS = {"native": "o", "native-linen": "o", "native-nnx": "^", "manual": "s", "scratch": "D", "tuned": "*"}
 """An implementation's shape, as on that page."""
 OTHER_MARKER = "h"
+"""The marker of an implementation that has none of its own."""
 MARKS = 8
 """How many marks a line over the steps has, about."""
 
@@ -30,24 +32,24 @@ def style_of(trained: Trained) -> dict[str, Any]:
     """How an implementation is drawn: a framework's colour, an implementation's shape; the twin's line is dotted."""
     framework, _, name = trained.implementation.partition("/")
     colour, marker = COLOURS.get(framework, OTHER_COLOUR), MARKERS.get(name, OTHER_MARKER)
-    found = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1}
-    return found | {"linestyle": ":", "color": "black"} if trained.twin else found
+    style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1}
+    return style | {"linestyle": ":", "color": "black"} if trained.twin else style
 
 
-def write_curves(path: Path, task: Task, found: Sequence[Trained], dtype: str) -> None:
+def write_curves(path: Path, task: Task, trainings: Sequence[Trained], dtype: str) -> None:
     """Write the picture as SVG, whole or not at all."""
     stream = io.BytesIO()
-    drawn(task, found, dtype).savefig(stream, format="svg", metadata={"Date": None})
+    drawn(task, trainings, dtype).savefig(stream, format="svg", metadata={"Date": None})
     write_bytes(path, stream.getvalue())
 
 
-def drawn(task: Task, found: Sequence[Trained], dtype: str) -> Any:
+def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
     """The picture, a figure of matplotlib's with three panels: losses, accuracies, gaps to the first trace."""
     with _own_settings():
         from matplotlib.figure import Figure
         from matplotlib.font_manager import fontManager  # noqa: F401, it is now that it looks for fonts
 
-    done = [each for each in found if each.status == TRAINED]
+    done = [each for each in trainings if each.status == TRAINED]
     figure = Figure(figsize=(14, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for each in done:

@@ -86,6 +86,7 @@ def fuzz(wishes: Wishes) -> int:
 
 
 def _print_covered(covered: Sequence[Covered]) -> None:
+    """Print a row for each implementation: what the drawn cases have covered."""
     table = close_table()
     table.add_column("implementation", no_wrap=True)
     for name in ("cases", "judged", "declined", "not judged", "unequal calls", "shapes", "cells", "seconds"):
@@ -113,14 +114,15 @@ def _written(failure: Failure, number: int, out: Path) -> list[Path]:
     truth = run_reference(rounded_case(case, failure.draw.dtype), truth_dtype(failure.draw.dtype))
     file = out / f"{stem}.safetensors"
     write_case(replace(case, expected={name: value.astype(float) for name, value in truth.items()}), file)
-    found = [file]
+    files = [file]
     if text := script(failure.implementation, failure.draw, file.name):
-        found.append(out / f"{stem}.py")
-        write_bytes(found[-1], text.encode())
-    return found
+        files.append(out / f"{stem}.py")
+        write_bytes(files[-1], text.encode())
+    return files
 
 
 def _print_failure(failure: Failure, files: Sequence[Path]) -> None:
+    """Print a failure, the small case that shows it, and the files that hold it."""
     console = stdout()
     outcome = failure.outcome
     where = f": {outcome.verdict.where}" if outcome.verdict and outcome.verdict.where else ""

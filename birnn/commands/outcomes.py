@@ -18,7 +18,9 @@ from birnn.display import close_table, count_of, print_fitting
 from common.judging.agreement import AGREES, NOT_JUDGED, Verdict, distance, thresholds, worst_calibrated
 
 Cells = Callable[[Sequence[Outcome]], str]
+"""A function from a row's outcomes to the text of its cell."""
 WORST_ERROR, SECONDS = "worst error /\nplain loop's", "seconds"
+"""The headers of two columns that a narrow table leaves out."""
 SHARE = r"[\d.<]+ ?% of the error"
 """What tells one explanation from another case's, and not one mistake from another."""
 LEFT_OUT_FIRST = (WORST_ERROR, SECONDS)
@@ -79,19 +81,19 @@ def print_table(console: Console, outcomes: Sequence[Outcome], judged: bool) -> 
 def _columns(outcomes: Iterable[Outcome], judged: bool) -> dict[str, Cells]:
     """The columns after those that name a row, by their heads."""
     there = {outcome.status for outcome in outcomes}
-    found: dict[str, Cells] = {"agree" if judged else "ran": lambda group: _count(group, AGREES, RAN)}
-    found[UNSUPPORTED] = lambda group: _count(group, UNSUPPORTED)
+    columns: dict[str, Cells] = {"agree" if judged else "ran": lambda group: _count(group, AGREES, RAN)}
+    columns[UNSUPPORTED] = lambda group: _count(group, UNSUPPORTED)
     if NOT_OFFERED in there:
-        found[NOT_OFFERED] = lambda group: _count(group, NOT_OFFERED)
+        columns[NOT_OFFERED] = lambda group: _count(group, NOT_OFFERED)
     if NOT_JUDGED in there:
-        found[NOT_JUDGED] = lambda group: _count(group, NOT_JUDGED)
-    found["wrong" if judged else "failed"] = lambda group: str(sum(outcome.wrong for outcome in group))
+        columns[NOT_JUDGED] = lambda group: _count(group, NOT_JUDGED)
+    columns["wrong" if judged else "failed"] = lambda group: str(sum(outcome.wrong for outcome in group))
     if judged:
-        found[WORST_ERROR] = _worst_error
-        found["of its\nlimit"] = _of_limit
-    found[SECONDS] = lambda group: f"{sum(outcome.seconds for outcome in group):.2f}"
-    found["verdict" if judged else "outcome"] = _verdict
-    return found
+        columns[WORST_ERROR] = _worst_error
+        columns["of its\nlimit"] = _of_limit
+    columns[SECONDS] = lambda group: f"{sum(outcome.seconds for outcome in group):.2f}"
+    columns["verdict" if judged else "outcome"] = _verdict
+    return columns
 
 
 def _add_columns(table: Table, names: Iterable[str], broken: bool = False) -> None:
@@ -104,11 +106,13 @@ def _add_columns(table: Table, names: Iterable[str], broken: bool = False) -> No
 
 
 def _count(group: Iterable[Outcome], *statuses: str) -> str:
+    """How many outcomes have one of the statuses, as text."""
     count = Counter(outcome.status for outcome in group)
     return str(sum(count[status] for status in statuses))
 
 
 def _verdict(group: Sequence[Outcome]) -> str:
+    """A row's verdict in a word or two."""
     statuses = {outcome.status for outcome in group}
     if any(outcome.wrong for outcome in group):
         return "[red]see below[/red]"
@@ -217,6 +221,7 @@ def _kind_of_failure(outcome: Outcome) -> object:
 
 
 def _where(group: Sequence[Outcome]) -> str:
+    """The case, the implementation and the dtypes of outcomes that are told together."""
     first = group[0]
     if len(group) == 1:
         return f"{first.case} {first.implementation} {first.dtype}"

@@ -28,6 +28,7 @@ from common.tasks.task import NAMES
 from common.tensorfile import read
 
 G2PM = "g2pm"
+"""The name of the model that comes with the suite, trained by the authors of g2pM."""
 SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
 """How a text falls into a model's tokens, where it is not by words."""
 
@@ -58,9 +59,11 @@ class TrainedModel:
     where: str
 
     def vocabulary(self, name: str) -> Vocabulary:
+        """Read the vocabulary of a name."""
         return vocabulary_from_json(self.vocabularies[name], f"{self.where}: the vocabulary {name}")
 
     def labels(self) -> Labels:
+        """Read the labels."""
         return labels_from_json(self.vocabularies["labels"], f"{self.where}: the labels")
 
 
@@ -74,10 +77,10 @@ def predict(asked: Asked) -> int:
     batch = _batch(asked, trained, words)
     pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
     with workers([pattern], asked.threads, "--framework") as (pool, selection):
-        found = [(name, each) for name, group in selection.implementations.items() for each in group]
-        if not found:
+        implementations = [(name, each) for name, group in selection.implementations.items() for each in group]
+        if not implementations:
             raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
-        name, chosen = found[0]
+        name, chosen = implementations[0]
         try:
             answer = _answer(pool, name, chosen, asked, trained, batch)
         except NoAnswer as error:
@@ -119,6 +122,7 @@ def readable(
 
 
 def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[str]:
+    """Each sentence with the readings that the model chose for its polyphonic characters."""
     from common.data.g2pm_sentences import g2pm_labels, g2pm_polyphones
 
     names = g2pm_labels().names
@@ -133,15 +137,19 @@ def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[
 
 
 def _from_checkpoint(asked: Asked) -> TrainedModel:
+    """The model of a checkpoint; an ``InputError`` where it is one of another task."""
     if asked.checkpoint is None:
         raise InputError(f"--checkpoint must name a file that birnn train {asked.model} has written; got none")
-    found = read_checkpoint(asked.checkpoint)
-    if found.header.task != asked.model:
-        raise InputError(f"{asked.checkpoint}: must be a checkpoint of {asked.model}; got one of {found.header.task}")
-    return TrainedModel(found.spec, found.weights, found.header.vocabularies, str(asked.checkpoint))
+    checkpoint = read_checkpoint(asked.checkpoint)
+    if checkpoint.header.task != asked.model:
+        raise InputError(
+            f"{asked.checkpoint}: must be a checkpoint of {asked.model}; got one of {checkpoint.header.task}"
+        )
+    return TrainedModel(checkpoint.spec, checkpoint.weights, checkpoint.header.vocabularies, str(asked.checkpoint))
 
 
 def _g2pm() -> TrainedModel:
+    """The model that comes with the suite."""
     from common.data.g2pm_sentences import g2pm_spec, g2pm_weights
 
     return TrainedModel(g2pm_spec(), g2pm_weights(), {}, "g2pM")
@@ -157,17 +165,17 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
         raise InputError("there must be a text or --data; got neither")
     split: Callable[[str], tuple[str, ...]] = SPLIT.get(asked.model, tokenise)
     if asked.data is None:
-        found = [split(text) for text in asked.texts]
+        texts = [split(text) for text in asked.texts]
     elif split is tokenise:
-        found = read_texts(asked.data)
+        texts = read_texts(asked.data)
     else:
         from common.data.files import lines
 
-        found = [split(line.strip()) for _, line in lines(asked.data) if line.strip()]
-    for text, words in zip(asked.texts or [""] * len(found), found, strict=True):
+        texts = [split(line.strip()) for _, line in lines(asked.data) if line.strip()]
+    for text, words in zip(asked.texts or [""] * len(texts), texts, strict=True):
         if not words:
             raise InputError(f"a text must hold at least one token; got {shown(text)}")
-    return found
+    return texts
 
 
 def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> Arrays:
@@ -193,12 +201,13 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) 
             rows = [vocabulary.ids(list(sentence)) for sentence in words]
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.zeros((len(rows), int(lengths.max())), np.int64)
-    for found, row in zip(tokens, rows, strict=True):
-        found[: len(row)] = row
+    for filled, row in zip(tokens, rows, strict=True):
+        filled[: len(row)] = row
     return {"tokens": tokens, "lengths": lengths}
 
 
 def _arrays(path: Path, width: int) -> Arrays:
+    """The features, and the lengths where there are any, of a .npy or safetensors file."""
     if path.suffix == ".npy":
         try:
             tensors = {"x": np.load(path, allow_pickle=False)}
@@ -210,7 +219,7 @@ def _arrays(path: Path, width: int) -> Arrays:
     if x is None or x.ndim != 3 or x.shape[2] != width or 0 in x.shape or x.dtype.kind != "f":
         got = "none" if x is None else f"{x.dtype} {x.shape}"
         raise InputError(f"{path}: x must be floats of shape (batch, seq_len, {width}); got {got}")
-    found = {"x": x.astype(np.float64)}
+    arrays = {"x": x.astype(np.float64)}
     if "lengths" in tensors:
         lengths = tensors["lengths"]
         if (
@@ -219,8 +228,8 @@ def _arrays(path: Path, width: int) -> Arrays:
             or not ((lengths > 0) & (lengths <= x.shape[1])).all()
         ):
             raise InputError(f"{path}: lengths must be {len(x)} whole numbers from 1 to {x.shape[1]}; got {lengths}")
-        found["lengths"] = lengths.astype(np.int64)
-    return found
+        arrays["lengths"] = lengths.astype(np.int64)
+    return arrays
 
 
 def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: TrainedModel, batch: Arrays) -> Arrays:

@@ -119,21 +119,21 @@ def judge_result_files(case: Case, paths: Sequence[Path], lane: str, timeout_sec
 
     one_of("--lane", lane, LANES)
     files = read_results_of(case, paths)
-    found = StudyResult(Selection())
+    result = StudyResult(Selection())
     started = time.monotonic()
     with progress() as bar:
         task = bar.add_task("judging", total=len(files))
 
         def report(outcome: Outcome) -> None:
-            found.outcomes.append(outcome)
+            result.outcomes.append(outcome)
             bar.advance(task)
 
         try:
             judge_files(case, files, lane, timeout_seconds, report)
         except KeyboardInterrupt:
-            found.interrupted = True
-    found.seconds = time.monotonic() - started
-    return found
+            result.interrupted = True
+    result.seconds = time.monotonic() - started
+    return result
 
 
 def run_model_study(
@@ -154,25 +154,25 @@ def run_model_study(
     return _run("verifying models", study, patterns, threads)
 
 
-def exit_code(found: StudyResult) -> int:
+def exit_code(result: StudyResult) -> int:
     """The code of ``run`` and ``verify``."""
-    if found.interrupted:
+    if result.interrupted:
         return exit_codes.INTERRUPTED
-    return code_of(found.outcomes, broken=bool(found.selection.broken))
+    return code_of(result.outcomes, broken=bool(result.selection.broken))
 
 
-def write_report(found: StudyResult, cases: Sequence[Case], file: Path) -> None:
+def write_report(result: StudyResult, cases: Sequence[Case], file: Path) -> None:
     """Write a study as JSON, whole or not at all."""
     content: dict[str, Any] = {
         "version": 1,
-        "seconds": found.seconds,
-        "interrupted": found.interrupted,
-        "backends": {name: each.model_dump() for name, each in found.selection.descriptions.items()},
-        "missing": found.selection.missing,
-        "broken": found.selection.broken,
+        "seconds": result.seconds,
+        "interrupted": result.interrupted,
+        "backends": {name: each.model_dump() for name, each in result.selection.descriptions.items()},
+        "missing": result.selection.missing,
+        "broken": result.selection.broken,
         "cases": {
             case.name: {"source": case.source, "spec": case.spec.as_json(), "sha256": case.sha256()} for case in cases
         },
-        "outcomes": [outcome.as_json() for outcome in found.outcomes],
+        "outcomes": [outcome.as_json() for outcome in result.outcomes],
     }
     write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())

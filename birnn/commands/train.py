@@ -30,8 +30,11 @@ from common.tasks.task import NAMES, Options, Task
 from common.tensorfile import write_bytes
 
 WIDE = ("float32", "float64")
+"""The dtypes that models are trained in."""
 DECODERS = ("gru", "bidirectional")
+"""What a decoder may be."""
 MOST_EPOCHS_SHOWN = (8, 5, 3)
+"""How many epochs a table shows, from the widest form to the narrowest."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def train(name: str, options: Options, chosen: Chosen) -> int:
 
 
 def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
+    """Train and print; the exit code."""
     notes = stderr()
     interrupted = False
     with workers(chosen.patterns, chosen.threads) as (pool, selection):
@@ -88,17 +92,17 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
         learner = Learner(pool, selection, course, report)
         with bar:
             try:
-                found = learner.run()
+                trainings = learner.run()
             except KeyboardInterrupt:
                 interrupted = True
     if interrupted:
         where = "; the same command goes on from the last epoch" if chosen.out else ""
         notes.print(f"birnn: interrupted{where}", markup=False)
         return exit_codes.INTERRUPTED
-    partings = part(found, chosen.dtype)
-    print_training(stdout(), task, course, found, partings)
+    partings = part(trainings, chosen.dtype)
+    print_training(stdout(), task, course, trainings, partings)
     if chosen.out is not None:
-        write_trace(chosen.out / "trace.json", task, course, found, partings)
+        write_trace(chosen.out / "trace.json", task, course, trainings, partings)
         if find_spec("matplotlib") is None:  # what was trained does not depend on it
             notes.print(
                 "birnn: there is no picture: it needs matplotlib, from pip install 'birnn[models]'", markup=False
@@ -106,18 +110,18 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
         else:
             from birnn.commands.curves import write_curves
 
-            write_curves(chosen.out / "curves.svg", task, found, chosen.dtype)
+            write_curves(chosen.out / "curves.svg", task, trainings, chosen.dtype)
         say_written(chosen.out, "trace and checkpoints")
-    return exit_code(found, partings, broken=bool(selection.broken))
+    return exit_code(trainings, partings, broken=bool(selection.broken))
 
 
-def exit_code(found: Sequence[Trained], partings: dict[str, Parting], *, broken: bool) -> int:
+def exit_code(trainings: Sequence[Trained], partings: dict[str, Parting], *, broken: bool) -> int:
     """The code of ``train``: several implementations are checked where each is held against another, one by training
     at all.
     """
-    done = {each.implementation for each in found if each.status == TRAINED}
+    done = {each.implementation for each in trainings if each.status == TRAINED}
     return exit_codes.decide(
-        wrong=any(each.status not in (TRAINED, *DECLINED) for each in found)
+        wrong=any(each.status not in (TRAINED, *DECLINED) for each in trainings)
         or any(parting.verdict == TOO_FAST for parting in partings.values()),
         broken=broken,
         checked=bool(partings) or len(done) == 1,
@@ -125,6 +129,7 @@ def exit_code(found: Sequence[Trained], partings: dict[str, Parting], *, broken:
 
 
 def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
+    """Build the task, or raise an ``InputError`` for what cannot be asked of it."""
     one_of("MODEL", name, NAMES)
     one_of("--dtype", chosen.dtype, WIDE)
     one_of("--device", chosen.device, DEVICES)
@@ -140,6 +145,7 @@ def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
 
 
 def _optimizer(task: Task, changes: dict[str, Any]) -> OptimizerSettings:
+    """The task's optimizer with what was given changed."""
     given = {name: value for name, value in changes.items() if value is not None}
     try:
         return OptimizerSettings.model_validate(task.optimizer.model_dump() | given)
@@ -147,12 +153,12 @@ def _optimizer(task: Task, changes: dict[str, Any]) -> OptimizerSettings:
         raise from_validation(error, "the optimizer") from None
 
 
-def part(found: Sequence[Trained], dtype: str) -> dict[str, Parting]:
+def part(trainings: Sequence[Trained], dtype: str) -> dict[str, Parting]:
     """How each trace parts from the first one, by name; the twin is held against the first one, too.
 
     Empty where the first one, or its twin, could not be trained.
     """
-    done = [each for each in found if each.status == TRAINED]
+    done = [each for each in trainings if each.status == TRAINED]
     twin = next((each for each in done if each.twin), None)
     first = twin and next((each for each in done if not each.twin and each.implementation == twin.implementation), None)
     if twin is None or first is None:
@@ -161,10 +167,10 @@ def part(found: Sequence[Trained], dtype: str) -> dict[str, Parting]:
 
 
 def print_training(
-    console: Console, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]
+    console: Console, task: Task, course: Course, trainings: Sequence[Trained], partings: dict[str, Parting]
 ) -> None:
     """One row an implementation: losses, accuracies, where it parts from the first, and the verdict."""
-    done = [each for each in found if each.status == TRAINED]
+    done = [each for each in trainings if each.status == TRAINED]
     table = Table(
         title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
     )
@@ -172,7 +178,7 @@ def print_training(
     for name in ("first\nloss", "last\nloss", "held-out\naccuracy", "parts\nat step", "largest\ngap"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
-    for each in found:
+    for each in trainings:
         if each.status != TRAINED:
             table.add_row(escape(each.name), "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
             continue
@@ -200,7 +206,7 @@ def print_training(
     )
     trained = [each for each in done if not each.twin]
     print_fitting(console, *([by_epoch(trained, course.epochs, most)] for most in MOST_EPOCHS_SHOWN))
-    for each in found:
+    for each in trainings:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
 
@@ -225,11 +231,13 @@ def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
     return table
 
 
-def write_trace(path: Path, task: Task, course: Course, found: Sequence[Trained], partings: dict[str, Parting]) -> None:
+def write_trace(
+    path: Path, task: Task, course: Course, trainings: Sequence[Trained], partings: dict[str, Parting]
+) -> None:
     """Everything as JSON, whole or not at all."""
-    twin = next((each for each in found if each.twin), None)
+    twin = next((each for each in trainings if each.twin), None)
     first = next(
-        (each for each in found if twin and not each.twin and each.implementation == twin.implementation), None
+        (each for each in trainings if twin and not each.twin and each.implementation == twin.implementation), None
     )
     content = {
         "version": 1,
@@ -247,7 +255,7 @@ def write_trace(path: Path, task: Task, course: Course, found: Sequence[Trained]
                 "gaps": [] if first is None else gaps(first.steps, each.steps).tolist(),
                 "parting": vars(partings[each.name]) if each.name in partings else None,
             }
-            for each in found
+            for each in trainings
         },
     }
     write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
