@@ -9,6 +9,7 @@ import typer
 from birnn.cli.backends import backends_command
 from birnn.cli.bench import bench_command
 from birnn.cli.case import case_app
+from birnn.cli.claims import claims_command
 from birnn.cli.compare import compare_command
 from birnn.cli.fuzz import fuzz_command
 from birnn.cli.predict import predict_command
@@ -60,3 +61,4 @@ app.command("report")(report_command)
 app.add_typer(results_app, name="results")
 app.command("train")(train_command)
 app.command("predict")(predict_command)
+app.command("claims")(claims_command)

@@ -1,0 +1,1 @@
+"""Statements: the claims themselves by topic, each with what measures it."""

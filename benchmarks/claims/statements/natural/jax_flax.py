@@ -1,0 +1,28 @@
+"""Flax's bidirectional layers as a user calls them, with the weights that they are made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import linen
+
+KINDS = {"rnn_tanh": linen.SimpleCell, "gru": linen.GRUCell, "lstm": linen.OptimizedLSTMCell}
+
+
+def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:
+    """The output of a new layer from initial states (num_directions, batch, hidden_size): a carry each."""
+    cells = [KINDS[spec.cell](spec.hidden_size, dtype=x.dtype, param_dtype=x.dtype) for _ in range(2)]
+    layer = linen.Bidirectional(*(linen.RNN(cell) for cell in cells))
+    carries = tuple(h_0) if c_0 is None else tuple(zip(c_0, h_0, strict=True))
+    return layer.init_with_output(jax.random.key(0), x, initial_carry=carries)[0]
+
+
+def state_of_one_direction(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
+    """The layer called with an initial state of one direction; its output is what counts."""
+    return (called(spec, x, h_0[:1], None if c_0 is None else c_0[:1]), h_0, *([] if c_0 is None else [c_0]))
+
+
+def state_of_two_directions(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
+    """The layer called with an initial state of both, as it has to be."""
+    return (called(spec, x, h_0, c_0), h_0, *([] if c_0 is None else [c_0]))

@@ -1,0 +1,28 @@
+"""Gluon's bidirectional layers as a user calls them, with the weights that they are made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxnet.gluon import rnn
+
+KINDS = {"rnn_tanh": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
+
+
+def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:
+    """The output of a new layer from initial states (num_directions, batch, hidden_size); it computes in float32."""
+    also = {"activation": "tanh"} if spec.cell == "rnn_tanh" else {}
+    layer = KINDS[spec.cell](spec.hidden_size, layout="NTC", bidirectional=True, **also)
+    layer.initialize()
+    states = [state.astype("float32") for state in (h_0, c_0) if state is not None]
+    return layer(x.astype("float32"), states)[0].astype("float64")
+
+
+def state_of_one_direction(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
+    """The layer called with an initial state of one direction; its output is what counts."""
+    return (called(spec, x, h_0[:1], None if c_0 is None else c_0[:1]), h_0, *([] if c_0 is None else [c_0]))
+
+
+def state_of_two_directions(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
+    """The layer called with an initial state of both, as it has to be."""
+    return (called(spec, x, h_0, c_0), h_0, *([] if c_0 is None else [c_0]))

@@ -1,0 +1,25 @@
+"""PyTorch's bidirectional layers as a user calls them, with the weights that they are made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+KINDS = {"rnn_tanh": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+
+
+def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:
+    """The output of a new layer from initial states (num_directions, batch, hidden_size)."""
+    layer = KINDS[spec.cell](spec.input_size, spec.hidden_size, bidirectional=True, batch_first=True, dtype=x.dtype)
+    return layer(x, h_0.contiguous() if c_0 is None else (h_0.contiguous(), c_0.contiguous()))[0]
+
+
+def state_of_one_direction(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
+    """The layer called with an initial state of one direction; its output is what counts."""
+    return (called(spec, x, h_0[:1], None if c_0 is None else c_0[:1]), h_0, *([] if c_0 is None else [c_0]))
+
+
+def state_of_two_directions(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
+    """The layer called with an initial state of both, as it has to be."""
+    return (called(spec, x, h_0, c_0), h_0, *([] if c_0 is None else [c_0]))
