@@ -37,7 +37,7 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command line; its exit code."""
-    from birnn.cli.app import app
+    from birnn.app import app
 
     return app(standalone_mode=False) or 0
 

@@ -20,7 +20,7 @@ from backends.studies.study import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
 from benchmarks.store.store import Store
 from birnn import __main__, exit_codes
-from birnn.cli.app import app
+from birnn.app import app
 from birnn.commands import train
 from birnn.commands.study import StudyResult, exit_code
 from common.case import write_case

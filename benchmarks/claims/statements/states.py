@@ -80,7 +80,7 @@ def _last_hidden(workshop: Workshop, framework: str) -> list[Point]:
 
 def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
     points = []
-    file = Path(__file__).with_name("natural") / f"{FILES[framework]}.py"
+    file = Path(__file__).with_name("natural") / FOLDERS[framework] / "natural.py"
     with (
         workshop.own(framework, file, "state_of_two_directions") as as_it_has_to_be,
         workshop.own(framework, file, "state_of_one_direction") as as_claimed,
@@ -100,7 +100,7 @@ def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
     return points
 
 
-FILES = {"torch": "pytorch", "jax": "jax_flax", "tensorflow": "tensorflow_keras", "mxnet": "mxnet_gluon"}
+FOLDERS = {"torch": "pytorch", "jax": "jax_flax", "tensorflow": "tensorflow_keras", "mxnet": "mxnet_gluon"}
 
 
 def _with_state(cell: Cell) -> Case:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims.claim import FAILS, HOLDS, KINDS, LIMITED, NOT_MEASURED, UNDECIDED, Point, Rule, judge
-from benchmarks.claims.ledger import CLAIMS, entries
+from benchmarks.claims.claim import FAILS, HOLDS, KINDS, LIMITED, NOT_MEASURED, UNDECIDED, Claim, Point, Rule, judge
+from benchmarks.claims.ledger import CLAIMS, chosen, entries
+from benchmarks.claims.measuring import command_of
 from benchmarks.claims.page import PAGE, PICTURES, as_markdown
-from benchmarks.claims.record import RESULTS
+from benchmarks.claims.record import RESULTS, Measurement, results_file, write_measurement
 from tests.command_line.running import birnn
 
 ABOVE = Rule("ratio", "the ratio", "above", 1.05, contrary=0.95)
@@ -93,14 +94,42 @@ def test_the_page_is_what_the_measurements_say() -> None:
 
 
 def test_the_command_prints_what_was_measured_and_never_that_the_rest_holds(tmp_path: Path) -> None:
-    done = birnn("claims", "flip-the-padded-batch", "--json")
+    (claim,) = chosen(["flip-the-padded-batch"])
+    found = a_measurement(claim, {part.name: [Point(where={}, numbers={"error": 0.5})] for part in claim.parts})
+    write_measurement(results_file(tmp_path, claim), found)
+    done = birnn("claims", claim.name, "--json", "--results", tmp_path)
     (told,) = json.loads(done.stdout)
     assert (done.returncode, told["verdict"], told["numbers"]["for"]) == (0, FAILS, 0)
-    assert told["measurement"]["command"] == "birnn claims flip-the-padded-batch --measure"
-    done = birnn("claims", "flip-the-padded-batch", "--results", tmp_path)
+    assert told["measurement"]["command"] == f"birnn claims {claim.name} --measure"
+    table = birnn("claims", claim.name, "--results", tmp_path).stdout
+    assert f"0.5; 0 of {len(claim.parts)} bear it out" in _last_column(table)
+    found.parts.popitem()
+    write_measurement(results_file(tmp_path, claim), found)
+    done = birnn("claims", claim.name, "--results", tmp_path)
     assert done.returncode == 3
     assert "not measured" in done.stdout
     assert "1 claim: 0 holds, 0 holds with limits, 0 does not hold, 1 not decided or not measured" in done.stdout
+
+
+def _last_column(table: str) -> str:
+    """The text of the column "measured", on one line."""
+    start = table.splitlines()[0].index("measured")
+    return " ".join(line[start:].strip() for line in table.splitlines())
+
+
+def a_measurement(claim: Claim, parts: dict[str, list[Point]]) -> Measurement:
+    return Measurement(
+        version=1,
+        claim=claim.name,
+        command=command_of(claim),
+        started="2026-01-01T00:00:00+00:00",
+        commit="",
+        source="",
+        machine={},
+        threads=1,
+        versions={},
+        parts=parts,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Flax as its users call it."""

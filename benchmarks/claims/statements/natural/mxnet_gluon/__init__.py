@@ -1,0 +1,1 @@
+"""Gluon as its users call it."""

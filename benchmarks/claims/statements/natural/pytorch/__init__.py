@@ -1,0 +1,1 @@
+"""PyTorch as its users call it."""

@@ -1,0 +1,1 @@
+"""Keras as its users call it."""
