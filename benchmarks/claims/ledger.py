@@ -10,10 +10,15 @@ from typing import Any
 
 from benchmarks.claims.claim import Claim, Verdict
 from benchmarks.claims.record import RESULTS, Measurement, read_measurement, results_file, verdict_of
-from benchmarks.claims.statements import padding, states
+from benchmarks.claims.statements import memory, padding, speed, states
 from common.errors import InputError, shown
 
-CLAIMS: tuple[Claim, ...] = (*padding.CLAIMS, *states.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (
+    *padding.CLAIMS,
+    *states.CLAIMS,
+    *memory.CLAIMS,
+    *speed.CLAIMS,
+)
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,9 @@ def _measure_part(part: Part, workshop: Workshop, measurement: Measurement, clai
     try:
         measurement.parts[part.name] = list(part.measure(workshop))
     except NoAnswer as error:
-        reason = error.reply["reason"]
-        if error.reply["status"] not in DECLINED:
-            told.note(f"{claim.name}, {part.name}: {error.reply['status']}: {reason}")
+        reason = error.reply.reason
+        if error.reply.status not in DECLINED:
+            told.note(f"{claim.name}, {part.name}: {error.reply.status}: {reason}")
             return False
         measurement.left_out[part.name] = reason
     return True
@@ -121,7 +121,7 @@ def _begin(claim: Claim, pool: Pool, told: Told) -> tuple[Measurement, set[str]]
         source=Sources().of_module(claim.module),
         machine=description.fingerprint(),
         threads=THREADS[claim.kind],
-        versions={name: found["versions"] for name, found in selection.descriptions.items()},
+        versions={name: found.versions for name, found in selection.descriptions.items()},
         parts={},
     )
     return new, set(selection.descriptions)

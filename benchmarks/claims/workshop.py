@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from backends.pool.network import RemoteNetwork
 from backends.pool.pool import NoAnswer, Pool
 from backends.registry import Backend, backends
 from backends.worker import own_layer
+from backends.worker.messages import Answer, NotDone, RunCase, WorkerRequest
 from common.case import Case, write_case
 from common.errors import InputError
 from common.reference import Arrays
@@ -46,14 +46,14 @@ class Workshop:
     tell: Callable[[str], None] = ignore
     _count: int = field(default=0, init=False)
 
-    def ask(self, framework: str, request: dict[str, Any]) -> dict[str, Any]:
-        """The reply of a framework's worker, whatever its status is."""
+    def ask(self, framework: str, request: WorkerRequest[Answer]) -> Answer | NotDone:
+        """The reply of a framework's worker."""
         return self.pool.ask(backends()[framework], request, self.timeout_seconds)
 
-    def done(self, framework: str, request: dict[str, Any]) -> dict[str, Any]:
+    def done(self, framework: str, request: WorkerRequest[Answer]) -> Answer:
         """The reply to what the worker does; ``NoAnswer`` where it declines, fails, or dies."""
         reply = self.ask(framework, request)
-        if reply["status"] != "done":
+        if isinstance(reply, NotDone):
             raise NoAnswer(reply)
         return reply
 
@@ -86,23 +86,19 @@ class Workshop:
         def file(name: str) -> Path:
             return self.pool.folder / f"{name}-{framework}-{handle}"
 
-        return RemoteNetwork(handle, partial(self.ask, framework), partial(self.pool.distrust, backend), file)
+        def ask(request: WorkerRequest[Answer]) -> Answer | NotDone:
+            return self.ask(framework, request)
+
+        return RemoteNetwork(handle, ask, partial(self.pool.distrust, backend), file)
 
     def _run(self, backend: Backend, pool: Pool, implementation: str, case: Case, dtype: str) -> Arrays:
         self._count += 1
         path, result = (pool.folder / f"{what}-{self._count}.safetensors" for what in ("case", "result"))
         write_case(case, path, durable=False)
-        request = {
-            "op": "run",
-            "case": str(path),
-            "implementation": implementation,
-            "dtype": dtype,
-            "device": "cpu",
-            "result": str(result),
-        }
+        request = RunCase(case=path, implementation=implementation, dtype=dtype, device="cpu", result=result)
         try:
             reply = pool.ask(backend, request, self.timeout_seconds)
-            if reply["status"] != "done":
+            if isinstance(reply, NotDone):
                 raise NoAnswer(reply)
             found = read_result(result)
             if found.header.case_sha256 != case.sha256():

@@ -91,9 +91,9 @@ def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
             try:
                 found = as_claimed(case, DTYPE)
             except NoAnswer as error:
-                if error.reply["status"] != "failed":
+                if error.reply.status != "failed":
                     raise
-                numbers, notes = {"raises": 1.0}, {"error": error.reply["reason"][:200]}
+                numbers, notes = {"raises": 1.0}, {"error": error.reply.reason[:200]}
             else:
                 numbers, notes = {"raises": 0.0}, {"gives": f"an output of shape {found['output'].shape}"}
             points.append(Point(where={"framework": framework, "cell": cell}, numbers=numbers, notes=notes))

@@ -11,6 +11,7 @@ from birnn_numpy_loop import BACKEND
 
 from backends.interface.gaps import UNSUPPORTED
 from backends.pool.pool import NoAnswer, Pool, WorkerDied
+from backends.worker.messages import NotDone
 from benchmarks.claims.claim import FAILS, HOLDS, NOT_MEASURED, Claim, Part, Point, Rule
 from benchmarks.claims.ledger import entries
 from benchmarks.claims.measuring import Order, Told, measure
@@ -40,7 +41,7 @@ def raises(error: BaseException) -> Measure:
 
 
 def no_answer(status: str) -> NoAnswer:
-    return NoAnswer({"status": status, "reason": "the reason"})
+    return NoAnswer(NotDone(status, "the reason"))
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""Pictures of what was measured: lines over a size, as SVG that can be read on a light page and on a dark one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+
+from benchmarks.claims.claim import Point
+
+INK = "#808890"
+"""Lines and text: 4.5 to 1 at least against white and against GitHub's dark ground."""
+COLOURS = ("#e4572e", "#2a9d8f", "#e9a400", "#4a90d9", "#9a6fd0", "#808890")
+MARKERS = "os^Dv*"
+
+
+def curves(
+    points: Sequence[Point],
+    *,
+    across: str,
+    number: str,
+    line: str,
+    x_label: str,
+    y_label: str,
+    log_x: bool = True,
+    log_y: bool = False,
+    level: float | None = None,
+) -> bytes:
+    """One line for each value of ``line`` among the points' places, of ``number`` over ``across``, which is a place's
+    size or another number; with a dotted line at ``level``. Equal points give equal bytes.
+    """
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "birnn", "svg.fonttype": "none", "font.size": 10, "text.color": INK}):
+        figure = Figure(figsize=(8, 4), layout="constrained")
+        axes = figure.subplots()
+        for order, name in enumerate(dict.fromkeys(str(point.where[line]) for point in points)):
+            mine = [point for point in points if point.where[line] == name]
+            drawn = sorted((_at(point, across), point.numbers[number]) for point in mine)
+            style = {"color": COLOURS[order % len(COLOURS)], "marker": MARKERS[order % len(MARKERS)]}
+            axes.plot(*zip(*drawn, strict=True), label=name, lw=1.5, ms=5, **style)
+        if level is not None:
+            axes.axhline(level, color=INK, ls=":")
+        if log_x:
+            axes.set_xscale("log")
+            places = sorted({_at(point, across) for point in points})
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.minorticks_off()
+        if log_y:
+            axes.set_yscale("log")
+        axes.set_xlabel(x_label, color=INK)
+        axes.set_ylabel(y_label, color=INK)
+        axes.tick_params(colors=INK)
+        for spine in axes.spines.values():
+            spine.set_color(INK)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, labelcolor=INK, fontsize=8)
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    return content.getvalue()
+
+
+def _at(point: Point, across: str) -> float:
+    return float(point.where[across] if across in point.where else point.numbers[across])

@@ -1,0 +1,182 @@
+"""Times side by side: variants of one framework, each verified before it is timed, in short blocks in random order."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from backends.interface.framework import LANES
+from backends.pool.pool import NoAnswer
+from backends.registry import backends
+from backends.worker.messages import CloseWork, NotDone, OpenWork, TimeBlock
+from backends.worker.opening import files_sha256
+from benchmarks.analysis.statistics import Interval, is_steady, paired_ratio_interval
+from benchmarks.cases.case import BenchmarkCase
+from benchmarks.claims.workshop import Workshop
+from benchmarks.machine.idleness import settle
+from benchmarks.measure.case_on_disk import opening
+from benchmarks.measure.contest import BLOCK_SECONDS, MOST_CALLS, WARM_CALLS, WARM_SECONDS
+from benchmarks.measure.judging import Judge, SystemJudge, judge_of
+from benchmarks.measure.settings import Job
+from common.errors import InputError
+from common.judging.agreement import DISAGREES
+from common.judging.trial import TAME
+from common.reference import Arrays
+from common.result import read_result
+
+DTYPE = "float32"
+THREADS = len(os.sched_getaffinity(0))
+FEWEST_CYCLES, MOST_CYCLES = 6, 30
+SECONDS = 0.8
+"""How long each variant is timed at most, once there are ``FEWEST_CYCLES``."""
+MOST_WARM_SECONDS = 2.0
+TWIN = "the same again"
+"""The first variant a second time: how far its ratio is from 1 is noise."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One pass of a case in ``framework/implementation``, under a name."""
+
+    name: str
+    case: BenchmarkCase
+    implementation: str
+    passed: str = "forward_backward"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The median of a variant's calls in seconds, its ratio over the first variant from calls in the same cycles, and
+    how many calls there were.
+    """
+
+    seconds: float
+    ratio: Interval
+    calls: int
+
+    def numbers(self, name: str = "ratio") -> dict[str, float]:
+        """As the numbers of a point."""
+        ratio = {name: self.ratio.median, f"{name}_low": self.ratio.low, f"{name}_high": self.ratio.high}
+        return {"ms": 1e3 * self.seconds, **ratio, "calls": float(self.calls)}
+
+
+@cache
+def _judge(case: BenchmarkCase) -> Judge | SystemJudge:
+    """A case's judge, whose reference runs once however many frameworks are held against it."""
+    return judge_of(case, tf32=False)
+
+
+def time_side_by_side(workshop: Workshop, framework: str, variants: Sequence[Variant]) -> dict[str, Timed]:
+    """The times of variants in one framework's worker, and of ``TWIN``.
+
+    Raises
+    ------
+    NoAnswer
+        If one declines, fails, or disagrees with the reference.
+    """
+    contest = _Contest(workshop, framework)
+    try:
+        for variant in variants:
+            contest.enter(variant, variant.name)
+        contest.enter(variants[0], TWIN)
+        return contest.hold(variants[0].name)
+    finally:
+        workshop.ask(framework, CloseWork())
+        for path in workshop.pool.folder.glob("*.safetensors"):
+            path.unlink()
+
+
+class _Contest:
+    def __init__(self, workshop: Workshop, framework: str) -> None:
+        self._workshop, self._framework = workshop, framework
+        self._warm: dict[str, list[float]] = {}
+        self._judged: set[Variant] = set()
+        self._rng = np.random.default_rng(0)
+
+    def enter(self, variant: Variant, handle: str) -> None:
+        """Open a variant, judged the first time."""
+        self._workshop.tell(f"{handle}, to be verified")
+        judged = variant not in self._judged
+        result = self._workshop.pool.folder / "result.safetensors"
+        request = self._request(variant, handle, result if judged else None)
+        reply = self._workshop.done(self._framework, request)
+        if judged:
+            self._verify(variant, request, result)
+            self._judged.add(variant)
+        self._warm[handle] = list(reply.samples)
+
+    def hold(self, first: str) -> dict[str, Timed]:
+        """Warm up, then time in cycles."""
+        for handle in self._in_random_order():
+            self._warm_up(handle)
+        for name, pid in self._workshop.pool.pids().items():
+            if name != self._framework:
+                settle(pid)
+        self._workshop.tell("timed")
+        samples: dict[str, dict[tuple[int, int], Sequence[float]]] = {handle: {} for handle in self._warm}
+        end = time.monotonic() + SECONDS * len(self._warm)
+        for cycle in range(MOST_CYCLES):
+            for handle in self._in_random_order():
+                samples[handle][0, cycle] = self._block(handle)
+            if cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= end:
+                break
+        return {handle: _timed(samples[first], found) for handle, found in samples.items()}
+
+    def _request(self, variant: Variant, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
+        job = Job(variant.case, variant.passed, DTYPE, "cpu", LANES[0], THREADS)
+        folder, judge = self._workshop.pool.folder, _judge(variant.case)
+        return opening(judge, job, variant.implementation, handle, folder, result=result, other_padding=other_padding)
+
+    def _verify(self, variant: Variant, request: OpenWork, result: Path) -> None:
+        judge = _judge(variant.case)
+        tensors = self._taken(request, result)
+        paddings = {TAME: partial(self._with_other_padding, variant, result)} if judge.is_padded(variant.passed) else {}
+        verdict = judge.judge(variant.passed, DTYPE, tensors, paddings)
+        if not verdict.agrees:
+            raise NoAnswer(NotDone(DISAGREES, f"{variant.name}: {'; '.join(verdict.reasons) or verdict.status}"))
+
+    def _with_other_padding(self, variant: Variant, result: Path) -> Arrays:
+        handle = "other padding"
+        request = self._request(variant, handle, result, other_padding=True)
+        self._workshop.done(self._framework, request)
+        tensors = self._taken(request, result)
+        self._workshop.done(self._framework, CloseWork(handles=(handle,)))
+        return tensors
+
+    def _taken(self, request: OpenWork, path: Path) -> Arrays:
+        """The tensors of the result file that was asked for, which is removed."""
+        try:
+            result = read_result(path)
+            if result.header.case_sha256 != files_sha256(request):
+                raise InputError("its result must be of the case that it was given")
+        except InputError as error:
+            backend = backends()[self._framework]
+            raise NoAnswer(self._workshop.pool.distrust(backend, str(error))) from None
+        path.unlink()
+        return result.tensors
+
+    def _warm_up(self, handle: str) -> None:
+        samples = self._warm[handle]
+        while sum(samples) < MOST_WARM_SECONDS:
+            if (len(samples) >= WARM_CALLS or sum(samples) >= WARM_SECONDS) and is_steady(samples):
+                return
+            samples += self._block(handle)
+
+    def _block(self, handle: str) -> list[float]:
+        request = TimeBlock(handle=handle, seconds=BLOCK_SECONDS, least=1, most=MOST_CALLS)
+        return self._workshop.done(self._framework, request).samples
+
+    def _in_random_order(self) -> list[str]:
+        handles = list(self._warm)
+        return [handles[i] for i in self._rng.permutation(len(handles))]
+
+
+def _timed(first: Mapping[tuple[int, int], Sequence[float]], found: Mapping[tuple[int, int], Sequence[float]]) -> Timed:
+    samples = [sample for block in found.values() for sample in block]
+    return Timed(float(np.median(samples)), paired_ratio_interval(first, found), len(samples))
