@@ -51,6 +51,24 @@ class LastOutputForState(Reference):
         return d_output, State(np.zeros_like(d_state.h), d_state.c)
 
 
+class LastRealOutputForState(Reference):
+    """h_n is the output at the row's last real step, in both directions, whose reverse one ends at step 0; c_n stays
+    right. An index of -1, of an empty row, is the last step, where the output is 0.
+    """
+
+    def final_state(self, output: np.ndarray, state: State) -> State:
+        return State(output[self._last_steps(output)], state.c)
+
+    def final_state_gradient(self, d_output: np.ndarray, d_state: State) -> tuple[np.ndarray, State]:
+        d_output = d_output.copy()
+        d_output[self._last_steps(d_output)] += d_state.h
+        return d_output, State(np.zeros_like(d_state.h), d_state.c)
+
+    def _last_steps(self, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batch, seq_len = output.shape[:2]
+        return np.arange(batch), (np.full(batch, seq_len) if self._lengths is None else self._lengths) - 1
+
+
 class OutputsMasked(Reference):
     """Outputs past the length are set to 0 when the stack has run, whatever it did there."""
 
@@ -188,6 +206,8 @@ def padding_mistakes() -> Iterator[Mistake]:
     yield inside("last real output repeated past the length", LastOutputRepeated, _short_rows)
     yield inside("held state given as output past the length", HeldStateGiven, ragged, each_direction=True)
     yield inside("last output taken for the final state", LastOutputForState, several_steps, each_direction=True)
+    # In full rows it is the one above, and in the forward direction alone none.
+    yield inside("last real output taken for the final state", LastRealOutputForState, _short_rows)
 
 
 def _masked(case: Case, dtype: str) -> bool:

@@ -25,13 +25,21 @@ def state_mistakes() -> Iterator[Mistake]:
     def reverse_first(num_layers: int) -> np.ndarray:
         return np.arange(num_layers * NUM_DIRECTIONS).reshape(num_layers, NUM_DIRECTIONS)[:, ::-1].ravel()
 
-    yield _state_order(
-        "states in the order: all forward, then all reverse",
-        lambda case, dtype: case.spec.num_layers > 1 and equal_sizes(case, dtype),
-        by_direction,
-    )
-    yield _state_order("states in the order: reverse, forward", equal_sizes, reverse_first)
+    def stacked(case: Case, dtype: str) -> bool:
+        return case.spec.num_layers > 1 and equal_sizes(case, dtype)
+
+    for order, applies, rows in (
+        ("all forward, then all reverse", stacked, by_direction),
+        ("reverse, forward", equal_sizes, reverse_first),
+    ):
+        yield _state_order(f"states in the order: {order}", applies, rows)
+        yield _state_order(f"final states alone in the order: {order}", applies, rows, initial=False)
     yield Mistake("(c, h) for (h, c)", lambda case, _: case.spec.cell == "lstm", _swapped_states)
+    yield Mistake(
+        "(c, h) for (h, c) in the initial states alone",
+        lambda case, dtype: case.spec.cell == "lstm" and _has_states(case, dtype),
+        _swapped_initial_states,
+    )
     yield Mistake("initial states ignored", _has_states, _without_initial_states, unused=GRADIENTS)
     yield Mistake(
         "initial states of the reverse half ignored", _has_states, _without_reverse_initial_states, unused=GRADIENTS
@@ -52,20 +60,21 @@ def _has_states(case: Case, dtype: str) -> bool:
     return case.h_0 is not None
 
 
-def _state_order(name: str, applies: Applies, rows: Callable[[int], np.ndarray]) -> Mistake:
-    """Row i of the states that the code reads and writes is row ``rows[i]`` of the canonical ones."""
+def _state_order(name: str, applies: Applies, rows: Callable[[int], np.ndarray], *, initial: bool = True) -> Mistake:
+    """Row i of the states that the code reads (where ``initial``) and writes is row ``rows[i]`` of the canonical
+    ones.
+    """
 
     def results(case: Case, dtype: str) -> Arrays:
         order = rows(case.spec.num_layers)
         back = np.argsort(order)
         wrong = replace(
-            case,
-            h_0=case.initial_state("h")[back],
-            c_0=case.initial_state("c")[back],
-            cotangents={key: value if key == "output" else value[back] for key, value in case.cotangents.items()},
+            case, cotangents={key: value if key == "output" else value[back] for key, value in case.cotangents.items()}
         )
+        if initial:
+            wrong = replace(wrong, h_0=case.initial_state("h")[back], c_0=case.initial_state("c")[back])
         found = run_reference(wrong, truth_dtype(dtype))
-        states = {"h_n", "c_n", *GRADIENTS}
+        states = {"h_n", "c_n", *(GRADIENTS if initial else ())}
         return {key: value[order] if key in states else value for key, value in found.items()}
 
     return Mistake(name, applies, results)
@@ -75,6 +84,13 @@ def _swapped_states(case: Case, dtype: str) -> Arrays:
     swap = {"h_n": "c_n", "c_n": "h_n", "grad.h_0": "grad.c_0", "grad.c_0": "grad.h_0"}
     cotangents = {swap.get(name, name): value for name, value in case.cotangents.items()}
     wrong = replace(case, h_0=case.initial_state("c"), c_0=case.initial_state("h"), cotangents=cotangents)
+    found = run_reference(wrong, truth_dtype(dtype))
+    return {name: found[swap.get(name, name)] for name in found}
+
+
+def _swapped_initial_states(case: Case, dtype: str) -> Arrays:
+    swap = {"grad.h_0": "grad.c_0", "grad.c_0": "grad.h_0"}
+    wrong = replace(case, h_0=case.initial_state("c"), c_0=case.initial_state("h"))
     found = run_reference(wrong, truth_dtype(dtype))
     return {name: found[swap.get(name, name)] for name in found}
 

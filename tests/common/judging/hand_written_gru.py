@@ -29,6 +29,9 @@ BUGS = {
     "feeds the forward half alone": "upper layers fed the forward half and zeros",
     "repeats the last output": "last real output repeated past the length",
     "sums for the average": "merge sum for ave",
+    "gives the reverse states first": "final states alone in the order: reverse, forward",
+    "gives all forward states first": "final states alone in the order: all forward, then all reverse",
+    "gives last outputs for states": "last real output taken for the final state",
     "resets before the product": "reset before the recurrent product for after",
 }
 """What can be done wrong, and the known mistake that it is."""
@@ -113,13 +116,24 @@ class HandWrittenGRU:
                 tape = self.tapes[layer, reverse] = self.tape(reverse)
                 half, final = self.one_direction(x, self.initial(2 * layer + reverse), layer, reverse, tape)
                 halves.append(half)
-                finals.append(final)
+                finals.append(
+                    half[self.rows, self.lengths - 1] if "gives last outputs for states" in self.bugs else final
+                )
             top = layer == self.layers - 1
             x = self.merge(halves, top)
         if "repeats the last output" in self.bugs:
             for row, end in enumerate(self.lengths):
                 x[row, end:] = x[row, end - 1]
-        return {"output": x, "h_n": np.stack(finals)}
+        return {"output": x, "h_n": np.stack([finals[row] for row in self.order()])}
+
+    def order(self) -> list[int]:
+        """Which layer's and direction's final state stands where, 2 · layer + direction being right."""
+        rows = [[2 * layer, 2 * layer + 1] for layer in range(self.layers)]
+        if "gives the reverse states first" in self.bugs:
+            rows = [pair[::-1] for pair in rows]
+        if "gives all forward states first" in self.bugs:
+            rows = [list(each) for each in zip(*rows, strict=True)]
+        return [row for group in rows for row in group]
 
     def merge(self, halves: list[np.ndarray], top: bool) -> np.ndarray:
         if not self.concat:
@@ -182,7 +196,11 @@ class HandWrittenGRU:
         names, tape, k = self.names(layer, reverse), self.tapes[layer, reverse], self.units
         w, u, _, _ = (self.p[name] for name in names)
         d_w, d_u, d_b, d_c = (np.zeros_like(self.p[name]) for name in names)
-        d_h = self.d["h_n"][2 * layer + reverse]
+        d_h = self.d["h_n"][self.order().index(2 * layer + reverse)]
+        if "gives last outputs for states" in self.bugs:
+            d_output = d_output.copy()
+            d_output[self.rows, self.lengths - 1] += d_h
+            d_h = np.zeros_like(d_h)
         d_x = np.zeros((*d_output.shape[:2], w.shape[1]), self.dtype)
         for s in reversed(range(self.seq_len)):
             x_s, h, r, z, n, g_n = tape.steps[s]

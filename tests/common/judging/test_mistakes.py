@@ -22,6 +22,7 @@ from tests.cases import a_case
 
 LANES = ("float64", "float32")
 QUICK = {case.name for case in quick_cases()}
+OF_AN_LSTM = ("(c, h) for (h, c)", "(c, h) for (h, c) in the initial states alone")
 OF_SOME_MERGES = (
     "merge ave for sum",
     "merge sum for ave",
@@ -47,7 +48,7 @@ def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]
     """Each lane in which the mistake can be made must see it, on at least one of the cases of ``verify --quick``, which
     benchmarks/maintain/quick_set.py finds.
     """
-    if cell != "lstm" and mistake.name == "(c, h) for (h, c)":
+    if cell != "lstm" and mistake.name in OF_AN_LSTM:
         assert not any(mistake.applies(yard.case, yard.dtype) for yard in yards if is_cell(yard.case, cell))
         return
     lanes = 0
@@ -92,7 +93,9 @@ EVERYWHERE = {
     "the two directions' weights swapped",
     "states in the order: all forward, then all reverse",
     "states in the order: reverse, forward",
-    "(c, h) for (h, c)",
+    "final states alone in the order: all forward, then all reverse",
+    "final states alone in the order: reverse, forward",
+    *OF_AN_LSTM,
     "initial states ignored",
     "initial states of the reverse half ignored",
     "initial states of the forward half given to both",
@@ -112,6 +115,7 @@ EVERYWHERE = {
     "last real output repeated past the length",
     "held state given as output past the length",
     "last output taken for the final state",
+    "last real output taken for the final state",
     "the rows of a learned merge swapped",
     "merge after the stack only",
     "merge ave for sum",
@@ -234,6 +238,57 @@ def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str) -> No
         found = explainer.explain(result, yard)
         assert mistake.name in found.matches.split(" or "), f"{mistake.name}: {found}"
         assert len(found.matches.split(" or ")) <= 2, found
+
+
+FORWARD_THEN_REVERSE = [0, 2, 1, 3]
+REVERSE_FIRST = [1, 0, 3, 2]
+
+
+def with_wrong_states(case: Case, dtype: str) -> dict[str, Arrays]:
+    """Results without gradients that are wrong in their states alone, by the mistake's name; two layers, concat."""
+    lengths = case.lengths
+    assert lengths is not None
+
+    def right(case: Case) -> Arrays:
+        return yardstick(replace(case, cotangents={}), dtype).truth
+
+    def last_outputs(result: Arrays, step: Any) -> Arrays:
+        """Of the layers below, whose outputs are no result, from a network that ends with them."""
+        below = replace(
+            case,
+            spec=case.spec.model_copy(update={"num_layers": 1}),
+            weights={name: value for name, value in case.weights.items() if "_l0" in name},
+            h_0=case.initial_state("h")[:2],
+            c_0=None if case.c_0 is None else case.c_0[:2],
+        )
+        halves = [half for each in (right(below), result) for half in np.split(each["output"], 2, axis=-1)]
+        return result | {"h_n": np.stack([half[np.arange(case.batch), step] for half in halves])}
+
+    found, states = right(case), ("h_n", "c_n")
+    wrong: dict[str, Arrays] = {"last real output taken for the final state": last_outputs(found, lengths - 1)}
+    for order, rows in (("all forward, then all reverse", FORWARD_THEN_REVERSE), ("reverse, forward", REVERSE_FIRST)):
+        own = {name: found[name][rows] for name in states if name in found}
+        wrong[f"final states alone in the order: {order}"] = found | own
+        given = {f"{name}_0": case.initial_state(name)[rows] for name in "hc" if f"{name}_n" in found}
+        moved = right(replace(case, **given))  # type: ignore[arg-type]
+        own = {name: moved[name][rows] for name in states if name in found}
+        wrong[f"states in the order: {order}"] = moved | own
+    if case.spec.cell == "lstm":
+        swapped = right(replace(case, h_0=case.c_0, c_0=case.h_0))
+        wrong["(c, h) for (h, c) in the initial states alone"] = swapped
+        wrong["(c, h) for (h, c)"] = swapped | {"h_n": swapped["c_n"], "c_n": swapped["h_n"]}
+    return wrong
+
+
+@pytest.mark.parametrize("dtype", LANES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_wrong_states_beside_a_right_output_are_not_confused(cell: str, dtype: str) -> None:
+    """Each is given its own name alone; an order's own inverse is the order where there are two layers."""
+    case = a_case(cell, num_layers=2)
+    yard = yardstick(replace(case, cotangents={}), dtype)
+    for name, result in with_wrong_states(yard.case, dtype).items():
+        assert not judge(result, yard).agrees
+        assert Explainer().explain(result, yard).matches == name
 
 
 @pytest.mark.parametrize("name", ["flipped over the padding", "lengths ignored in the reverse direction"])
