@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from backends.interface.gaps import DEVICES
 from backends.studies.fuzzing import Covered, Failure, Fuzzer
-from backends.studies.upstream import script
+from backends.studies.upstream.script import no_script, script
 from birnn import exit_codes
 from birnn.commands.bench import seconds_from
 from birnn.commands.workers import workers
@@ -75,7 +75,7 @@ def fuzz(wishes: Wishes) -> int:
             interrupted = True
     _print_covered(list(fuzzer.covered.values()))
     for number, failure in enumerate(fuzzer.failures, 1):
-        _print_failure(failure, _written(failure, number, wishes.out))
+        _print_failure(failure, write_failure(failure, number, wishes.out))
     judged = sum(each.judged for each in fuzzer.covered.values())
     cases = sum(each.cases for each in fuzzer.covered.values())
     what = f"{cases} cases drawn, {judged} judged, {len(fuzzer.failures)} failures; seed {seed}"
@@ -107,18 +107,18 @@ def _print_covered(covered: Sequence[Covered]) -> None:
     stdout().print(table)
 
 
-def _written(failure: Failure, number: int, out: Path) -> list[Path]:
-    """Write the failing case with the right results in it, and the script where there can be one."""
+def write_failure(failure: Failure, number: int, out: Path) -> list[Path]:
+    """Write the failing case with the right results in it, and the script where there can be one; gives the files."""
     stem = f"{failure.implementation.replace('/', '-')}-{number}"
     case = replace(failure.case, name=stem, file_sha256=None)
     truth = run_reference(rounded_case(case, failure.draw.dtype), truth_dtype(failure.draw.dtype))
     file = out / f"{stem}.safetensors"
     write_case(replace(case, expected={name: value.astype(float) for name, value in truth.items()}), file)
-    files = [file]
-    if text := script(failure.implementation, failure.draw, file.name):
-        files.append(out / f"{stem}.py")
-        write_bytes(files[-1], text.encode())
-    return files
+    if no_script(failure.implementation, failure.draw, failure.outcome.device) is not None:
+        return [file]
+    text = script(failure.implementation, failure.draw, file.name, failure.outcome)
+    write_bytes(out / f"{stem}.py", text.encode())
+    return [file, out / f"{stem}.py"]
 
 
 def _print_failure(failure: Failure, files: Sequence[Path]) -> None:
@@ -132,4 +132,6 @@ def _print_failure(failure: Failure, files: Sequence[Path]) -> None:
     console.print(f"    {first}{more}", markup=False, soft_wrap=True)
     if outcome.verdict and outcome.verdict.matches:
         console.print(f"    matches: {'; '.join(outcome.verdict.matches)}", markup=False, soft_wrap=True)
+    if why := no_script(failure.implementation, failure.draw, outcome.device):
+        console.print(f"    {why}", markup=False, soft_wrap=True)
     stderr().print(f"birnn: wrote {', '.join(map(str, files))}", markup=False)

@@ -20,6 +20,7 @@ def test_the_command_writes_what_fails_and_says_how_to_repeat_it(tmp_path: Path)
     done = birnn_alone("fuzz", *mine, "--cell", "gru", "--seed", 5, "--batches", 2, "--out", out)
     assert done.returncode == 1, done.stderr
     assert "seed 5" in done.stdout
+    assert "no script of a framework alone: own/layer is code around it; the case file serves" in done.stdout
     assert not Path(".hypothesis").exists(), "nothing is written but what was named"
     (file, *_) = sorted(out.glob("*.safetensors"))
     case = read_case(file)

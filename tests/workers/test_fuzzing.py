@@ -11,7 +11,7 @@ import pytest
 from backends.pool.pool import Pool
 from backends.pool.selection import select
 from backends.studies.fuzzing import BATCH, MOST_FAILURES, Fuzzer
-from backends.studies.upstream import script
+from backends.studies.upstream.script import no_script
 from common.cases.fuzzed import COTANGENTS, LENGTHS, MAGNITUDES, MOST_FLOPS, STATES, Draw, case_of
 from common.judging.yardstick import yardstick
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
@@ -90,12 +90,19 @@ def test_what_is_too_large_or_no_specification_is_not_drawn() -> None:
     assert MOST_FLOPS < 1e9
 
 
-def test_a_script_for_the_maintainers_needs_nothing_of_this_suite() -> None:
-    draw = replace(SIMPLEST, cell="lstm", hidden_size=3)
-    text = script("torch/native", draw, "torch-native-1.safetensors")
-    assert text is not None
-    assert "import birnn" not in text
-    assert "import torch" in text
-    compile(text, "script", "exec")
-    assert script("torch/manual", draw, "x") is None
-    assert script("torch/native", replace(draw, merge="sum"), "x") is None
+def test_what_is_no_layer_of_a_framework_gets_no_script_and_says_why() -> None:
+    """Those of the frameworks' own layers are run in tests/frameworks/test_upstream_scripts.py."""
+    assert no_script("torch/native", SIMPLEST, "cpu") is None
+    for implementation in ("torch/manual", "jax/scratch", "tensorflow/tuned", "numpy/layer"):
+        assert no_script(implementation, SIMPLEST, "cpu") == (
+            f"no script of a framework alone: {implementation} is code around it; the case file serves"
+        )
+    summed, learned = (replace(SIMPLEST, merge=merge) for merge in ("sum", "weighted"))
+    assert no_script("tensorflow/native", summed, "cpu") is None
+    for framework, draw in (("torch", summed), ("mxnet", summed), ("tensorflow", learned)):
+        assert no_script(f"{framework}/native", draw, "cpu") == (
+            f"no script of {framework} alone: merge {draw.merge} is code around its layer; the case file serves"
+        )
+    assert no_script("jax/native-nnx", SIMPLEST, "gpu") == (
+        "no script of jax alone: one is written for the CPU; the case file serves"
+    )
