@@ -106,7 +106,7 @@ class Verdict:
     def __str__(self) -> str:
         if self.word == NOT_MEASURED:
             return "nothing"
-        numbers = f"{self.least:.3g}" if self.least == self.greatest else f"{self.least:.3g} to {self.greatest:.3g}"
+        numbers = " to ".join(dict.fromkeys(f"{number:.3g}" for number in (self.least, self.greatest)))
         unclear = self.points - self.for_it - self.against
         return f"{numbers}; {self.for_it} of {self.points} bear it out" + (f", {unclear} leave it open" * bool(unclear))
 

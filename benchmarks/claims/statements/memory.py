@@ -26,7 +26,7 @@ FORGET_BIAS = "lstm, forget bias 1"
 
 COPIED = 8
 """Symbols of the copy task."""
-COPY_DISTANCES = (5, 10, 20, 40, 80, 160)
+COPY_DISTANCES = (5, 10, 20, 40, 80)
 COPY_EXAMPLES, COPY_HELD_OUT, COPY_EPOCHS, COPY_SEEDS = 320, 160, 40, 2
 COPY_IMPLEMENTATION = "torch/native"
 

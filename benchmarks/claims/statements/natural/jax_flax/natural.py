@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
 KINDS = {"rnn_tanh": linen.SimpleCell, "gru": linen.GRUCell, "lstm": linen.OptimizedLSTMCell}
@@ -26,3 +27,20 @@ def state_of_one_direction(spec: Any, weights: Any, x: Any, lengths: Any, h_0: A
 def state_of_two_directions(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
     """The layer called with an initial state of both, as it has to be."""
     return (called(spec, x, h_0, c_0), h_0, *([] if c_0 is None else [c_0]))
+
+
+def default_weights(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, Any]:
+    """The weights that a new GRU is made with, in canonical order and shape, one after the other in the output
+    (1, numbers, 1); the seed is the row's length.
+    """
+    cells = [linen.GRUCell(spec.hidden_size, dtype=x.dtype, param_dtype=x.dtype) for _ in range(2)]
+    layer = linen.Bidirectional(*(linen.RNN(cell) for cell in cells))
+    found = layer.init(jax.random.key(int(lengths[0])), x)["params"]
+    numbers = []
+    for direction in ("forward_rnn", "backward_rnn"):
+        cell = found[direction]["cell"]
+        numbers += [cell[name]["kernel"].T for name in ("ir", "iz", "in")]
+        numbers += [cell[name]["kernel"].T for name in ("hr", "hz", "hn")]
+        numbers += [cell[name]["bias"] for name in ("ir", "iz", "in")]
+        numbers += [jnp.zeros_like(cell["hn"]["bias"])] * 2 + [cell["hn"]["bias"]]  # r and z have none of their own
+    return jnp.concatenate([value.ravel() for value in numbers])[None, :, None], h_0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mxnet as mx
 from mxnet.gluon import rnn
 
 KINDS = {"rnn_tanh": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
@@ -26,3 +27,16 @@ def state_of_one_direction(spec: Any, weights: Any, x: Any, lengths: Any, h_0: A
 def state_of_two_directions(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
     """The layer called with an initial state of both, as it has to be."""
     return (called(spec, x, h_0, c_0), h_0, *([] if c_0 is None else [c_0]))
+
+
+def default_weights(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, Any]:
+    """The weights that a new GRU is made with, in canonical order and shape, one after the other in the output
+    (1, numbers, 1); the seed is the row's length.
+    """
+    mx.random.seed(int(lengths[0].asscalar()))
+    layer = rnn.GRU(spec.hidden_size, input_size=spec.input_size, bidirectional=True)
+    layer.initialize()
+    parameters = layer.collect_params()
+    names = [f"{side}0_{kind}" for side in "lr" for kind in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")]
+    numbers = [parameters[parameters.prefix + name].data().reshape(-1) for name in names]
+    return mx.nd.concat(*numbers, dim=0).astype("float64").reshape(1, -1, 1), h_0

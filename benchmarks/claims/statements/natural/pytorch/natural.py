@@ -23,3 +23,12 @@ def state_of_one_direction(spec: Any, weights: Any, x: Any, lengths: Any, h_0: A
 def state_of_two_directions(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, ...]:
     """The layer called with an initial state of both, as it has to be."""
     return (called(spec, x, h_0, c_0), h_0, *([] if c_0 is None else [c_0]))
+
+
+def default_weights(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> tuple[Any, Any]:
+    """The weights that a new GRU is made with, in canonical order and shape, one after the other in the output
+    (1, numbers, 1); the seed is the row's length.
+    """
+    torch.manual_seed(int(lengths[0]))
+    layer = torch.nn.GRU(spec.input_size, spec.hidden_size, bidirectional=True, dtype=x.dtype)
+    return torch.cat([value.detach().ravel() for value in layer.parameters()])[None, :, None], h_0

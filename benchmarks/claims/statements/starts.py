@@ -1,0 +1,154 @@
+"""Claims on where training starts: first weights, and embeddings that were trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.claims.claim import NATIVE, Claim, Part, Point, Rule, in_each_framework
+from benchmarks.claims.statements.states import FOLDERS
+from benchmarks.claims.training import over_seeds, train
+from benchmarks.claims.workshop import Workshop
+from common.case import Case
+from common.cases.seeded import Shape, make_case
+from common.data.vocabulary import NUM_SPECIAL, Vocabulary, vocabulary_from_json
+from common.models.specification import Arrays, SequenceModel
+from common.specification import Specification
+from common.tasks.building import build_task
+from common.tasks.task import Options, Task
+from common.tensorfile import write_bytes
+from common.weights import shapes
+
+SIGMA = 0.01
+SEEDS, FEW_SEEDS = 3, 2
+SENTENCES = (250, 1000, 100_000)
+"""Sentences that the tagger is trained on; the last number is more than there are."""
+TAGGER = "torch/native"
+
+
+def _seed_case(spec: Specification, seed: int) -> Case:
+    """A case of one row, as long as the seed says and one step more."""
+    return make_case(
+        f"claim-seed-{seed}",
+        spec,
+        Shape(1, SEEDS, (seed + 1,)),
+        seed=0,
+        with_states=False,
+        with_cotangents=False,
+        source="a claim, seed 0",
+    )
+
+
+def cut(spec: Specification, numbers: np.ndarray) -> Arrays:
+    """The canonical weights that stand one after the other."""
+    found, first = {}, 0
+    for name, shape in shapes(spec).items():
+        size = int(np.prod(shape))
+        found[name] = numbers[first : first + size].reshape(shape)
+        first += size
+    assert first == len(numbers), (first, len(numbers))
+    return found
+
+
+def small_weights(weights: Arrays, seed: int) -> Arrays:
+    """Matrices from N(0, ``SIGMA``²), vectors of zeros."""
+    rng = np.random.default_rng([seed, 2])
+    return {
+        name: rng.normal(scale=SIGMA, size=value.shape) if value.ndim > 1 else np.zeros_like(value)
+        for name, value in weights.items()
+    }
+
+
+def _sigma(workshop: Workshop, framework: str) -> list[Point]:
+    file = Path(__file__).with_name("natural") / FOLDERS[framework] / "natural.py"
+    usual, small, spreads = [], [], []
+    with workshop.own(framework, file, "default_weights") as default_weights:
+        for seed in range(SEEDS):
+            task = build_task("pipeline", Options(seed=seed))
+            assert isinstance(task.spec, SequenceModel)
+            rnn = task.spec.rnn
+            own = cut(rnn, default_weights(_seed_case(rnn, seed), "float64")["output"].ravel())
+            spreads.append({name: float(value.std()) for name, value in own.items()})
+            workshop.tell(f"seed {seed}")
+            first = task.weights | {f"rnn.{name}": value for name, value in own.items()}
+            usual.append(train(workshop, NATIVE[framework], task, weights=first))
+            small.append(train(workshop, NATIVE[framework], task, weights=small_weights(task.weights, seed)))
+    spread = {f"std_{name.removesuffix('_l0')}": spreads[0][name] for name in spreads[0] if name.endswith("_l0")}
+    points = []
+    for epoch in range(len(usual[0].accuracies)):
+        accuracies = [[each.accuracies[epoch] for each in group] for group in (usual, small)]
+        numbers = over_seeds("gain", [b - a for a, b in zip(*accuracies, strict=True)])
+        numbers |= {"default": float(np.mean(accuracies[0])), "small": float(np.mean(accuracies[1]))}
+        points.append(Point(where={"framework": framework, "epoch": epoch + 1}, numbers=numbers | spread))
+    return points
+
+
+def vectors_of(vocabulary: Vocabulary, matrix: np.ndarray, file: Path) -> None:
+    """Write an embedding's rows as a text file of word vectors, as GloVe has them; the special ids are left out."""
+    words = vocabulary.words
+    rows = matrix[NUM_SPECIAL:]
+    lines = (f"{word} {' '.join(f'{number:.6g}' for number in row)}" for word, row in zip(words, rows, strict=True))
+    write_bytes(file, ("\n".join(lines) + "\n").encode())
+
+
+def _pretrained(workshop: Workshop) -> list[Point]:
+    """The tagger from embeddings that the masked model has learned from all the training text."""
+    training, held_out = workshop.conllu
+    masked = build_task("masked", Options(data=(training, held_out)))
+    learned: list[Arrays] = []
+    workshop.tell("masked words")
+    train(workshop, TAGGER, masked, also=learned)
+    words = vocabulary_from_json(masked.vocabularies["words"], "words")
+    known, drawn = workshop.pool.folder / "masked.txt", workshop.pool.folder / "drawn.txt"
+    embedding = learned[0]["embedding"]
+    vectors_of(words, embedding, known)
+    vectors_of(words, np.random.default_rng(3).normal(scale=embedding.std(), size=embedding.shape), drawn)
+    ways = {"pre-trained, fine-tuned": (known, False), "pre-trained, frozen": (known, True)}
+    points = []
+    for limit in SENTENCES:
+        found: dict[str, list[float]] = {name: [] for name in ("random", *ways)}
+        task: Task | None = None
+        for seed in range(FEW_SEEDS):
+            for name, (file, frozen) in {"random": (drawn, False), **ways}.items():
+                workshop.tell(f"{limit} sentences, {name}, seed {seed}")
+                options = Options(data=(training, held_out), embeddings=file, frozen=frozen, limit=limit, seed=seed)
+                task = build_task("tagger", options)
+                found[name].append(train(workshop, TAGGER, task).accuracies[-1])
+        assert task is not None
+        for name, accuracies in found.items():
+            numbers = over_seeds("accuracy", accuracies)
+            if name != "random":
+                numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, found["random"], strict=True)])
+            where: dict[str, str | float] = {"framework": "torch", "sentences": len(task.training), "embedding": name}
+            points.append(Point(where=where, numbers=numbers))
+    return points
+
+
+CLAIMS = (
+    Claim(
+        name="small-random-weights-are-a-good-start",
+        module=__name__,
+        sentence="Drawing every weight from N(0, 0.01²) is as good a start as the framework's own.",
+        where="from-scratch tutorials",
+        measured=f"The pipeline's GRU from all matrices N(0, {SIGMA}²) and zero biases, beside the weights that each "
+        f"framework makes a new layer with; {SEEDS} seeds; held-out accuracy after each of five epochs of 50 steps. "
+        "The standard deviations of the framework's own weights are in the numbers.",
+        rule=Rule("gain", "the accuracy minus that from the framework's own start", "above", -0.01, -0.02),
+        parts=in_each_framework(_sigma),
+        limits="What is lost is time: look from which epoch on the difference is gone.",
+    ),
+    Claim(
+        name="pre-trained-embeddings-help-with-little-data",
+        module=__name__,
+        sentence="Pre-trained embeddings help, most of all with little data.",
+        where="taggers and classifiers that load word vectors",
+        measured="The tagger's held-out accuracy after 5 epochs on 250, 1,000 and all sentences, from embeddings that "
+        f"the masked model has learned on all of the training text, fine-tuned and frozen, beside random ones; "
+        f"{FEW_SEEDS} seeds, {TAGGER}.",
+        rule=Rule("gain", "the accuracy minus that from random embeddings", "above", 0.005, 0.0),
+        parts=(Part("tagger", "torch", _pretrained),),
+        limits="Vectors of so little text know little; the user's own file goes to birnn train tagger --embeddings.",
+        needs_conllu=True,
+    ),
+)

@@ -1,0 +1,126 @@
+"""What the claims are measured with: nothing is timed that is wrong, and the numbers are of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.pool.pool import NoAnswer, Pool
+from benchmarks.cases.case import Spread
+from benchmarks.claims import timing
+from benchmarks.claims.claim import Point
+from benchmarks.claims.pictures import curves
+from benchmarks.claims.statements.learning import rnn_of_task, with_rnn
+from benchmarks.claims.statements.memory import copy_task
+from benchmarks.claims.statements.speed import attention_case, layer_case, narrower_size
+from benchmarks.claims.statements.starts import cut, small_weights, vectors_of
+from benchmarks.claims.timing import TWIN, Variant, time_side_by_side
+from benchmarks.claims.training import over_seeds, right_by_length
+from benchmarks.claims.workshop import Workshop
+from common.data.embeddings import load_vectors
+from common.data.vocabulary import build_vocabulary
+from common.models.batch import labels
+from common.specification import Specification
+from common.tasks.building import build_task
+from common.tasks.task import Options
+from common.weights import count, initialise
+from tests.registered import register
+from tests.workers.misbehaving import BACKEND
+
+
+@pytest.fixture
+def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    register(monkeypatch, BACKEND)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    with Pool.open() as pool:
+        yield Workshop(pool, 60.0)
+
+
+def test_only_what_agrees_is_timed_and_the_first_runs_twice(workshop: Workshop) -> None:
+    short, long = (layer_case("gru", (seq_len, 3, 4, 5)) for seq_len in (2, 40))
+    found = time_side_by_side(workshop, "misbehaving", [Variant("short", short, "well"), Variant("long", long, "well")])
+    assert list(found) == ["short", "long", TWIN]
+    assert all(each.calls >= timing.FEWEST_CYCLES for each in found.values())
+    assert found["short"].ratio.median == 1.0
+    assert found["long"].ratio.median > 1.0, "twenty times as many steps"
+    ragged = layer_case("gru", (9, 3, 4, 5), lengths=Spread(low=1, high=9))
+    for wrong in (Variant("wrong", short, "swapped"), Variant("wrong", ragged, "reads-padding")):
+        with pytest.raises(NoAnswer, match="wrong: "):
+            time_side_by_side(workshop, "misbehaving", [Variant("right", short, "well"), wrong])
+
+
+def test_two_narrower_layers_have_no_more_parameters_and_one_unit_more_would() -> None:
+    narrow = narrower_size("lstm", 64, 128)
+    one = count(layer_case("lstm", (1, 1, 64, 128)).spec)
+    two = [count(layer_case("lstm", (1, 1, 64, units), num_layers=2).spec) for units in (narrow, narrow + 1)]
+    assert two[0] <= one < two[1]
+
+
+def test_the_systems_with_and_without_attention_differ_in_it_alone() -> None:
+    found = [attention_case(10, attention).system for attention in (True, False)]
+    assert found[0] is not None
+    assert found[0].model_copy(update={"attention": False, "attention_size": None}) == found[1]
+
+
+def test_the_symbol_to_copy_is_as_far_from_both_ends() -> None:
+    task = copy_task("gru", 7, seed=0)
+    (batch,) = task.epoch(0)[:1]
+    assert batch["x"].shape[1:] == (15, 8)
+    rows, steps, symbols = np.nonzero(batch["x"])
+    assert (steps == 7).all()
+    assert (symbols == batch["labels"][rows]).all()
+
+
+def test_answers_are_counted_by_the_length_of_their_source() -> None:
+    task = build_task("seq2seq", Options(limit=50))
+    right = [labels(task.spec, batch).copy() for batch in task.evaluation()]
+    found = right_by_length(task, right)
+    assert all(count == total > 0 for count, total in found.values())
+    length = int(task.evaluation()[0]["lengths"][0])
+    right[0][0, 0] += 1
+    changed = right_by_length(task, right)
+    assert changed.pop(length) == (found[length][0] - 1, found.pop(length)[1])
+    assert changed == found
+
+
+def test_another_rnn_of_a_task_changes_nothing_else() -> None:
+    task = build_task("pipeline", Options(seed=3))
+    assert with_rnn(task, rnn_of_task(task)).fingerprint() == task.fingerprint()
+    other = with_rnn(task, rnn_of_task(task, hidden_size=15, hidden_size_reverse=5))
+    assert other.weights["rnn.weight_hh_l0_reverse"].shape == (15, 5)
+    assert replace(other, spec=task.spec, weights=task.weights).fingerprint() == task.fingerprint()
+
+
+def test_weights_come_back_from_one_row_of_numbers() -> None:
+    spec = Specification(cell="gru", input_size=3, hidden_size=2, num_layers=1, bias=True, merge="concat")
+    weights = initialise(spec, np.random.default_rng(0))
+    found = cut(spec, np.concatenate([value.ravel() for value in weights.values()]))
+    assert all(np.array_equal(found[name], value) for name, value in weights.items())
+    small = small_weights(weights, 0)
+    assert not small["bias_ih_l0"].any()
+    assert 0 < np.abs(small["weight_ih_l0"]).max() < 0.05
+
+
+def test_vectors_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    vocabulary = build_vocabulary([["the", "dog", "runs"]])
+    matrix = np.random.default_rng(0).normal(size=(len(vocabulary), 4))
+    vectors_of(vocabulary, matrix, tmp_path / "vectors.txt")
+    found = load_vectors(tmp_path / "vectors.txt", vocabulary, 0)
+    assert found.known.sum() == 3
+    assert np.allclose(found.matrix[found.known], matrix[-3:], rtol=1e-5)
+
+
+def test_a_picture_of_equal_points_has_equal_bytes_and_no_ground() -> None:
+    points = [Point(where={"cell": cell, "d": d}, numbers={"n": d + 1.0}) for cell in ("gru", "lstm") for d in (1, 2)]
+    drawn = [curves(points, across="d", number="n", line="cell", x_label="d", y_label="n") for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert b"lstm" in drawn[0]
+    assert b"fill: #ffffff" not in drawn[0].lower()
+
+
+def test_an_interval_over_seeds_holds_every_seed() -> None:
+    assert over_seeds("gain", [0.1, -0.2, 0.4]) == pytest.approx({"gain": 0.1, "gain_low": -0.2, "gain_high": 0.4})
