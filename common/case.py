@@ -6,13 +6,12 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictStr,
@@ -23,24 +22,18 @@ from pydantic import (
 from common import tensorfile
 from common.errors import InputError, from_validation, shown
 from common.reference import step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import NOT_A_BOOL, FileVersion, Specification
 from common.weights import shapes
 
 METADATA_KEY = "birnn.case"
 LONGEST_NAME = 255
-VERSIONS = (1, 2)
-"""Version 2 knows the merge ``weighted`` and ``hidden_size_reverse``; files that need neither are of version 1."""
+NEWER = {2: "the merge weighted and for hidden_size_reverse", 3: "num_directions 1"}
+"""What each version of the file knows that the one before does not. A file is of the first that can say what it holds,
+so that readers of older versions read all that they can."""
 NOT_FINITE = (np.nan, np.inf, -np.inf)
 HUGE = (6e4, -3e38, 1e300)
 """Finite in float16, float32 and float64, and each so large that products overflow there."""
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _not_a_bool(value: object) -> object:
-    """Let through all but true and false, which Python takes for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
 
 
 def _names_a_folder(name: str) -> str:
@@ -51,7 +44,6 @@ def _names_a_folder(name: str) -> str:
     return name
 
 
-NOT_A_BOOL = BeforeValidator(_not_a_bool)
 Name = Annotated[
     str, Field(strict=True, pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$"), AfterValidator(_names_a_folder)
 ]
@@ -62,7 +54,7 @@ class CaseHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Annotated[Literal[1, 2], NOT_A_BOOL]
+    version: Annotated[FileVersion, NOT_A_BOOL]
     name: Name
     source: StrictStr
     spec: Specification
@@ -71,8 +63,9 @@ class CaseHeader(BaseModel):
 
     @model_validator(mode="after")
     def _version_knows_its_options(self) -> CaseHeader:
-        if self.version == 1 and self.spec.needs_version_2:
-            raise ValueError("must have version 2 for the merge weighted and for hidden_size_reverse (it has 1)")
+        needed = self.spec.file_version
+        if self.version < needed:
+            raise ValueError(f"must have version {needed} for {NEWER[needed]} (it has {self.version})")
         return self
 
 
@@ -113,7 +106,7 @@ class Case:
         return ("h", "c") if self.spec.cell == "lstm" else ("h",)
 
     def initial_state(self, name: str) -> np.ndarray:
-        """``h_0`` or ``c_0`` (num_layers·2, batch, hidden_size), zeros where the case gives none."""
+        """``h_0`` or ``c_0`` (num_layers·num_directions, batch, state_size), zeros where the case gives none."""
         given = {"h": self.h_0, "c": self.c_0}[name]
         return np.zeros(result_shapes(self.spec, self.batch, self.seq_len)["h_n"]) if given is None else given
 
@@ -160,7 +153,7 @@ class Case:
 
     def _header(self) -> dict[str, Any]:
         return {
-            "version": VERSIONS[self.spec.needs_version_2],
+            "version": self.spec.file_version,
             "name": self.name,
             "source": self.source,
             "spec": self.spec.as_json(),
@@ -179,7 +172,7 @@ class Case:
 
 def result_shapes(spec: Specification, batch: int, seq_len: int) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that a result of ``spec`` can hold, gradients included."""
-    state = (spec.num_layers * NUM_DIRECTIONS, batch, spec.state_size)
+    state = (spec.num_layers * spec.num_directions, batch, spec.state_size)
     states = ("h", "c") if spec.cell == "lstm" else ("h",)
     found: dict[str, tuple[int, ...]] = {"output": (batch, seq_len, spec.output_size)}
     found |= {f"{name}_n": state for name in states}
@@ -310,7 +303,7 @@ def _check_finite(path: Path, name: str, value: np.ndarray, real: np.ndarray) ->
 
 def _check_units(path: Path, spec: Specification, name: str, value: np.ndarray) -> None:
     for direction, units in enumerate(spec.hidden_sizes):
-        if (value[direction::NUM_DIRECTIONS, :, units:] != 0).any():
+        if (value[direction :: spec.num_directions, :, units:] != 0).any():
             which = ("forward", "reverse")[direction]
             raise InputError(f"{path}: inputs.{name} must be 0 beyond the {units} units of the {which} direction")
 

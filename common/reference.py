@@ -1,4 +1,4 @@
-"""The reference: a bidirectional RNN in NumPy, forward and gradients, written like the equations.
+"""The reference: a bidirectional or forward RNN in NumPy, forward and gradients, written like the equations.
 
 It runs in any NumPy float type: float64 and longdouble to judge by, float32 and float16 as the plain loop whose error
 is the yardstick, complex128 for complex-step derivatives (forward only). No gradient here comes from a framework.
@@ -92,7 +92,7 @@ class Pass:
 
 
 class Reference:
-    """A bidirectional RNN, ``num_layers`` deep, in the dtype that is given.
+    """A bidirectional or forward RNN, ``num_layers`` deep, in the dtype that is given.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class Reference:
         self.dtype = np.dtype(dtype)
         self._lengths: np.ndarray | None = None
         self._passes: dict[tuple[int, int], Pass] = {}
-        self._merged: list[tuple[np.ndarray, np.ndarray]] = []
+        self._merged: list[list[np.ndarray]] = []
         self.weights = {name: value.astype(self.dtype) for name, value in weights.items()}
 
     # What a mistake can change.
@@ -186,26 +186,28 @@ class Reference:
     # The network.
 
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
-        """``output`` (batch, seq_len, output_size), ``h_n`` and ``c_n`` (num_layers·2, batch, hidden_size)."""
+        """``output`` (batch, seq_len, output_size), ``h_n`` and ``c_n`` (num_layers·num_directions, batch,
+        state_size).
+        """
         self._lengths, self._passes, self._merged = lengths, {}, []
         h_0, c_0 = h_0.astype(self.dtype), c_0.astype(self.dtype)
         h_n, c_n = np.zeros_like(h_0), np.zeros_like(c_0)
         current = x.astype(self.dtype)
         for layer in range(self.spec.num_layers):
             outputs = []
-            for direction in (FORWARD, REVERSE):
+            for direction in range(self.spec.num_directions):
                 row, units = self.place(layer, direction)
                 state = State(h_0[row, :, units], c_0[row, :, units])
                 output, state = self.run_direction(current, state, layer, direction)
                 h_n[row, :, units], c_n[row, :, units] = state
                 outputs.append(output)
-            self._merged.append((outputs[FORWARD], outputs[REVERSE]))
-            current = self.merge(layer, *outputs)
+            self._merged.append(outputs)
+            current = outputs[FORWARD] if self.spec.merge is None else self.merge(layer, *outputs)
         return {"output": current, "h_n": h_n} | ({"c_n": c_n} if self.spec.cell == "lstm" else {})
 
     def place(self, layer: int, direction: int) -> tuple[int, slice]:
         """Where a direction's state stands: its row, and its units among those of the wider direction."""
-        return layer * NUM_DIRECTIONS + direction, slice(self.spec.hidden_sizes[direction])
+        return layer * self.spec.num_directions + direction, slice(self.spec.hidden_sizes[direction])
 
     def run_direction(self, x: np.ndarray, state: State, layer: int, direction: int) -> tuple[np.ndarray, State]:
         """One direction of one layer: its outputs in the order of the sequence, and its final state."""
@@ -223,15 +225,17 @@ class Reference:
         d_h_0, d_c_0 = np.zeros_like(d_h_n), np.zeros_like(d_c_n)
         d_current = d_output.astype(self.dtype)
         for layer in reversed(range(self.spec.num_layers)):
-            d_outputs = self.merge_gradient(layer, found, d_current, *self._merged[layer])
+            d_outputs: tuple[np.ndarray, ...] = (d_current,)
+            if self.spec.merge is not None:
+                d_outputs = self.merge_gradient(layer, found, d_current, *self._merged[layer])
             d_inputs = []
-            for direction in (FORWARD, REVERSE):
+            for direction in range(self.spec.num_directions):
                 row, units = self.place(layer, direction)
                 d_state = State(d_h_n[row, :, units], d_c_n[row, :, units])
                 d_input, d_state = self.back_direction(d_outputs[direction], d_state, layer, direction, found)
                 d_h_0[row, :, units], d_c_0[row, :, units] = d_state
                 d_inputs.append(d_input)
-            d_current = d_inputs[FORWARD] + d_inputs[REVERSE]
+            d_current = sum(d_inputs[1:], d_inputs[FORWARD])
         found |= {"grad.x": d_current, "grad.h_0": d_h_0}
         return found | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
 

@@ -1,22 +1,35 @@
-"""What a bidirectional RNN is: the specification that every backend implements."""
+"""What a bidirectional RNN is, or one direction of it: the specification that every backend implements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from common.errors import from_validation
 
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 Merge = Literal["concat", "sum", "mul", "ave", "weighted"]
+FileVersion = Literal[1, 2, 3]
+
+
+def _not_a_bool(value: object) -> object:
+    """Let through all but true and false, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+NOT_A_BOOL = BeforeValidator(_not_a_bool)
+Directions = Annotated[Literal[1, 2], NOT_A_BOOL]
 Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Depth = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 
 CELLS: tuple[Cell, ...] = get_args(Cell)
 MERGES: tuple[Merge, ...] = get_args(Merge)
 NUM_DIRECTIONS = 2
+"""Of a bidirectional RNN: what a merge merges."""
 GATES: dict[Cell, tuple[str, ...]] = {
     "rnn_tanh": ("h",),
     "rnn_relu": ("h",),
@@ -27,7 +40,7 @@ GATES: dict[Cell, tuple[str, ...]] = {
 
 
 class Specification(BaseModel):
-    """A bidirectional RNN without its weights.
+    """A bidirectional RNN, or with ``num_directions`` 1 a forward one, without its weights.
 
     Parameters
     ----------
@@ -38,7 +51,8 @@ class Specification(BaseModel):
     bias
         Whether every layer and direction has ``bias_ih`` and ``bias_hh``.
     merge
-        How a layer's two directions become its output. It applies after every layer, so the next layer's input
+        How a layer's two directions become its output; None where there is one direction, and there alone, whose output
+        is the layer's. It applies after every layer, so the next layer's input
         is 2·hidden_size wide for ``concat`` and hidden_size for the others. ``weighted`` is learned: the layer has a
         ``merge_weight_l{k}`` (2, hidden_size), and its output is row 0 times forward plus row 1 times reverse, feature
         by feature.
@@ -49,6 +63,9 @@ class Specification(BaseModel):
         Units of the reverse direction where they are not ``hidden_size``; for ``concat`` alone, whose output is then
         hidden_size + hidden_size_reverse wide. States are as wide as the wider direction; what a narrower direction has
         beyond its units is 0.
+    num_directions
+        2, or 1: forward only. There are then no ``_reverse`` weights, states are (num_layers, batch, hidden_size), and
+        every layer's output is hidden_size wide.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,17 +75,32 @@ class Specification(BaseModel):
     hidden_size: Size
     num_layers: Depth
     bias: StrictBool
-    merge: Merge
+    merge: Merge | None = None
     reset_after: StrictBool = True
     hidden_size_reverse: Size | None = None
+    num_directions: Directions = 2
 
     @model_validator(mode="after")
     def _options_go_together(self) -> Specification:
         if not self.reset_after and self.cell != "gru":
             raise ValueError(f"must have reset_after=false for the cell gru alone (the cell is {self.cell})")
-        if self.hidden_size_reverse is not None and self.merge != "concat":
+        if self.num_directions == 1:
+            self._check_one_direction()
+        elif self.merge is None:
+            raise ValueError(f"must have a merge for its two directions ({', '.join(MERGES)})")
+        elif self.hidden_size_reverse is not None and self.merge != "concat":
             raise ValueError(f"must have hidden_size_reverse for the merge concat alone (the merge is {self.merge})")
         return self
+
+    def _check_one_direction(self) -> None:
+        if self.merge is not None:
+            raise ValueError(
+                f"must have no merge where num_directions is 1, which leaves nothing to merge (it has {self.merge})"
+            )
+        if self.hidden_size_reverse is not None:
+            raise ValueError(
+                f"must have no hidden_size_reverse where num_directions is 1 (it has {self.hidden_size_reverse})"
+            )
 
     @property
     def num_gates(self) -> int:
@@ -77,13 +109,18 @@ class Specification(BaseModel):
 
     @property
     def output_size(self) -> int:
-        """Width of a layer's merged output."""
-        return sum(self.hidden_sizes) if self.merge == "concat" else self.hidden_size
+        """Width of a layer's merged output, or of its one direction's."""
+        return sum(self.hidden_sizes) if self.keeps_directions else self.hidden_size
 
     @property
-    def hidden_sizes(self) -> tuple[int, int]:
-        """Units of the forward and of the reverse direction."""
-        return self.hidden_size, self.hidden_size_reverse or self.hidden_size
+    def keeps_directions(self) -> bool:
+        """Whether a layer's output holds each direction's as it is: two side by side, or one."""
+        return self.merge in (None, "concat")
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Units of the forward and, where there is one, of the reverse direction."""
+        return (self.hidden_size, self.hidden_size_reverse or self.hidden_size)[: self.num_directions]
 
     @property
     def state_size(self) -> int:
@@ -91,19 +128,22 @@ class Specification(BaseModel):
         return max(self.hidden_sizes)
 
     @property
-    def needs_version_2(self) -> bool:
-        """Whether this cannot be said in version 1 of the file formats."""
-        return self.merge == "weighted" or self.hidden_size_reverse is not None
+    def file_version(self) -> FileVersion:
+        """The first version of the file formats that can say this."""
+        if self.num_directions == 1:
+            return 3
+        return 2 if self.merge == "weighted" or self.hidden_size_reverse is not None else 1
 
     def of_direction(self, layer: int, direction: int) -> Specification:
-        """One layer's RNN in one direction: a specification with its sizes, one layer, and no merge to speak of."""
+        """One layer's RNN in one direction, as a specification of its own."""
         return self.model_copy(
             update={
                 "input_size": self.layer_input_size(layer),
                 "hidden_size": self.hidden_sizes[direction],
                 "hidden_size_reverse": None,
                 "num_layers": 1,
-                "merge": "concat",
+                "merge": None,
+                "num_directions": 1,
             }
         )
 
@@ -113,17 +153,18 @@ class Specification(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """The specification as its JSON object; ``reset_after`` is there for a GRU alone, ``hidden_size_reverse`` where
-        it is given.
+        it is given, and ``num_directions`` in the place of ``merge`` where it is 1.
         """
         absent = set() if self.cell == "gru" else {"reset_after"}
-        return self.model_dump(exclude=absent | (set() if self.hidden_size_reverse else {"hidden_size_reverse"}))
+        absent |= set() if self.hidden_size_reverse else {"hidden_size_reverse"}
+        return self.model_dump(exclude=absent | {"merge" if self.num_directions == 1 else "num_directions"})
 
     def __str__(self) -> str:
         reset = "" if self.cell != "gru" or self.reset_after else " reset-before"
         bias = "" if self.bias else " no-bias"
         units = "+".join(map(str, dict.fromkeys(self.hidden_sizes)))
         sizes = f"{self.input_size}→{units}×{self.num_layers}"
-        return f"{self.cell}{reset} {sizes} {self.merge}{bias}"
+        return f"{self.cell}{reset} {sizes} {self.merge or 'forward only'}{bias}"
 
 
 def specification_from_json(content: Mapping[str, Any], what: str = "spec") -> Specification:

@@ -3,7 +3,7 @@
 The layout is PyTorch's (torch.nn.LSTM, version 2.13), for G gates (1 rnn, 3 gru: r z n, 4 lstm: i f g o):
 ``weight_ih_l{k}[_reverse]`` (G·hidden_size, layer input), ``weight_hh_…`` (G·hidden_size, hidden_size), ``bias_ih_…``
 and ``bias_hh_…`` (G·hidden_size,). hidden_size is the direction's own. A learned merge adds ``merge_weight_l{k}``
-(2, hidden_size), after the layer's others.
+(2, hidden_size), after the layer's others; where there is one direction, nothing is ``_reverse``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight, in PyTorch's order."""
     found: dict[str, tuple[int, ...]] = {}
     for layer in range(spec.num_layers):
-        for direction in range(NUM_DIRECTIONS):
+        for direction in range(spec.num_directions):
             hidden_size = spec.hidden_sizes[direction]
             rows = spec.num_gates * hidden_size
             of_kind: dict[str, tuple[int, ...]] = {

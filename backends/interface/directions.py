@@ -14,8 +14,8 @@ Array = Any
 
 
 def split_states(spec: Specification, states: tuple[Array, ...]) -> list[tuple[Array, ...]]:
-    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·2, batch, state_size)
-    each.
+    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·num_directions, batch,
+    state_size) each.
     """
     found = []
     for row, units in enumerate(spec.hidden_sizes * spec.num_layers):

@@ -26,7 +26,8 @@ class Inputs:
     ``Implementation``).
 
     x (batch, seq_len, input_size), which past the lengths may hold anything; lengths (batch,) int64 or None; h_0, c_0
-    (num_layers·2, batch, hidden_size), c_0 None but for an LSTM; cotangents by result name, all of them or none.
+    (num_layers·num_directions, batch, state_size), c_0 None but for an LSTM; cotangents by result name, all of them or
+    none.
     """
 
     x: np.ndarray
@@ -37,7 +38,7 @@ class Inputs:
 
 
 class Implementation(ABC):
-    """One way of one framework to compute a bidirectional RNN.
+    """One way of one framework to compute a bidirectional RNN, and a forward one.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ from common.models.specification import (
     with_prefix,
 )
 from common.models.trace import Step
-from common.specification import GATES, NUM_DIRECTIONS, Specification
+from common.specification import GATES, Specification
 from common.weights import weight_name
 
 
@@ -147,7 +147,7 @@ class Network(ABC):
                         layer.spec.hidden_sizes[direction],
                     )
                     for number in range(layer.spec.num_layers if layer.spec.bias else 0)
-                    for direction in range(NUM_DIRECTIONS)
+                    for direction in range(layer.spec.num_directions)
                 }
                 for layer in layers
             ]

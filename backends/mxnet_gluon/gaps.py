@@ -67,7 +67,7 @@ GAPS = (
             request.device == "cpu"
             and request.dtype == "float64"
             and request.spec.cell.startswith("rnn")
-            and request.spec.merge == "concat"  # else one-layer modules in a row
+            and request.spec.keeps_directions  # else one-layer modules in a row
             and request.spec.num_layers > 2
             and request.gradients
         ),

@@ -26,7 +26,6 @@ from common.judging.precision import rounded, rounded_case
 from common.models.batch import Batch, sizes
 from common.models.specification import Model
 from common.result import Result, ResultHeader, write_result
-from common.specification import NUM_DIRECTIONS
 from common.training import Training, rounded_training
 
 SYSTEM = "system"
@@ -206,7 +205,7 @@ class NetworkStep:
         layer = self._kind(spec, network.dtype, network.device)
         layer.load_weights(network.split(network.weights())[0])
         rows, steps = sizes(self.batch)
-        zeros = np.zeros((NUM_DIRECTIONS * spec.num_layers, rows, spec.state_size))
+        zeros = np.zeros((spec.num_directions * spec.num_layers, rows, spec.state_size))
         x, c_0 = np.zeros((rows, steps, spec.input_size)), zeros if spec.cell == "lstm" else None
         layer.move_inputs(Inputs(x, self.batch.get("lengths"), zeros, c_0, {}))
         return layer.path()

@@ -229,7 +229,7 @@ def case_name(spec: Specification, seq_len: int, batch: int, ragged: bool) -> st
     """A name made of cell and sizes, such as ``lstm-T1000-B32-I123-H320-L4-ragged``; usual settings are left out."""
     parts = [spec.cell, f"T{seq_len}", f"B{batch}", f"I{spec.input_size}", f"H{spec.hidden_size}"]
     parts += [f"L{spec.num_layers}"] if spec.num_layers > 1 else []
-    parts += [] if spec.merge == "concat" else [spec.merge]
+    parts += [] if spec.merge == "concat" else [spec.merge or "one_direction"]
     parts += [] if spec.bias else ["no_bias"]
     parts += [] if spec.reset_after else ["reset_before"]
     return "-".join([*parts, "ragged"] if ragged else parts)

@@ -121,10 +121,12 @@ def noise(yard: Yardstick, seed: int) -> Arrays:
     padding = case.padding_mask()[..., None]
     for name in ("output", "grad.x"):
         found[name] = np.where(padding, 0, found[name])
-    if spec.merge == "concat":
+    if spec.keeps_directions:
         lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
-        found["h_n"][-2] = found["output"][np.arange(case.batch), lengths - 1, : spec.hidden_size]
-        found["h_n"][-1] = found["output"][:, 0, spec.hidden_size :]
+        halves = np.split(found["output"], [spec.hidden_size], axis=-1)
+        found["h_n"][-spec.num_directions] = halves[0][np.arange(case.batch), lengths - 1]
+        if spec.num_directions > 1:
+            found["h_n"][-1] = halves[1][:, 0]
     return found
 
 

@@ -46,6 +46,9 @@ MERGES: dict[str, dict[str, Any]] = {
 }
 """How the wide cases merge."""
 ONES: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "num_layers": 2, "bias": False, "merge": "weighted"}
+FORWARD: dict[str, Any] = {"merge": None, "num_directions": 1}
+FORWARD_LAYERS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 2, "gru_before": 1, "lstm": 2}
+"""Of the cases with one direction."""
 LONG = 210
 """Steps of the long cases: more than any implementation unrolls, and several pieces where one works in pieces."""
 GRADIENTS = 2.0**8
@@ -81,6 +84,9 @@ def small_cases() -> Iterator[Case]:
         wide = f"{cell}-wide-{MERGES[cell]['merge']}"
         yield _case(wide, cell, Shape(3, 3, (1, 3, 2)), **WIDE, **MERGES[cell])
         yield _with_large_inputs(_case(f"{wide}-large", cell, Shape(3, 3, (3, 3, 3)), **WIDE, **MERGES[cell]))
+        forward = FORWARD | {"num_layers": FORWARD_LAYERS[cell]}
+        yield _case(f"{cell}-forward-ragged", cell, Shape(3, 9, (2, 8, 5)), **forward)
+        yield _case(f"{cell}-forward-full", cell, Shape(3, 9, (9, 9, 9)), **forward)
     for cell in ("rnn_tanh", "gru", "lstm"):
         yield _case(f"{cell}-ones", cell, Shape(1, 1), **ONES)
     for cell in ("rnn_tanh", "lstm"):

@@ -9,7 +9,7 @@ import numpy as np
 from common.case import Case, result_shapes
 from common.errors import InputError
 from common.memory import check_room, numbers_in
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import Specification
 from common.weights import count, initialise
 
 GARBAGE_SCALE = 10.0
@@ -64,13 +64,13 @@ def make_case(
     weights = initialise(spec, rng)
     x = rng.normal(size=(shape.batch, shape.seq_len, spec.input_size))
     lengths = None if shape.lengths is None else np.array(shape.lengths, np.int64)
-    state = (spec.num_layers * NUM_DIRECTIONS, shape.batch, spec.state_size)
+    state = (spec.num_layers * spec.num_directions, shape.batch, spec.state_size)
     h_0, c_0 = rng.normal(size=state), rng.normal(size=state)
     names = [result for result in results if not result.startswith("grad.")]
     cotangents = {result: rng.normal(size=results[result]) for result in names}
     for direction, units in enumerate(spec.hidden_sizes):
         for array in (h_0, c_0, *(cotangents[name] for name in cotangents if name != "output")):
-            array[direction::NUM_DIRECTIONS, :, units:] = 0
+            array[direction :: spec.num_directions, :, units:] = 0
     case = Case(
         name=name,
         source=source,

@@ -242,8 +242,8 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
     """The exact rules that a result breaks, checked with equality; one sentence each.
 
     Outputs and the input gradient are 0 past a length; a row of length 0 keeps its initial states; where the top
-    layer's merge is concat, its h_n equals the outputs at the last step (forward) and the first (reverse). Of tensors
-    that are missing nothing is said.
+    layer's output holds each direction's, its h_n equals the outputs at the last step (forward) and the first
+    (reverse). Of tensors that are missing nothing is said.
     """
     broken = []
     padding = case.padding_mask()
@@ -264,17 +264,16 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
         if differs.any():
             index = _index(np.argwhere(differs)[0])
             broken.append(f"{state}_n must equal {state}_0 where the length is 0; it differs at {index}")
-    if case.spec.merge == "concat" and not empty.all() and {"output", "h_n"} <= set(result):
+    if case.spec.keeps_directions and not empty.all() and {"output", "h_n"} <= set(result):
         rows = np.flatnonzero(~empty)
-        hidden_size = case.spec.hidden_size
-        forward = result["output"][rows, lengths[rows] - 1, :hidden_size]
-        reverse = result["output"][rows, 0, hidden_size:]
-        for direction, slices in (("forward", forward), ("reverse", reverse)):
-            row, units = (-2, hidden_size) if direction == "forward" else (-1, case.spec.hidden_sizes[1])
-            h_n = result["h_n"][row][rows, :units]
-            if not np.array_equal(h_n, slices, equal_nan=True):
-                step = "the last step" if direction == "forward" else "step 0"
-                broken.append(f"the top layer's {direction} h_n must equal its outputs at {step}; they differ")
+        halves = np.split(result["output"], [case.spec.hidden_size], axis=-1)[: case.spec.num_directions]
+        for direction, half in enumerate(halves):
+            h_n = result["h_n"][direction - case.spec.num_directions][rows, : half.shape[-1]]
+            if not np.array_equal(h_n, half[rows, 0 if direction else lengths[rows] - 1], equal_nan=True):
+                step = "step 0" if direction else "the last step"
+                broken.append(
+                    f"the top layer's {_direction(direction)} h_n must equal its outputs at {step}; they differ"
+                )
     return broken
 
 
@@ -302,7 +301,7 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
     for name in ("h_n", "c_n"):
         if name in names:
             index = _index(np.argwhere(_far_off(name, result, yard))[0])
-            layer, direction = divmod(index[0], 2)
+            layer, direction = divmod(index[0], yard.case.spec.num_directions)
             if layer < yard.case.spec.num_layers - 1 or "output" not in names:
                 return f"{name} at {index}: layer {layer}, {_direction(direction)}"
     if "output" in names:
@@ -312,7 +311,8 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
     if name == "grad.x":
         return f"{name} at {index}: batch row {index[0]}, time step {index[1]}"
     if name in ("grad.h_0", "grad.c_0"):
-        return f"{name} at {index}: layer {index[0] // 2}, {_direction(index[0] % 2)}"
+        layer, direction = divmod(index[0], yard.case.spec.num_directions)
+        return f"{name} at {index}: layer {layer}, {_direction(direction)}"
     layer_text = name.rpartition("_l")[2].removesuffix("_reverse")
     direction = index[0] if "merge_weight" in name else int(name.endswith("_reverse"))  # its rows are directions
     return f"{name} at {index}: layer {layer_text}, {_direction(direction)}"
@@ -321,14 +321,15 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
 def _first_wrong_output(far: np.ndarray, case: Case) -> str:
     layer = case.spec.num_layers - 1
     places = []
-    halves = np.split(far, [case.spec.hidden_size], axis=-1) if case.spec.merge == "concat" else [far]
+    spec = case.spec
+    halves = np.split(far, [spec.hidden_size], axis=-1)[: spec.num_directions] if spec.keeps_directions else [far]
     for direction, half in enumerate(halves):
         steps = np.flatnonzero(half.any(axis=(0, 2)))
         if steps.size:
             step = int(steps[-1] if direction else steps[0])
             row, unit = _index(np.argwhere(half[:, step])[0])
             index = (row, step, unit + direction * case.spec.hidden_size)
-            which = _direction(direction) if len(halves) == 2 else "both directions merged"
+            which = _direction(direction) if spec.keeps_directions else "both directions merged"
             places.append(f"output at {index}: layer {layer}, {which}, time step {step}")
     return "; ".join(places)
 

@@ -130,7 +130,7 @@ class Explainer:
 
     def _explain_gradients(self, result: Arrays, yard: Yardstick, gradients: list[str]) -> Explanation:
         """What explains gradients that are wrong while the forward pass is right."""
-        tries = [each for each in _tries(yard, tuple(DIRECTIONS)) if each.mistake.gradients_alone]
+        tries = [each for each in _tries(yard, _both(yard)) if each.mistake.gradients_alone]
         whole = [each.name for each in tries if self._explains_gradients(each, result, yard, gradients)]
         if whole:
             return Explanation(_joined(whole))
@@ -225,11 +225,11 @@ def _wrong(result: Arrays, yard: Yardstick, names: list[str]) -> bool:
 
 def _one_direction(result: Arrays, yard: Yardstick) -> tuple[int, ...]:
     """The directions in which alone a mistake may have been made: those that are wrong in the first layer, whose input
-    is right, if not both are; where the first layer cannot tell, both.
+    is right, if not both are; where the first layer cannot tell, both. None of a network that has one alone.
     """
     case, limit = yard.case, thresholds()[yard.dtype]["max"]
     wrong = []
-    for direction in DIRECTIONS:
+    for direction in _both(yard):
         off: dict[str, np.ndarray] = {
             name: np.abs(result[name] - yard.truth[name])[direction] for name in ("h_n", "c_n") if name in result
         }
@@ -238,7 +238,12 @@ def _one_direction(result: Arrays, yard: Yardstick) -> tuple[int, ...]:
             off["output"] = np.abs(halves[direction])
         if any(not error.max(initial=0) <= limit * units(name, yard).max for name, error in off.items()):
             wrong.append(direction)
-    return tuple(wrong) if len(wrong) == 1 else () if wrong else tuple(DIRECTIONS)
+    return tuple(wrong) if len(wrong) == 1 else () if wrong else _both(yard)
+
+
+def _both(yard: Yardstick) -> tuple[int, ...]:
+    """Both directions; none of a network that has one alone, where a mistake in it is one in all."""
+    return tuple(DIRECTIONS) if yard.case.spec.num_directions == len(DIRECTIONS) else ()
 
 
 def _rows(result: Arrays, yard: Yardstick, names: list[str]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import pytest
 
 from common import tensorfile
 from common.case import METADATA_KEY, Case, write_case
+from common.cases.builtin import FORWARD
 from tests.cases import a_case
 from tests.command_line.running import birnn
 
@@ -30,7 +31,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> 
 
 def header(case: Case = CASE, **changes: Any) -> dict[str, Any]:
     content = {
-        "version": 2 if case.spec.needs_version_2 else 1,
+        "version": case.spec.file_version,
         "name": case.name,
         "source": "a test",
         "spec": case.spec.as_json(),
@@ -55,6 +56,9 @@ def bad_files(path: Path) -> dict[str, tuple[Path, str]]:
     unequal, weighted, summed = (
         a_case("lstm", **changes) for changes in ({"hidden_size_reverse": 7}, {"merge": "weighted"}, {"merge": "sum"})
     )
+
+    forward = a_case("lstm", **FORWARD)
+    reverse = {name: value for name, value in tensors.items() if name == "weights.weight_ih_l0_reverse"}
 
     def raw(name: str, content: bytes) -> Path:
         (path / name).write_bytes(content)
@@ -84,12 +88,42 @@ def bad_files(path: Path) -> dict[str, tuple[Path, str]]:
         "no metadata": (raw("plain", tensorfile.as_bytes(tensors, {})), "must have the metadata key 'birnn.case'"),
         "not JSON": (write(path / "notjson", "{version: 1"), "must be JSON"),
         "a JSON list": (write(path / "list", "[1, 2]"), "birnn.case"),
-        "wrong version": (case("version", version=3), "version should be 1 or 2; got 3"),
+        "wrong version": (case("version", version=4), "version should be 1, 2 or 3; got 4"),
         "a learned merge in version 1": (case("learned", spec=spec | {"merge": "weighted"}), "must have version 2"),
         "unequal directions in version 1": (
             case("unequal", spec=spec | {"hidden_size_reverse": 7}),
             "must have version 2",
         ),
+        "one direction in version 2": (
+            write(path / "early", header(forward, version=2), forward.tensors()),
+            "must have version 3 for num_directions 1 (it has 2)",
+        ),
+        "one direction that is merged": (
+            case("merged", version=3, spec=spec | {"num_directions": 1}),
+            "must have no merge where num_directions is 1, which leaves nothing to merge (it has concat)",
+        ),
+        "one direction of two sizes": (
+            write(path / "sizes", header(forward, spec=forward.spec.as_json() | {"hidden_size_reverse": 7})),
+            "must have no hidden_size_reverse where num_directions is 1",
+        ),
+        "one direction with the weights of two": (
+            write(path / "reverse", header(forward), forward.tensors() | reverse),
+            "no tensor that its specification does not name; got 'weights.weight_ih_l0_reverse'",
+        ),
+        "one direction with the states of two": (
+            write(path / "states", header(forward), forward.tensors() | {"inputs.h_0": tensors["inputs.h_0"]}),
+            "inputs.h_0 must have shape (1, 3, 6); got (2, 3, 6)",
+        ),
+        "two directions with the weights of one": (
+            write(path / "half", header(), {k: v for k, v in tensors.items() if not k.endswith("_reverse")}),
+            "must have the tensor 'weights.weight_ih_l0_reverse'; it is missing",
+        ),
+        "two directions without a merge": (
+            case("unmerged", spec={k: v for k, v in spec.items() if k != "merge"}),
+            "must have a merge for its two directions (concat, sum, mul, ave, weighted)",
+        ),
+        "three directions": (case("three", spec=spec | {"num_directions": 3}), "spec.num_directions"),
+        "directions that are true": (case("true", spec=spec | {"num_directions": True}), "spec.num_directions"),
         "no merge weight": (
             write(path / "unweighted", header(weighted), summed.tensors()),
             "'weights.merge_weight_l0'",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, tanh
+from typing import Any
 
 import numpy as np
 import pytest
 
-from common.case import Case
-from common.cases.builtin import CELLS
+from common.case import Case, result_shapes
+from common.cases.builtin import CELLS, FORWARD
 from common.judging.precision import rounded_case
 from common.judging.yardstick import run_reference
 from common.reference import Reference, flip
@@ -80,6 +82,30 @@ def test_forward_equals_steps_computed_by_hand(cell: str) -> None:
         np.testing.assert_allclose(found["c_n"].ravel(), [c, back_c], rtol=1e-15)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_direction_is_the_forward_half_of_two(cell: str) -> None:
+    """To the last bit, in outputs, states and their gradients: nothing of the reverse half reaches it."""
+    two = a_case(cell, lengths=(5, 3, 0))
+    forward = {name: value for name, value in two.weights.items() if not name.endswith("_reverse")}
+    units = two.spec.hidden_size
+    halves = {name: value[:1] if name != "output" else value[..., :units] for name, value in two.cotangents.items()}
+    c_0 = two.initial_state("c")[:1] if cell == "lstm" else None
+    spec = a_case(cell, **FORWARD).spec
+    one = replace(two, spec=spec, weights=forward, cotangents=halves, h_0=two.initial_state("h")[:1], c_0=c_0)
+    silent = {name: value.copy() for name, value in two.cotangents.items()}
+    silent["output"][..., units:] = 0
+    found, both = run_reference(one, np.float64), run_reference(replace(two, cotangents=silent), np.float64)
+    assert {name: value.shape for name, value in found.items()} == result_shapes(spec, 3, 5)
+    assert found["h_n"].shape == (1, 3, units)
+    assert not any(name.endswith("_reverse") for name in found)
+    np.testing.assert_array_equal(found["output"], both["output"][..., :units])
+    for name in ("h_n", "c_n", "grad.h_0", "grad.c_0"):
+        if name in found:
+            np.testing.assert_array_equal(found[name], both[name][:1])
+    for name in forward:
+        np.testing.assert_array_equal(found[f"grad.{name}"], both[f"grad.{name}"])
+
+
 def derivative(case: Case, name: str, index: tuple[int, ...]) -> float:
     """The complex-step derivative of the sum of products by one number of an input or weight."""
     values = {"x": case.x, "h_0": case.initial_state("h"), "c_0": case.initial_state("c"), **case.weights}
@@ -91,10 +117,12 @@ def derivative(case: Case, name: str, index: tuple[int, ...]) -> float:
     return sum((case.cotangents[key] * found[key]).sum() for key in found).imag / COMPLEX_STEP
 
 
-@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize(
+    "changes", [*({"merge": merge} for merge in MERGES), FORWARD], ids=lambda each: str(each["merge"])
+)
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_match_complex_step_derivatives(cell: str, merge: str) -> None:
-    case = a_case(cell, lengths=(5, 3, 0), num_layers=2, merge=merge)
+def test_gradients_match_complex_step_derivatives(cell: str, changes: dict[str, Any]) -> None:
+    case = a_case(cell, lengths=(5, 3, 0), num_layers=2, **changes)
     gradients = {name: value for name, value in run_reference(case, np.float64).items() if name.startswith("grad.")}
     assert set(gradients) >= {"grad.x", "grad.h_0", *(f"grad.{name}" for name in case.weights)}
     for name, gradient in gradients.items():

@@ -12,7 +12,7 @@ from backends.interface.framework import Framework
 from backends.interface.gaps import DEVICES, Refusal, request_of
 from backends.interface.layer import Implementation, inputs_of
 from backends.worker.execution import Unsupported, execute
-from common.case import Case
+from common.case import Case, result_shapes
 from common.cases.builtin import CELLS, quick_cases, small_cases
 from common.judging.agreement import differing, judge
 from common.judging.precision import DTYPES, rounded_case
@@ -47,6 +47,21 @@ def test_options_of_version_2_agree_on_full_rows(
     case = a_case("gru", lengths=None, num_layers=2, **changes)
     verdict = judge(run(framework, implementation, case), yardstick(case, "float64"))
     assert verdict.agrees, verdict.reasons
+
+
+def test_one_direction_is_run_by_itself(framework: Framework, implementation: str) -> None:
+    """By nothing that runs a reverse one, too, and drops it."""
+    case = CASES["lstm-forward-full"]
+    if framework.refusal(implementation, request_of(case, "float32", "cpu")) is not None:
+        case = CASES["gru-forward-full"]
+    found = built(framework, implementation, case, "float32")
+    assert not any(word in found.path() for word in ("Bidirectional", "both", "flipped")), found.path()
+    found.forward()
+    found.synchronise()
+    result = found.extract()
+    assert {name: value.shape for name, value in result.items()} == {
+        name: shape for name, shape in result_shapes(case.spec, 3, 9).items() if name in result
+    }
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm"])

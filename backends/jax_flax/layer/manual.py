@@ -1,4 +1,7 @@
-"""manual: flax.linen's unidirectional RNN run twice, the second time on input reversed by length."""
+"""manual: flax.linen's unidirectional RNN run twice, the second time on input reversed by length.
+
+With one direction it is applied once: a row of length 0 keeps its state, as it does not in ``native``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from backends.jax_flax.layer.layout import (
     summed_gates,
 )
 from backends.jax_flax.layer.lengths import States, run_stack, step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import Specification
 from common.weights import merge_weights
 
 
@@ -37,7 +40,7 @@ class Manual(JaxImplementation):
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         cells = []
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 cells.append({"cell": load_cell(self.spec, linen_denses(self.spec), weights, layer, direction)})
         self.parameters = jax.tree.map(self.array, {MODULES: cells} | merge_weights(weights))
 
@@ -46,7 +49,7 @@ class Manual(JaxImplementation):
         cls, spec: Specification, parameters: Tree, x: jax.Array, lengths: jax.Array | None, states: States
     ) -> Results:
         def run_direction(x: jax.Array, states: States, layer: int, direction: int) -> tuple[jax.Array, States]:
-            module = parameters[MODULES][layer * NUM_DIRECTIONS + direction]
+            module = parameters[MODULES][layer * spec.num_directions + direction]
             return cls._run_module(spec.of_direction(layer, direction), module, x, lengths, states)
 
         return run_stack(spec, parameters, x, lengths, states, run_direction)
@@ -67,7 +70,7 @@ class Manual(JaxImplementation):
     def canonical(self, gradients: Tree) -> Arrays:
         found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for row, tree in enumerate(gradients[MODULES]):
-            layer, direction = divmod(row, NUM_DIRECTIONS)
+            layer, direction = divmod(row, self.spec.num_directions)
             found |= canonical_gradients(self.spec, linen_denses(self.spec), tree["cell"], layer, direction)
         return found
 
@@ -76,6 +79,7 @@ class Manual(JaxImplementation):
 
     def path(self) -> str:
         cell = type(build_linen_cell(self.spec, jnp.float32)).__name__
-        ragged = "" if self._inputs[1] is None else ", seq_lengths, flipped and masked by length"
+        masked = "flipped and masked by length" if self.spec.num_directions == 2 else "masked by length"
+        ragged = "" if self._inputs[1] is None else f", seq_lengths, {masked}"
         notes = "" if self.spec.bias else ", zero biases"
         return f"{len(self.parameters[MODULES])} × unidirectional flax.linen.RNN({cell}){ragged}{notes}"

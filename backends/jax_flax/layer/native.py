@@ -1,4 +1,6 @@
-"""native: Flax's Bidirectional of two RNNs, once from flax.linen and once from flax.nnx, lengths as ``seq_lengths``."""
+"""native: Flax's Bidirectional of two RNNs, or one RNN by itself, from flax.linen and from flax.nnx; lengths as
+``seq_lengths``.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from backends.jax_flax.layer.layout import (
     summed_gates,
 )
 from backends.jax_flax.layer.lengths import States, join_states, merge, step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import Specification
 from common.weights import merge_weight_name, merge_weights
 
 DIRECTIONS = ("forward_rnn", "backward_rnn")
@@ -41,7 +43,8 @@ def own_merge(spec: Specification) -> Callable[[jax.Array, jax.Array], jax.Array
 
 
 class Native(JaxImplementation):
-    """What the two share: one Bidirectional a layer, whose parameters have the same tree in both libraries.
+    """What the two share: one Bidirectional a layer, or one RNN where there is one direction, whose parameters have the
+    same tree in both libraries.
 
     Flax hands out live numbers past a length, so the last layer's output is masked; the layers between flip and pick by
     length and need no mask. Flax's cells have no switch for their biases: without biases these hold zeros, which is
@@ -56,21 +59,22 @@ class Native(JaxImplementation):
     @staticmethod
     @abstractmethod
     def build_layer(spec: Specification, layer: int, dtype: Any) -> Any:
-        """A layer's Bidirectional without its parameters."""
+        """A layer's Bidirectional, or RNN, without its parameters."""
 
     @staticmethod
     @abstractmethod
-    def apply_layer(module: Any, parameters: Tree, x: jax.Array, **options: Any) -> tuple[tuple[Any, Any], jax.Array]:
-        """Both directions' carries and the merged output."""
+    def apply_layer(module: Any, parameters: Tree, x: jax.Array, **options: Any) -> tuple[Any, jax.Array]:
+        """Both directions' carries, or the one's, and the merged output."""
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         modules = []
         for layer in range(self.spec.num_layers):
             cells = [
                 load_cell(self.spec, self.denses(self.spec), weights, layer, direction)
-                for direction in range(NUM_DIRECTIONS)
+                for direction in range(self.spec.num_directions)
             ]
-            modules.append({name: {"cell": cell} for name, cell in zip(DIRECTIONS, cells, strict=True)})
+            trees = [{"cell": cell} for cell in cells]
+            modules.append(trees[0] if len(trees) == 1 else dict(zip(DIRECTIONS, trees, strict=True)))
         self.parameters = jax.tree.map(self.array, {MODULES: modules} | merge_weights(weights))
 
     @classmethod
@@ -80,12 +84,12 @@ class Native(JaxImplementation):
         finals = []
         by_row = split_states(spec, states)
         for layer in range(spec.num_layers):
-            rows = by_row[layer * NUM_DIRECTIONS : (layer + 1) * NUM_DIRECTIONS]
-            initial = tuple(carry_of(row) for row in rows)
+            rows = by_row[layer * spec.num_directions : (layer + 1) * spec.num_directions]
+            initial = tuple(carry_of(row) for row in rows) if len(rows) > 1 else carry_of(rows[0])
             module = cls.build_layer(spec, layer, x.dtype)
             options = {"initial_carry": initial, "seq_lengths": lengths, "return_carry": True}
             carries, x = cls.apply_layer(module, parameters[MODULES][layer], x, **options)
-            finals += [states_of(carry) for carry in carries]
+            finals += [states_of(carry) for carry in (carries if len(rows) > 1 else (carries,))]
             if spec.merge == "weighted":
                 halves = jnp.split(x, 2, axis=-1)  # (batch, seq_len, 2·hidden_size) to halves
                 x = merge(spec, parameters[merge_weight_name(layer)], *halves)
@@ -96,9 +100,10 @@ class Native(JaxImplementation):
     def canonical(self, gradients: Tree) -> Arrays:
         found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for layer in range(self.spec.num_layers):
-            for direction, name in enumerate(DIRECTIONS):
-                cell = gradients[MODULES][layer][name]["cell"]
-                found |= canonical_gradients(self.spec, self.denses(self.spec), cell, layer, direction)
+            tree = gradients[MODULES][layer]
+            trees = [tree] if self.spec.num_directions == 1 else [tree[name] for name in DIRECTIONS]
+            for direction, one in enumerate(trees):
+                found |= canonical_gradients(self.spec, self.denses(self.spec), one["cell"], layer, direction)
         return found
 
     def summed_gates(self) -> tuple[str, ...]:
@@ -106,13 +111,15 @@ class Native(JaxImplementation):
 
     def path(self) -> str:
         module = self.build_layer(self.spec, 0, jnp.float32)
-        cell = module.forward_rnn.cell
+        two = self.spec.num_directions == 2
+        cell = (module.forward_rnn if two else module).cell
         library = "linen" if isinstance(module, linen.Module) else "nnx"
         notes = "" if self.spec.bias else ", zero biases"
         if library == "nnx" and self.spec.cell == "gru" and self.spec.bias:
             notes = ", dense_h replaced by a Linear with a bias (google/flax#5594)"
         ragged = "" if self._inputs[1] is None else ", seq_lengths, output masked past them"
-        return f"{self.spec.num_layers} × flax.{library}.Bidirectional of RNN({type(cell).__name__}){ragged}{notes}"
+        module_name = f"flax.{library}.{'Bidirectional of RNN' if two else 'RNN'}({type(cell).__name__})"
+        return f"{self.spec.num_layers} × {module_name}{ragged}{notes}"
 
 
 class NativeLinen(Native):
@@ -125,17 +132,15 @@ class NativeLinen(Native):
     denses = staticmethod(linen_denses)
 
     @staticmethod
-    def build_layer(spec: Specification, layer: int, dtype: Any) -> linen.Bidirectional:
-        forward, backward = (
+    def build_layer(spec: Specification, layer: int, dtype: Any) -> linen.Module:
+        forward, *backward = (
             linen.RNN(build_linen_cell(spec.of_direction(layer, direction), dtype))
-            for direction in range(NUM_DIRECTIONS)
+            for direction in range(spec.num_directions)
         )
-        return linen.Bidirectional(forward, backward, merge_fn=own_merge(spec))
+        return linen.Bidirectional(forward, *backward, merge_fn=own_merge(spec)) if backward else forward
 
     @staticmethod
-    def apply_layer(
-        module: linen.Bidirectional, parameters: Tree, x: jax.Array, **options: Any
-    ) -> tuple[tuple[Any, Any], jax.Array]:
+    def apply_layer(module: linen.Module, parameters: Tree, x: jax.Array, **options: Any) -> tuple[Any, jax.Array]:
         return module.apply({"params": parameters}, x, **options)
 
 
@@ -154,18 +159,18 @@ class NativeNnx(Native):
 
     @staticmethod
     @lru_cache
-    def build_layer(spec: Specification, layer: int, dtype: Any) -> nnx.Bidirectional:
-        def build() -> nnx.Bidirectional:
-            forward, backward = (
+    def build_layer(spec: Specification, layer: int, dtype: Any) -> nnx.Module:
+        def build() -> nnx.Module:
+            forward, *backward = (
                 nnx.RNN(build_nnx_cell(spec.of_direction(layer, direction), dtype), rngs=False)
-                for direction in range(NUM_DIRECTIONS)
+                for direction in range(spec.num_directions)
             )  # no random numbers: the initial carries are given
-            return nnx.Bidirectional(forward, backward, merge_fn=own_merge(spec), rngs=False)
+            if not backward:
+                return forward
+            return nnx.Bidirectional(forward, *backward, merge_fn=own_merge(spec), rngs=False)
 
         return nnx.eval_shape(build)
 
     @staticmethod
-    def apply_layer(
-        module: nnx.Bidirectional, parameters: Tree, x: jax.Array, **options: Any
-    ) -> tuple[tuple[Any, Any], jax.Array]:
+    def apply_layer(module: nnx.Module, parameters: Tree, x: jax.Array, **options: Any) -> tuple[Any, jax.Array]:
         return nnx.merge(nnx.graphdef(module), nnx.State(parameters))(x, **options)

@@ -11,7 +11,7 @@ import numpy as np
 from backends.interface.layer import Arrays
 from backends.jax_flax.layer.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layer.lengths import States, run_stack, step_mask
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import Specification
 from common.weights import KINDS, merge_weights, of_direction, weight_name
 
 
@@ -53,7 +53,7 @@ class Scratch(JaxImplementation):
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self.parameters = {name: self.array(value) for name, value in merge_weights(weights).items()}
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 mine = of_direction(self.spec, weights, layer, direction)
                 self.parameters |= {weight_name(k, layer, direction): self.array(getattr(mine, k)) for k in KINDS}
 

@@ -13,7 +13,7 @@ from backends.interface.layer import Arrays
 from backends.jax_flax.layer.fused import Loop, Weights, run_direction, steps_in_piece
 from backends.jax_flax.layer.implementation import JaxImplementation, Results, Tree
 from backends.jax_flax.layer.lengths import States, join_states, merge, step_mask
-from common.specification import GATES, NUM_DIRECTIONS, Specification
+from common.specification import GATES, Specification
 from common.weights import KINDS, merge_weight_name, merge_weights, of_direction, weight_name
 
 LOOPS = "loops"
@@ -40,7 +40,7 @@ class Tuned(JaxImplementation):
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         loops = []
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 mine = of_direction(self.spec, weights, layer, direction)
                 kernels, biases, second = (
                     np.split(array, self.spec.num_gates) for array in (mine.weight_ih, mine.bias_ih, mine.bias_hh)
@@ -72,8 +72,8 @@ class Tuned(JaxImplementation):
         for layer in range(spec.num_layers):
             outputs = []
             sequence, steps = x.transpose(axes), cls._steps(spec, x, x.shape[2])
-            for direction in range(NUM_DIRECTIONS):
-                row = layer * NUM_DIRECTIONS + direction
+            for direction in range(spec.num_directions):
+                row = layer * spec.num_directions + direction
                 initial = tuple(state.T if batch_last else state for state in by_row[row])  # (batch, hidden_size)
                 loop = Loop(spec.cell, spec.reset_after, bool(direction), batch_last, steps)
                 output, final = run_direction(loop, sequence, parameters[LOOPS][row], real, initial)
@@ -96,7 +96,7 @@ class Tuned(JaxImplementation):
     def canonical(self, gradients: Tree) -> Arrays:
         found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for row, of in enumerate(gradients[LOOPS]):
-            layer, direction = divmod(row, NUM_DIRECTIONS)
+            layer, direction = divmod(row, self.spec.num_directions)
             kernel = np.concatenate([np.asarray(kernel).T for kernel in of.kernels])  # (in, hidden_size) a gate
             bias = second = np.concatenate([np.asarray(bias) for bias in of.biases])
             if self._apart:

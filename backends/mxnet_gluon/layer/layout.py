@@ -23,12 +23,12 @@ SIDES = "lr"
 def build_layer(
     spec: Specification, layers: Sequence[int], by_length: bool, dtype: np.dtype, device: mx.Context
 ) -> gluon.HybridBlock:
-    """A bidirectional mxnet.gluon.rnn layer, batch first, for some of the specification's layers."""
+    """An mxnet.gluon.rnn layer, batch first, for some of the specification's layers in its directions."""
     module = LAYERS[spec.cell](
         spec.hidden_size,
         num_layers=len(layers),
         layout="NTC",
-        bidirectional=True,
+        bidirectional=spec.num_directions == NUM_DIRECTIONS,
         input_size=spec.layer_input_size(layers[0]),
         dtype=dtype,
         use_sequence_length=by_length,
@@ -81,7 +81,7 @@ def load_layer(
     found = {}
     for i, layer in enumerate(layers):
         for j, direction in enumerate(directions):
-            prefix = f"{SIDES[j]}{i}_" if len(directions) == NUM_DIRECTIONS else ""  # a cell has one of each
+            prefix = "" if isinstance(module, rnn.HybridRecurrentCell) else f"{SIDES[j]}{i}_"  # a cell has one of each
             for kind in KINDS:
                 parameter = getattr(module, prefix + NAMES[kind])
                 if kind.startswith("bias") and not spec.bias:

@@ -37,11 +37,15 @@ def flip(F: ModuleType, x: Tensor, lengths: Tensor | None) -> Tensor:
     return F.SequenceReverse(x, lengths, use_sequence_length=True)  # time reversed within each length
 
 
-def merge(F: ModuleType, spec: Specification, weight: Tensor | None, forward: Tensor, reverse: Tensor) -> Tensor:
-    """Two directions' outputs, hidden_size along the last of three axes, to the layer's output.
+def merge(
+    F: ModuleType, spec: Specification, weight: Tensor | None, forward: Tensor, reverse: Tensor | None = None
+) -> Tensor:
+    """Two directions' outputs, hidden_size along the last of three axes, to the layer's; one direction's is that.
 
     ``weight`` (2, hidden_size) is that of a learned merge.
     """
+    if reverse is None:
+        return forward
     if spec.merge == "concat":
         return F.concat(forward, reverse, dim=2)
     if weight is not None:
@@ -54,11 +58,11 @@ def merge(F: ModuleType, spec: Specification, weight: Tensor | None, forward: Te
 
 
 def split_states(F: ModuleType, spec: Specification, states: States) -> list[States]:
-    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·2, batch, state_size)
-    each.
+    """The states of each layer and direction, (batch, its units) each, of all, (num_layers·num_directions, batch,
+    state_size) each.
     """
     found = []
-    by_row = zip(*(unstack(F, state, NUM_DIRECTIONS * spec.num_layers) for state in states), strict=True)
+    by_row = zip(*(unstack(F, state, spec.num_directions * spec.num_layers) for state in states), strict=True)
     for units, row in zip(spec.hidden_sizes * spec.num_layers, by_row, strict=True):
         whole = units == spec.state_size
         found.append([state if whole else F.slice_axis(state, axis=1, begin=0, end=units) for state in row])
@@ -84,7 +88,7 @@ def run_stack(
     states: States,
     run_direction: RunDirection,
 ) -> list[Tensor]:
-    """Every layer in both directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
+    """Every layer in its directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
     final states, (batch, its units) each, and reads and writes the order of its own time. Batch first outside.
 
     Of the ``parameters``, by canonical name, those of a learned merge are read here.
@@ -94,9 +98,9 @@ def run_stack(
     x = clear(F, F.swapaxes(x, 0, 1), lengths)  # (batch, seq_len, in) to (seq_len, batch, in)
     for layer in range(spec.num_layers):
         outputs = []
-        for direction in range(NUM_DIRECTIONS):
+        for direction in range(spec.num_directions):
             source = flip(F, x, lengths) if direction else x
-            output, final = run_direction(source, by_row[layer * NUM_DIRECTIONS + direction], layer, direction)
+            output, final = run_direction(source, by_row[layer * spec.num_directions + direction], layer, direction)
             outputs.append(flip(F, output, lengths) if direction else output)
             finals.append(final)
         x = merge(F, spec, parameters.get(merge_weight_name(layer)), *outputs)

@@ -1,4 +1,4 @@
-"""manual: Gluon's cells unrolled twice, the second time on input reversed by length."""
+"""manual: Gluon's cells unrolled twice, the second time on input reversed by length; once for one direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from mxnet.gluon import rnn
 from backends.mxnet_gluon.layer.implementation import DEVICES, DTYPES, MXNetImplementation, Tensor
 from backends.mxnet_gluon.layer.layout import Held, build_cell, load_layer
 from backends.mxnet_gluon.layer.lengths import States, run_stack
-from common.specification import NUM_DIRECTIONS
 from common.weights import merge_weights
 
 
@@ -27,7 +26,7 @@ class Manual(MXNetImplementation):
         self._modules = {}
         self.parameters = {}
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 module = build_cell(self.spec, layer, direction, DTYPES[self.dtype], DEVICES[self.device])
                 self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
                 self._modules[layer, direction] = module
@@ -63,5 +62,6 @@ class Manual(MXNetImplementation):
 
     def path(self) -> str:
         module = f"mxnet.gluon.rnn.{type(self._modules[0, 0]).__name__}"
-        unrolled = "unrolled" if self._lengths is None else "unrolled and flipped by length"
+        by_length = "unrolled and flipped by length" if self.spec.num_directions == 2 else "unrolled by length"
+        unrolled = "unrolled" if self._lengths is None else by_length
         return f"{len(self._modules)} × {module}, {unrolled}, in one graph"

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from backends.interface.directions import merge_by_feature, split_states
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import Specification
 from common.weights import merge_weight_name
 
 States = tuple[torch.Tensor, ...]
@@ -39,12 +39,14 @@ def flip(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
 
 
 def merge(
-    spec: Specification, weight: torch.Tensor | None, forward: torch.Tensor, reverse: torch.Tensor
+    spec: Specification, weight: torch.Tensor | None, forward: torch.Tensor, reverse: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output.
+    """Two directions' outputs, (batch, seq_len, hidden_size) each, to the layer's output; one direction's is that.
 
     ``weight`` (2, hidden_size) is that of a learned merge.
     """
+    if reverse is None:
+        return forward
     if spec.merge == "concat":
         return torch.cat([forward, reverse], dim=-1)
     return merge_by_feature(spec, weight, forward, reverse)
@@ -68,7 +70,7 @@ def run_stack(
     states: States,
     run_direction: RunDirection,
 ) -> dict[str, torch.Tensor]:
-    """Every layer in both directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
+    """Every layer in its directions: ``run_direction(x, states, layer, direction)`` gives one direction's outputs and
     final states, (batch, its units) each, and reads and writes the order of its own time.
 
     Of the ``parameters``, by canonical name, those of a learned merge are read here.
@@ -78,9 +80,9 @@ def run_stack(
     x = clear(x, lengths)
     for layer in range(spec.num_layers):
         outputs = []
-        for direction in range(NUM_DIRECTIONS):
+        for direction in range(spec.num_directions):
             source = flip(x, lengths) if direction else x
-            output, final = run_direction(source, by_row[layer * NUM_DIRECTIONS + direction], layer, direction)
+            output, final = run_direction(source, by_row[layer * spec.num_directions + direction], layer, direction)
             outputs.append(flip(output, lengths) if direction else output)
             finals.append(final)
         x = merge(spec, parameters.get(merge_weight_name(layer)), *outputs)

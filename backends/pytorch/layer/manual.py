@@ -1,4 +1,7 @@
-"""manual: torch.nn's unidirectional layer run twice, the second time on input reversed by length."""
+"""manual: torch.nn's unidirectional layer run twice, the second time on input reversed by length.
+
+With one direction it is run once: a module a layer in the place of one for the stack, and rows of length 0 go, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from backends.pytorch.layer.implementation import DEVICES, DTYPES, Results, TorchImplementation
 from backends.pytorch.layer.layout import build_layer, load_layer
 from backends.pytorch.layer.lengths import States, run_stack, step_mask
-from common.specification import NUM_DIRECTIONS
 from common.weights import merge_weights
 
 
@@ -26,7 +28,7 @@ class Manual(TorchImplementation):
         self._modules = {}
         self.parameters = {}
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 module = build_layer(self.spec, [layer], [direction], DTYPES[self.dtype], DEVICES[self.device])
                 self.parameters |= load_layer(self.spec, module, weights, [layer], [direction])
                 self._modules[layer, direction] = module
@@ -60,5 +62,6 @@ class Manual(TorchImplementation):
 
     def path(self) -> str:
         module = f"torch.nn.{type(self._modules[0, 0]).__name__}"
-        packed = "padded" if self.host_lengths is None else "packed, flipped by length"
+        flipped = ", flipped by length" if self.spec.num_directions == 2 else ""
+        packed = "padded" if self.host_lengths is None else f"packed{flipped}"
         return f"{len(self._modules)} × unidirectional {module}, {packed}"

@@ -1,9 +1,10 @@
 """tuned: GRU and RNN with a backward pass written by hand, both directions in one loop; docs/tuning.md has the figures.
 
-Both directions run as a batch of two, the second on input reversed by length, so that one product serves both. The
-input product stands before the loop. Going back, the factors between the gradient of a state and those of its gates
-are computed for many steps at once, so that the loop itself has one product and two pointwise operations a step, and
-the gradients of weights are products over many steps.
+Both directions run as a batch of two, the second on input reversed by length, so that one product serves both; one
+direction is a batch of one. Below, D is the number of directions. The input product stands before the loop. Going
+back, the factors between the gradient of a state and those of its gates are computed for many steps at once, so that
+the loop itself has one product and two pointwise operations a step, and the gradients of weights are products over many
+steps.
 """
 
 from __future__ import annotations
@@ -28,29 +29,33 @@ Tensors = list[torch.Tensor]
 CELLS = ("rnn_tanh", "rnn_relu", "gru")
 
 
-def both_directions(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """(batch, seq_len, features) to (2, seq_len, batch, features): as it is, and reversed by length."""
-    return torch.stack([x.transpose(0, 1), flip(x, lengths).transpose(0, 1)])  # both to (seq_len, batch, features)
+def by_direction(x: torch.Tensor, lengths: torch.Tensor | None, directions: int) -> torch.Tensor:
+    """(batch, seq_len, features) to (D, seq_len, batch, features): as it is, and reversed by length."""
+    each = [x, flip(x, lengths)] if directions == NUM_DIRECTIONS else [x]
+    return torch.stack([source.transpose(0, 1) for source in each])  # each to (seq_len, batch, features)
 
 
 def batch_first(states: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """Back again: (2, seq_len, batch, features) to (batch, seq_len, 2, features), the second half reversed."""
-    forward, reverse = states.transpose(1, 2)  # (batch, seq_len, features) each
-    return torch.stack([forward, flip(reverse, lengths)], dim=2)
+    """Back again: (D, seq_len, batch, features) to (batch, seq_len, D, features), the second half reversed."""
+    forward, *reverse = states.transpose(1, 2)  # (batch, seq_len, features) each
+    return torch.stack([forward, *(flip(each, lengths) for each in reverse)], dim=2)
 
 
-def spans(cell: str, seq_len: int, batch: int, size: int) -> list[slice]:
-    """The steps, cut into pieces of about ``CHUNK`` numbers, an RNN's of at most ``RNN_STEPS`` steps."""
-    steps = max(1, CHUNK // (NUM_DIRECTIONS * batch * size))
+def spans(cell: str, seq_len: int, rows: int, size: int) -> list[slice]:
+    """The steps, cut into pieces of about ``CHUNK`` numbers, an RNN's of at most ``RNN_STEPS`` steps.
+
+    ``rows`` are those of a step, D·batch.
+    """
+    steps = max(1, CHUNK // (rows * size))
     if cell != "gru":
         steps = min(steps, RNN_STEPS)
     return [slice(start, min(start + steps, seq_len)) for start in range(0, seq_len, steps)]
 
 
 class Gradients:
-    """Gradients by x, (2, seq_len, batch, in), where it is wanted, and by the weights, added up over spans of steps.
+    """Gradients by x, (D, seq_len, batch, in), where it is wanted, and by the weights, added up over spans of steps.
 
-    ``total`` is the gradient by the sum of a step's products, (2, steps, batch, gates·hidden_size).
+    ``total`` is the gradient by the sum of a step's products, (D, steps, batch, gates·hidden_size).
     """
 
     def __init__(self, x: torch.Tensor, weights: Tensors, by_x: bool) -> None:
@@ -75,15 +80,15 @@ class Gradients:
 
 
 def run_rnn(activation: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors, keep: bool) -> Tensors:
-    """Fill h[:, 1:] from h[:, 0]; x (2, seq_len, batch, in), h (2, seq_len + 1, batch, hidden_size).
+    """Fill h[:, 1:] from h[:, 0]; x (D, seq_len, batch, in), h (D, seq_len + 1, batch, hidden_size).
 
-    ``weights`` are weight_ih, weight_hh, bias_ih and bias_hh, each with both directions on its first axis.
+    ``weights`` are weight_ih, weight_hh, bias_ih and bias_hh, each with the directions on its first axis.
     """
     kernel, recurrent_kernel, bias, recurrent_bias = weights
     _, seq_len, batch, _ = x.shape
     before = h[:, 0]
     total = torch.empty_like(before)
-    for span in spans("rnn", seq_len, batch, h.shape[-1]):
+    for span in spans("rnn", seq_len, len(x) * batch, h.shape[-1]):
         rows = x[:, span].flatten(1, 2)
         from_x = torch.baddbmm((bias + recurrent_bias)[:, None], rows, kernel.mT).unflatten(1, (-1, batch))
         for source, after in zip(from_x.unbind(1), h[:, 1:][:, span].unbind(1), strict=True):
@@ -99,11 +104,11 @@ def run_rnn(activation: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors,
 def differentiate_rnn(
     activation: str, gradients: Gradients, grad_h: torch.Tensor, h: torch.Tensor, weights: Tensors, kept: Tensors
 ) -> None:
-    """Fill ``gradients``; grad_h (seq_len + 1, 2, batch, hidden_size) comes with those of the outputs
+    """Fill ``gradients``; grad_h (seq_len + 1, D, batch, hidden_size) comes with those of the outputs
     and leaves, in its first step, with that of h_0.
     """
     backward = torch.ops.aten.tanh_backward if activation == "tanh" else _relu_backward
-    for span in reversed(spans("rnn", h.shape[1] - 1, h.shape[2], h.shape[-1])):
+    for span in reversed(spans("rnn", h.shape[1] - 1, len(h) * h.shape[2], h.shape[-1])):
         after, total = h[:, 1:][:, span], torch.empty_like(h[:, span], memory_format=torch.contiguous_format)
         steps = zip(grad_h[span], grad_h[1:][span], after.unbind(1), total.unbind(1), strict=True)
         for grad_before, grad_after, state, grad_total in reversed(list(steps)):
@@ -118,27 +123,27 @@ def _relu_backward(grad: torch.Tensor, output: torch.Tensor, grad_input: torch.T
 
 
 def run_gru(_: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors, keep: bool) -> Tensors:
-    """As ``run_rnn``; keeps for each span the gates r, z and R h + b_hh for n, (steps, 2, batch, 3·hidden_size), and
-    n, (2, steps, batch, hidden_size).
+    """As ``run_rnn``; keeps for each span the gates r, z and R h + b_hh for n, (steps, D, batch, 3·hidden_size), and
+    n, (D, steps, batch, hidden_size).
     """
     kernel, recurrent_kernel, bias, recurrent_bias = weights
     _, seq_len, batch, _ = x.shape
     size = h.shape[-1]
     rz = 2 * size  # the columns of r and z come before those of n
     bias_rz = bias[:, :rz] + recurrent_bias[:, :rz]
-    cut = spans("gru", seq_len, batch, size)
+    cut = spans("gru", seq_len, len(x) * batch, size)
     most = cut[0].stop
-    from_x = x.new_empty(2, most * batch, 3 * size)
+    from_x = x.new_empty(len(x), most * batch, 3 * size)
     from_x[:, :, rz:] = recurrent_bias[:, None, rz:]
     before = h[:, 0]
     kept: Tensors = []
     for span in cut:
         rows = x[:, span].flatten(1, 2)
         if keep or not kept:
-            gates = x.new_empty(most, 2, batch, 3 * size)
-            new = x.new_empty(2, most * batch, size)
+            gates = x.new_empty(most, len(x), batch, 3 * size)
+            new = x.new_empty(len(x), most * batch, size)
             kept += [gates, new]
-        for d in range(NUM_DIRECTIONS):
+        for d in range(len(x)):
             count = len(rows[d])
             torch.addmm(bias_rz[d], rows[d], kernel[d, :rz].T, out=from_x[d, :count, :rz])
             torch.addmm(bias[d, rz:], rows[d], kernel[d, rz:].T, out=new[d, :count])
@@ -162,11 +167,11 @@ def differentiate_gru(
     """As ``differentiate_rnn``."""
     aten = torch.ops.aten
     size = h.shape[-1]
-    pairs = zip(spans("gru", h.shape[1] - 1, h.shape[2], size), kept[::2], kept[1::2], strict=True)
+    pairs = zip(spans("gru", h.shape[1] - 1, len(h) * h.shape[2], size), kept[::2], kept[1::2], strict=True)
     for span, gates, new in reversed(list(pairs)):
         before = h[:, span]
         steps = before.shape[1]
-        r, z, h_n = gates[:steps].transpose(0, 1).split(size, -1)  # (2, steps, batch, hidden_size) each
+        r, z, h_n = gates[:steps].transpose(0, 1).split(size, -1)  # (D, steps, batch, hidden_size) each
         n = new.unflatten(1, (-1, before.shape[2]))[:, :steps]
         # The gradient of each gate's sum is a factor, which needs no gradient, times that of the new state.
         total = torch.empty((*before.shape[:3], 3 * size), dtype=h.dtype)
@@ -187,8 +192,8 @@ def differentiate_gru(
 
 
 class Layer(torch.autograd.Function):
-    """One layer in both directions: x (batch, seq_len, in) and h_0 (2, batch, hidden_size) to the outputs, (batch,
-    seq_len, 2, hidden_size), and h_n.
+    """One layer in its directions: x (batch, seq_len, in) and h_0 (D, batch, hidden_size) to the outputs, (batch,
+    seq_len, D, hidden_size), and h_n.
 
     Past a length the loop runs on; what it finds there is never read, and its gradient is 0. ``x`` must be 0 there.
     """
@@ -203,8 +208,8 @@ class Layer(torch.autograd.Function):
         h_0: torch.Tensor,
         *weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        source = both_directions(x, lengths)
-        h = source.new_empty(2, x.shape[1] + 1, *h_0.shape[1:])
+        source = by_direction(x, lengths, len(h_0))
+        h = source.new_empty(len(h_0), x.shape[1] + 1, *h_0.shape[1:])
         h[:, 0] = h_0
         kept = (run_gru if cell == "gru" else run_rnn)(cell.removeprefix("rnn_"), source, h, list(weights), keep)
         if lengths is not None:
@@ -220,14 +225,13 @@ class Layer(torch.autograd.Function):
     def backward(ctx: Any, grad_output: torch.Tensor, grad_final: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         lengths, x, h, *rest = ctx.saved_tensors
         weights, kept = rest[: len(KINDS)], rest[len(KINDS) :]
-        grad_h = x.new_zeros(h.shape[1], 2, *h.shape[2:])
-        forward, reverse = grad_output.unbind(2)  # (batch, seq_len, hidden_size) each
-        grad_h[1:, 0] = forward.transpose(0, 1)
-        grad_h[1:, 1] = flip(reverse, lengths).transpose(0, 1)
+        grad_h = x.new_zeros(h.shape[1], len(h), *h.shape[2:])
+        for direction, of_one in enumerate(grad_output.unbind(2)):  # (batch, seq_len, hidden_size) each
+            grad_h[1:, direction] = (flip(of_one, lengths) if direction else of_one).transpose(0, 1)
         if lengths is None:
             grad_h[-1] += grad_final
         else:
-            grad_h[lengths, :, torch.arange(len(lengths))] += grad_final.transpose(0, 1)  # (batch, 2, hidden_size)
+            grad_h[lengths, :, torch.arange(len(lengths))] += grad_final.transpose(0, 1)  # (batch, D, hidden_size)
         differentiate: Callable = differentiate_gru if ctx.cell == "gru" else differentiate_rnn
         gradients = Gradients(x, weights, by_x=ctx.needs_input_grad[2])
         differentiate(ctx.cell.removeprefix("rnn_"), gradients, grad_h, h, weights, kept)
@@ -239,8 +243,9 @@ class Tuned(TorchImplementation):
     """RNN and GRU on a CPU; torch.nn.LSTM has fused kernels there, which no loop over operations reaches."""
 
     paths = (
+        *("both directions as a batch of two in one Python loop", "one direction in one Python loop"),
         *("RNN in one span", "RNN in several spans", "GRU in one span", "GRU in several spans"),
-        *("padded", "flipped by length"),
+        *("padded", "flipped by length", "masked by length"),
     )
 
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
@@ -254,29 +259,33 @@ class Tuned(TorchImplementation):
     def run(self, x: torch.Tensor, lengths: torch.Tensor | None, states: States) -> Results:
         padding = None if lengths is None else ~step_mask(lengths, x.shape[1])
         finals = []
-        for layer, h_0 in enumerate(states[0].split(NUM_DIRECTIONS)):
+        for layer, h_0 in enumerate(states[0].split(self.spec.num_directions)):
             if padding is not None:
                 x = x.masked_fill(padding, 0)
             outputs, final = Layer.apply(
                 self.spec.cell, torch.is_grad_enabled(), x, lengths, h_0, *self._stacked(layer)
             )
             weight = self.parameters.get(merge_weight_name(layer))
-            x = outputs.flatten(2) if self.spec.merge == "concat" else merge(self.spec, weight, *outputs.unbind(2))
+            x = outputs.flatten(2) if self.spec.keeps_directions else merge(self.spec, weight, *outputs.unbind(2))
             finals.append(final)
         output = x if padding is None else x.masked_fill(padding, 0)
         return {"output": output, "h_n": torch.cat(finals)}
 
     def _stacked(self, layer: int) -> Tensors:
-        """The layer's weights by kind, both directions on the first axis; zeros for biases that are not there."""
+        """The layer's weights by kind, the directions on the first axis; zeros for biases that are not there."""
         kinds = KINDS if self.spec.bias else KINDS[:2]
-        names = [[weight_name(kind, layer, direction) for direction in range(NUM_DIRECTIONS)] for kind in kinds]
+        names = [
+            [weight_name(kind, layer, direction) for direction in range(self.spec.num_directions)] for kind in kinds
+        ]
         stacked = [torch.stack([self.parameters[name] for name in pair]) for pair in names]
         absent = [stacked[0].new_zeros(stacked[0].shape[:2])] * (len(KINDS) - len(kinds))
         return stacked + absent
 
     def path(self) -> str:
-        padded = "padded" if self.host_lengths is None else "flipped by length"
+        by_length = "flipped by length" if self.spec.num_directions == 2 else "masked by length"
+        padded = "padded" if self.host_lengths is None else by_length
         batch, seq_len, _ = self._x.shape
-        count = len(spans(self.spec.cell, seq_len, batch, self.spec.hidden_size))
+        count = len(spans(self.spec.cell, seq_len, self.spec.num_directions * batch, self.spec.hidden_size))
         cut = f"{'GRU' if self.spec.cell == 'gru' else 'RNN'} in {'one span' if count == 1 else 'several spans'}"
-        return f"both directions as a batch of two in one Python loop, {cut}, gradients by hand, {padded}"
+        directions = "both directions as a batch of two in" if self.spec.num_directions == 2 else "one direction in"
+        return f"{directions} one Python loop, {cut}, gradients by hand, {padded}"

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from backends.interface.layer import Arrays
-from common.specification import GATES, NUM_DIRECTIONS, Specification
+from common.specification import GATES, Specification
 from common.weights import KINDS, merge_weights, weight_name
 
 LAYERS = {
@@ -78,7 +78,7 @@ def canonical_gradients(spec: Specification, gradients: Arrays) -> Arrays:
     """
     found: Arrays = merge_weights(gradients)
     for layer in range(spec.num_layers):
-        for direction in range(NUM_DIRECTIONS):
+        for direction in range(spec.num_directions):
             variables = [gradients[name] for name in variable_names(spec, layer, direction)]
             arrays = [variables[0].T, variables[1].T]  # (in, G·units) to (G·units, in)
             if spec.bias:

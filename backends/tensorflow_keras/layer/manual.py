@@ -1,4 +1,7 @@
-"""manual: Keras' unidirectional layer run twice, the second time on input reversed by length."""
+"""manual: Keras' unidirectional layer run twice, the second time on input reversed by length.
+
+With one direction it is run once: outputs are masked here and not by Keras, and rows of length 0 go on a GPU, too.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,6 @@ from backends.tensorflow_keras.layer.layout import (
     variable_names,
 )
 from backends.tensorflow_keras.layer.lengths import States, run_stack, step_mask
-from common.specification import NUM_DIRECTIONS
 from common.weights import merge_weights
 
 
@@ -34,7 +36,7 @@ class Manual(TensorFlowImplementation):
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self.parameters = {}
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 arrays = load_layer(self.spec, weights, layer, direction)
                 self.parameters |= {name: self.tensor(array) for name, array in arrays.items()}
         self.parameters |= {name: self.tensor(array) for name, array in merge_weights(weights).items()}
@@ -45,7 +47,7 @@ class Manual(TensorFlowImplementation):
     def build(self) -> None:
         self._modules = {}
         for layer in range(self.spec.num_layers):
-            for direction in range(NUM_DIRECTIONS):
+            for direction in range(self.spec.num_directions):
                 own = self.spec.of_direction(layer, direction)
                 module = build_layer(own, self.dtype, self.device)
                 module.build((None, None, own.input_size))
@@ -77,6 +79,7 @@ class Manual(TensorFlowImplementation):
 
     def path(self) -> str:
         module = f"unidirectional keras.layers.{LAYERS[self.spec.cell].__name__}"
-        masked = "padded" if self._lengths is None else "masked, flipped by length"
+        flipped = ", flipped by length" if self.spec.num_directions == 2 else ""
+        masked = "padded" if self._lengths is None else f"masked{flipped}"
         kernel = "cuDNN" if uses_cudnn(self.spec, self.device) else "while loop"
-        return f"{NUM_DIRECTIONS * self.spec.num_layers} × {module}, {masked}, {kernel} {execution()}"
+        return f"{self.spec.num_directions * self.spec.num_layers} × {module}, {masked}, {kernel} {execution()}"

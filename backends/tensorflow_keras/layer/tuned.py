@@ -238,7 +238,7 @@ class Tuned(TensorFlowImplementation):
     Past a length the input is zeros, and the loops leave states as they are and give 0.
     """
 
-    paths = ("padded", "flipped by length")
+    paths = ("padded", "flipped by length", "masked by length")
 
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
         if not spec.reset_after or device != "cpu":
@@ -302,5 +302,6 @@ class Tuned(TensorFlowImplementation):
         return layer
 
     def path(self) -> str:
-        padded = "padded" if self._lengths is None else "flipped by length"
+        by_length = "flipped by length" if self.spec.num_directions == 2 else "masked by length"
+        padded = "padded" if self._lengths is None else by_length
         return f"a while loop for each direction, compiled by XLA, gradients by hand, {padded}, {execution()}"

@@ -112,7 +112,7 @@ def merging_mistakes() -> Iterator[Mistake]:
     yield inside(
         "merge after the stack only",
         MergedAfterTheStackOnly,
-        lambda case, _: case.spec.num_layers > 1 and case.spec.merge != "concat",
+        lambda case, _: case.spec.num_layers > 1 and not case.spec.keeps_directions,
     )
     yield _merged_as("ave", "sum")
     yield _merged_as("sum", "ave")
@@ -130,7 +130,7 @@ def merging_mistakes() -> Iterator[Mistake]:
         yield inside(
             f"upper layers fed the {name} half alone",
             _fed(direction, twice=False),
-            lambda case, _: case.spec.num_layers > 1 and case.spec.merge != "concat",
+            lambda case, _: case.spec.num_layers > 1 and not case.spec.keeps_directions,
         )
 
 

@@ -112,8 +112,15 @@ def always(case: Case, dtype: str) -> bool:
 
 
 def equal_sizes(case: Case, dtype: str) -> bool:
-    """Whether the directions have equal sizes; else shapes do not fit, and what cannot be made need not be caught."""
-    return case.spec.hidden_size_reverse is None
+    """Whether there are two directions of equal sizes; else shapes do not fit, and what cannot be made need not be
+    caught.
+    """
+    return two_directions(case, dtype) and case.spec.hidden_size_reverse is None
+
+
+def two_directions(case: Case, dtype: str) -> bool:
+    """Whether there is a reverse direction."""
+    return case.spec.num_directions == NUM_DIRECTIONS
 
 
 def has_bias(case: Case, dtype: str) -> bool:

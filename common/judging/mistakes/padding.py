@@ -8,13 +8,23 @@ import numpy as np
 
 from common.case import Case
 from common.cells import State
-from common.judging.mistakes.mistake import Mistake, inside, ragged, several_steps
-from common.reference import FORWARD, Arrays, Reference, step_mask
+from common.judging.mistakes.mistake import Mistake, inside, ragged, several_steps, two_directions
+from common.reference import FORWARD, REVERSE, Arrays, Reference, step_mask
 
 
 class NotFlippedBack(Reference):
     def from_direction(self, output: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
         return output
+
+
+class ReadBackwards(Reference):
+    """The one direction reads time from its end, each row by its length, as a reverse one does."""
+
+    def to_direction(self, x: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
+        return super().to_direction(x, lengths, REVERSE)
+
+    def from_direction(self, output: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
+        return super().from_direction(output, lengths, REVERSE)
 
 
 class FlippedOverThePadding(Reference):
@@ -183,20 +193,24 @@ class HeldStateGiven(Reference):
 
 def padding_mistakes() -> Iterator[Mistake]:
     """Every such mistake."""
-    yield inside("reverse half not flipped back", NotFlippedBack, several_steps)
+    yield inside("reverse half not flipped back", NotFlippedBack, _several_steps_back)
+    yield inside("the forward direction reads time from its end", ReadBackwards, _forward_alone)
     for name, kind in (
         ("flipped over the padding", FlippedOverThePadding),
-        ("lengths ignored", LengthsIgnored),
         ("lengths ignored in the reverse direction", LengthsIgnoredInReverse),
-        ("lengths ignored, outputs masked in the end", LengthsIgnoredOutputsMasked),
         ("whole padded row flipped, outputs masked in the end", WholeRowFlippedOutputsMasked),
+    ):
+        yield inside(name, kind, _ragged_back, reads_padding=True)
+    for name, other in (
+        ("lengths ignored", LengthsIgnored),
+        ("lengths ignored, outputs masked in the end", LengthsIgnoredOutputsMasked),
         ("lengths one too large", LengthsOneTooLarge),
     ):
-        yield inside(name, kind, ragged, reads_padding=True)
+        yield inside(name, other, ragged, reads_padding=True)
     yield inside(
         "whole padded row flipped, outputs masked after each layer",
         WholeRowFlippedEachOutputMasked,
-        lambda case, dtype: case.spec.num_layers > 1 and ragged(case, dtype),
+        lambda case, dtype: case.spec.num_layers > 1 and _ragged_back(case, dtype),
         reads_padding=True,
     )
     yield inside("state runs on through the padding", StateRunsOn, ragged, each_direction=True, reads_padding=True)
@@ -205,9 +219,30 @@ def padding_mistakes() -> Iterator[Mistake]:
     yield inside("lengths one too small", LengthsOneTooSmall, _masked)
     yield inside("last real output repeated past the length", LastOutputRepeated, _short_rows)
     yield inside("held state given as output past the length", HeldStateGiven, ragged, each_direction=True)
-    yield inside("last output taken for the final state", LastOutputForState, several_steps, each_direction=True)
+    yield inside("last output taken for the final state", LastOutputForState, _last_is_not_final, each_direction=True)
     # In full rows it is the one above, and in the forward direction alone none.
-    yield inside("last real output taken for the final state", LastRealOutputForState, _short_rows)
+    yield inside(
+        "last real output taken for the final state",
+        LastRealOutputForState,
+        lambda case, dtype: _short_rows(case, dtype) and two_directions(case, dtype),
+    )
+
+
+def _several_steps_back(case: Case, dtype: str) -> bool:
+    return several_steps(case, dtype) and two_directions(case, dtype)
+
+
+def _forward_alone(case: Case, dtype: str) -> bool:
+    return several_steps(case, dtype) and not two_directions(case, dtype)
+
+
+def _ragged_back(case: Case, dtype: str) -> bool:
+    return ragged(case, dtype) and two_directions(case, dtype)
+
+
+def _last_is_not_final(case: Case, dtype: str) -> bool:
+    """Whether some direction ends elsewhere than at the array's last step: a reverse one does, a short row does."""
+    return _several_steps_back(case, dtype) or ragged(case, dtype)
 
 
 def _masked(case: Case, dtype: str) -> bool:

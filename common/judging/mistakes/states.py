@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from common.case import Case
-from common.judging.mistakes.mistake import Applies, Mistake, equal_sizes
+from common.judging.mistakes.mistake import Applies, Mistake, equal_sizes, two_directions
 from common.judging.yardstick import run_reference, truth_dtype
 from common.reference import FORWARD, REVERSE, Arrays
 from common.specification import NUM_DIRECTIONS
@@ -42,7 +42,10 @@ def state_mistakes() -> Iterator[Mistake]:
     )
     yield Mistake("initial states ignored", _has_states, _without_initial_states, unused=GRADIENTS)
     yield Mistake(
-        "initial states of the reverse half ignored", _has_states, _without_reverse_initial_states, unused=GRADIENTS
+        "initial states of the reverse half ignored",
+        lambda case, dtype: _has_states(case, dtype) and two_directions(case, dtype),
+        _without_reverse_initial_states,
+        unused=GRADIENTS,
     )
     yield Mistake(
         "initial states of the forward half given to both",

@@ -273,7 +273,7 @@ LAYERS = (
     ),
     BlindSpot(
         "stacked, merged otherwise, ragged: upper layers flip over the padding",
-        lambda case: case.spec.num_layers > 1 and case.spec.merge != "concat" and padded(case),
+        lambda case: case.spec.num_layers > 1 and not case.spec.keeps_directions and padded(case),
         by(UpperLayersFlipThePadding),
         cells=("rnn_relu", "gru_before"),
     ),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.case import Case
-from common.cases.builtin import CELLS, SIZES, quick_cases, small_cases
+from common.cases.builtin import CELLS, FORWARD, SIZES, quick_cases, small_cases
 from common.judging.agreement import judge
 from common.judging.explanation import Explainer, Explanation
 from common.judging.mistakes.every import mistakes
@@ -32,6 +32,8 @@ OF_SOME_MERGES = (
     "upper layers fed the reverse half and zeros",
 )
 """Mistakes that no cell whose built-in cases merge otherwise, or have one layer, can have."""
+BACKWARDS = "the forward direction reads time from its end"
+"""The one mistake that takes a network of one direction."""
 
 
 def cell_mistakes() -> list[tuple[str, Mistake]]:
@@ -51,19 +53,32 @@ def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]
     if cell != "lstm" and mistake.name in OF_AN_LSTM:
         assert not any(mistake.applies(yard.case, yard.dtype) for yard in yards if is_cell(yard.case, cell))
         return
+    lanes = {num_directions: lanes_that_catch(cell, mistake, num_directions, yards) for num_directions in (1, 2)}
+    every = 1 if mistake.arithmetic else 2
+    if mistake.name == BACKWARDS:
+        assert lanes == {1: every, 2: 0}
+        return
+    assert (mistake.name in OF_SOME_MERGES and not lanes[2]) or lanes[2] == every
+    assert lanes[1] == (0 if mistake.name in OF_TWO_DIRECTIONS else every)
+
+
+def lanes_that_catch(cell: str, mistake: Mistake, num_directions: int, yards: list[Yardstick]) -> int:
+    """In how many lanes the mistake can be made in networks of so many directions; each of them must catch it."""
     lanes = 0
     for dtype in LANES:
         concerned = [
             yard
             for yard in yards
-            if yard.dtype == dtype and is_cell(yard.case, cell) and mistake.applies(yard.case, dtype)
+            if yard.dtype == dtype
+            and is_cell(yard.case, cell)
+            and yard.case.spec.num_directions == num_directions
+            and mistake.applies(yard.case, dtype)
         ]
         lanes += bool(concerned)
         quick = [yard for yard in concerned if yard.case.name in QUICK]
         caught = any(not judge(mistake.results(yard.case, dtype), yard).agrees for yard in quick)
-        assert not concerned or caught, f"no case of {len(quick)} catches it in {dtype}"
-    some = mistake.name in OF_SOME_MERGES and not lanes
-    assert some or lanes == (1 if mistake.arithmetic else 2)
+        assert not concerned or caught, f"no case of {len(quick)} of {num_directions} directions catches it in {dtype}"
+    return lanes
 
 
 @pytest.mark.parametrize("name", OF_SOME_MERGES)
@@ -101,6 +116,7 @@ EVERYWHERE = {
     "initial states of the forward half given to both",
     "the two halves of the output swapped",
     "reverse half not flipped back",
+    BACKWARDS,
     "flipped over the padding",
     "lengths ignored",
     "lengths ignored in the reverse direction",
@@ -145,11 +161,40 @@ OF_ONE_CELL = {
 }
 
 
+OF_TWO_DIRECTIONS = {
+    "the two directions' weights swapped",
+    "states in the order: all forward, then all reverse",
+    "states in the order: reverse, forward",
+    "final states alone in the order: all forward, then all reverse",
+    "final states alone in the order: reverse, forward",
+    "last real output taken for the final state",
+    "initial states of the reverse half ignored",
+    "initial states of the forward half given to both",
+    "the two halves of the output swapped",
+    "reverse half not flipped back",
+    "flipped over the padding",
+    "lengths ignored in the reverse direction",
+    "whole padded row flipped, outputs masked in the end",
+    "whole padded row flipped, outputs masked after each layer",
+    "the rows of a learned merge swapped",
+    "merge after the stack only",
+    "upper layers fed the forward half alone",
+    "upper layers fed the reverse half alone",
+    *OF_SOME_MERGES,
+}
+"""Mistakes that a network of one direction cannot have."""
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_no_mistake_is_missing_from_the_list(cell: str) -> None:
     """Written out, so that one that is dropped is missed; a new one is added here, too."""
     names = [mistake.name for found, mistake in cell_mistakes() if found == cell and mistake.name[:5] != "gates"]
     assert sorted(names) == sorted(EVERYWHERE | OF_ONE_CELL.get(cell, set()))
+
+
+def merged(merge: str | None) -> dict[str, Any]:
+    """What makes a network merge so, or have one direction."""
+    return {"merge": merge} if merge else FORWARD
 
 
 def slopes_apart(mistake: Mistake, case: Case, direction: int | None) -> float:
@@ -182,10 +227,17 @@ def slopes_apart(mistake: Mistake, case: Case, direction: int | None) -> float:
 
 @pytest.mark.parametrize(
     ("cell", "merge"),
-    [("rnn_tanh", "sum"), ("rnn_relu", "weighted"), ("gru", "concat"), ("gru_before", "ave"), ("lstm", "concat")],
+    [
+        ("rnn_tanh", "sum"),
+        ("rnn_relu", "weighted"),
+        ("gru", "concat"),
+        ("gru_before", "ave"),
+        ("lstm", "concat"),
+        ("lstm", None),
+    ],
 )
-def test_gradients_of_a_mistake_are_those_of_its_own_forward_pass(cell: str, merge: str) -> None:
-    case = a_case(cell, batch=2, seq_len=3, lengths=(2, 1), num_layers=2, merge=merge)
+def test_gradients_of_a_mistake_are_those_of_its_own_forward_pass(cell: str, merge: str | None) -> None:
+    case = a_case(cell, batch=2, seq_len=3, lengths=(2, 1), num_layers=2, **merged(merge))
     concerned = [
         each
         for each in mistakes(case.spec)
@@ -193,7 +245,7 @@ def test_gradients_of_a_mistake_are_those_of_its_own_forward_pass(cell: str, mer
     ]
     orders = [each for each in concerned if each.name.startswith("gates")]
     for mistake in [each for each in concerned if each not in orders[1:]]:
-        for direction in (None, 0, 1) if mistake.in_direction else (None,):
+        for direction in (None, 0, 1) if merge and mistake.in_direction else (None,):
             assert slopes_apart(mistake, case, direction) < 1e-6, f"{mistake.name}, direction {direction}"
 
 
@@ -224,10 +276,17 @@ def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "merge"),
-    [("rnn_tanh", "sum"), ("rnn_relu", "weighted"), ("gru", "concat"), ("gru_before", "ave"), ("lstm", "concat")],
+    [
+        ("rnn_tanh", "sum"),
+        ("rnn_relu", "weighted"),
+        ("gru", "concat"),
+        ("gru_before", "ave"),
+        ("lstm", "concat"),
+        ("lstm", None),
+    ],
 )
-def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str) -> None:
-    case = a_case(cell, seq_len=4, lengths=(4, 2, 1), num_layers=2, merge=merge)
+def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str | None) -> None:
+    case = a_case(cell, seq_len=4, lengths=(4, 2, 1), num_layers=2, **merged(merge))
     yard, explainer = yardstick(case, "float32"), Explainer()
     concerned = [each for each in mistakes(yard.case.spec) if each.applies(yard.case, "float32")]
     orders = [each for each in concerned if each.name.startswith("gates")]
@@ -237,6 +296,7 @@ def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str) -> No
         result = {key: value * (1 + 1e-7 * rng.normal(size=value.shape)) for key, value in wrong.items()}
         found = explainer.explain(result, yard)
         assert mistake.name in found.matches.split(" or "), f"{mistake.name}: {found}"
+        assert merge or "direction only" not in found.matches, found
         assert len(found.matches.split(" or ")) <= 2, found
 
 
