@@ -14,18 +14,19 @@ from common.judging.precision import DTYPES, rounded_case
 from common.judging.trial import judge_trial
 from common.judging.yardstick import run_reference, truth_dtype, without_gradients, yardstick
 from common.reference import Arrays
-from common.specification import Specification
+from common.specification import NUM_DIRECTIONS, Specification
 
 
-def cases(cells: Sequence[str] | None = None) -> list[Case]:
-    """The built-in cases of some cells (rnn_tanh, rnn_relu, gru, gru_before, lstm), by default of all.
+def cases(cells: Sequence[str] | None = None, num_directions: int | None = NUM_DIRECTIONS) -> list[Case]:
+    """The built-in cases of some cells (rnn_tanh, rnn_relu, gru, gru_before, lstm), by default of all, and of 2
+    directions, of 1, or with None of both.
 
     Raises
     ------
     InputError
-        If a cell is none of those.
+        If a cell, or the number of directions, is none of those.
     """
-    return builtin_cases_of(cells)
+    return builtin_cases_of(cells, num_directions)
 
 
 def make_case(

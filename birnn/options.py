@@ -53,6 +53,16 @@ Threads = Annotated[
 ]
 """The option for the threads of each worker."""
 
+Directions = Annotated[
+    int | None,
+    typer.Option(
+        "--directions",
+        min=1,
+        max=2,
+        help="Cases of 2 directions, or of 1: forward only. Default: both; 2 with --layer.",
+    ),
+]
+
 LayerFile = Annotated[
     str | None,
     typer.Option(

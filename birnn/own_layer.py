@@ -27,7 +27,7 @@ from common.judging.precision import DTYPES, rounded_case
 from common.judging.trial import judge_trial, other_paddings
 from common.judging.yardstick import without_gradients, yardstick
 from common.reference import Arrays
-from common.specification import Specification
+from common.specification import NUM_DIRECTIONS, Specification
 
 AUTO = "auto"
 """The value of ``gradients`` that means: wherever the layer's arrays can be differentiated."""
@@ -96,6 +96,7 @@ def verify(
     dtypes: Sequence[str] = ("float32", "float64"),
     gradients: bool | str = AUTO,
     device: str = "cpu",
+    num_directions: int | None = NUM_DIRECTIONS,
 ) -> Verification:
     """Hold a layer against the reference on every case, in this very process.
 
@@ -104,9 +105,9 @@ def verify(
     layer
         ``layer(spec, weights, x, lengths, h_0, c_0)`` returns output and h_n, and c_n of an LSTM. ``spec`` is a
         ``birnn.Specification``; ``weights`` maps canonical names (PyTorch's) to arrays; ``x`` is (batch, seq_len,
-        input_size); ``lengths`` None or whole numbers (batch,); ``h_0`` and ``c_0`` are (num_layers·2, batch,
-        state_size), ``c_0`` None but for an LSTM. Output is (batch, seq_len, output_size), 0 past a length; the final
-        states are as ``h_0``. What it does not support it may refuse by raising NotImplementedError.
+        input_size); ``lengths`` None or whole numbers (batch,); ``h_0`` and ``c_0`` are (num_layers·num_directions,
+        batch, state_size), ``c_0`` None but for an LSTM. Output is (batch, seq_len, output_size), 0 past a length; the
+        final states are as ``h_0``. What it does not support it may refuse by raising NotImplementedError.
     framework
         What arrays it takes and gives: torch, jax, tensorflow, mxnet, or numpy, which serves for everything that
         exchanges by ``__array__`` or DLPack.
@@ -122,6 +123,9 @@ def verify(
         one, which NumPy has not.
     device
         ``cpu`` or ``gpu``.
+    num_directions
+        Of the built-in cases those of so many directions: 2, or 1 for a forward-only layer; None for one that does
+        both, as ``spec.num_directions`` says.
 
     Raises
     ------
@@ -137,7 +141,7 @@ def verify(
         raise InputError(f"gradients must be True, False or {AUTO!r}; got {shown(repr(gradients))}")
     if gradients is True and not kind.arrays_kind.differentiates:
         raise InputError(f"gradients must be False or {AUTO!r} with {framework}, which has no automatic derivative")
-    chosen = builtin_cases_of(cells) if cases is None else list(cases)
+    chosen = builtin_cases_of(cells, num_directions) if cases is None else list(cases)
     with_gradients = kind.arrays_kind.differentiates if gradients == AUTO else bool(gradients)
     if not with_gradients:
         chosen = [forward_alone(case) for case in chosen]
@@ -147,12 +151,21 @@ def verify(
     return Verification(name, framework, with_gradients, outcomes, time.monotonic() - started)
 
 
-def builtin_cases_of(cells: Sequence[str] | None) -> list[Case]:
-    """The built-in cases of some cells, or all."""
+def builtin_cases_of(cells: Sequence[str] | None, num_directions: int | None) -> list[Case]:
+    """The built-in cases of some cells, or all, and of so many directions, or both."""
+    if num_directions is not None:
+        one_of("num_directions", str(num_directions), ("1", "2"))
     cells = [cells] if isinstance(cells, str) else cells
     for cell in cells or ():
         one_of("cells", cell, tuple(CELLS))
-    return [case for case in builtin_cases() if cells is None or cell_of(case.spec) in cells]
+    return [
+        case for case in of_directions(builtin_cases(), num_directions) if cells is None or cell_of(case.spec) in cells
+    ]
+
+
+def of_directions(cases: Sequence[Case], num_directions: int | None) -> list[Case]:
+    """The cases of so many directions; all where it is None."""
+    return [case for case in cases if num_directions in (None, case.spec.num_directions)]
 
 
 def forward_alone(case: Case) -> Case:

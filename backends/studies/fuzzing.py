@@ -115,6 +115,8 @@ class Fuzzer:
         Whether cases have cotangents.
     cells
         Of ``common.cases.builtin.CELLS``, those to draw from.
+    directions
+        Of 1 and 2, how many directions to draw from.
     batch
         Draws in a batch.
 
@@ -138,6 +140,7 @@ class Fuzzer:
         batches: int | None = None,
         gradients: bool = True,
         cells: Sequence[str] = tuple(CELLS),
+        directions: Sequence[int] = (1, 2),
         batch: int = BATCH,
     ) -> None:
         try:
@@ -148,7 +151,7 @@ class Fuzzer:
         self._pool, self._selection, self._device = pool, selection, device
         self._seed, self._deadline, self._batches = seed, deadline, batches
         self._timeout, self._report, self._batch_size = timeout_seconds, report, batch
-        self._strategy = draws(dtypes, gradients, cells)
+        self._strategy = draws(dtypes, gradients, cells, directions)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._busy: set[str] = set()

@@ -18,8 +18,9 @@
     hidden_size = 128
     lengths = {low = 50, high = 100}
 
-Each key of a size, and ``cell``, may be a list: the table then means every combination. The file above has five cases,
-``gru-T100-B32-I256-H256`` to ``gru-T100-B32-I40-H128-ragged``. Arrays are drawn from a seed that is the name's CRC-32.
+Each key of a size, ``cell`` and ``num_directions`` may be a list: the table then means every combination. The file
+above has five cases, ``gru-T100-B32-I256-H256`` to ``gru-T100-B32-I40-H128-ragged``. Arrays are drawn from a seed that
+is the name's CRC-32.
 
 A table with the key ``system``, a model in the JSON form of ``common.models.specification``, is one case: a train step
 of that model. benchmarks/cases/sets/systems.toml has some.
@@ -34,7 +35,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -53,7 +54,7 @@ from benchmarks.cases.case import LARGEST_SIZE, PASSES_OF_SYSTEM, BenchmarkCase,
 from common.errors import InputError, from_validation, shown
 from common.judging.precision import DTYPES
 from common.models.specification import Model, Seq2Seq, model_from_json, rnn_of
-from common.specification import CELLS, Cell, Merge, Size, Specification
+from common.specification import CELLS, NUM_DIRECTIONS, Cell, Merge, Size, Specification
 
 SETS = Path(__file__).resolve().parent / "sets"
 MOST_LAYERS, MOST_CASES = 1_000, 10_000
@@ -128,7 +129,8 @@ class CaseTable(BaseModel):
     hidden_size: Sizes
     num_layers: Annotated[tuple[int, ...], _sizes(MOST_LAYERS)] = (1,)
     name: Name | None = None
-    merge: Merge = "concat"
+    num_directions: Annotated[tuple[Literal[1, 2], ...], _several("1 or 2", lambda value: _whole(value, 1, 2))] = (2,)
+    merge: Merge | None = None
     bias: StrictBool = True
     reset_after: StrictBool = True
     lengths: Annotated[tuple[int, ...] | Spread | None, BeforeValidator(_lengths)] = None
@@ -144,7 +146,8 @@ class CaseTable(BaseModel):
         return reset_after
 
     def _lists(self) -> tuple[tuple[Any, ...], ...]:
-        return (self.cell, self.seq_len, self.batch, self.input_size, self.hidden_size, self.num_layers)
+        sizes = (self.seq_len, self.batch, self.input_size, self.hidden_size, self.num_layers)
+        return (self.cell, *sizes, self.num_directions)
 
     def count(self) -> int:
         """How many cases the table means."""
@@ -152,15 +155,16 @@ class CaseTable(BaseModel):
 
     def cases(self) -> Iterator[BenchmarkCase]:
         """Every combination of the lists, the last key varying fastest."""
-        for cell, seq_len, batch, input_size, hidden_size, num_layers in itertools.product(*self._lists()):
+        for cell, seq_len, batch, input_size, hidden_size, num_layers, directions in itertools.product(*self._lists()):
             spec = Specification(
                 cell=cell,
                 input_size=hidden_size if isinstance(input_size, str) else input_size,
                 hidden_size=hidden_size,
                 num_layers=num_layers,
-                merge=self.merge,
+                merge=self.merge or ("concat" if directions == NUM_DIRECTIONS else None),
                 bias=self.bias,
                 reset_after=self.reset_after,
+                num_directions=directions,
             )
             yield BenchmarkCase(
                 name=self.name or case_name(spec, seq_len, batch, self.lengths is not None),

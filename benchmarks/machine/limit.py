@@ -1,13 +1,15 @@
 """How fast a pass could be on a machine: the largest of what its products, its memory traffic and its chain cost.
 
-The model, for a bidirectional RNN of L layers (G = 1, 3, 4 gates for rnn, gru, lstm; D = 2 directions; s bytes a
-number; I_0 the input size, I_l the width of the merged output), over N real steps of all rows:
+The model, for an RNN of L layers (G = 1, 3, 4 gates for rnn, gru, lstm; D = 1 or 2 directions; s bytes a number; I_0
+the input size, I_l the width of the merged output), over N real steps of all rows:
 
 - products: F_in = Σ_l 2·D·G·H·I_l·N outside the recurrence and F_rec = L·2·D·G·H²·N inside it. Backward takes twice
   the forward's, less 2·D·G·H·I_0·N where no gradient of the input is wanted.
 - memory: what must be moved between memory and processor even if nothing is moved twice (``_layer_bytes``).
-- chain: the steps of a layer follow one another, and layer l + 1 needs the whole reverse pass of layer l, so L·T steps
-  come in sequence, each with a synchronisation; the two directions overlap.
+- chain: the steps of a layer follow one another. With two directions, which overlap, layer l + 1 needs the whole
+  reverse pass of layer l, so L·T steps come in sequence, each with a synchronisation. With one, layer l + 1 may run a
+  step behind layer l (as cuDNN's do: Appleyard, Kočiský and Blunsom 2016, arXiv:1604.01946), so T + L − 1 do, which
+  share the work of L·T.
 
 The chain limit of persistent recurrent kernels is from Diamos et al. 2016 (Persistent RNNs, ICML, PMLR 48:2024) and
 Pöppel, Beck and Hochreiter 2024 (FlashRNN, arXiv:2412.07752). A product rate alone says little: an LSTM of hidden size
@@ -20,7 +22,6 @@ import math
 from dataclasses import dataclass
 
 from benchmarks.cases.case import BenchmarkCase
-from common.specification import NUM_DIRECTIONS
 
 COMPUTE, MEMORY, CHAIN = "compute", "memory", "chain"
 POINTWISE_FLOPS = {1: 3, 3: 14, 4: 15}
@@ -58,7 +59,7 @@ class Limit:
     ``seconds`` is the largest of ``compute_seconds``, ``memory_seconds`` and ``chain_seconds``; ``binding`` names the
     largest, but says chain only where the chain takes over 5 % more than the others, since it contains the products.
     ``flops`` of products, ``pointwise_flops`` of the rest (in no term), compulsory ``bytes``; ``steps`` in sequence,
-    forward and backward, and ``step_seconds`` the least time of one.
+    forward and backward, and ``step_seconds`` the least time of one of a single layer.
     """
 
     seconds: float
@@ -96,15 +97,16 @@ def limit(case: BenchmarkCase, passed: str, bytes_per_element: int, ceilings: Ce
     """
     spec = case.spec
     chains = 1 if passed == "forward" else 2
-    recurrent = spec.num_layers * 2 * NUM_DIRECTIONS * spec.num_gates * spec.hidden_size**2 * case.real_steps()
+    recurrent = spec.num_layers * 2 * spec.num_directions * spec.num_gates * spec.hidden_size**2 * case.real_steps()
     flops = product_flops(case, passed)
     moved = bytes_per_element * _numbers_moved(case, passed)
-    steps = chains * spec.num_layers * case.longest()
-    step_seconds = _step_seconds(case, bytes_per_element, ceilings)
+    steps = chains * _steps_in_sequence(case)
+    barrier, work = _step_seconds(case, bytes_per_element, ceilings)
+    steps_of_layers = chains * spec.num_layers * case.longest()
     terms = {
         COMPUTE: flops / ceilings.product,
         MEMORY: moved / ceilings.copy,
-        CHAIN: (flops - chains * recurrent) / ceilings.product + steps * step_seconds,
+        CHAIN: (flops - chains * recurrent) / ceilings.product + steps * barrier + steps_of_layers * work,
     }
     largest = max((COMPUTE, MEMORY), key=lambda name: terms[name])
     return Limit(
@@ -117,14 +119,14 @@ def limit(case: BenchmarkCase, passed: str, bytes_per_element: int, ceilings: Ce
         pointwise_flops=_pointwise_flops(case),
         bytes=moved,
         steps=steps,
-        step_seconds=step_seconds,
+        step_seconds=barrier + work,
     )
 
 
 def product_flops(case: BenchmarkCase, passed: str) -> float:
     """Floating-point operations of a pass in its matrix products, a multiplication and an addition being two."""
     spec, real_steps = case.spec, case.real_steps()
-    rows = NUM_DIRECTIONS * spec.num_gates * spec.hidden_size
+    rows = spec.num_directions * spec.num_gates * spec.hidden_size
     forward = sum(
         2 * rows * (spec.layer_input_size(layer) + spec.hidden_size) * real_steps for layer in range(spec.num_layers)
     )
@@ -139,7 +141,7 @@ def product_flops(case: BenchmarkCase, passed: str) -> float:
 def _pointwise_flops(case: BenchmarkCase) -> float:
     """Operations of a forward pass besides its products: an estimate, apart from the limit."""
     spec = case.spec
-    each = POINTWISE_FLOPS[spec.num_gates] * NUM_DIRECTIONS * spec.hidden_size
+    each = POINTWISE_FLOPS[spec.num_gates] * spec.num_directions * spec.hidden_size
     return float(spec.num_layers * each * case.real_steps())
 
 
@@ -150,7 +152,7 @@ def _numbers_moved(case: BenchmarkCase, passed: str) -> int:
     moved = sum(_layer_numbers(case, layer, passed) for layer in range(spec.num_layers))
     if passed != "train_step":
         return moved
-    rows = NUM_DIRECTIONS * spec.num_gates * spec.hidden_size
+    rows = spec.num_directions * spec.num_gates * spec.hidden_size
     kernels = sum(rows * (spec.layer_input_size(layer) + spec.hidden_size) for layer in range(spec.num_layers))
     head = case.classes * spec.output_size
     # The first layer writes no gradient of its input. The head is read forward and backward and its gradient written;
@@ -162,7 +164,7 @@ def _layer_numbers(case: BenchmarkCase, layer: int, passed: str) -> int:
     """Numbers that a layer must move: its weights once, its input and output once, and what backward is left."""
     spec = case.spec
     gates, width, places = spec.num_gates, spec.layer_input_size(layer), case.batch * case.seq_len
-    units = NUM_DIRECTIONS * spec.hidden_size
+    units = spec.num_directions * spec.hidden_size
     kernels = gates * units * (width + spec.hidden_size)
     kept = 0 if passed == "forward" else KEPT_FOR_BACKWARD[gates]
     forward = kernels + 2 * gates * units + places * width + places * units + kept * places * units
@@ -172,20 +174,27 @@ def _layer_numbers(case: BenchmarkCase, layer: int, passed: str) -> int:
     return forward + backward
 
 
-def _step_seconds(case: BenchmarkCase, bytes_per_element: int, ceilings: Ceilings) -> float:
-    """The least time of one step of a layer, both directions at once: a synchronisation, and the longest of its
-    product, of reading its weights if they do not stay on the chip, and of moving gates and states.
+def _steps_in_sequence(case: BenchmarkCase) -> int:
+    """How many steps of a pass follow one another, over all layers."""
+    layers, longest = case.spec.num_layers, case.longest()
+    one_behind_another = case.spec.num_directions == 1 and longest > 0
+    return longest + layers - 1 if one_behind_another else layers * longest
+
+
+def _step_seconds(case: BenchmarkCase, bytes_per_element: int, ceilings: Ceilings) -> tuple[float, float]:
+    """The least time of one step of a layer, its directions at once: a synchronisation; and the longest of its product,
+    of reading its weights if they do not stay on the chip, and of moving gates and states.
     """
     spec = case.spec
     gates, hidden_size = spec.num_gates, spec.hidden_size
     longest = case.longest()
     rows = case.real_steps() / longest if longest else 0.0  # the mean number of rows that are still running
-    weights = bytes_per_element * NUM_DIRECTIONS * gates * hidden_size**2
-    product = 2 * NUM_DIRECTIONS * gates * hidden_size**2 * rows / ceilings.product
+    weights = bytes_per_element * spec.num_directions * gates * hidden_size**2
+    product = 2 * spec.num_directions * gates * hidden_size**2 * rows / ceilings.product
     reading = 0.0 if weights <= ceilings.on_chip else weights / ceilings.copy
-    moving = bytes_per_element * rows * NUM_DIRECTIONS * hidden_size * (gates + 1) / ceilings.copy
-    barrier = _hopper_barrier(weights / NUM_DIRECTIONS) if ceilings.barrier is None else ceilings.barrier
-    return barrier + max(product, reading, moving)
+    moving = bytes_per_element * rows * spec.num_directions * hidden_size * (gates + 1) / ceilings.copy
+    barrier = _hopper_barrier(weights / spec.num_directions) if ceilings.barrier is None else ceilings.barrier
+    return barrier, max(product, reading, moving)
 
 
 def _hopper_barrier(weights_bytes: float) -> float:

@@ -21,15 +21,20 @@ def new(
     hidden_size_reverse: Annotated[
         int | None, typer.Option(help="Units of the reverse direction where it has others; for concat alone.")
     ] = None,
-    num_layers: Annotated[int, typer.Option(help="Stacked bidirectional layers.")] = 1,
+    directions: Annotated[int, typer.Option("--directions", min=1, max=2, help="2, or 1: forward only.")] = 2,
+    num_layers: Annotated[int, typer.Option(help="Stacked layers.")] = 1,
     batch: Annotated[int | None, typer.Option(help="Rows; default: one for each length, or 3.")] = None,
     seq_len: Annotated[int | None, typer.Option(help="Steps; default: the largest length, or 5.")] = None,
     lengths: Annotated[
         str | None, typer.Option(help="One length a row, for example 5,3,1; default: none are given.")
     ] = None,
     merge: Annotated[
-        str, typer.Option(help="concat, sum, mul, ave or weighted (learned), after every layer.")
-    ] = "concat",
+        str | None,
+        typer.Option(
+            help="concat, sum, mul, ave or weighted (learned), after every layer; none with one direction.",
+            show_default="concat",
+        ),
+    ] = None,
     bias: Annotated[bool, typer.Option("--bias/--no-bias", help="With or without biases.")] = True,
     reset_after: Annotated[
         bool,
@@ -62,9 +67,10 @@ def new(
         "hidden_size": hidden_size,
         "num_layers": num_layers,
         "bias": bias,
-        "merge": merge,
+        "merge": merge or ("concat" if directions == 2 else None),
         "reset_after": reset_after,
         "hidden_size_reverse": hidden_size_reverse,
+        "num_directions": directions,
     }
     spec = specification_from_json(content, "the options' specification")
     rows = lengths_from(lengths)

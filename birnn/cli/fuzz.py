@@ -10,6 +10,7 @@ import typer
 from birnn.options import (
     LARGEST_SEED,
     Device,
+    Directions,
     Implementations,
     LayerFile,
     LayerFramework,
@@ -30,6 +31,7 @@ def fuzz_command(
         list[str],
         typer.Option("--cell", help="rnn_tanh, rnn_relu, gru, gru_before or lstm; default: all; repeatable."),
     ] = [],  # noqa: B006
+    directions: Directions = None,
     device: Device = "cpu",
     budget: Annotated[str, typer.Option("--time", metavar="TIME", help="When to stop, as in 90s, 10m or 2h.")] = "5m",
     batches: Annotated[
@@ -63,5 +65,6 @@ def fuzz_command(
 
     patterns = [*implementation, *register_layer(layer, framework, python)]
     gradients = gradients and framework != "numpy"
-    wishes = Wishes(patterns, dtype, cell, device, budget, batches, seed, out, gradients, threads, timeout)
+    several = (directions,) if directions else (2,) if layer else (1, 2)
+    wishes = Wishes(patterns, dtype, cell, several, device, budget, batches, seed, out, gradients, threads, timeout)
     raise typer.Exit(fuzz(wishes))

@@ -9,6 +9,7 @@ import typer
 
 from birnn.options import (
     Device,
+    Directions,
     Dtypes,
     Implementations,
     Lane,
@@ -52,6 +53,7 @@ def verify_command(
         bool,
         typer.Option("--quick", help="The fewest built-in cases that catch every known mistake in every cell."),
     ] = False,
+    directions: Directions = None,
     layer: LayerFile = None,
     framework: LayerFramework = None,
     python: LayerPython = None,
@@ -79,7 +81,7 @@ def verify_command(
     from birnn.commands.study import exit_code, judge_result_files, read_cases, run_model_study, run_study, write_report
     from birnn.display import say_written, stdout
     from birnn.options import register_layer, writable_file, writable_folder
-    from birnn.own_layer import forward_alone
+    from birnn.own_layer import forward_alone, of_directions
     from common.cases.builtin import builtin_cases, quick_cases
     from common.errors import InputError
 
@@ -95,12 +97,15 @@ def verify_command(
         raise InputError("--models must stand without case files and --out: the models are built in")
     if quick and (cases or models):
         raise InputError("--quick must stand without case files and --models: it is a part of the built-in cases")
+    if directions and (cases or models):
+        raise InputError("--directions must stand without case files and --models: it chooses among the built-in cases")
     if out is not None:
         writable_folder("--out", out)
     if json_file is not None:
         writable_file("--json", json_file)
     implementation = [*implementation, *register_layer(layer, framework, python)]
-    chosen = [] if models else read_cases(cases) if cases else quick_cases() if quick else builtin_cases()
+    built_in = [] if models or cases else quick_cases() if quick else builtin_cases()
+    chosen = read_cases(cases) if cases else of_directions(built_in, directions or (2 if layer else None))
     if not gradients or framework == "numpy":
         chosen = [forward_alone(case) for case in chosen]
     if results:
@@ -135,7 +140,7 @@ def verify_command(
 
 
 RUNNING = (
-    *("implementation", "dtype", "device", "out", "models", "layer", "quick", "gradients", "threads"),
+    *("implementation", "dtype", "device", "out", "models", "layer", "quick", "directions", "gradients", "threads"),
     "without_plugin",
 )
 """Options that say what to run, and how."""

@@ -33,6 +33,7 @@ class Wishes:
     patterns: Sequence[str]
     dtypes: Sequence[str]
     cells: Sequence[str]
+    directions: Sequence[int]
     device: str
     budget: str
     batches: int | None
@@ -68,6 +69,7 @@ def fuzz(wishes: Wishes) -> int:
             batches=wishes.batches,
             gradients=wishes.gradients,
             cells=cells,
+            directions=wishes.directions,
         )
         try:
             fuzzer.run(os.cpu_count() or 1)

@@ -15,7 +15,7 @@ import numpy as np
 from common.case import Case
 from common.cases.builtin import CELLS
 from common.cases.seeded import Shape, make_case
-from common.specification import Merge, Specification
+from common.specification import Directions, Merge, Specification
 
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 """Features, units and rows: 1, primes, and the widths of vectors and tiles with their neighbours."""
@@ -36,13 +36,15 @@ class Draw:
     """What is drawn for one case; each field's first value is the simplest.
 
     ``cell`` is one of ``common.cases.builtin.CELLS``; ``reverse`` the reverse direction's units where they differ,
-    else 0; ``seed`` draws the numbers.
+    else 0; ``directions`` how many there are, of which one ignores ``merge`` and ``reverse``; ``seed`` draws the
+    numbers.
     """
 
     cell: str
     input_size: int
     hidden_size: int
     reverse: int
+    directions: int
     num_layers: int
     bias: bool
     merge: str
@@ -63,17 +65,22 @@ class Draw:
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             bias=self.bias,
-            merge=cast(Merge, self.merge),
-            hidden_size_reverse=self.reverse or None,
+            merge=cast(Merge, self.merge) if self.directions == 2 else None,
+            hidden_size_reverse=(self.reverse or None) if self.directions == 2 else None,
+            num_directions=cast(Directions, self.directions),
         )
 
     def fits(self) -> bool:
         """Whether the specification can be, and the reference takes no longer than a fuzzer has."""
-        if self.reverse and (self.merge != "concat" or self.reverse == self.hidden_size):
+        two_sizes = self.reverse and self.directions == 2
+        if two_sizes and (self.merge != "concat" or self.reverse == self.hidden_size):
             return False
         spec = self.spec()
         per_step = sum(spec.layer_input_size(layer) + spec.state_size for layer in range(spec.num_layers))
-        return 4 * spec.num_gates * spec.state_size * per_step * self.batch * self.seq_len <= MOST_FLOPS
+        return (
+            2 * spec.num_directions * spec.num_gates * spec.state_size * per_step * self.batch * self.seq_len
+            <= MOST_FLOPS
+        )
 
     def __str__(self) -> str:
         shape = f"T{self.seq_len} B{self.batch}"
@@ -81,8 +88,15 @@ class Draw:
         return ", ".join([*words, f"cotangents {self.cotangents}", self.dtype, f"seed {self.seed}"])
 
 
-def draws(dtypes: Sequence[str], gradients: bool = True, cells: Sequence[str] = tuple(CELLS)) -> Any:
-    """Hypothesis' strategy of draws, in these dtypes and cells; without ``gradients`` no cotangents."""
+def draws(
+    dtypes: Sequence[str],
+    gradients: bool = True,
+    cells: Sequence[str] = tuple(CELLS),
+    directions: Sequence[int] = (1, 2),
+) -> Any:
+    """Hypothesis' strategy of draws, in these dtypes and cells and of so many directions; without ``gradients`` no
+    cotangents.
+    """
     from hypothesis import strategies
 
     def one_of(*values: Any) -> Any:
@@ -94,6 +108,7 @@ def draws(dtypes: Sequence[str], gradients: bool = True, cells: Sequence[str] = 
         input_size=one_of(*SIZES),
         hidden_size=one_of(*SIZES),
         reverse=one_of(0, 0, 0, 0, 1, 2, 5, 16, 33),
+        directions=one_of(*sorted(directions)),
         num_layers=one_of(*LAYERS),
         bias=one_of(True, False),
         merge=one_of(*MERGES),

@@ -16,6 +16,7 @@ import pytest
 import birnn
 from common.cases.builtin import SIZES
 from common.judging.yardstick import yardstick
+from examples.numpy_forward_gru import layer as forward_layer
 from examples.numpy_gru import layer
 from tests.cases import a_case
 
@@ -86,6 +87,26 @@ def test_expected_gradients_are_left_out_with_the_gradients() -> None:
     wrong = replace(case, expected=case.expected | {"h_n": case.expected["h_n"] + 1})
     (failure,) = birnn.verify(layer, cases=[wrong], dtypes=["float32"]).failures
     assert "h_n must be within" in failure.reason
+
+
+def test_a_forward_only_layer_is_judged_on_the_cases_of_one_direction() -> None:
+    found = birnn.verify(forward_layer, cells="gru", dtypes=["float32"], num_directions=1)
+    assert found.agrees, str(found)
+    assert [outcome.case for outcome in found.outcomes] == ["gru-forward-ragged", "gru-forward-full"]
+    assert {case.spec.num_directions for case in birnn.cases()} == {2}
+    assert {case.spec.num_directions for case in birnn.cases(num_directions=None)} == {1, 2}
+
+
+def test_a_forward_only_layer_that_reads_backwards_is_named() -> None:
+    def backwards(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0: Any) -> Any:
+        output, h_n = forward_layer(spec, weights, x[:, ::-1], lengths, h_0, c_0)
+        return output[:, ::-1], h_n
+
+    case = next(case for case in birnn.cases(["gru"], num_directions=1) if case.name == "gru-forward-full")
+    (failure,) = birnn.verify(backwards, cases=[case], dtypes=["float32"]).failures
+    assert failure.verdict is not None
+    assert failure.verdict.matches == "the forward direction reads time from its end"
+    assert "layer 0, forward" in failure.verdict.where
 
 
 def test_one_cell_or_dtype_may_be_its_name() -> None:

@@ -58,16 +58,18 @@ def test_case_new_writes_what_was_asked_for(case_file: Path) -> None:
     [
         ("--merge weighted", "merge_weight_l1", (2, 6), (4, 3, 6)),
         ("--hidden-size-reverse 7", "weight_hh_l1_reverse", (28, 7), (4, 3, 7)),
+        ("--directions 1", "weight_ih_l1", (24, 6), (2, 3, 6)),
     ],
 )
-def test_case_new_knows_the_options_of_version_2(
+def test_case_new_knows_the_options_of_later_versions(
     tmp_path: Path, options: str, weight: str, shape: tuple[int, ...], h_0: tuple[int, ...]
 ) -> None:
     file = tmp_path / "mine.safetensors"
     done = birnn(*f"case new --cell lstm --num-layers 2 --with-states --with-cotangents {options}".split(), file)
     assert (done.returncode, done.stderr) == (0, f"birnn: wrote the case: {file}\n")
     case = read_case(file)
-    assert b'\\"version\\": 2' in file.read_bytes()
+    version = 3 if "directions" in options else 2
+    assert f'\\"version\\": {version}'.encode() in file.read_bytes()
     assert case.weights[weight].shape == shape
     assert case.h_0 is not None
     assert case.h_0.shape == h_0

@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from backends.pool.pool import Pool
 from backends.pool.selection import select
 from backends.studies.fuzzing import BATCH, MOST_FAILURES, Fuzzer
 from backends.studies.upstream.script import no_script
-from common.cases.fuzzed import COTANGENTS, LENGTHS, MAGNITUDES, MOST_FLOPS, STATES, Draw, case_of
+from common.cases.fuzzed import COTANGENTS, LENGTHS, MAGNITUDES, MOST_FLOPS, STATES, Draw, case_of, draws
 from common.judging.yardstick import yardstick
 from tests.numpy_loop.birnn_numpy_loop import BACKEND as NUMPY
 from tests.workers.misbehaving import BACKEND
 
-SIMPLEST = Draw("rnn_tanh", 1, 1, 0, 1, True, "concat", 1, 1, "none", "usual", "given", "all", "float32", 0)
+SIMPLEST = Draw("rnn_tanh", 1, 1, 0, 2, 1, True, "concat", 1, 1, "none", "usual", "given", "all", "float32", 0)
 
 
 def fuzzed(patterns: list[str], batches: int, seed: int = 0, batch: int = BATCH) -> Fuzzer:
@@ -49,6 +50,20 @@ def test_a_run_is_repeated_from_its_seed_and_another_seed_draws_others() -> None
     first, second, other = (fuzzed(["numpy"], 1, seed, 6).covered["numpy/loop"] for seed in (3, 3, 4))
     assert (first.cases, first.shapes, first.cells) == (second.cases, second.shapes, second.cells)
     assert first.shapes != other.shapes
+
+
+@pytest.mark.parametrize("directions", [(1,), (2,), (1, 2)])
+def test_what_is_drawn_has_as_many_directions_as_were_asked_for(directions: tuple[int, ...]) -> None:
+    drawn: set[Draw] = set()
+
+    @settings(max_examples=30, database=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+    @given(draws(["float32"], directions=directions))
+    def run(draw: Draw) -> None:
+        drawn.add(draw)
+
+    run()
+    assert {draw.spec().num_directions for draw in drawn} == set(directions)
+    assert all(case_of(draw).spec.merge is None for draw in drawn if draw.directions == 1)
 
 
 def test_what_crashes_is_a_failure_and_ends_nothing_else() -> None:

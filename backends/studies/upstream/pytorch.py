@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"""
 RUN = Template("""dtype = torch.$dtype
-layer = torch.nn.$module($arguments, batch_first=True, bidirectional=True, dtype=dtype)
+layer = torch.nn.$module($arguments, batch_first=True, bidirectional=$bidirectional, dtype=dtype)
 layer.load_state_dict({name: torch.tensor(value, dtype=dtype) for name, value in weights.items()})
 
 
@@ -38,7 +38,7 @@ def run(x):
 
 
 def parts(draw: Draw) -> dict[str, str]:
-    """The script's parts for a draw, merged by concat."""
+    """The script's parts for a draw, merged by concat or of one direction."""
     spec = draw.spec()
     arguments = f"{spec.input_size}, {spec.hidden_size}, num_layers={spec.num_layers}, bias={spec.bias}"
     if spec.cell == "rnn_relu":
@@ -47,6 +47,8 @@ def parts(draw: Draw) -> dict[str, str]:
     return {
         "layer": f"torch.nn.{module}",
         "imports": IMPORTS,
-        "run": RUN.substitute(dtype=draw.dtype, module=module, arguments=arguments),
+        "run": RUN.substitute(
+            dtype=draw.dtype, module=module, arguments=arguments, bidirectional=spec.num_directions == 2
+        ),
         "versions": '"torch", torch.__version__',
     }

@@ -60,6 +60,8 @@ SCRIPTS: dict[str, Callable[[Draw], dict[str, str]]] = {
 """What a framework's own layer needs of a script: its layer's name, imports, versions, and ``run``."""
 MERGES = {"torch": ("concat",), "mxnet": ("concat",)}
 """Which merges a framework's own layer has, where not all but a learned one."""
+OF_ONE_DIRECTION = ("torch",)
+"""Frameworks of which a script of one direction is written, too."""
 
 
 def no_script(implementation: str, draw: Draw, device: str) -> str | None:
@@ -67,7 +69,10 @@ def no_script(implementation: str, draw: Draw, device: str) -> str | None:
     if implementation not in SCRIPTS:
         return f"no script of a framework alone: {implementation} is code around it; the case file serves"
     framework = implementation.partition("/")[0]
-    if draw.merge not in MERGES.get(framework, ("concat", "sum", "mul", "ave")):
+    if draw.directions == 1:
+        if framework not in OF_ONE_DIRECTION:
+            return f"no script of {framework} alone: one is written for two directions; the case file serves"
+    elif draw.merge not in MERGES.get(framework, ("concat", "sum", "mul", "ave")):
         return f"no script of {framework} alone: merge {draw.merge} is code around its layer; the case file serves"
     if device != "cpu":
         return f"no script of {framework} alone: one is written for the CPU; the case file serves"
@@ -81,7 +86,7 @@ def script(implementation: str, draw: Draw, file: str, outcome: Outcome) -> str:
     spec = draw.spec()
     parts = SCRIPTS[implementation](draw)
     states = ["inputs.h_0", "inputs.c_0"] if spec.cell == "lstm" else ["inputs.h_0"]
-    sizes = {"rows": 2 * spec.num_layers, "state_size": spec.state_size, "states": states}
+    sizes = {"rows": spec.num_directions * spec.num_layers, "state_size": spec.state_size, "states": states}
     start = START.substitute(parts, about=draw, file=file, **sizes)
     return start + parts["run"] + END.substitute(parts, call=_call(outcome))
 

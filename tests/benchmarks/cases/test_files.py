@@ -53,6 +53,35 @@ def test_a_name_tells_everything_unusual() -> None:
     assert case_name(spec, 7, 4, ragged=True) == "gru-T7-B4-I3-H5-L2-sum-no_bias-reset_before-ragged"
 
 
+def test_one_direction_beside_two(tmp_path: Path) -> None:
+    """A table may mean both; one direction merges nothing."""
+    found = load_set(written(tmp_path, CASE + "num_directions = [2, 1]\nnum_layers = [1, 2]")).cases
+    assert [case.name for case in found] == [
+        "gru-T7-B2-I3-H5",
+        "gru-T7-B2-I3-H5-one_direction",
+        "gru-T7-B2-I3-H5-L2",
+        "gru-T7-B2-I3-H5-L2-one_direction",
+    ]
+    one = found[3].make()
+    assert one.h_0 is not None
+    assert (one.h_0.shape, one.cotangents["output"].shape) == ((2, 2, 5), (2, 7, 5))
+    assert one.weights["weight_ih_l1"].shape == (15, 5)
+    assert found[3].training().weight.shape == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('num_directions = 1\nmerge = "sum"', "case 1 must have no merge where num_directions is 1"),
+        ("num_directions = 3", "num_directions must be 1 or 2, or a list of such"),
+        ("num_directions = true", "num_directions must be 1 or 2, or a list of such"),
+    ],
+)
+def test_directions_that_cannot_be_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        load_set(written(tmp_path, CASE + text))
+
+
 def test_the_same_name_makes_the_same_case_and_another_name_another(tmp_path: Path) -> None:
     (case,) = load_set(written(tmp_path, CASE)).cases
     (renamed,) = load_set(written(tmp_path, CASE + 'name = "other"')).cases
@@ -160,7 +189,7 @@ BAD_SYSTEMS = [
     ("batch = 3", "batch = 1_000_000", "must leave at most 4,294,967,296 numbers in weights and logits, not 24,"),
     ("attention = false", "attention = true", "case 1: system: seq2seq must have attention_size where attention is tr"),
     ('kind = "seq2seq"', 'kind = "gan"', "case 1: system"),
-    ("merge =", "merged =", "case 1: system must have the key 'seq2seq.encoder.merge'; it is missing"),
+    ("merge =", "merged =", "case 1: system must have no unknown keys; got 'seq2seq.encoder.merged'"),
 ]
 
 

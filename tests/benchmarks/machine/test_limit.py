@@ -19,6 +19,7 @@ from benchmarks.machine.limit import (
     limit,
     product_flops,
 )
+from common.cases.builtin import FORWARD
 from common.cells import Product
 from common.reference import Reference
 
@@ -28,7 +29,7 @@ SLOW = Ceilings(product=1e6, copy=1e5, barrier=1e-3)
 def a_case(cell: str, **changes: Any) -> BenchmarkCase:
     """T7 B2 I3 H5, one layer, or as ``changes`` say."""
     sizes = {"input_size": 3, "hidden_size": 5, "num_layers": 1, "bias": True, "merge": "concat"}
-    spec = {name: changes.pop(name, value) for name, value in sizes.items()}
+    spec = {name: changes.pop(name, value) for name, value in (sizes | {"num_directions": 2}).items()}
     content = {"name": "a case", "spec": {"cell": cell, **spec}, "seq_len": 7, "batch": 2}
     return BenchmarkCase.model_validate(content | changes)
 
@@ -103,8 +104,27 @@ def test_two_layers_and_merge_by_hand() -> None:
     assert limit(case, "forward", 4, SLOW).steps == 14
 
 
+def test_one_direction_by_hand() -> None:
+    """Half of everything but the input, and layers that run one step behind another."""
+    one = a_case("gru", **FORWARD)
+    found = limit(one, "forward", 4, SLOW)
+    assert found.flops == 6720 / 2
+    assert found.bytes == 4 * (15 * 8 + 2 * 15 + 14 * 3 + 14 * 5)
+    assert found.step_seconds == pytest.approx(1e-3 + 1.6e-3)
+    assert found.chain_seconds == pytest.approx(1260e-6 + 7 * 2.6e-3)
+    stacked = limit(a_case("gru", num_layers=3, **FORWARD), "forward", 4, SLOW)
+    assert stacked.flops == 2 * 15 * 14 * (3 + 5 + 2 * (5 + 5))
+    assert stacked.steps == 7 + 2
+    assert stacked.chain_seconds == pytest.approx((stacked.flops - 3 * 2100) / 1e6 + 9 * 1e-3 + 3 * 7 * 1.6e-3)
+    assert limit(a_case("gru", num_layers=3, **FORWARD), "forward_backward", 4, SLOW).steps == 18
+    assert limit(a_case("gru", num_layers=3, lengths=(0, 0), **FORWARD), "forward", 4, SLOW).steps == 0
+
+
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
-@pytest.mark.parametrize("changes", [{}, {"num_layers": 2}, {"num_layers": 3, "merge": "ave"}, {"lengths": (6, 2)}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"num_layers": 2}, {"num_layers": 3, "merge": "ave"}, {"lengths": (6, 2)}, FORWARD | {"num_layers": 2}],
+)
 def test_flops_are_those_of_the_reference_loop(cell: str, changes: dict[str, Any]) -> None:
     case = a_case(cell, **changes)
     forward, both = counted_flops(case)
