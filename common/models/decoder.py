@@ -14,13 +14,14 @@ from common.weights import KINDS, DirectionWeights, weight_name
 
 
 class Bridge:
-    """Decoder layer l's first states: tanh(W [forward; reverse final state of encoder layer l] + b).
+    """Decoder layer l's first states: tanh(W [forward; reverse final state of encoder layer l] + b), or, where the
+    encoder has one direction, tanh(W forward + b).
 
     States are (num_layers, directions, batch, hidden_size); W's first H rows make the forward direction's.
     """
 
     def __init__(self, spec: Seq2Seq, weights: Mapping[str, np.ndarray], arithmetic: Arithmetic) -> None:
-        self._directions = spec.decoder_directions
+        self._directions, self._read = spec.decoder_directions, spec.encoder.num_directions
         self._arithmetic = arithmetic
         self._layers = [
             (weights[f"bridge.{layer}.weight"], weights[f"bridge.{layer}.bias"])
@@ -28,16 +29,16 @@ class Bridge:
         ]
 
     def joined(self, h_n: np.ndarray) -> np.ndarray:
-        """Both directions' final states side by side, (num_layers, batch, 2·hidden_size), forward first."""
-        by_layer = h_n.reshape(len(self._layers), 2, *h_n.shape[1:])
-        return np.concatenate([by_layer[:, 0], by_layer[:, 1]], axis=-1)
+        """The directions' final states side by side, (num_layers, batch, num_directions·hidden_size), forward first."""
+        by_layer = h_n.reshape(len(self._layers), self._read, *h_n.shape[1:])
+        return np.concatenate(list(by_layer.swapaxes(0, 1)), axis=-1)
 
     def joined_gradient(self, gradient: np.ndarray) -> np.ndarray:
-        forward, reverse = np.split(gradient, 2, axis=-1)  # (num_layers, batch, hidden_size) each
-        return np.stack([forward, reverse], axis=1).reshape(-1, *forward.shape[1:])
+        each = np.split(gradient, self._read, axis=-1)  # (num_layers, batch, hidden_size) each
+        return np.stack(each, axis=1).reshape(-1, *each[0].shape[1:])
 
     def forward(self, h_n: np.ndarray) -> np.ndarray:
-        """The first states from h_n (num_layers·2, batch, hidden_size)."""
+        """The first states from h_n (num_layers·num_directions, batch, hidden_size)."""
         self._joined = self.joined(h_n)
         found = [
             np.tanh(self._arithmetic.product(joined, weight.T) + bias)

@@ -15,7 +15,7 @@ import numpy as np
 from common.cells import Product, relu
 from common.models.specification import Arrays, one_layer, split_layers
 from common.reference import Reference
-from common.specification import NUM_DIRECTIONS, Specification
+from common.specification import Specification
 from common.weights import shapes
 
 
@@ -58,7 +58,7 @@ def embedding_gradient(tokens: np.ndarray, gradient: np.ndarray, rows: int, arit
 
 
 class Stack:
-    """A bidirectional RNN a layer at a time, from zero states, with dropout's factors between the layers.
+    """An RNN a layer at a time, from zero states, with dropout's factors between the layers.
 
     ``outputs`` are the layers' merged outputs of the last ``forward``.
     """
@@ -76,11 +76,12 @@ class Stack:
     def forward(
         self, x: np.ndarray, lengths: np.ndarray | None, factors: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size).
+        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·num_directions, batch,
+        hidden_size).
 
         ``factors`` multiply the outputs of all layers but the top, or are empty.
         """
-        zeros = np.zeros((NUM_DIRECTIONS, x.shape[0], self.rnn.state_size), self.arithmetic.dtype)
+        zeros = np.zeros((self.rnn.num_directions, x.shape[0], self.rnn.state_size), self.arithmetic.dtype)
         self._factors = [factor.astype(self.arithmetic.dtype) for factor in factors]
         self.outputs = []
         states = []
@@ -94,11 +95,11 @@ class Stack:
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray) -> tuple[np.ndarray, Arrays]:
         """The gradient of x, and those of the weights by canonical name."""
         found: Arrays = {}
-        no_c = np.zeros((NUM_DIRECTIONS, *d_h_n.shape[1:]), self.arithmetic.dtype)
+        no_c = np.zeros((self.rnn.num_directions, *d_h_n.shape[1:]), self.arithmetic.dtype)
         for i in reversed(range(len(self._layers))):
             if i < len(self._factors):
                 d_output = d_output * self._factors[i]
-            rows = slice(i * NUM_DIRECTIONS, (i + 1) * NUM_DIRECTIONS)
+            rows = slice(i * self.rnn.num_directions, (i + 1) * self.rnn.num_directions)
             gradients = self._layers[i].backward(d_output, d_h_n[rows], no_c)
             d_output = gradients["grad.x"]
             for name in shapes(self._layers[i].spec):

@@ -9,7 +9,7 @@ import numpy as np
 from common.models.batch import Batch, dropout_name, has_dropout, sizes
 from common.models.layers import Arithmetic, Head, Loss, Stack, best, cross_entropy, embedding_gradient
 from common.models.specification import Arrays, SequenceModel, rnn_weights, with_prefix
-from common.reference import FORWARD, REVERSE, step_mask
+from common.reference import step_mask
 
 
 class SequenceReference:
@@ -52,12 +52,13 @@ class SequenceReference:
         return max(int(counted.sum()), 1)
 
     def final_states(self, h_n: np.ndarray) -> np.ndarray:
-        """The top layer's final states (batch, 2·hidden_size): forward, then reverse."""
-        return np.concatenate([h_n[-2 + FORWARD], h_n[-2 + REVERSE]], axis=-1)
+        """The top layer's final states (batch, num_directions·hidden_size): forward, then reverse."""
+        return np.concatenate(list(h_n[-self.spec.rnn.num_directions :]), axis=-1)
 
     def final_states_gradient(self, gradient: np.ndarray, h_n: np.ndarray) -> np.ndarray:
         found = np.zeros_like(h_n)
-        found[-2 + FORWARD], found[-2 + REVERSE] = np.split(gradient, 2, axis=-1)  # (batch, hidden_size) each
+        count = self.spec.rnn.num_directions
+        found[-count:] = np.split(gradient, count, axis=-1)  # (batch, hidden_size) each
         return found
 
     # The network.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cases.builtin import CELLS
+from common.cases.builtin import CELLS, FORWARD
 from common.models.batch import Batch, dropout_factors
 from common.models.specification import (
     END,
@@ -124,6 +124,9 @@ def model_cases() -> list[ModelCase]:
         _case("classifier-tokens", _sequence("lstm", 4, num_embeddings=11, readout="final"), tokens),
         _case("masked-tokens", _sequence("lstm", 4, num_embeddings=11, classes=11), tokens),
         _case("g2pm", _sequence("lstm", 4, num_embeddings=11, hidden=(9, 8)), tokens),
+        _case("tagger-forward", _sequence("lstm", 4, num_embeddings=11, num_layers=2, dropout=0.4, **FORWARD), tokens),
+        _case("classifier-forward", _sequence("gru", 3, readout="final", num_layers=2, **FORWARD), features),
+        _case("translator-forward", _seq2seq(num_layers=2, attention_size=6, **FORWARD), pairs),
         _case("translator", _seq2seq(num_layers=2), pairs),
         _case("translator-attention", _seq2seq(num_layers=3, attention_size=6, dropout=0.4), pairs),
         _case("translator-bidirectional", _seq2seq(decoder="bidirectional"), pairs),
@@ -140,24 +143,38 @@ def _case(name: str, spec: Model, shape: BatchShape) -> ModelCase:
     return ModelCase(name, spec, initialise(spec, rng), random_batch(spec, shape, rng))
 
 
-def _rnn(cell: str, input_size: int, num_layers: int = 1, merge: str = "concat") -> Specification:
-    sizes = {"input_size": input_size, "hidden_size": 5, "num_layers": num_layers, "bias": True, "merge": merge}
-    return Specification.model_validate(sizes | CELLS[cell])
+def _rnn(
+    cell: str, input_size: int, num_layers: int = 1, merge: str | None = "concat", num_directions: int = 2
+) -> Specification:
+    sizes = {"input_size": input_size, "hidden_size": 5, "num_layers": num_layers, "bias": True}
+    return Specification.model_validate(sizes | CELLS[cell] | {"merge": merge, "num_directions": num_directions})
 
 
 def _sequence(
-    cell: str, input_size: int, num_layers: int = 1, merge: str = "concat", classes: int = 7, **rest: Any
+    cell: str,
+    input_size: int,
+    num_layers: int = 1,
+    merge: str | None = "concat",
+    num_directions: int = 2,
+    classes: int = 7,
+    **rest: Any,
 ) -> SequenceModel:
-    rnn = _rnn(cell, input_size, num_layers, merge)
+    rnn = _rnn(cell, input_size, num_layers, merge, num_directions)
     return SequenceModel(rnn=rnn, classes=classes, **({"readout": "steps"} | rest))
 
 
-def _seq2seq(num_layers: int = 1, attention_size: int | None = None, **rest: Any) -> Seq2Seq:
+def _seq2seq(
+    num_layers: int = 1,
+    attention_size: int | None = None,
+    merge: str | None = "concat",
+    num_directions: int = 2,
+    **rest: Any,
+) -> Seq2Seq:
     return Seq2Seq(
         source_size=12,
         target_size=10,
         embedding_size=4,
-        encoder=_rnn("gru", 4, num_layers),
+        encoder=_rnn("gru", 4, num_layers, merge, num_directions),
         attention=attention_size is not None,
         attention_size=attention_size,
         **rest,

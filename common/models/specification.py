@@ -25,19 +25,20 @@ PADDING, START, END = range(3)
 
 
 class SequenceModel(BaseModel):
-    """(Embedding →) bidirectional RNN → linear layers: a label for each step, or one for the whole sequence.
+    """(Embedding →) bidirectional or forward RNN → linear layers: a label for each step, or one for the whole sequence.
 
     Parameters
     ----------
     rnn
-        The bidirectional RNN; its initial states are zeros. With embeddings its ``input_size`` is their width.
+        The RNN, bidirectional or, with ``num_directions`` 1, forward only; its initial states are zeros. With
+        embeddings its ``input_size`` is their width.
     num_embeddings
         Rows of the embedding table; None when the batches hold features (``x``) and no tokens.
     frozen_embedding
         Whether the embedding has no gradient and is not trained.
     readout
         ``steps``: the head reads the output of every step (batch, seq_len, output_size). ``final``: it reads the top
-        layer's final states, forward then reverse, (batch, 2·hidden_size).
+        layer's final states, forward then reverse, (batch, num_directions·hidden_size).
     hidden
         Widths of linear layers with ReLU before the last one.
     classes
@@ -87,8 +88,8 @@ class SequenceModel(BaseModel):
         return self
 
     @property
-    def bidirectional(self) -> Specification:
-        """The bidirectional RNN."""
+    def recurrent(self) -> Specification:
+        """The RNN, in both directions or one."""
         return self.rnn
 
     @property
@@ -114,7 +115,7 @@ class SequenceModel(BaseModel):
     @property
     def readout_size(self) -> int:
         """Width of what the first linear layer reads."""
-        return self.rnn.output_size if self.readout == "steps" else NUM_DIRECTIONS * self.rnn.hidden_size
+        return self.rnn.output_size if self.readout == "steps" else self.rnn.num_directions * self.rnn.hidden_size
 
     @property
     def head_sizes(self) -> tuple[int, ...]:
@@ -143,7 +144,7 @@ class Seq2Seq(BaseModel):
     embedding_size
         Width of both embeddings.
     encoder
-        A bidirectional reset-after GRU with biases, merged by concat.
+        A reset-after GRU with biases, bidirectional and merged by concat, or in one direction.
     attention, attention_size
         Whether there is additive attention, and the width A of its inner layer (None without).
     decoder
@@ -179,8 +180,9 @@ class Seq2Seq(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Seq2Seq:
         encoder = self.encoder
-        if encoder.cell != "gru" or not encoder.reset_after or not encoder.bias or encoder.merge != "concat":
-            raise ValueError(f"must have a reset-after gru with biases and concat as its encoder (it is {encoder})")
+        if encoder.cell != "gru" or not encoder.reset_after or not encoder.bias or not encoder.keeps_directions:
+            what = "a reset-after gru with biases, and concat or one direction,"
+            raise ValueError(f"must have {what} as its encoder (it is {encoder})")
         if encoder.hidden_size_reverse is not None:
             raise ValueError(f"must have an encoder with directions of one size (it is {encoder})")
         if encoder.input_size != self.embedding_size:
@@ -191,8 +193,8 @@ class Seq2Seq(BaseModel):
         return self
 
     @property
-    def bidirectional(self) -> Specification:
-        """The bidirectional RNN."""
+    def recurrent(self) -> Specification:
+        """The RNN, in both directions or one."""
         return self.encoder
 
     @property
@@ -217,7 +219,7 @@ class Seq2Seq(BaseModel):
 
     @property
     def memory_size(self) -> int:
-        """Width 2H of the encoder's output, and of the context that attention makes of it."""
+        """Width 2H of the encoder's output, H with one direction, and of the context that attention makes of it."""
         return self.encoder.output_size
 
     @property
@@ -232,17 +234,16 @@ class Seq2Seq(BaseModel):
 
     @property
     def decoder_rnn(self) -> Specification:
-        """The decoder as a bidirectional specification; a ``gru`` decoder has its forward weights alone.
-
-        Its input is the embedding, with attention followed by the context. (``layer_input_size`` does not hold for a
-        ``gru`` decoder: above layer 0 that reads ``state_size`` features.)
-        """
+        """The decoder, in its directions; its input is the embedding, with attention followed by the context."""
         context = self.memory_size if self.attention else 0
-        return self.encoder.model_copy(update={"input_size": self.embedding_size + context})
-
-    def decoder_input_size(self, layer: int) -> int:
-        """Width of what decoder layer ``layer`` reads."""
-        return self.decoder_rnn.input_size if layer == 0 else self.state_size
+        two = self.decoder_directions == NUM_DIRECTIONS
+        return self.encoder.model_copy(
+            update={
+                "input_size": self.embedding_size + context,
+                "merge": "concat" if two else None,
+                "num_directions": self.decoder_directions,
+            }
+        )
 
     @property
     def readout_size(self) -> int:
@@ -299,7 +300,7 @@ def model_as_json(spec: Model) -> dict[str, Any]:
 
 def rnn_of(spec: Model) -> Specification:
     """The bidirectional RNN of a model: its ``rnn`` or its ``encoder``."""
-    return spec.bidirectional
+    return spec.recurrent
 
 
 def rnn_prefix(spec: Model) -> str:
@@ -325,13 +326,7 @@ def _head_parameters(sizes: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, .
 
 def decoder_shapes(spec: Seq2Seq) -> Shapes:
     """Name (without ``decoder.``) and shape of the decoder's weights; a ``gru`` decoder has no ``_reverse`` ones."""
-    found = {}
-    for name, shape in weights.shapes(spec.decoder_rnn).items():
-        if spec.decoder == "gru" and name.endswith(weights.SUFFIXES[1]):
-            continue
-        kind, _, layer = name.removesuffix(weights.SUFFIXES[1]).rpartition("_l")
-        found[name] = (shape[0], spec.decoder_input_size(int(layer))) if kind == "weight_ih" else shape
-    return found
+    return weights.shapes(spec.decoder_rnn)
 
 
 def initialise(spec: Model, rng: np.random.Generator) -> Arrays:

@@ -21,7 +21,6 @@ from common.models.batch import Batch, check_batch, counted, dropout_name, label
 from common.models.optimizers import OptimizerName, OptimizerSettings
 from common.models.specification import Model, parameters, rnn_of, rnn_prefix
 from common.models.trace import Step
-from common.specification import NUM_DIRECTIONS
 
 RNN = "rnn"
 """Under what name a network's parameters hold the rnn's; all others are there by their canonical names."""
@@ -180,7 +179,7 @@ def run_rnn(program: Program, parameters: Tree, x: jax.Array, batch: Results) ->
     rnn = rnn_of(program.spec)
     states = []
     for i, stage in enumerate(stages(program.spec)):
-        zeros = jnp.zeros((NUM_DIRECTIONS * stage.num_layers, len(x), rnn.state_size), x.dtype)
+        zeros = jnp.zeros((stage.num_directions * stage.num_layers, len(x), rnn.state_size), x.dtype)
         initial = (zeros, zeros) if rnn.cell == "lstm" else (zeros,)
         found = program.kind.run(program.kind.program(stage), parameters[RNN][i], x, batch.get("lengths"), initial)
         states.append(found["h_n"])

@@ -16,8 +16,6 @@ from backends.jax_flax.models.network import JaxNetwork, Program, array, best, h
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq
-from common.reference import FORWARD, REVERSE
-from common.specification import NUM_DIRECTIONS
 from common.weights import KINDS, weight_name
 
 Layers = list[list[jax.Array]]
@@ -79,8 +77,9 @@ def _encode(program: Program, parameters: Tree, batch: Results) -> tuple[Memory 
         memory = Memory(output, output @ parameters["attention.w2"].T, real)
     states = []
     for layer in range(spec.encoder.num_layers):
-        pair = h_n[layer * NUM_DIRECTIONS :]
-        joined = jnp.concatenate([pair[FORWARD], pair[REVERSE]], axis=-1)  # (batch, 2·hidden_size)
+        rows = layer * spec.encoder.num_directions
+        pair = h_n[rows : rows + spec.encoder.num_directions]
+        joined = jnp.concatenate([*pair], axis=-1)  # (batch, num_directions·hidden_size), forward first
         weight, bias = (parameters[f"bridge.{layer}.{part}"] for part in ("weight", "bias"))
         first = jnp.tanh(linear(joined, weight, bias))
         states.append(jnp.split(first, spec.decoder_directions, axis=-1))

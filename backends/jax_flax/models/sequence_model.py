@@ -14,8 +14,6 @@ from backends.jax_flax.models.network import JaxNetwork, Program, array, best, h
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import SequenceModel
-from common.reference import FORWARD, REVERSE
-from common.specification import NUM_DIRECTIONS
 
 
 class SequenceNetwork(JaxNetwork):
@@ -28,8 +26,8 @@ class SequenceNetwork(JaxNetwork):
         x = batch["x"] if "x" in batch else lookup(parameters["embedding"], batch["tokens"])
         output, h_n = run_rnn(program, parameters, x, batch)
         if program.spec.readout == "final":
-            top = h_n[-NUM_DIRECTIONS:]
-            return head(parameters, jnp.concatenate([top[FORWARD], top[REVERSE]], axis=-1))  # (batch, 2·hidden_size)
+            top = h_n[-program.spec.rnn.num_directions :]
+            return head(parameters, jnp.concatenate([*top], axis=-1))  # (batch, num_directions·hidden_size)
         found = head(parameters, output)
         if "lengths" in batch:
             found = jnp.where(step_mask(batch["lengths"], x.shape[1]), found, jnp.zeros_like(found))

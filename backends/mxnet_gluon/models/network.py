@@ -20,7 +20,6 @@ from common.models.batch import Batch, check_batch, counted, dropout_name, label
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, parameters, rnn_of
 from common.models.trace import Step
-from common.specification import NUM_DIRECTIONS
 
 Tensors = dict[str, Tensor]
 Function = Callable[[ModuleType, Tensors, Tensors], list[Tensor]]
@@ -116,7 +115,9 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         lengths = self._rnn[0].given_lengths(batch.get("lengths"), rows, steps)
         if lengths is not None:
             found["lengths"] = lengths
-        found["zeros"] = np.zeros((NUM_DIRECTIONS * self.stages[0].num_layers, rows, rnn_of(self.spec).state_size))
+        found["zeros"] = np.zeros(
+            (self.stages[0].num_directions * self.stages[0].num_layers, rows, rnn_of(self.spec).state_size)
+        )
         if "labels" in batch or "targets" in batch:
             found |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
         moved = {name: self.tensor(value) for name, value in found.items()}

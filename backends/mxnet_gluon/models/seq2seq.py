@@ -90,11 +90,12 @@ class Seq2SeqNetwork(MXNetNetwork):
             keys = F.reshape_like(keys, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
             found = (output, keys, batch.get("lengths"))
             memory = {name: value for name, value in zip(MEMORY, found, strict=True) if value is not None}
-        each = unstack(F, h_n, NUM_DIRECTIONS * spec.encoder.num_layers)
+        count = spec.encoder.num_directions
+        each = unstack(F, h_n, count * spec.encoder.num_layers)
         states = []
         for layer in range(spec.encoder.num_layers):
-            pair = each[layer * NUM_DIRECTIONS : (layer + 1) * NUM_DIRECTIONS]
-            joined = F.concat(*pair, dim=1)  # (batch, 2·hidden_size), forward first
+            pair = each[layer * count : (layer + 1) * count]
+            joined = F.concat(*pair, dim=1)  # (batch, num_directions·hidden_size), forward first
             first = F.tanh(self.linear(F, parameters, joined, f"bridge.{layer}.weight", f"bridge.{layer}.bias"))
             halves = F.split(first, num_outputs=2, axis=1) if spec.decoder_directions == NUM_DIRECTIONS else [first]
             states.append(list(halves))

@@ -13,8 +13,6 @@ from backends.mxnet_gluon.models.network import MXNetNetwork, Tensors, array
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import SequenceModel
-from common.reference import FORWARD, REVERSE
-from common.specification import NUM_DIRECTIONS
 
 
 class SequenceNetwork(MXNetNetwork):
@@ -26,8 +24,9 @@ class SequenceNetwork(MXNetNetwork):
         x = batch["x"] if "x" in batch else self.lookup(F, parameters, batch["tokens"], "embedding")
         output, h_n = self.run_rnn(F, parameters, x, batch)
         if self.spec.readout == "final":
-            top = unstack(F, h_n, NUM_DIRECTIONS * self.spec.rnn.num_layers)[-NUM_DIRECTIONS:]
-            return self.head(F, parameters, F.concat(top[FORWARD], top[REVERSE], dim=1))  # (batch, 2·hidden_size)
+            count = self.spec.rnn.num_directions
+            top = unstack(F, h_n, count * self.spec.rnn.num_layers)[-count:]
+            return self.head(F, parameters, F.concat(*top, dim=1))  # (batch, num_directions·hidden_size)
         found = self.head(F, parameters, F.reshape(output, shape=(-3, 0)))  # (batch·seq_len, classes)
         found = F.reshape_like(found, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
         if "lengths" in batch:

@@ -18,7 +18,6 @@ from common.models.batch import Batch, check_batch, counted, dropout_name, has_d
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, parameters, rnn_of
 from common.models.trace import Step
-from common.specification import NUM_DIRECTIONS
 
 
 class TorchNetwork(TrainedNetwork[Optimizer]):
@@ -94,8 +93,8 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         return torch.tensor(values, dtype=dtype, device=DEVICES[self.device])
 
     def run_rnn(self, x: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
-        states, with dropout's factors between the layers where the batch has them.
+        """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·num_directions, batch, hidden_size)
+        from zero states, with dropout's factors between the layers where the batch has them.
         """
         rnn = rnn_of(self.spec)
         host_lengths = torch.tensor(batch["lengths"]) if "lengths" in batch else None
@@ -103,7 +102,7 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         states = []
         for i, layer in enumerate(self._rnn):
             layer.host_lengths = host_lengths
-            zeros = x.new_zeros(NUM_DIRECTIONS * layer.spec.num_layers, len(x), rnn.state_size)
+            zeros = x.new_zeros(rnn.num_directions * layer.spec.num_layers, len(x), rnn.state_size)
             found = layer.run(x, lengths, (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
             states.append(found["h_n"])
             x = found["output"]

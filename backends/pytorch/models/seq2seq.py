@@ -12,7 +12,6 @@ from backends.pytorch.models.network import TorchNetwork, array, best, wide
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq
-from common.specification import NUM_DIRECTIONS
 from common.weights import KINDS, weight_name
 
 Layers = list[list[torch.Tensor]]
@@ -64,8 +63,8 @@ class Seq2SeqNetwork(TorchNetwork):
             self._keys = functional.linear(self._memory, self.parameters["attention.w2"])  # (batch, seq_len, A)
             self._padding = ~step_mask(self.tensor(batch["lengths"]), embedded.shape[1])[..., 0]
         states = []
-        for layer, pair in enumerate(h_n.split(NUM_DIRECTIONS)):
-            joined = torch.cat([*pair], dim=-1)  # (batch, 2·hidden_size), forward first
+        for layer, pair in enumerate(h_n.split(self.spec.encoder.num_directions)):
+            joined = torch.cat([*pair], dim=-1)  # (batch, num_directions·hidden_size), forward first
             weight, bias = (self.parameters[f"bridge.{layer}.{part}"] for part in ("weight", "bias"))
             first = torch.tanh(functional.linear(joined, weight, bias))
             states.append(list(first.chunk(self.spec.decoder_directions, dim=-1)))

@@ -12,8 +12,6 @@ from backends.pytorch.models.network import TorchNetwork, array, best
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import SequenceModel
-from common.reference import FORWARD, REVERSE
-from common.specification import NUM_DIRECTIONS
 
 
 class SequenceNetwork(TorchNetwork):
@@ -28,8 +26,8 @@ class SequenceNetwork(TorchNetwork):
             x = functional.embedding(self.tensor(batch["tokens"]), self.parameters["embedding"])
         output, h_n = self.run_rnn(x, batch)
         if self.spec.readout == "final":
-            top = h_n[-NUM_DIRECTIONS:]
-            return self.head(torch.cat([top[FORWARD], top[REVERSE]], dim=-1))  # (batch, 2·hidden_size)
+            top = h_n[-self.spec.rnn.num_directions :]
+            return self.head(torch.cat([*top], dim=-1))  # (batch, num_directions·hidden_size), forward first
         found = self.head(output)
         if "lengths" in batch:
             found = found.masked_fill(~step_mask(self.tensor(batch["lengths"]), x.shape[1]), 0)

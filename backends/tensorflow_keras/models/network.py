@@ -25,7 +25,6 @@ from common.models.batch import Batch, check_batch, counted, dropout_name, label
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, parameters, rnn_of, with_prefix, without_prefix
 from common.models.trace import Step
-from common.specification import NUM_DIRECTIONS
 
 LAID_OUT = ("rnn.", "encoder.", "decoder.")
 """What the canonical names of parameters begin with that may lie otherwise in the variables."""
@@ -169,7 +168,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         rnn = rnn_of(self.spec)
         states = []
         for i, layer in enumerate(self._rnn):
-            zeros = tf.zeros((NUM_DIRECTIONS * layer.spec.num_layers, x.shape[0], rnn.state_size), x.dtype)
+            zeros = tf.zeros((rnn.num_directions * layer.spec.num_layers, x.shape[0], rnn.state_size), x.dtype)
             own = without_prefix(f"stage.{i}.", parameters)
             found = layer.run(own, x, batch.get("lengths"), (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
             states.append(found["h_n"])

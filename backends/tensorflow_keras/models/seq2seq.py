@@ -17,8 +17,6 @@ from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors,
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq, decoder_shapes, without_prefix
-from common.specification import NUM_DIRECTIONS
-from common.weights import SUFFIXES
 
 Layers = list[list[tf.Tensor]]
 """A decoder's states, by layer and direction, (batch, hidden_size) each."""
@@ -92,7 +90,7 @@ class Seq2SeqNetwork(TensorFlowNetwork):
             for _ in range(self.spec.decoder_directions):
                 size = self.spec.encoder.hidden_size
                 cell = keras.layers.GRUCell(size, recurrent_initializer="zeros", reset_after=True, dtype=self.dtype)
-                cell.build((None, self.spec.decoder_input_size(layer)))
+                cell.build((None, self.spec.decoder_rnn.layer_input_size(layer)))
                 cells.append(cell)
             self._cells.append(cells)
 
@@ -107,8 +105,6 @@ class Seq2SeqNetwork(TensorFlowNetwork):
 
     def canonical(self, gradients: Arrays) -> Arrays:
         of_decoder = without_prefix("decoder.", gradients)
-        for name in [*of_decoder]:  # one direction alone stands in for the other, which is then left out
-            of_decoder.setdefault(name + SUFFIXES[1], of_decoder[name])
         found = canonical_gradients(self.spec.decoder_rnn, of_decoder)
         return super().canonical(gradients) | {f"decoder.{name}": found[name] for name in decoder_shapes(self.spec)}
 
@@ -122,8 +118,9 @@ class Seq2SeqNetwork(TensorFlowNetwork):
             padding = ~step_mask(batch["lengths"], embedded.shape[1])[..., 0]
         states = []
         for layer in range(self.spec.encoder.num_layers):
-            pair = h_n[layer * NUM_DIRECTIONS : (layer + 1) * NUM_DIRECTIONS]
-            joined = tf.concat(tf.unstack(pair), axis=-1)  # (batch, 2·hidden_size), forward first
+            rows = layer * self.spec.encoder.num_directions
+            pair = h_n[rows : rows + self.spec.encoder.num_directions]
+            joined = tf.concat(tf.unstack(pair), axis=-1)  # (batch, num_directions·hidden_size), forward first
             weight, bias = (parameters[f"bridge.{layer}.{part}"] for part in ("weight", "bias"))
             states.append(tf.split(tf.tanh(linear(joined, weight) + bias), self.spec.decoder_directions, axis=-1))
         return Encoded(memory, keys, padding), states

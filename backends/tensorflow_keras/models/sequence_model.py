@@ -12,8 +12,6 @@ from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors,
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import SequenceModel
-from common.reference import FORWARD, REVERSE
-from common.specification import NUM_DIRECTIONS
 
 
 class SequenceNetwork(TensorFlowNetwork):
@@ -28,8 +26,8 @@ class SequenceNetwork(TensorFlowNetwork):
             x = tf.nn.embedding_lookup(parameters["embedding"], batch["tokens"])
         output, h_n = self.run_rnn(parameters, x, batch)
         if self.spec.readout == "final":
-            top = h_n[-NUM_DIRECTIONS:]
-            return self.head(parameters, tf.concat([top[FORWARD], top[REVERSE]], axis=-1))  # (batch, 2·hidden_size)
+            top = tf.unstack(h_n[-self.spec.rnn.num_directions :])
+            return self.head(parameters, tf.concat(top, axis=-1))  # (batch, num_directions·hidden_size), forward first
         found = self.head(parameters, output)
         if "lengths" in batch:
             found = tf.where(step_mask(batch["lengths"], x.shape[1]), found, tf.zeros_like(found))
