@@ -13,7 +13,7 @@ from benchmarks.report.content import Content
 from benchmarks.report.data import ASSETS, compressed, data_of, packed
 from common.terminal import plain
 
-SCRIPTS = ("unpack.js", "sortable.js", "page.js", "tables.js", "charts.js")
+SCRIPTS = ("unpack.js", "sortable.js", "page.js", "answer.js", "tables.js", "charts.js")
 """One module, in this order."""
 LIBRARY = ASSETS / "plotly-basic.min.js"
 """plotly.js-basic-dist-min 4.1.1 from npm, as it is there, with its licence beside it."""

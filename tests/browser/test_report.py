@@ -1,102 +1,21 @@
-"""The report in a real browser: Chromium without a window, the page opened from a file as a user opens it."""
+"""The report in a real browser: that it opens, its tables, its tracks, and what stands in them."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from benchmarks.maintain.publish import RESULTS as RESULTS_FOLDER
 from benchmarks.report.content import Content
 from benchmarks.report.page import render
 from benchmarks.store.records import TIMED
-from tests.benchmarks.made_up_run import HOSTILE, SPEEDS, TRACKS, made_up_content
+from tests.benchmarks.made_up_run import HOSTILE, SPEEDS, TRACKS
+from tests.browser.conftest import Shown, open_file
 
-CHROMIUM = os.environ.get("BIRNN_CHROMIUM") or shutil.which("chromium")
-DRAWN = "html[data-drawn]"
 DETAILS = "#details"
 RESULTS = "#results-table"
 ROWS = f"{RESULTS} tbody tr:not([hidden])"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium on the path nor BIRNN_CHROMIUM")
-
-
-@dataclass
-class Shown:
-    """The opened page, what it complained of, and what it asked for beyond itself."""
-
-    page: Any
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def texts(self, selector: str) -> list[str]:
-        return self.page.locator(selector).all_inner_texts()
-
-    def column(self, table: str, title: str) -> list[str]:
-        """What sorts a column's cells, in the order shown."""
-        position = 1 + next(
-            index for index, name in enumerate(self.texts(f"{table} thead th")) if name.startswith(title)
-        )
-        cells = self.page.locator(f"{table} tbody tr:not([hidden]) td:nth-child({position})")
-        return cells.evaluate_all("cells => cells.map((cell) => cell.dataset.sort)")
-
-    def sort(self, table: str, title: str) -> None:
-        self.page.locator(f"{table} thead th", has_text=title).first.click()
-        self.page.wait_for_timeout(30)  # the sorting library waits one millisecond
-
-
-def open_file(page: Any, file: Path) -> None:
-    """Open a report, whose script first unpacks what it draws."""
-    page.goto(file.as_uri())
-    page.locator(DRAWN).wait_for(state="attached")
-
-
-@pytest.fixture(scope="module")
-def content() -> Content:
-    return made_up_content()
-
-
-@pytest.fixture(scope="module")
-def opened(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    from playwright.sync_api import sync_playwright
-
-    file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(render([content]), encoding="utf-8")
-    with sync_playwright() as playwright:
-        # As root, which containers are, Chromium does not start with its sandbox.
-        home = {"HOME": str(tmp_path_factory.mktemp("home"))}  # where it writes settings, whatever it is told
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], env=os.environ | home)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        shown = Shown(page)
-        page.on("console", lambda message: shown.complaints.append(message.text))
-        page.on("pageerror", lambda error: shown.complaints.append(str(error)))
-
-        def guard(route: Any) -> None:
-            if route.request.url == file.as_uri():
-                route.continue_()
-            else:
-                shown.requests.append(route.request.url)
-                route.abort()
-
-        page.route("**/*", guard)
-        open_file(page, file)
-        yield shown
-        browser.close()
-
-
-@pytest.fixture
-def shown(opened: Shown) -> Iterator[Shown]:
-    """The page for a test that changes it: it is loaded again afterwards."""
-    opened.complaints.clear()
-    yield opened
-    opened.page.reload()
-    opened.page.locator(DRAWN).wait_for(state="attached")
 
 
 def test_the_page_opens_without_complaint_and_asks_for_nothing(opened: Shown) -> None:
@@ -130,20 +49,6 @@ def test_every_section_shows_something(content: Content, opened: Shown) -> None:
     assert "H100" in " ".join(opened.texts("#published-table tbody tr"))
     for chart in ("cases", "setup"):
         assert opened.page.locator(f"#chart-{chart} .point").count() >= len(SPEEDS) - 1, chart
-
-
-def test_the_charts_open_on_lstm_and_only_panels_with_several_sizes_are_shown(content: Content, shown: Shown) -> None:
-    """The made-up run has one LSTM case, and two of the tanh RNN that differ in all three sizes."""
-    cell = "#chart-controls label:has-text('Cell') select"
-    sizes = ("seq_len", "batch", "hidden_size")
-    assert shown.page.input_value(cell) == "lstm"
-    assert len({row.key.case for row in content.rows if row.cell == "lstm"}) == 1
-    assert not any(shown.page.locator(f"#chart-{size}").is_visible() for size in sizes)
-    assert shown.page.locator("#no-curves").is_visible()
-    shown.page.select_option(cell, "rnn_tanh")
-    for size in sizes:
-        assert shown.page.locator(f"#chart-{size} .point").count() >= len(SPEEDS)
-    assert not shown.page.locator("#no-curves").is_visible()
 
 
 def test_rows_stand_by_case_as_asked_for_then_pass_then_implementation(content: Content, opened: Shown) -> None:
@@ -214,19 +119,6 @@ def test_a_point_of_a_chart_shows_its_numbers(opened: Shown) -> None:
         assert re.search(r"torch/native.*\d m?s|torch/native.*\d µs", label.text_content())
 
 
-def test_charts_follow_their_selectors(shown: Shown) -> None:
-    def labels() -> list[str | None]:
-        return shown.page.locator("#chart-cases .ytick text").all_text_contents()
-
-    assert labels()
-    assert all(label and not label.startswith("lstm") for label in labels())
-    before = labels()
-    shown.page.select_option("#chart-controls label:has-text('Cell') select", "rnn_tanh")
-    assert labels() != before
-    shown.page.select_option("#cases-controls select", "time")
-    assert shown.page.locator("#chart-cases .xtitle").text_content() == "time of a call, ms"
-
-
 def test_what_a_log_holds_is_text(shown: Shown) -> None:
     visible = HOSTILE.split("\u2028")[0].strip()
     shown.page.locator("#missing-table tr", has_text="crashed").locator("summary").click()
@@ -264,22 +156,6 @@ def test_lanes_and_threads_are_never_shown_together(content: Content, shown: Sho
         assert {float(cell) for cell in medians()} == {float(cell) for cell in expected(lane, threads)}
         assert shown.page.locator(f"#track input[value={lane}]").is_checked()
     assert shown.complaints == []
-
-
-def test_the_page_fits_a_phone(shown: Shown) -> None:
-    shown.page.set_viewport_size({"width": 390, "height": 844})
-    try:
-        shown.page.wait_for_timeout(200)
-        assert shown.page.evaluate("document.documentElement.scrollWidth") <= 390
-        # The time of the fastest is in sight, and what is not is said to be there.
-        cell = shown.page.locator("#fastest-table tbody tr").first.locator("td.numeric").first
-        assert re.search(r"\d .*[mµ]?s$", cell.inner_text())
-        box = cell.bounding_box()
-        assert box["x"] + box["width"] <= 390
-        assert "columns to the right" in shown.page.locator("#fastest-table .scrolls").inner_text()
-        assert shown.page.locator("#fastest-table .phone").first.inner_text() == "forward"
-    finally:
-        shown.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_only_a_table_that_scrolls_says_so(opened: Shown) -> None:
@@ -365,22 +241,4 @@ def test_an_empty_run_opens_without_complaint(content: Content, opened: Shown, t
     open_file(page, file)
     assert "Nothing has a time" in page.locator("#wins").inner_text()
     assert complaints == []
-    page.close()
-
-
-def test_a_committed_page_takes_its_library_from_the_repository_and_says_where_it_is_not(
-    opened: Shown, tmp_path: Path
-) -> None:
-    page = opened.page.context.browser.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    open_file(page, RESULTS_FOLDER / "laptop.html")
-    assert page.locator("#chart-cases .point").count() > 50
-    assert complaints == []
-    moved = tmp_path / "moved.html"
-    shutil.copy(RESULTS_FOLDER / "laptop.html", moved)
-    open_file(page, moved)
-    assert "plotly-basic.min.js, which is not there" in page.locator("#chart-cases").inner_text()
-    assert page.locator(ROWS).count() == 400
     page.close()

@@ -12,32 +12,44 @@ const QUANTITIES = {
   limit: { title: "% of the limit", of: (row) => (isNumber(row.fraction_of_limit) ? 100 * row.fraction_of_limit : null), spread: () => null },
 };
 
-const FIRST_SHOWN = { cell: ["lstm", "gru"], pass: ["forward_backward"] };
-const chosen = { cell: "", pass: "", cases: "relative", curves: "time" };
+const shownQuantity = { cases: "relative", curves: "time" };
+const MOST_PANELS = 6;
+const DASHES = { torch: "solid", jax: "6px,3px", tensorflow: "2px,2px", mxnet: "8px,3px,2px,3px" };
+const dash = (implementation) => DASHES[implementation.split("/")[0]] ?? "12px,4px";
 
 // Plotly reads a little HTML in its texts; what comes from a store must stay text.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function select(title, name, options, onchange) {
-  const node = el("select", { onchange: () => { chosen[name] = node.value; onchange(); } },
-    ...options.map(([value, shown]) => el("option", { value, selected: value === chosen[name] }, shown)));
-  return el("label", {}, `${title} `, node);
-}
-
 function drawControls() {
-  const timed = timedInTrack();
-  for (const [name, wanted] of Object.entries(FIRST_SHOWN)) {
-    const values = unique(timed.map((row) => row[name]));
-    if (!values.includes(chosen[name])) chosen[name] = wanted.find((value) => values.includes(value)) ?? values[0] ?? "";
+  for (const [name, quantities, drawAgain] of [["cases", Object.keys(QUANTITIES), drawCases], ["curves", Object.keys(QUANTITIES).slice(1), drawCurves]]) {
+    const node = el("select", { onchange: () => { shownQuantity[name] = node.value; drawAgain(); } },
+      ...quantities.map((value) => el("option", { value, selected: value === shownQuantity[name] }, QUANTITIES[value].title)));
+    byId(`${name}-controls`).replaceChildren(el("label", {}, "Show ", node));
   }
-  byId("chart-controls").replaceChildren(...["cell", "pass"].map((name) =>
-    select(name === "cell" ? "Cell" : "Pass", name, unique(timed.map((row) => row[name])).map((value) => [value, value]), drawAll)));
-  byId("cases-controls").replaceChildren(select("Show", "cases", Object.entries(QUANTITIES).map(([name, { title }]) => [name, title]), drawCases));
-  byId("curves-controls").replaceChildren(select("Show", "curves", ["time", "step", "memory", "rows", "limit"].map((name) => [name, QUANTITIES[name].title]), drawCurves));
 }
 
 const chartRows = () => timedInTrack().filter((row) => row.cell === chosen.cell && row.pass === chosen.pass);
+const seenRows = () => chartRows().filter((row) => !hidden.has(row.implementation));
+
+// A legend that the charts of a cell share: a button for each implementation, which hides it.
+function drawLegends() {
+  const svg = (tag, attributes) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+    return node;
+  };
+  document.querySelectorAll(".legend").forEach((host) => {
+    const focused = host.contains(document.activeElement) ? document.activeElement.textContent : null;
+    host.replaceChildren(...implementationsOf(chartRows()).map((name) => {
+      const line = svg("svg", { width: 26, height: 8, "aria-hidden": "true" });
+      line.append(svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, "stroke-width": 2, "stroke-dasharray": dash(name).replace("solid", "none"), style: `stroke: var(${colourName(name.split("/")[0])})` }));
+      const toggle = () => { hidden[hidden.has(name) ? "delete" : "add"](name); drawAll(); };
+      return el("button", { type: "button", "aria-pressed": String(!hidden.has(name)), title: "Show or hide it in the charts", onclick: toggle }, line, named(name));
+    }));
+    if (focused) [...host.children].find((each) => each.textContent === focused)?.focus();
+  });
+}
 
 function draw(id, traces, layout) {
   const axis = { gridcolor: variable("--line"), zeroline: false, linecolor: variable("--line"), automargin: true };
@@ -48,13 +60,16 @@ function draw(id, traces, layout) {
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: variable("--font"), size: 13, color: variable("--ink") },
     hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { color: variable("--ink") }, align: "left" },
-    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 }, ...layout, ...axes,
+    // Plotly's own legend cannot be used by the keyboard.
+    showlegend: false, ...layout, ...axes,
   }, { responsive: true, displayModeBar: false });
 }
 
-function marker(implementation) {
+// A filled mark is the fastest or cannot be told from it; a hollow one is slower beyond the noise.
+function marker(implementation, own) {
   const symbol = shape(implementation)[0];
-  return { color: colour(implementation.split("/")[0]), symbol, size: symbol === "star" ? 13 : 10, line: { width: 1, color: variable("--paper") } };
+  const own_colour = colour(implementation.split("/")[0]);
+  return { color: own_colour, symbol: own.map((row) => (row && !isLevel(row) ? `${symbol}-open` : symbol)), size: symbol === "star" ? 13 : 10, line: { width: 1.5, color: own_colour } };
 }
 
 // 1, 2, 5, 10, … within the values, or whole decades where there are many.
@@ -80,6 +95,7 @@ function sizeAxis(title, sizes) {
 function hoverText(row, fastest) {
   return [
     `<b>${plain(row.implementation)}</b>`, `${plain(row.case)}, ${plain(row.pass)}`, timeWithInterval(row),
+    isLevel(row) ? "fastest, or level with it" : "slower than the fastest",
     fastest ? `${digits(row.median_seconds / fastest)} × the fastest` : "",
     isNumber(row.peak_host_bytes) ? `${mebibytes(row.peak_host_bytes)} MiB at the peak of a call` : "",
     isNumber(row.microseconds_per_step) ? `${digits(row.microseconds_per_step)} µs per step` : "",
@@ -105,16 +121,16 @@ const fastestAt = (list) => {
 
 // A case is a band, and each implementation has its own height in it, so that equal times do not cover each other.
 function drawCases() {
-  const list = chartRows();
+  const list = seenRows();
   const cases = unique(list.map((row) => row.case));
   const implementations = implementationsOf(list);
-  const quantity = QUANTITIES[chosen.cases];
-  const fastest = fastestAt(list);
+  const quantity = QUANTITIES[shownQuantity.cases];
+  const fastest = fastestAt(chartRows());
   const short = (name) => (name.startsWith(`${chosen.cell}-`) ? name.slice(chosen.cell.length + 1) : name);
   const traces = implementations.map((implementation, position) => {
     const own = list.filter((row) => row.implementation === implementation && isNumber(quantity.of(row, fastest.get(row.case))));
     return {
-      type: "scatter", mode: "markers", name: plain(implementation), marker: marker(implementation),
+      type: "scatter", mode: "markers", name: plain(implementation), marker: marker(implementation, own),
       x: own.map((row) => quantity.of(row, fastest.get(row.case))),
       y: own.map((row) => cases.indexOf(row.case) + 0.8 * ((position + 0.5) / implementations.length - 0.5)),
       error_x: errorBars(own, own.map((row) => quantity.spread(row, fastest.get(row.case)))),
@@ -124,69 +140,97 @@ function drawCases() {
   const bands = cases.flatMap((_, index) => (index % 2 ? [] : [
     { type: "rect", xref: "paper", x0: 0, x1: 1, y0: index - 0.5, y1: index + 0.5, fillcolor: variable("--band"), line: { width: 0 }, layer: "below" }]));
   draw("chart-cases", traces, {
-    height: 150 + cases.length * Math.max(36, 9 * implementations.length), shapes: bands,
+    height: 80 + cases.length * Math.max(36, 9 * implementations.length), shapes: bands,
     xaxis: logAxis(quantity.title, traces.flatMap((trace) => trace.x)),
     yaxis: { tickvals: cases.map((_, index) => index), ticktext: cases.map(short).map(plain), range: [cases.length - 0.5, -0.5], showgrid: false },
   });
 }
 
-// Cases that differ in one size only: they are what a line may join.
+// Cases that differ in one size only: they are what a line may join. In the width the input may be as wide as the state.
+const FIXED = { seq_len: "T", batch: "B", input_size: "I", hidden_size: "H", num_layers: "L", ragged: "" };
+
 function familyOf(row, size) {
-  const others = ["seq_len", "batch", "input_size", "hidden_size", "num_layers", "ragged"].filter((name) => name !== size);
-  return others.map((name) => (size === "hidden_size" && name === "input_size" && row.input_size === row.hidden_size ? "H" : row[name])).join();
+  return Object.keys(FIXED).filter((name) => name !== size)
+    .map((name) => (size === "hidden_size" && name === "input_size" && row.input_size === row.hidden_size ? "H" : row[name])).join();
+}
+
+// Every set of at least two cases that a line may join, those with most points first within each size.
+function families(list) {
+  return SIZES.flatMap(([size, title]) => [...grouped(list, (row) => familyOf(row, size)).values()]
+    .map((own) => ({ size, title, own, sizes: unique(own.map((row) => row[size])).sort((a, b) => a - b) }))
+    .filter(({ sizes }) => sizes.length > 1)
+    .sort((a, b) => b.sizes.length - a.sizes.length));
+}
+
+function fixedSizes({ size, own: [row, ...rest] }) {
+  const tied = size === "hidden_size" && rest.some((other) => other.input_size !== row.input_size);
+  return Object.entries(FIXED).filter(([name, letter]) => letter && name !== size && (name !== "num_layers" || row.num_layers > 1))
+    .map(([name, letter]) => (tied && name === "input_size" ? "I = H" : `${letter} ${row[name]}`)).join(" · ") + (row.ragged ? " · ragged" : "");
+}
+
+// What a panel shows, in words.
+function spoken({ title, own, size, sizes }) {
+  const at = (value) => {
+    const level = own.filter((row) => row[size] === value && isLevel(row)).sort((a, b) => a.median_seconds - b.median_seconds);
+    return level.length ? `at ${value} ${level.map((row) => row.implementation).join(", level with ")}, ${time(level[0].median_seconds)}` : `at ${value} nobody shown`;
+  };
+  return `Curves over ${title}. Fastest: ${sizes.map(at).join("; ")}. The same numbers are in the table of all results.`;
 }
 
 function curve(implementation, list, size, quantity) {
-  const families = grouped(list, (row) => familyOf(row, size));
-  // A gap (null) between two families ends the line.
-  const points = [...families.values()].flatMap((family) => [...family.sort((a, b) => a[size] - b[size]), null]);
+  const own = list.filter((row) => row.implementation === implementation).sort((a, b) => a[size] - b[size]);
   return {
-    type: "scatter", mode: "lines+markers", name: plain(implementation), marker: marker(implementation), connectgaps: false,
-    line: { color: colour(implementation.split("/")[0]), width: 1.5 },
-    x: points.map((row) => row?.[size] ?? null), y: points.map((row) => (row ? quantity.of(row) : null)),
-    error_y: errorBars(points.map((row) => row ?? {}), points.map((row) => (row ? quantity.spread(row) : 0))),
-    text: points.map((row) => (row ? hoverText(row) : "")), hovertemplate: "%{text}<extra></extra>",
+    type: "scatter", mode: "lines+markers", name: plain(implementation), marker: marker(implementation, own),
+    line: { color: colour(implementation.split("/")[0]), width: 1.5, dash: dash(implementation) },
+    x: own.map((row) => row[size]), y: own.map((row) => quantity.of(row)),
+    error_y: errorBars(own, own.map((row) => quantity.spread(row))),
+    text: own.map((row) => hoverText(row)), hovertemplate: "%{text}<extra></extra>",
   };
 }
 
+let allPanels = false;
+
 function drawCurves() {
-  const quantity = QUANTITIES[chosen.curves];
-  const list = chartRows().filter((row) => isNumber(quantity.of(row)));
-  const panels = SIZES.filter(([size]) => unique(list.map((row) => row[size])).length > 1);
-  for (const [size] of SIZES) byId(`chart-${size}`).hidden = !panels.some(([shown]) => shown === size);
+  const quantity = QUANTITIES[shownQuantity.curves];
+  const found = families(seenRows().filter((row) => isNumber(quantity.of(row))));
+  // Of every size the fullest comes first, then every size's second, and so on.
+  const rank = (each) => found.filter((other) => other.size === each.size).indexOf(each);
+  const panels = [...found].sort((a, b) => rank(a) - rank(b)).slice(0, allPanels ? undefined : MOST_PANELS)
+    .sort((a, b) => found.indexOf(a) - found.indexOf(b));
+  const hosts = panels.map((panel, index) => el("div", { class: "panel" }, el("h3", {}, `Over ${panel.title}`, el("small", {}, fixedSizes(panel))),
+    el("div", { id: `curve-${index}`, class: "chart", role: "img", "aria-label": spoken(panel) })));
+  byId("curves-panels").replaceChildren(...hosts);
   byId("no-curves").hidden = panels.length > 0;
-  for (const [size, title] of panels) {
-    draw(`chart-${size}`, implementationsOf(list).map((implementation) =>
-      curve(implementation, list.filter((row) => row.implementation === implementation), size, quantity)), {
-      height: 380, showlegend: false,
-      xaxis: sizeAxis(title, unique(list.map((row) => row[size]))),
-      yaxis: logAxis(quantity.title, list.map((row) => quantity.of(row))),
-    });
-  }
+  byId("more-panels").hidden = found.length <= MOST_PANELS || allPanels;
+  byId("more-panels").textContent = `Show all ${found.length} curves`;
+  panels.forEach(({ own, size, title, sizes }, index) => draw(`curve-${index}`,
+    implementationsOf(own).map((implementation) => curve(implementation, own, size, quantity)),
+    { height: 300, xaxis: sizeAxis(title, sizes), yaxis: logAxis(quantity.title, own.map((row) => quantity.of(row))) }));
 }
 
+byId("more-panels").addEventListener("click", () => { allPanels = true; drawCurves(); byId("curves-panels").querySelector(".chart")?.scrollIntoView({ block: "nearest" }); });
+
 function drawSetup() {
-  const list = chartRows();
+  const list = seenRows();
   const implementations = implementationsOf(list).reverse();
-  const neutral = STAGES.map(([, title, symbol]) => ({
-    type: "scatter", mode: "markers", name: title, x: [null], y: [null], marker: { symbol, size: 9, color: variable("--muted"), line: { width: 1.5, color: variable("--muted") } } }));
   const traces = STAGES.map(([name, title, symbol]) => {
     const own = list.filter((row) => isNumber(row[name]) && row[name] > 0);
     const colours = own.map((row) => colour(row.framework));
     return {
-      type: "scatter", mode: "markers", showlegend: false, x: own.map((row) => row[name]), y: own.map((row) => implementations.indexOf(row.implementation)),
+      type: "scatter", mode: "markers", x: own.map((row) => row[name]), y: own.map((row) => implementations.indexOf(row.implementation)),
       marker: { symbol, size: 9, opacity: 0.75, color: colours, line: { width: 1.5, color: colours } },
       text: own.map((row) => `<b>${plain(row.implementation)}</b><br>${plain(row.case)}<br>${title} ${time(row[name])}`), hovertemplate: "%{text}<extra></extra>",
     };
   });
-  draw("chart-setup", [...neutral, ...traces], {
-    height: 130 + 34 * implementations.length,
+  draw("chart-setup", traces, {
+    height: 90 + 34 * implementations.length,
     xaxis: logAxis("seconds", traces.flatMap((trace) => trace.x)),
     yaxis: { tickvals: implementations.map((_, index) => index), ticktext: implementations.map(plain), range: [-0.6, implementations.length - 0.4] },
   });
 }
 
 function drawAll() {
+  drawLegends();
   drawCases();
   drawCurves();
   drawSetup();
@@ -204,7 +248,8 @@ async function loadLibrary() {
 }
 
 if (await loadLibrary()) {
-  onTrack(() => { drawControls(); drawAll(); });
+  drawControls();
+  onChoice(drawAll);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 }
 document.documentElement.dataset.drawn = "";

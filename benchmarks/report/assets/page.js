@@ -148,24 +148,38 @@ function nearestTrack(index, value) {
   return tracks.filter((other) => other[index] === value).sort((a, b) => alike(b) - alike(a))[0];
 }
 
+// A choice of one among few: [value, what is shown] pairs, as radio buttons that look like one control.
+function pills(title, name, values, current, choose) {
+  const options = values.map(([value, shown]) => el("label", {},
+    el("input", { type: "radio", name, value, checked: value === current, onchange: () => choose(value) }), el("span", {}, shown)));
+  return el("fieldset", { class: values.length > 1 ? "choice" : "choice fixed" }, el("legend", {}, title), el("div", { class: "pills" }, ...options));
+}
+
 function drawTrack() {
   const form = byId("track");
   const focused = document.activeElement?.name;
   form.replaceChildren(
     ...DIMENSIONS.map(([name, title, show], index) => {
       const values = unique(tracks.map((each) => each[index])).sort((a, b) => (a > b ? 1 : -1));
-      const options = values.map((value) =>
-        el("label", {},
-          el("input", {
-            type: "radio", name, value, checked: value === track[index],
-            onchange: () => { track = nearestTrack(index, value); drawTrack(); listeners.forEach((listener) => listener()); },
-          }),
-          el("span", {}, String(show(value)))));
-      return el("fieldset", { class: values.length > 1 ? "" : "fixed" }, el("legend", {}, title), el("div", { class: "pills" }, ...options));
+      return pills(title, name, values.map((value) => [value, String(show(value))]), track[index],
+        (value) => { track = nearestTrack(index, value); drawTrack(); listeners.forEach((listener) => listener()); });
     }));
+  form.classList.toggle("single", tracks.length < 2);
   form.querySelector(`input[name="${focused}"]:checked`)?.focus();
 }
 drawTrack();
+
+function flags(row) {
+  return [row.under_load ? "under load" : "", row.bimodal ? "bimodal" : "", row.status === "never steady" ? "never steady" : ""].filter(Boolean);
+}
+
+// The dialog, whose title may hold nodes.
+function openDetails(title, ...children) {
+  const dialog = byId("details");
+  dialog.replaceChildren(el("form", { method: "dialog" }, el("button", { "aria-label": "Close" }, "close")), el("h2", { id: "details-title" }, ...title), ...children);
+  dialog.showModal();
+}
+byId("details").addEventListener("click", (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); });
 
 // A sortable, filterable table
 

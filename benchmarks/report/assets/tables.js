@@ -1,6 +1,5 @@
 "use strict";
 
-const shapeOf = (row) => `T ${row.seq_len}, B ${row.batch}, I ${row.input_size}, H ${row.hidden_size}, L ${row.num_layers}${row.ragged ? ", ragged" : ""}`;
 const firstOfCase = new Map(rows.map((row) => [row.case, row]).reverse());
 const MARKS = { "measured": "✓", "never steady": "~", "disagrees": "✗", "unsupported": "–", "not offered": "–", "not reached": "…" };
 const statusMark = (status) => MARKS[status] ?? "!";
@@ -46,7 +45,7 @@ function definitions(object) {
   return list;
 }
 
-// Who is fastest where.
+// Every verdict.
 
 function ratioOf(standing) {
   if (!standing.ratio) return "";
@@ -60,13 +59,8 @@ function verdict(standing) {
     ...others.map((name) => el("small", {}, "also ", named(name))));
 }
 
-// As everywhere in percent with one decimal: 3.1 (2.2–5.0).
-const inPercent = (part) => (100 * part).toFixed(1);
-const floorOf = (floor) => `${inPercent(floor.part)} (${inPercent(floor.low)}–${inPercent(floor.high)})`;
-
 function fastestTable() {
-  const rowOf = (standing) => rows.find((row) => row.implementation === standing.implementation && row.case === standing.case &&
-    row.pass === standing.pass && sameTrack(trackOf(row), trackOf(standing)));
+  const rowOf = fastestRow;
   const columns = [
     { title: "Case", fixed: true, sort: (each) => each.case,
       show: (each) => el("span", { title: shapeOf(rowOf(each)) }, each.case, el("small", { class: "phone" }, each.pass)) },
@@ -86,28 +80,7 @@ function fastestTable() {
     filters: [{ title: "Implementation", of: (each) => each.implementation }, { title: "Cell", of: cellOf }, { title: "Pass", of: (each) => each.pass },
       { title: "Verdict", of: (each) => each.verdict }],
   });
-  onTrack(() => {
-    const standings = inTrack(content.standings);
-    fill(standings);
-    drawWins(standings);
-  });
-}
-
-function drawWins(standings) {
-  const clear = standings.filter((each) => ["clear", "alone"].includes(each.verdict));
-  const wins = unique(clear.map((each) => each.implementation))
-    .map((name) => [name, clear.filter((each) => each.implementation === name).length])
-    .sort((a, b) => b[1] - a[1]);
-  const parts = wins.flatMap(([name, count], index) => [index ? ", " : "", named(name), ` ${count}`]);
-  const open = standings.length - clear.length;
-  byId("wins").replaceChildren(
-    standings.length ? `Fastest in ${plural(standings.length, "job")} (a case and a pass): ` : "Nothing has a time in this track.",
-    ...parts, open ? `${wins.length ? " · " : ""}not decided ${open}` : "");
-  const { noise_floor: part, noise_floor_low: low, noise_floor_high: high } = runOfTrack();
-  byId("floor").textContent = part === null
-    ? "No A/A pair was measured in this run: there is no noise floor, so no verdict is given."
-    : `Noise floor over the run: ${inPercent(part)} % (${inPercent(low)} to ${inPercent(high)} %). Pairs of one and the same implementation, measured as if they were two, ` +
-      "differ by less in 95 of 100 cases. Each case is judged by the floor of its own pairs, in the table; no difference within that is called one.";
+  onTrack(() => fill(inTrack(content.standings)));
 }
 
 // The agreement matrix.
@@ -172,10 +145,6 @@ function whatRan(row) {
   return el("details", {}, el("summary", {}, el("span", { class: "clamped" }, told || (row.log ? "log" : "kernels"))), el("pre", {}, text));
 }
 
-function flags(row) {
-  return [row.under_load ? "under load" : "", row.bimodal ? "bimodal" : "", row.status === "never steady" ? "never steady" : ""].filter(Boolean);
-}
-
 const numberColumn = (title, name, hint, show = (value) => digits(value), unit = "") =>
   ({ title, unit, hint, numeric: true, sort: (row) => row[name], show: (row) => show(row[name]) });
 
@@ -215,19 +184,14 @@ function resultsTable() {
 }
 
 function showDetails(row) {
-  const dialog = byId("details");
   const shown = Object.fromEntries(Object.entries(row).filter(([name]) => !["log", "kernels", "command", "run", "framework"].includes(name)));
-  dialog.replaceChildren(
-    el("form", { method: "dialog" }, el("button", { "aria-label": "Close" }, "close")),
-    el("h2", { id: "details-title" }, named(row.implementation), ` ${row.case}, ${row.pass}`),
+  openDetails([named(row.implementation), ` ${row.case}, ${row.pass}`],
     el("p", {}, status(row), " ", row.reason),
     command(row) ? el("p", {}, command(row)) : "",
     definitions(shown),
     ...(row.kernels.length ? [el("h3", {}, "Kernels"), el("pre", {}, row.kernels.join("\n"))] : []),
     ...(row.log ? [el("h3", {}, "End of the log"), el("pre", {}, row.log)] : []));
-  dialog.showModal();
 }
-byId("details").addEventListener("click", (event) => { if (event.target === event.currentTarget) event.currentTarget.close(); });
 
 // What was not measured: rows with the same status, implementation and reason are one line.
 
