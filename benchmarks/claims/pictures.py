@@ -11,8 +11,8 @@ from benchmarks.claims.claim import Point
 
 INK = "#808890"
 """Lines and text: 4.5 to 1 at least against white and against GitHub's dark ground."""
-COLOURS = ("#e4572e", "#2a9d8f", "#e9a400", "#4a90d9", "#9a6fd0", "#808890")
-MARKERS = "os^Dv*"
+COLOURS = ("#e4572e", "#2a9d8f", "#e9a400", "#4a90d9", "#9a6fd0", "#808890", "#c2569b", "#6a9f3a")
+MARKERS = "os^Dv*PX"
 
 
 def curves(
@@ -20,23 +20,27 @@ def curves(
     *,
     across: str,
     number: str,
-    line: str,
+    line: str | tuple[str, ...],
     x_label: str,
     y_label: str,
     log_x: bool = True,
     log_y: bool = False,
     level: float | None = None,
 ) -> bytes:
-    """One line for each value of ``line`` among the points' places, of ``number`` over ``across``, which is a place's
-    size or another number; with a dotted line at ``level``. Equal points give equal bytes.
+    """One line for each value of ``line``, or of several such names, among the points' places, of ``number`` over
+    ``across``, which is a place's size or another number; with a dotted line at ``level``. Equal points give equal
+    bytes.
     """
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "birnn", "svg.fonttype": "none", "font.size": 10, "text.color": INK}):
         figure = Figure(figsize=(8, 4), layout="constrained")
         axes = figure.subplots()
-        for order, name in enumerate(dict.fromkeys(str(point.where[line]) for point in points)):
-            mine = [point for point in points if point.where[line] == name]
+        names = (line,) if isinstance(line, str) else line
+        lines: dict[str, list[Point]] = {}
+        for point in points:
+            lines.setdefault(" ".join(str(point.where[name]) for name in names), []).append(point)
+        for order, (name, mine) in enumerate(lines.items()):
             drawn = sorted((_at(point, across), point.numbers[number]) for point in mine)
             style = {"color": COLOURS[order % len(COLOURS)], "marker": MARKERS[order % len(MARKERS)]}
             axes.plot(*zip(*drawn, strict=True), label=name, lw=1.5, ms=5, **style)

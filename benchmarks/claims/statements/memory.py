@@ -31,13 +31,15 @@ COPY_EXAMPLES, COPY_HELD_OUT, COPY_EPOCHS, COPY_SEEDS = 320, 160, 40, 2
 COPY_IMPLEMENTATION = "torch/native"
 
 
-def _gradients(workshop: Workshop, framework: str) -> list[Point]:
-    """The norm of the gradient of the forward half's last output by the input ``distance`` steps before it."""
+def _norms(workshop: Workshop, framework: str, names: Sequence[str]) -> dict[str, dict[int, float]]:
+    """By cell and distance, the norm of the gradient of the forward half's last output by the input so many steps
+    before it.
+    """
     steps = FARTHEST + 1
-    norms = {}
     wanted = np.zeros((1, steps, 2 * UNITS))
     wanted[0, -1, :UNITS] = np.random.default_rng(1).normal(size=UNITS)  # of the forward half alone
-    for name in (*CELLS, FORGET_BIAS):
+    norms = {}
+    for name in names:
         workshop.tell(name)
         cell: Cell = "lstm" if name == FORGET_BIAS else name  # type: ignore[assignment]
         case = long_row(cell, steps, {"output": wanted}, UNITS)
@@ -45,15 +47,27 @@ def _gradients(workshop: Workshop, framework: str) -> list[Point]:
             for bias in ("bias_ih_l0", "bias_hh_l0"):
                 case.weights[bias] = case.weights[bias].copy()
                 case.weights[bias][UNITS : 2 * UNITS] = 0.5  # gates i, f, g, o
-        found = workshop.run(NATIVE[framework], case, "float64")["grad.x"][0]
-        norms[name] = np.linalg.norm(found, axis=-1)
+        found = np.linalg.norm(workshop.run(NATIVE[framework], case, "float64")["grad.x"][0], axis=-1)
+        norms[name] = {distance: float(found[FARTHEST - distance]) for distance in DISTANCES}
+    return norms
+
+
+def _gradients(workshop: Workshop, framework: str) -> list[Point]:
+    norms = _norms(workshop, framework, CELLS)
     points = []
-    for distance in DISTANCES:
-        at = {name: float(norm[FARTHEST - distance]) for name, norm in norms.items()}
-        for name in (*CELLS, FORGET_BIAS):
-            numbers = {"norm": at[name]}
-            if name != "lstm":
-                numbers["lstm_over_it"] = at["lstm"] / at[name]
+    for name, of_cell in norms.items():
+        for distance, norm in of_cell.items():
+            numbers = {"norm": norm} | ({} if name == "lstm" else {"lstm_over_it": norms["lstm"][distance] / norm})
+            points.append(Point(where={"framework": framework, "cell": name, "distance": distance}, numbers=numbers))
+    return points
+
+
+def _forget_bias(workshop: Workshop, framework: str) -> list[Point]:
+    norms = _norms(workshop, framework, ("lstm", FORGET_BIAS))
+    points = []
+    for name, of_cell in norms.items():
+        for distance, norm in of_cell.items():
+            numbers = {"norm": norm} | ({} if name == "lstm" else {"gain": norm / norms["lstm"][distance]})
             points.append(Point(where={"framework": framework, "cell": name, "distance": distance}, numbers=numbers))
     return points
 
@@ -142,8 +156,19 @@ CLAIMS = (
         "the LSTM's norm over that of the others.",
         rule=Rule("lstm_over_it", "the LSTM's norm over the other's", "above", 1.0),
         parts=in_each_framework(_gradients),
-        limits="Before training all of them vanish: a forget gate near one half forgets as fast as anything; with a "
-        "forget bias of 1 the LSTM is farther than with one of 0.",
+        limits="What a ratio is worth is in the picture: below 1e-38 nothing is left in float32, however large it is.",
+        picture=_draw_gradients,
+    ),
+    Claim(
+        name="a-forget-bias-of-1-remembers-longer",
+        module=__name__,
+        sentence="An LSTM whose forget gate starts with a bias of 1 remembers longer.",
+        where="tutorials on LSTMs that mention Keras' unit_forget_bias, or lack it in PyTorch",
+        measured="The same gradients of each framework's own LSTM, from the same weights with the forget gate's bias "
+        "set to 1, over those without.",
+        rule=Rule("gain", "the norm with a forget bias of 1 over that without", "above", 1.0),
+        parts=in_each_framework(_forget_bias),
+        limits="Before training. It is the default of Keras alone; PyTorch draws the bias, Flax and MXNet have 0.",
         picture=_draw_gradients,
     ),
     Claim(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.cases.case import PASSES_OF_SYSTEM, BenchmarkCase, Spread, case_name
 from benchmarks.claims.claim import NATIVE, RAGGED, Claim, Point, Rule, in_each_framework
+from benchmarks.claims.pictures import curves
 from benchmarks.claims.timing import TWIN, Variant, time_side_by_side
 from benchmarks.claims.workshop import Workshop
 from common.models.specification import Seq2Seq
@@ -73,6 +74,19 @@ def _packing(workshop: Workshop, framework: str) -> list[Point]:
             also = {"padding": padding[what]} if what in padding else {}
             points.append(point.model_copy(update={"numbers": point.numbers | also}))
     return points
+
+
+def _draw_packing(points: Sequence[Point]) -> bytes:
+    return curves(
+        [point for point in points if "padding" in point.numbers],
+        across="padding",
+        number="ratio",
+        line=("framework", "cell"),
+        x_label="part of the padded batch that is padding",
+        y_label="time over that of the padded batch",
+        log_x=False,
+        level=1.0,
+    )
 
 
 def _gru_for_lstm(workshop: Workshop, framework: str) -> list[Point]:
@@ -167,6 +181,7 @@ CLAIMS = (
         rule=Rule("ratio", "the time with lengths over that of the padded batch", "below", FASTER, SLOWER),
         parts=in_each_framework(_packing),
         limits="How much of the batch has to be padding before it pays is in the picture.",
+        picture=_draw_packing,
     ),
     Claim(
         name="grus-are-cheaper-than-lstms",

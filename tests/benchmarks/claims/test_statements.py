@@ -11,7 +11,7 @@ import pytest
 
 from backends.pool.pool import NoAnswer, Pool
 from benchmarks.cases.case import Spread
-from benchmarks.claims import timing
+from benchmarks.claims import ledger, timing
 from benchmarks.claims.claim import Point
 from benchmarks.claims.pictures import curves
 from benchmarks.claims.statements.learning import rnn_of_task, with_rnn
@@ -124,3 +124,17 @@ def test_a_picture_of_equal_points_has_equal_bytes_and_no_ground() -> None:
 
 def test_an_interval_over_seeds_holds_every_seed() -> None:
     assert over_seeds("gain", [0.1, -0.2, 0.4]) == pytest.approx({"gain": 0.1, "gain_low": -0.2, "gain_high": 0.4})
+
+
+def test_packing_is_drawn_over_the_part_that_is_padding() -> None:
+    (claim,) = (each for each in ledger.CLAIMS if each.name == "packing-saves-time")
+    assert claim.picture is not None
+    places = [("torch", "gru", 0.5), ("torch", "gru", 0.1), ("jax", "lstm", 0.5)]
+    points = [
+        Point(where={"framework": framework, "cell": cell}, numbers={"padding": padding, "ratio": 0.8})
+        for framework, cell, padding in places
+    ]
+    twin = Point(where={"framework": "torch", "cell": "gru"}, numbers={"twin_ratio": 1.0})
+    drawn = claim.picture([*points, twin])
+    assert b"torch gru" in drawn
+    assert b"jax lstm" in drawn
