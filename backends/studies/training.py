@@ -24,7 +24,7 @@ from common.errors import InputError, shown
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, model_as_json
 from common.models.trace import Step
-from common.tasks.checkpoint import VERSION, Checkpoint, CheckpointHeader, read_checkpoint, write_checkpoint
+from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
 from common.tasks.task import Task, right_answers, unlabelled
 
 CHUNK = 16
@@ -195,7 +195,7 @@ class Learner:
         weights, state = network.save()
         task = self._course.task
         header = CheckpointHeader(
-            version=VERSION,
+            version=version_of(task.spec),
             task=task.name,
             model=model_as_json(task.spec),
             vocabularies=task.vocabularies,

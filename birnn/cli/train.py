@@ -31,6 +31,9 @@ def train_command(
     hidden_size: Annotated[int | None, typer.Option("--hidden-size", min=1)] = None,
     num_layers: Annotated[int | None, typer.Option("--num-layers", min=1)] = None,
     merge: Annotated[str | None, typer.Option("--merge", help="concat, sum, mul, ave or weighted.")] = None,
+    directions: Annotated[
+        int, typer.Option("--directions", min=1, max=2, help="2, or 1: a forward-only RNN, without --merge.")
+    ] = 2,
     embedding_size: Annotated[int | None, typer.Option("--embedding-size", min=1)] = None,
     embeddings: Annotated[
         Path | None, typer.Option("--embeddings", metavar="FILE", help="Word vectors: GloVe or word2vec text.")
@@ -74,6 +77,7 @@ def train_command(
         hidden_size=hidden_size,
         num_layers=num_layers,
         merge=merge,  # type: ignore[arg-type]
+        directions=directions,  # type: ignore[arg-type]  # 1 or 2
         embedding_size=embedding_size,
         embeddings=embeddings,
         frozen=frozen,

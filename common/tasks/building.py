@@ -29,7 +29,7 @@ from common.models.optimizers import OptimizerSettings
 from common.models.pipeline_data import BATCH, EPOCHS, FEATURES, OPTIMIZER, UNITS, pipeline_data
 from common.models.pipeline_data import CLASSES as PIPELINE_CLASSES
 from common.models.specification import Arrays, Model, Seq2Seq, SequenceModel, initialise
-from common.specification import Specification
+from common.specification import NUM_DIRECTIONS, Specification
 from common.tasks.task import Baseline, Options, Task, right_answers
 
 HELD_OUT = 0.2
@@ -46,6 +46,10 @@ def build_task(name: str, options: Options) -> Task:
     InputError
         If a file cannot be read or does not hold what it should, or an option does not go with the task.
     """
+    if options.directions == 1 and options.merge is not None:
+        raise InputError(
+            f"--merge must be left out with --directions 1, which leaves nothing to merge; got {options.merge}"
+        )
     return BUILDERS[name](options)
 
 
@@ -165,7 +169,8 @@ def seq2seq_task(options: Options) -> Task:
         hidden_size=hidden_size,
         num_layers=options.num_layers or 1,
         bias=True,
-        merge="concat",
+        merge="concat" if options.directions == NUM_DIRECTIONS else None,
+        num_directions=options.directions,
     )
     spec = Seq2Seq.model_validate(
         {
@@ -235,7 +240,8 @@ def _rnn(options: Options, cell: str, input_size: int, hidden_size: int) -> Spec
             "hidden_size": hidden_size,
             "num_layers": options.num_layers or 1,
             "bias": True,
-            "merge": options.merge or "concat",
+            "merge": options.merge or ("concat" if options.directions == NUM_DIRECTIONS else None),
+            "num_directions": options.directions,
         }
     )
 

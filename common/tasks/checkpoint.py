@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
 from common.errors import InputError, from_validation, shown
-from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters
+from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters, rnn_of
 from common.tasks.task import NAMES
 from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
 METADATA_KEY = "birnn.checkpoint"
-VERSION = 1
+VERSION = 2
+"""The newest: a model of one direction. What has two is of version 1, which older readers read, too."""
 STATE = "optimizer."
 
 
@@ -84,12 +85,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValidationError as error:
         raise from_validation(error, f"{path}: {METADATA_KEY}") from None
     spec = model_from_json(header.model, f"{path}: model")
+    if header.version < version_of(spec):
+        raise InputError(f"{path}: must have version {version_of(spec)} for num_directions 1; got {header.version}")
     weights = {name: value for name, value in tensors.items() if not name.startswith(STATE)}
     check_weights(spec, weights, path)
     _check_history(header, path)
     _check_answers(header, spec, path)
     state = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
     return Checkpoint(header, spec, {name: weights[name] for name in parameters(spec)}, state)
+
+
+def version_of(spec: Model) -> int:
+    """The first version that can hold a model."""
+    return VERSION if rnn_of(spec).num_directions == 1 else 1
 
 
 def check_weights(spec: Model, weights: Arrays, path: Path) -> None:

@@ -16,7 +16,7 @@ from common.data.examples import Example
 from common.models.batch import Batch, counted, labels, sizes
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Model, model_as_json
-from common.specification import Cell, Merge
+from common.specification import Cell, Directions, Merge
 from common.tensorfile import as_bytes
 
 NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked")
@@ -36,6 +36,7 @@ class Options:
     hidden_size: int | None = None
     num_layers: int | None = None
     merge: Merge | None = None
+    directions: Directions = 2
     embedding_size: int | None = None
     embeddings: Path | None = None
     frozen: bool = False

@@ -208,6 +208,23 @@ def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None
     assert len(found.stdout.split()) == 10
 
 
+def test_one_direction_is_learned_and_is_no_training_of_two(tmp_path: Path) -> None:
+    """Its checkpoint answers; a training of two directions does not go on from it, and leaves it as it is."""
+    command = ["train", "pipeline", *NUMPY, "--limit", 100, "--epochs", 1, "--out", tmp_path / "out"]
+    done = birnn(*command, "--directions", 1)
+    assert done.returncode == 0, done.stderr
+    checkpoint = tmp_path / "out" / "numpy-loop.safetensors"
+    before, found = checkpoint.read_bytes(), read_checkpoint(checkpoint)
+    assert (found.header.version, str(found.spec.recurrent)) == (2, "gru 8→10×1 forward only")
+    assert found.weights["head.0.weight"].shape == (5, 10)
+    x = build_task("pipeline", Options()).held_out[0].inputs  # type: ignore[union-attr]
+    np.save(tmp_path / "x.npy", x[None])
+    answer = birnn("predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop", "--checkpoint", checkpoint)
+    assert (answer.returncode, len(answer.stdout.split())) == (0, 10), answer.stderr
+    assert_one_sentence(birnn(*command), f"{checkpoint}: must be a checkpoint of this training", "model")
+    assert checkpoint.read_bytes() == before
+
+
 def test_g2pm_answers_as_its_own_code_does() -> None:
     found = birnn("predict", "g2pm", "我还没有把书还给图书馆。", "-f", "numpy/loop")
     assert (found.returncode, found.stdout.strip()) == (0, "我还[hai2]没[mei2]有把[ba3]书还[hai2]给[gei3]图书馆。")
@@ -232,6 +249,10 @@ def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -
         ("train pipeline --optimizer nosuch", "the optimizer: name"),
         ("train pipeline --learning-rate -1", "the optimizer: learning_rate"),
         ("train pipeline --dropout 0.5", "dropout 0 where the rnn has one layer"),
+        ("train pipeline --directions 1 --merge sum", "--merge must be left out with --directions 1"),
+        ("train pipeline --directions 3", "'--directions': Input should be less than or equal to 2"),
+        ("verify --models --directions 1", "--directions must stand without case files and --models"),
+        ("case new {labelled} --force --directions 1 --merge sum", "must have no merge where num_directions is 1"),
         ("train seq2seq --cell lstm", "--cell must be gru for seq2seq; got lstm"),
         ("train tagger --data /nosuch", "no such file"),
         ("train tagger --data /", "folder"),

@@ -93,6 +93,19 @@ def data_of(name: str) -> list[Read]:
     ]
 
 
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_every_task_is_built_with_one_direction(kind: str, name: str, folder: Path) -> None:
+    if kind == "files":
+        one = of_files(name, folder, sentences(0), directions=1)
+    else:
+        if name in PACKAGES:
+            pytest.importorskip(PACKAGES[name])
+        one = build_task(name, Options(directions=1, limit=20))
+    rnn = one.spec.recurrent
+    assert (rnn.num_directions, rnn.merge, rnn.output_size) == (1, None, rnn.hidden_size)
+    assert not any(each.endswith("_reverse") for each in one.weights)
+
+
 def test_vectors_of_the_user_set_the_width_of_the_embedding(folder: Path) -> None:
     words = sorted({word for words, _ in sentences(0) for word in words})[:4]
     vectors = folder / "vectors.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from common.models.optimizers import OptimizerSettings
 from common.models.pipeline_data import pipeline_data, pipeline_model
 from common.models.specification import initialise, model_as_json
 from common.models.trace import ReferenceTrainer
-from common.tasks.checkpoint import VERSION, Checkpoint, CheckpointHeader, read_checkpoint, write_checkpoint
+from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
 
 SPEC = pipeline_model()
+REVERSE = "rnn.weight_ih_l0_reverse"
 
 
 def a_checkpoint(trainer: ReferenceTrainer) -> Checkpoint:
     header = CheckpointHeader(
-        version=VERSION,
+        version=version_of(SPEC),
         task="pipeline",
         model=model_as_json(SPEC),
         vocabularies={"labels": {"names": ["b", "a", "e", "c", "d"]}},
@@ -50,6 +52,43 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
         assert mine.keys() == its.keys()
         assert all(np.array_equal(mine[name], its[name]) and mine[name].dtype == its[name].dtype for name in its)
     assert list(found.weights) == list(written.weights)
+
+
+def of_one_direction(trainer: ReferenceTrainer, **header: object) -> Checkpoint:
+    """A checkpoint whose model has one direction, and whose weights are the forward ones of a trained one of two."""
+    spec = pipeline_model()
+    forward = spec.rnn.model_copy(update={"merge": None, "num_directions": 1})
+    spec = spec.model_copy(update={"rnn": forward})
+    weights = {name: value for name, value in trainer.weights().items() if not name.endswith("_reverse")}
+    weights["head.0.weight"] = weights["head.0.weight"][:, : forward.hidden_size]
+    found = a_checkpoint(trainer)
+    changes = {"model": model_as_json(spec), "version": version_of(spec)} | header
+    return Checkpoint(found.header.model_copy(update=changes), spec, weights, {})
+
+
+def test_a_checkpoint_of_one_direction_is_of_version_2_and_of_two_of_version_1(tmp_path: Path) -> None:
+    one, two = of_one_direction(trained()), a_checkpoint(trained())
+    assert (one.header.version, version_of(one.spec), version_of(two.spec)) == (2, 2, 1)
+    write_checkpoint(one, tmp_path / "c.safetensors")
+    found = read_checkpoint(tmp_path / "c.safetensors")
+    assert found.spec == one.spec
+    assert not any(name.endswith("_reverse") for name in found.weights)
+
+
+def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> None:
+    one, two, path = of_one_direction(trained()), a_checkpoint(trained()), tmp_path / "c.safetensors"
+    for mixed, reason in (
+        (replace(one, header=two.header), f"must have the parameter '{REVERSE}'; it is missing"),
+        (
+            replace(one, weights=one.weights | {REVERSE: two.weights[REVERSE]}),
+            f"must have the parameters of its model alone; got '{REVERSE}'",
+        ),
+        (of_one_direction(trained(), version=1), "must have version 2 for num_directions 1; got 1"),
+        (of_one_direction(trained(), version=3), "must have version 2 at most; got 3: upgrade birnn"),
+    ):
+        write_checkpoint(mixed, path)
+        with pytest.raises(InputError, match=reason):
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
