@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.analysis.ranking import CLEAR, Standing, standings
 from benchmarks.maintain.publish import RESULTS
 from benchmarks.report.content import Content
 from benchmarks.report.data import data_in
+from benchmarks.report.page import render
 from benchmarks.store.records import TIMED
 from tests.benchmarks.made_up_run import TRACKS
 from tests.browser.conftest import Shown, open_file
@@ -219,4 +221,34 @@ def test_a_committed_page_away_from_the_repository_says_what_it_lacks_and_shows_
     assert "plotly-basic.min.js, which is not there" in page.locator("#chart-cases").inner_text()
     assert page.locator("#results-table tbody tr").count() == len(data_in(moved.read_text(encoding="utf-8"))["rows"])
     assert page.locator(JOBS).count() == page.locator("#map tbody tr").count() > 5, "each system in a line of its own"
+    page.close()
+
+
+def test_axe_finds_nothing_that_keeps_anyone_out(content: Content, opened: Shown, tmp_path: Path) -> None:
+    """On a page with every status and as few rows as that takes, since axe looks at each node."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra browser brings it").Axe()
+    case = content.rows[0].key.case
+    few = [row for row in content.rows if row.key.case == case or row.status not in TIMED]
+    file = tmp_path / "few.html"
+    file.write_text(render([replace(content, rows=few)]), encoding="utf-8")
+    page = opened.page.context.browser.new_page(viewport={"width": 1280, "height": 900})
+    open_file(page, file)
+
+    def faults(part: str | None = None) -> dict[str, list[str]]:
+        found = axe.run(page, part).response
+        assert {"color-contrast", "button-name", "select-name"} <= {each["id"] for each in found["passes"]}
+        return {each["id"]: [str(node["target"]) for node in each["nodes"]] for each in found["violations"]}
+
+    page.evaluate("document.querySelectorAll('main details').forEach((each) => { each.open = true; })")
+    assert faults() == {}
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.wait_for_timeout(100)
+    assert faults() == {}
+    # That it would see a text too near its ground, and a control without a name.
+    page.evaluate(
+        "document.querySelector('#charts .note').style.color = '#444';"
+        "document.querySelector('#cases-controls').append(document.createElement('select'))"
+    )
+    assert faults("#charts").keys() == {"color-contrast", "select-name"}
     page.close()
