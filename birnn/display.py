@@ -42,12 +42,22 @@ class PlainConsole(Console):
         raise  # called while it is handled
 
 
+def _in_colour(stream: TextIO) -> dict[str, Any]:
+    """What FORCE_COLOR asks for where there is no terminal: colours, but neither a bar that moves the cursor nor a
+    terminal's width, which rich (15.0) takes it for. NO_COLOR, which rich minds itself, takes the colours away again.
+    """
+    if os.environ.get("FORCE_COLOR") and not stream.isatty():
+        return {"force_terminal": False, "color_system": "standard"}
+    return {}
+
+
 def stdout() -> Console:
     """Where results go; a fixed width where there is no terminal and COLUMNS says none, as in a file or a CI log."""
-    console = PlainConsole(highlight=False, emoji=False)
+    options = {"highlight": False, "emoji": False} | _in_colour(sys.stdout)
+    console = PlainConsole(**options)
     if console.is_terminal or os.environ.get("COLUMNS", "").isdecimal():
         return console
-    return PlainConsole(highlight=False, emoji=False, width=WIDTH_WITHOUT_TERMINAL)
+    return PlainConsole(**options, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def console_into(file: TextIO) -> Console:
@@ -57,7 +67,7 @@ def console_into(file: TextIO) -> Console:
 
 def stderr() -> Console:
     """Where progress and notes go."""
-    return PlainConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    return PlainConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True, **_in_colour(sys.stderr))
 
 
 def say(text: str, end: str = "\n") -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
+from backends.pool.environments import ROOT
 from backends.pool.selection import Selection
 from backends.registry import BUILT_IN
 from backends.studies.study import FAILED, RAN, Outcome
@@ -22,7 +25,7 @@ from birnn.commands.curves import drawn, style_of
 from birnn.commands.outcomes import print_failures, print_outcomes
 from birnn.commands.study import StudyResult
 from birnn.commands.train import MOST_EPOCHS_SHOWN, by_epoch
-from birnn.display import print_fitting, stdout
+from birnn.display import close_table, print_fitting, progress, stderr, stdout
 from common.judging.agreement import judge, thresholds, worst_calibrated
 from common.judging.precision import epsilon
 from common.judging.yardstick import yardstick
@@ -30,6 +33,7 @@ from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.task import Options
 from tests.cases import a_case
+from tests.command_line.running import birnn
 
 
 def outcome(*untold: str, wrong: bool = False) -> Outcome:
@@ -268,3 +272,69 @@ def test_curves_draw_an_exact_0_as_0_and_every_implementation_in_a_style_of_its_
     assert high - low > 1, "0 and a gap of one spacing are two places"
     styles = {(style_of(each)["color"], style_of(each)["marker"]) for each in found}
     assert len(styles) == len(names)
+
+
+ANY_CODE = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
+COLOUR = re.compile(r"\x1b\[(?:[\d;]*;)?[349]\d[\d;]*m")
+
+
+def table_and_bar(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """What a command prints with a table on stdout and a bar on stderr."""
+    table = close_table("[bold]a title[/bold]")
+    table.add_row("[green]agrees[/green]", "[dim]not judged[/dim]", "x" * 90)
+    stdout().print(table)
+    with progress() as bar:
+        bar.advance(bar.add_task("verify", total=1))
+    stderr().print("[red]a note[/red]")
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_force_color_adds_colours_and_changes_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    bare = table_and_bar(capsys)
+    assert not any(map(ANY_CODE.search, bare))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = table_and_bar(capsys)
+    assert all(map(COLOUR.search, coloured))
+    assert tuple(ANY_CODE.sub("", text) for text in coloured) == bare
+    assert {code[-1] for text in coloured for code in ANY_CODE.findall(text)} == {"m"}, "the cursor stays"
+    monkeypatch.setenv("NO_COLOR", "1")
+    neither = table_and_bar(capsys)
+    assert not any(map(COLOUR.search, neither))
+    assert tuple(ANY_CODE.sub("", text) for text in neither) == bare
+
+
+def test_no_color_takes_the_colours_from_a_terminal_and_from_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    for variables in ({}, {"NO_COLOR": "1"}):
+        with monkeypatch.context() as patch:
+            patch.delenv("NO_COLOR", raising=False)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            terminal = Terminal()
+            patch.setattr(sys, "stdout", terminal)
+            stdout().print("[green]agrees[/green]")
+        assert bool(COLOUR.search(terminal.getvalue())) is not bool(variables)
+        helped = birnn("--help", FORCE_COLOR="1", **variables).stdout
+        assert bool(COLOUR.search(helped)) is not bool(variables)
+
+
+def test_every_command_prints_through_the_one_console() -> None:
+    """What NO_COLOR and FORCE_COLOR do is decided in birnn/display.py alone."""
+    made = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("birnn", "backends", "common")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"Console\(|\\x1b\[\d|secho\(|rich import print", path.read_text(encoding="utf-8"))
+    }
+    assert made == {"birnn/display.py"}
