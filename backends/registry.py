@@ -22,6 +22,7 @@ from backends.interface.framework import Framework
 from common.errors import InputError, shown
 
 ENTRY_POINT_GROUP = "birnn.backends"
+"""The group of entry points under which a package offers a backend."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ BUILT_IN = (
     Backend("tensorflow", "backends.tensorflow_keras:load", "tensorflow"),
     Backend("mxnet", "backends.mxnet_gluon:load", "mxnet"),
 )
+"""The backends of this suite."""
 
 
 def load_framework(target: str) -> Framework:
@@ -109,6 +111,8 @@ def leave_out(names: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class _Loaded:
+    """The backends that can be used, and sentences on the plug-ins that cannot."""
+
     backends: dict[str, Backend]
     left_out: dict[str, str]
 
@@ -120,12 +124,12 @@ _added: dict[str, Backend] = {}
 @cache
 def _loaded() -> _Loaded:
     """Load every plug-in once; one that cannot be used keeps no other backend from being used."""
-    found, reasons = {backend.name: backend for backend in BUILT_IN}, {}
+    known, reasons = {backend.name: backend for backend in BUILT_IN}, {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name in _unwanted:
             continue
         backend, reason = _load(entry)
-        if backend is not None and backend.name in found:
+        if backend is not None and backend.name in known:
             reason = f"must have a name of its own; got {backend.name!r}, which is taken"
         if backend is None or reason:
             reasons[entry.name] = (
@@ -133,8 +137,8 @@ def _loaded() -> _Loaded:
                 f"out, as --without-plugin {entry.name} does without this line"
             )
         else:
-            found[backend.name] = backend
-    return _Loaded(found | _added, reasons)
+            known[backend.name] = backend
+    return _Loaded(known | _added, reasons)
 
 
 @contextlib.contextmanager

@@ -90,6 +90,7 @@ MODULES = {
 }
 """Where a framework's ``ARRAYS``, its ``FrameworkArrays``, is."""
 ARRAYS = NumpyArrays
+"""The kind of arrays of this module; each framework's arrays.py names its own so."""
 
 
 def arrays_of(framework: str) -> type[FrameworkArrays]:
@@ -103,7 +104,7 @@ def arrays_of(framework: str) -> type[FrameworkArrays]:
     if framework not in MODULES:
         raise InputError(f"framework must be one of {', '.join(MODULES)}; got {shown(framework)}")
     try:
-        found: type[FrameworkArrays] = importlib.import_module(MODULES[framework]).ARRAYS
+        kind: type[FrameworkArrays] = importlib.import_module(MODULES[framework]).ARRAYS
     except ImportError as error:
         raise InputError(f"framework {framework} must be importable here; got: {error}") from None
-    return found
+    return kind

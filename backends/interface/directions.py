@@ -10,18 +10,18 @@ from typing import Any
 from common.specification import Specification
 
 Array = Any
-"""torch.Tensor, jax.Array or tf.Tensor."""
+"""An array of any framework: torch.Tensor, jax.Array or tf.Tensor."""
 
 
 def split_states(spec: Specification, states: tuple[Array, ...]) -> list[tuple[Array, ...]]:
     """The states of each layer and direction, (batch, its units) each, of all, (num_layers·num_directions, batch,
     state_size) each.
     """
-    found = []
+    by_row = []
     for row, units in enumerate(spec.hidden_sizes * spec.num_layers):
         mine = tuple(state[row] for state in states)
-        found.append(mine if units == spec.state_size else tuple(state[:, :units] for state in mine))
-    return found
+        by_row.append(mine if units == spec.state_size else tuple(state[:, :units] for state in mine))
+    return by_row
 
 
 def merge_by_feature(spec: Specification, weight: Array | None, forward: Array, reverse: Array) -> Array:

@@ -12,6 +12,7 @@ from common.judging.precision import has_finite_padding, is_subnormal
 from common.specification import Specification
 
 DEVICES = ("cpu", "gpu")
+"""Where an implementation may run."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Request:
 
 
 UNSUPPORTED, NOT_OFFERED = "unsupported", "not offered"
+"""The statuses of what an implementation cannot do, and of what would be slower than what is there."""
 DECLINED = (UNSUPPORTED, NOT_OFFERED)
 """How an implementation declines: what it cannot do, and what could be written and is left out, for it would be slower
 than what is there."""

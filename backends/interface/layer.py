@@ -17,7 +17,9 @@ from common.specification import Specification
 from common.training import Training
 
 Arrays = dict[str, np.ndarray]
+"""Arrays in NumPy by name."""
 PASSES = ("forward", "forward_backward", "train_step")
+"""The passes of an implementation; each is the name of its method."""
 
 
 @dataclass(frozen=True)

@@ -128,12 +128,12 @@ class Network(ABC):
 
     def split(self, weights: Mapping[str, np.ndarray]) -> list[Arrays]:
         """The bidirectional RNN's weights of the model's, one dictionary by canonical name for each of ``stages``."""
-        found = rnn_weights(self.spec, weights)
-        return [found] if len(self.stages) == 1 else split_layers(rnn_of(self.spec), found)
+        of_rnn = rnn_weights(self.spec, weights)
+        return [of_rnn] if len(self.stages) == 1 else split_layers(rnn_of(self.spec), of_rnn)
 
-    def join(self, found: list[Arrays]) -> Arrays:
+    def join(self, by_stage: list[Arrays]) -> Arrays:
         """The inverse of ``split``: under the model's names what each stage has under its own."""
-        return with_prefix(rnn_prefix(self.spec), found[0] if len(self.stages) == 1 else join_layers(found))
+        return with_prefix(rnn_prefix(self.spec), by_stage[0] if len(self.stages) == 1 else join_layers(by_stage))
 
     def summed_biases(self, layers: Sequence[Implementation]) -> Arrays:
         """For every ``bias_hh`` of the bidirectional RNN, (rows,) bool: true where the implementation that computes it,
@@ -169,6 +169,7 @@ class NetworkOptimizer(Protocol):
 
 
 Chosen = TypeVar("Chosen", bound=NetworkOptimizer)
+"""The kind of optimizer of a framework."""
 
 
 class TrainedNetwork(Network, Generic[Chosen]):

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Status = Literal["present", "fixed", "changed", "not applicable"]
+"""What became of a known divergence."""
 Harm = Literal["silent", "late", "surprise"]
+"""The kind of harm that a divergence does."""
 
 HARMS: dict[Harm, str] = {
     "silent": "Wrong answers without an error",

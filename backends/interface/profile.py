@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MOST_TEXTS = 8
+"""How many kernels are told at most."""
 LONGEST_NAME = 80
+"""Characters of a kernel's name that are told at most."""
 SMALLEST_SHARE = 0.005
 """Parts below it are left out."""
 
@@ -20,11 +22,11 @@ class Spent(NamedTuple):
 
 def added_up(parts: Iterable[tuple[str, float]]) -> dict[str, Spent]:
     """Single runs, each a name and its time, by name."""
-    found: dict[str, Spent] = {}
+    totals: dict[str, Spent] = {}
     for name, time in parts:
-        calls, total = found.get(name, Spent(0, 0.0))
-        found[name] = Spent(calls + 1, total + time)
-    return found
+        calls, total = totals.get(name, Spent(0, 0.0))
+        totals[name] = Spent(calls + 1, total + time)
+    return totals
 
 
 def most_important(spent: Mapping[str, Spent], most: int = MOST_TEXTS) -> list[str]:

@@ -36,8 +36,9 @@ class JaxArrays(FrameworkArrays):
             return {name: outputs[name] for name in cotangents}, outputs
 
         _, pull_back, outputs = jax.vjp(differentiated, dict(arrays), has_aux=True)
-        (found,) = pull_back(dict(cotangents))
-        return outputs, found
+        (gradients,) = pull_back(dict(cotangents))
+        return outputs, gradients
 
 
 ARRAYS = JaxArrays
+"""The kind of arrays of this framework."""

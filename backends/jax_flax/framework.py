@@ -46,16 +46,16 @@ class Jax(Framework):
         self.use_lane("exact")
 
     def versions(self) -> dict[str, str]:
-        found = {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}
+        versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}
         if jax.default_backend() == "gpu":
-            found["gpu_platform"] = " ".join(jax.devices("gpu")[0].client.platform_version.split())
-        return found
+            versions["gpu_platform"] = " ".join(jax.devices("gpu")[0].client.platform_version.split())
+        return versions
 
     def devices(self) -> dict[str, str]:
-        found = {"cpu": f"{os.cpu_count()} logical processors"}
+        devices = {"cpu": f"{os.cpu_count()} logical processors"}
         if jax.default_backend() == "gpu":
-            found["gpu"] = jax.devices("gpu")[0].device_kind
-        return found
+            devices["gpu"] = jax.devices("gpu")[0].device_kind
+        return devices
 
     def use_lane(self, lane: str) -> None:
         check_lane(lane)

@@ -35,3 +35,4 @@ GAPS = (
         link="https://github.com/jax-ml/jax/issues/16200",
     ),
 )
+"""What JAX's implementations do not do."""

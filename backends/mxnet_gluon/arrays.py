@@ -39,3 +39,4 @@ class MxnetArrays(FrameworkArrays):
 
 
 ARRAYS = MxnetArrays
+"""The kind of arrays of this framework."""

@@ -35,11 +35,11 @@ class MXNet(Framework):
         return {"mxnet": mx.__version__}
 
     def devices(self) -> dict[str, str]:
-        found = {"cpu": f"{os.environ.get('OMP_NUM_THREADS') or os.cpu_count()} threads"}
+        devices = {"cpu": f"{os.environ.get('OMP_NUM_THREADS') or os.cpu_count()} threads"}
         if mx.context.num_gpus():
             _, total = mx.context.gpu_memory_info(0)
-            found["gpu"] = f"GPU 0, {total / 2**30:.0f} GiB"  # MXNet 1.9.1 does not tell its name
-        return found
+            devices["gpu"] = f"GPU 0, {total / 2**30:.0f} GiB"  # MXNet 1.9.1 does not tell its name
+        return devices
 
     def use_lane(self, lane: str) -> None:
         """Switch before the GPU is first used: MXNet 1.9.1 has no switch of its own, and CUDA's is read when cuBLAS and
@@ -54,11 +54,11 @@ class MXNet(Framework):
     def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
         options = {"ctx": DEVICES[device], "dtype": DTYPES[dtype]}
         a, b = (nd.random.uniform(shape=(size, size), **options) for _ in range(2))
-        found = nd.zeros((size, size), **options)
+        result = nd.zeros((size, size), **options)
 
         def compute() -> None:
             # a by b transposed: dot of MXNet 1.9.1 on the CPU runs in one thread.
-            nd.FullyConnected(a, b, num_hidden=size, no_bias=True, out=found)
+            nd.FullyConnected(a, b, num_hidden=size, no_bias=True, out=result)
             nd.waitall()
 
         nd.waitall()

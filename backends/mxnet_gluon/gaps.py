@@ -96,3 +96,4 @@ GAPS = (
         applies=lambda request: request.dtype == "bfloat16",
     ),
 )
+"""What MXNet's implementations do not do."""

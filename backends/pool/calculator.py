@@ -23,7 +23,9 @@ from backends.pool.pipes import Pipes
 from backends.pool.waiting import result_of
 
 LENGTH = struct.Struct("<Q")
-Found = TypeVar("Found")
+"""The number of bytes that follow, before each message."""
+Result = TypeVar("Result")
+"""What a calculation gives."""
 
 
 class CalculationEnded(Exception):
@@ -40,7 +42,7 @@ class Calculator:
         self._process = lifetime.start(command, self._log, {**os.environ, "PYTHONPATH": path})
         self._pipes = Pipes(self._process)
 
-    def compute(self, timeout_seconds: float, function: Callable[..., Found], *arguments: Any) -> Found:
+    def compute(self, timeout_seconds: float, function: Callable[..., Result], *arguments: Any) -> Result:
         """``function(*arguments)``, where the function is one of a module's own; what it raises comes through.
 
         Raises
@@ -53,14 +55,14 @@ class Calculator:
         try:
             self._pipes.write(LENGTH.pack(len(content)) + content, deadline)
             (length,) = LENGTH.unpack(self._pipes.exactly(LENGTH.size, deadline))
-            raised, found = pickle.loads(self._pipes.exactly(length, deadline))
+            raised, result = pickle.loads(self._pipes.exactly(length, deadline))
         except TimeoutError:
             raise CalculationEnded(f"did not come to its end within {timeout_seconds:g} s") from None
         except (EOFError, BrokenPipeError):
             raise CalculationEnded(f"has no result: its process {lifetime.how_it_ended(self._process)}") from None
         if raised:
-            raise found
-        return found
+            raise result
+        return result
 
     def kill(self) -> None:
         """End the process, at once; whoever waits for a result learns that there is none."""
@@ -89,7 +91,7 @@ class Once:
         self._done: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, key: Hashable, function: Callable[..., Found], *arguments: Any) -> Found:
+    def __call__(self, key: Hashable, function: Callable[..., Result], *arguments: Any) -> Result:
         """``function(*arguments)``; raises as ``Pool.compute`` does."""
         with self._lock:
             known = self._done.get(key)

@@ -13,7 +13,9 @@ from pathlib import Path
 from backends.registry import Backend
 
 ROOT = Path(__file__).resolve().parents[2]
+"""The folder of the sources."""
 PACKAGES = ("backends", "benchmarks", "birnn", "common")
+"""The suite's packages, which alone of the controller's path a worker gets."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -23,6 +25,7 @@ THREAD_VARIABLES = (
     "TF_NUM_INTEROP_THREADS",
     "MXNET_CPU_WORKER_NTHREADS",
 )
+"""The environment variables that hold a library's number of threads."""
 
 
 def in_checkout() -> bool:
@@ -59,8 +62,8 @@ def interpreter(backend: Backend) -> Path | None:
     """The Python that has the backend's framework, or None when it is not there."""
     named = os.environ.get(override_variable(backend))
     if named:
-        found = shutil.which(named)
-        return Path(found) if found else None
+        program = shutil.which(named)
+        return Path(program) if program else None
     if backend.environment is None:
         return Path(sys.executable)
     path = tox_folder() / backend.environment / "bin" / "python"
@@ -104,10 +107,10 @@ def worker_environment(threads: int) -> dict[str, str]:
     """Environment variables for a worker: the same number of threads in every framework, quiet logs, readable
     crashes.
     """
-    found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
-    found |= {"PYTHONFAULTHANDLER": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    environment |= {"PYTHONFAULTHANDLER": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     # Workers share a GPU: by default JAX takes three quarters of its memory when it starts, TensorFlow all of it.
-    found |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(suite_path()), os.environ.get("PYTHONPATH")]))
-    return found
+    environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(suite_path()), os.environ.get("PYTHONPATH")]))
+    return environment

@@ -21,6 +21,7 @@ PR_SET_PDEATHSIG = 1
 ENDING_SECONDS = 5.0
 """How long a process may take to end that has closed its output: a large one's memory is given back first."""
 LOOK_SECONDS = 0.005
+"""Seconds between two looks at a process that is ending."""
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="birnn-starter")
 """The thread that starts processes. Linux sends the signal when the *thread* that started a process ends, so it has to
 be one that lives as long as the controller."""
@@ -82,9 +83,9 @@ def how_it_ended(process: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + ENDING_SECONDS
     while True:
         with contextlib.suppress(ChildProcessError):
-            found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is not None:
-                return _told(found.si_status if found.si_code == os.CLD_EXITED else -found.si_status)
+            ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None:
+                return _told(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
         if process.returncode is not None:
             return _told(process.returncode)
         if time.monotonic() >= deadline:
@@ -93,6 +94,7 @@ def how_it_ended(process: subprocess.Popen[bytes]) -> str:
 
 
 def _told(code: int) -> str:
+    """How a process with this return code ended, in words."""
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -12,6 +12,7 @@ import time
 from backends.pool.waiting import HEARD_SECONDS
 
 CHUNK = 1 << 20
+"""Bytes that are read or written at once."""
 
 
 class TooLong(Exception):
@@ -70,11 +71,13 @@ class Pipes:
         return self._take(count)
 
     def _take(self, count: int) -> bytes:
-        found = bytes(self._received[:count])
+        """Take the first bytes out of what has been received."""
+        taken = bytes(self._received[:count])
         del self._received[:count]
-        return found
+        return taken
 
     def _read(self, deadline: float) -> None:
+        """Receive what there is, once there is something."""
         chunk = os.read(self._from, CHUNK) if self._wait(self._from, select.POLLIN, deadline) else b""
         if not chunk:
             raise EOFError

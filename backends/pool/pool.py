@@ -25,11 +25,15 @@ from backends.worker import lines
 from backends.worker.messages import Answer, NotDone, WorkerRequest
 
 START_SECONDS = 180.0
+"""Seconds that a worker may take to start."""
 LOG_LINES = 40
+"""Lines of a dead worker's log that are kept."""
 MOST_STARTS = 3
 """Starts in a row that may fail before a worker is not started again."""
-Found = TypeVar("Found")
+Result = TypeVar("Result")
+"""What a calculation gives."""
 Line = TypeVar("Line")
+"""What a worker's line is read as."""
 
 
 class EnvironmentMissing(Exception):
@@ -162,12 +166,14 @@ class Worker:
             raise self._end(WorkerDied, f"the worker {lifetime.how_it_ended(self._process)}") from None
 
     def _end(self, kind: type[WorkerDied], text: str) -> WorkerDied:
+        """Kill the worker; the exception to be raised, with the end of its log."""
         self.kill()
         log = self._end_of_log()
         self.close()
         return kind(text, log)
 
     def _end_of_log(self) -> str:
+        """The last lines of what the worker wrote."""
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - 16_384))
         return "\n".join(self._log.read().decode(errors="replace").splitlines()[-LOG_LINES:])
@@ -237,6 +243,7 @@ class Pool:
         return self._workers[key]
 
     def _begun(self, begun: list[Worker], worker: Worker) -> None:
+        """Note a process that has begun, so that ``kill`` reaches it before it has answered."""
         begun.append(worker)
         self._starting.append(worker)
         if self._killed:  # while the process was made
@@ -269,7 +276,7 @@ class Pool:
         died = WorkerDied(text, "") if worker is None else worker.distrust(f"the worker broke the protocol: {text}")
         return NotDone(died.status, str(died), died.log)
 
-    def compute(self, timeout_seconds: float, function: Callable[..., Found], *arguments: Any) -> Found:
+    def compute(self, timeout_seconds: float, function: Callable[..., Result], *arguments: Any) -> Result:
         """``function(*arguments)``, of a module of this suite, in a process that ``kill`` ends; what it raises comes
         through.
 
@@ -287,7 +294,7 @@ class Pool:
         if self._killed:  # while the process started
             calculator.kill()
         try:
-            found = calculator.compute(timeout_seconds, function, *arguments)
+            result = calculator.compute(timeout_seconds, function, *arguments)
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, CalculationEnded):
                 self._idle.append(calculator)  # the function raised it; its process is well
@@ -296,7 +303,7 @@ class Pool:
                 calculator.close()
             raise
         self._idle.append(calculator)
-        return found
+        return result
 
 
 @dataclass(frozen=True)
@@ -321,5 +328,6 @@ class Channel:
 
 
 def _last_line(log: str) -> str:
+    """The last line of a log."""
     lines = log.strip().splitlines()
     return lines[-1].strip() if lines else "nothing was logged"

@@ -13,6 +13,7 @@ from backends.pool.waiting import result_of
 from backends.registry import backends
 
 Group = TypeVar("Group")
+"""What belongs together and stays in one worker."""
 MOST_WORKERS = 8
 """At once; each takes up to 1 GB."""
 

@@ -47,7 +47,7 @@ class Selection:
 
 def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
     """Start the workers of the named backends side by side and note what each one says."""
-    found = Selection()
+    selection = Selection()
     known = backends()
 
     def start(name: str) -> Description:
@@ -62,12 +62,12 @@ def start_workers(pool: Pool, names: Iterable[str]) -> Selection:
             raise
     for name, future in started.items():
         try:
-            found.descriptions[name] = future.result()
+            selection.descriptions[name] = future.result()
         except EnvironmentMissing as error:
-            found.missing[name] = str(error)
+            selection.missing[name] = str(error)
         except EnvironmentBroken as error:
-            found.broken[name] = str(error)
-    return found
+            selection.broken[name] = str(error)
+    return selection
 
 
 def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation") -> Selection:
@@ -82,27 +82,28 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
     full = [pattern if "/" in pattern else f"{pattern}/*" for pattern in patterns] or ["*/*"]
     wanted = {pattern: _matching_backends(pattern, known, option) for pattern in full}
     names = [name for name in known if any(name in group for group in wanted.values())]
-    found = start_workers(pool, names)
+    selection = start_workers(pool, names)
     for name, text in left_out().items():
         if any(fnmatchcase(name, pattern.partition("/")[0]) for pattern in full):
-            found.broken[f"plug-in {name}"] = text
+            selection.broken[f"plug-in {name}"] = text
         else:
-            found.left_out.append(text)
-    found.named = {pattern.partition("/")[0] for pattern in full} & set(known)
-    absent = found.absent_but_named()
+            selection.left_out.append(text)
+    selection.named = {pattern.partition("/")[0] for pattern in full} & set(known)
+    absent = selection.absent_but_named()
     if absent:
         raise InputError(absent[0])
-    for name, description in found.descriptions.items():
+    for name, description in selection.descriptions.items():
         offered = [f"{name}/{implementation}" for implementation in description.implementations]
         chosen = [offer for offer in offered if any(fnmatchcase(offer, pattern) for pattern in full)]
-        found.implementations[name] = [offer.partition("/")[2] for offer in chosen]
-    _check_patterns(full, wanted, found, option)
-    if not found.descriptions and not found.broken:
-        raise InputError(f"at least one framework's environment must exist; {next(iter(found.missing.values()))}")
-    return found
+        selection.implementations[name] = [offer.partition("/")[2] for offer in chosen]
+    _check_patterns(full, wanted, selection, option)
+    if not selection.descriptions and not selection.broken:
+        raise InputError(f"at least one framework's environment must exist; {next(iter(selection.missing.values()))}")
+    return selection
 
 
 def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) -> list[str]:
+    """The backends that a pattern's part before the slash names; an ``InputError`` where there is none."""
     matching = [name for name in known if fnmatchcase(name, pattern.partition("/")[0])]
     if not matching:
         unusable = [text for name, text in left_out().items() if fnmatchcase(name, pattern.partition("/")[0])]
@@ -112,11 +113,12 @@ def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) 
     return matching
 
 
-def _check_patterns(patterns: Sequence[str], wanted: Mapping[str, list[str]], found: Selection, option: str) -> None:
+def _check_patterns(
+    patterns: Sequence[str], wanted: Mapping[str, list[str]], selection: Selection, option: str
+) -> None:
+    """Raise an ``InputError`` for a pattern that matches nothing of the workers that are there."""
     for pattern in patterns:
-        there = [name for name in wanted[pattern] if name in found.descriptions]
-        offered = [
-            f"{name}/{implementation}" for name in there for implementation in found.descriptions[name].implementations
-        ]
+        there = [name for name in wanted[pattern] if name in selection.descriptions]
+        offered = [f"{name}/{each}" for name in there for each in selection.descriptions[name].implementations]
         if there and not any(fnmatchcase(offer, pattern) for offer in offered):
             raise InputError(f"{option} must match one of {', '.join(offered)}; got {pattern!r}")

@@ -20,9 +20,13 @@ from pathlib import Path
 from common.errors import InputError
 
 EXCHANGE, PROGRAMS = "exchange", "programs"
+"""What a folder is for, as its name says: arrays, or compiled programs."""
 KINDS = (EXCHANGE, PROGRAMS)
+"""Every purpose of such a folder."""
 LOCK = "lock"
+"""The name of the lock file in each."""
 SHARED_MEMORY = Path("/dev/shm")
+"""The folder of Linux's shared memory."""
 ROOM = 1 << 30
 """Bytes that have to be free in shared memory for it to be used; Docker gives 64 MiB unless told otherwise."""
 
@@ -72,6 +76,7 @@ def remove_orphans(base: Path) -> None:
 
 
 def _remove_orphan(folder: Path) -> None:
+    """Remove a folder that is this user's and that no process holds."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:  # removed by another sweep, a link, no folder, or not for us
@@ -94,6 +99,7 @@ def _bases() -> list[Path]:
 
 
 def _temporary() -> Path:
+    """The folder for temporary files; an ``InputError`` where there is none."""
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
@@ -104,8 +110,8 @@ def _free(base: Path) -> int:
     """Bytes that are free; 0 where nothing can be written."""
     if not os.access(base, os.W_OK | os.X_OK):
         return 0
-    found = os.statvfs(base)
-    return found.f_bavail * found.f_frsize
+    room = os.statvfs(base)
+    return room.f_bavail * room.f_frsize
 
 
 def _make(kind: str, bases: Sequence[Path]) -> tuple[Path, int]:

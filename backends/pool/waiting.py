@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 HEARD_SECONDS = 0.5
 """The longest that a thread waits at once."""
 Found = TypeVar("Found")
+"""What a future gives."""
 
 
 def wait_for(futures: Iterable[Future[Any]]) -> None:

@@ -22,10 +22,10 @@ class TorchArrays(FrameworkArrays):
         return torch.tensor(value, dtype=getattr(torch, self.dtype), device=device)
 
     def numpy(self, value: Any) -> np.ndarray:
-        found = value.detach().cpu()
-        if found.dtype == torch.bfloat16:  # which NumPy does not know by itself
-            return found.float().numpy().astype(ml_dtypes.bfloat16)
-        return found.numpy()
+        tensor = value.detach().cpu()
+        if tensor.dtype == torch.bfloat16:  # which NumPy does not know by itself
+            return tensor.float().numpy().astype(ml_dtypes.bfloat16)
+        return tensor.numpy()
 
     def wait(self, values: Outputs) -> None:
         if self.device == "gpu":
@@ -35,8 +35,9 @@ class TorchArrays(FrameworkArrays):
         leaves = {name: value.detach().clone().requires_grad_() for name, value in arrays.items()}
         outputs = function(leaves)
         total = sum((outputs[name] * cotangents[name]).sum() for name in cotangents)
-        found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        return outputs, {name: value for name, value in zip(leaves, found, strict=True) if value is not None}
+        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        return outputs, {name: value for name, value in zip(leaves, gradients, strict=True) if value is not None}
 
 
 ARRAYS = TorchArrays
+"""The kind of arrays of this framework."""

@@ -36,16 +36,16 @@ class PyTorch(Framework):
         self.use_lane("exact")
 
     def versions(self) -> dict[str, str]:
-        found = {"torch": torch.__version__.split("+")[0]}  # without the local build tag
+        versions = {"torch": torch.__version__.split("+")[0]}  # without the local build tag
         if torch.version.cuda:
-            found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
-        return found
+            versions |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+        return versions
 
     def devices(self) -> dict[str, str]:
-        found = {"cpu": f"{torch.get_num_threads()} threads"}
+        devices = {"cpu": f"{torch.get_num_threads()} threads"}
         if torch.cuda.is_available():
-            found["gpu"] = torch.cuda.get_device_name(0)
-        return found
+            devices["gpu"] = torch.cuda.get_device_name(0)
+        return devices
 
     def use_lane(self, lane: str) -> None:
         check_lane(lane)
@@ -55,10 +55,10 @@ class PyTorch(Framework):
     def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
         options = {"dtype": DTYPES[dtype], "device": DEVICES[device]}
         a, b = (torch.rand(size, size, **options) for _ in range(2))
-        found = torch.empty_like(a)
+        result = torch.empty_like(a)
 
         def compute() -> None:
-            torch.mm(a, b, out=found)
+            torch.mm(a, b, out=result)
             _wait(device)
 
         return compute
@@ -91,5 +91,6 @@ class PyTorch(Framework):
 
 
 def _wait(device: str) -> None:
+    """Wait until the device has computed what was asked of it."""
     if device == "gpu":
         torch.cuda.synchronize()

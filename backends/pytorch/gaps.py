@@ -53,3 +53,4 @@ GAPS = (
         slower=True,
     ),
 )
+"""What PyTorch's implementations do not do."""

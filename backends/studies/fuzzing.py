@@ -176,6 +176,7 @@ class Fuzzer:
                 raise
 
     def _core(self) -> None:
+        """Draw and run cases until the time is over: what one of the cores does."""
         while not self._is_over():
             chosen = self._choose()
             if chosen is None:
@@ -192,6 +193,7 @@ class Fuzzer:
                 self._busy.discard(chosen.implementation.partition("/")[0])
 
     def _is_over(self) -> bool:
+        """Whether the time is over, or somebody has stopped it."""
         return self._stopped.is_set() or (self._deadline is not None and time.monotonic() > self._deadline)
 
     def _choose(self) -> Covered | None:

@@ -37,6 +37,7 @@ NOT_LISTED: dict[str, Any] = {
 RECORD = ROOT / "docs" / "findings.json"
 """What the probes found on the versions that they are made for."""
 OTHER_VERSION: Literal["not for this version"] = "not for this version"
+"""The status of a probe that could not run on a version that it is not made for."""
 NO_LIBRARIES = ("python", "numpy")
 """Among a framework's versions, those of what is not its own."""
 
@@ -91,12 +92,12 @@ def run_probes(
     known = backends()
 
     def of_framework(name: str) -> list[Finding]:
-        found = []
+        findings_of_it = []
         other = other_versions(name, selection.descriptions[name].versions)
         for finding in _findings(pool, known[name], timeout_seconds, only, other):
             report(finding)
-            found.append(finding)
-        return found
+            findings_of_it.append(finding)
+        return findings_of_it
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         begun = [threads.submit(of_framework, name) for name in selection.descriptions]
@@ -122,6 +123,7 @@ def other_versions(framework: str, versions: Mapping[str, str], record: Path = R
 def _findings(
     pool: Pool, backend: Backend, timeout_seconds: float, only: Sequence[str], other: str
 ) -> Iterator[Finding]:
+    """What the probes of one framework find, one after another."""
     listed = pool.ask(backend, messages.ListProbes(), timeout_seconds)
     if isinstance(listed, NotDone):
         yield Finding(framework=backend.name, **NOT_LISTED, status="failed", evidence=listed.reason)
@@ -190,7 +192,7 @@ def worst(findings: Sequence[Finding], count: int) -> list[Finding]:
 
 
 def as_markdown(record: Record) -> str:
-    """docs/findings.md: by framework, and there by harm, the worst first."""
+    """The text of docs/findings.md: findings by framework, and there by harm, the worst first."""
     count = len(record.findings)
     lines = [
         "# Findings: where the frameworks silently differ",
@@ -213,6 +215,7 @@ def as_markdown(record: Record) -> str:
 
 
 def _section(harm: Harm, findings: Sequence[Finding]) -> Iterator[str]:
+    """The lines on one framework's findings of one kind of harm."""
     if not findings:
         return
     yield from ("", f"### {HARMS[harm]}")

@@ -27,6 +27,7 @@ from common.result import Result, read_result
 from common.terminal import plain
 
 FORWARD = ("output", "h_n", "c_n")
+"""The tensors of a result without gradients."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,12 @@ def judge_what_is_there(result: Arrays, yard: Yardstick) -> Verdict:
     if not missing:
         return judge(result, yard)
     there = [name for name in yard.truth if name in result]
-    found = judge(result, of_tensors(yard, there))
+    verdict = judge(result, of_tensors(yard, there))
     gradients = [name for name in yard.truth if name.startswith("grad.")]
     if set(gradients) <= set(missing):
         missing = [*(name for name in missing if name not in gradients), *(["gradients"] if gradients else [])]
     absent = f"the result must have {', '.join(missing)}, which nothing is known of"
-    if found.status == DISAGREES:
-        return replace(found, reasons=[*found.reasons, absent])
-    reasons = [f"{absent}; what it has agrees: {', '.join(there)}"] if found.agrees else [*found.reasons, absent]
-    return replace(found, agrees=False, judged=False, reasons=reasons)
+    if verdict.status == DISAGREES:
+        return replace(verdict, reasons=[*verdict.reasons, absent])
+    reasons = [f"{absent}; what it has agrees: {', '.join(there)}"] if verdict.agrees else [*verdict.reasons, absent]
+    return replace(verdict, agrees=False, judged=False, reasons=reasons)

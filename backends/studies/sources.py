@@ -18,11 +18,13 @@ from backends.pool.selection import Selection
 from backends.registry import Backend, backends
 
 OURS = ("backends", "benchmarks", "birnn", "common")
+"""The suite's packages."""
 WORKER = "backends.worker.__main__"
 """What every implementation runs in."""
 TABLE = "implementations"
 """The attribute of a ``Framework`` that names its implementations' classes."""
 DIGITS = 16
+"""Hexadecimal digits of a hash that are kept."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +57,30 @@ class Sources:
         return hashlib.sha256("\n".join([digest, *contents]).encode()).hexdigest()[:DIGITS]
 
     def of_module(self, name: str) -> str:
-        """The same of a module of ours."""
+        """The hash of the sources that a module of the suite depends on."""
         return self._digest([name], set(OURS), None)
 
     def _digest(self, roots: Iterable[str], tops: set[str], implementation: str | None) -> str:
-        found: dict[str, bytes] = {}
+        """The hash of all that is reached from the roots by imports among the packages ``tops``."""
+        contents: dict[str, bytes] = {}
         waiting = [*roots]
         while waiting:
             name = waiting.pop()
-            if name in found:
+            if name in contents:
                 continue
             module = self._module(name)
             if module is None:
                 continue
-            found[name] = module.content
+            contents[name] = module.content
             others: set[str] = set()
             if implementation is not None and implementation in module.classes:
                 others = set().union(*module.classes.values()) - module.classes[implementation]
             waiting += [each for each in module.imports - others if each.partition(".")[0] in tops]
-        parts = [f"{name} {hashlib.sha256(found[name]).hexdigest()}" for name in sorted(found)]
+        parts = [f"{name} {hashlib.sha256(contents[name]).hexdigest()}" for name in sorted(contents)]
         return hashlib.sha256("\n".join([*sorted(roots), *parts]).encode()).hexdigest()[:DIGITS]
 
     def _module(self, name: str) -> _Module | None:
+        """The module of a name; None where it has no file of Python."""
         if name not in self._modules:
             file = _file_of(name)
             self._modules[name] = None if file is None else _read(name, file)
@@ -105,6 +109,7 @@ def _file_of(name: str) -> Path | None:
 
 
 def _folders_of(top: str) -> list[Path]:
+    """The folders of a top-level package."""
     if top in OURS:
         return [ROOT / top]
     try:
@@ -119,12 +124,14 @@ def _folders_of(top: str) -> list[Path]:
 
 
 def _read(name: str, file: Path) -> _Module:
+    """What a file says that it imports."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     return _parsed(name, package, file.read_bytes())
 
 
 @cache
 def _parsed(name: str, package: str, content: bytes) -> _Module:
+    """What a source imports, by the parts of it."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError):  # it cannot be run either
@@ -152,6 +159,7 @@ def _imported(node: ast.AST, package: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _parents(name: str) -> list[str]:
+    """The packages that a module is in, the outermost first."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 

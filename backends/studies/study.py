@@ -16,7 +16,9 @@ from backends.pool.selection import Selection
 from common.judging.agreement import AGREES, NOT_JUDGED, Verdict
 
 RAN, FAILED = "ran", "failed"
+"""The statuses of what nothing was to be judged of, and of an exception."""
 GOOD = (AGREES, RAN, *DECLINED)
+"""The statuses that leave nothing open."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ class NamedCase(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name by which outcomes tell the case."""
         ...
 
 
 CaseKind = TypeVar("CaseKind", bound=NamedCase)
+"""The kind of case that a study runs."""
 
 
 class Study(ABC, Generic[CaseKind]):

@@ -30,6 +30,7 @@ from common.tasks.task import Task, right_answers, unlabelled
 CHUNK = 16
 """Steps that a worker is asked for at once: progress is shown, and Ctrl-C heard, in between."""
 TRAINED = "trained"
+"""The status of a training that came to its end."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Learner:
         return [each for group in contestants.values() for each in group]
 
     def _train_all(self, group: Sequence[Trained]) -> None:
+        """Train one framework's implementations, one after another."""
         for trained in group:
             try:
                 self._train(trained)
@@ -168,6 +170,7 @@ class Learner:
         return RemoteNetwork(trained.name, ask, partial(self._pool.distrust, backend), file)
 
     def _one_epoch(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
+        """Train on the batches of one epoch; the twin's first has one bit flipped where no embedding has."""
         batches = self._epochs[epoch]
         if trained.twin and epoch == 0 and "embedding" not in self._course.task.spec.first_input:
             batches = [flip_one_bit(self._course.task, self._course.dtype)[1], *batches[1:]]
@@ -192,6 +195,7 @@ class Learner:
         return sum(right for right, _ in counts) / max(sum(count for _, count in counts), 1)
 
     def _save(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
+        """Write a checkpoint of the epochs so far."""
         weights, state = network.save()
         task = self._course.task
         header = CheckpointHeader(
@@ -226,14 +230,14 @@ class Learner:
             if not path.exists():
                 continue
             try:
-                found = read_checkpoint(path)
-                if other := self._is_of_another(found.header, name):
+                checkpoint = read_checkpoint(path)
+                if other := self._is_of_another(checkpoint.header, name):
                     raise InputError(f"{path}: must be a checkpoint of this training; it is of {other}")
             except InputError as error:
                 if not self._course.again:
                     raise InputError(f"{error}; name another --out, or begin anew with --again") from None
             else:
-                self._checkpoints[name] = found
+                self._checkpoints[name] = checkpoint
 
     def _is_of_another(self, header: CheckpointHeader, implementation: str) -> str:
         """What a checkpoint is of that this course is not, or "" where it can be gone on from."""
@@ -252,6 +256,7 @@ class Learner:
         return ""
 
     def _versions(self, implementation: str) -> dict[str, str]:
+        """The versions of an implementation's framework."""
         return self._selection.descriptions[implementation.partition("/")[0]].versions
 
 
@@ -278,11 +283,13 @@ def flip_one_bit(task: Task, dtype: str) -> tuple[Arrays, Arrays]:
 
 
 def _flipped(array: np.ndarray, index: tuple[int, ...], dtype: str) -> np.ndarray:
-    found = array.copy()
+    """The array with the last bit of one element flipped."""
+    flipped = array.copy()
     narrow = np.dtype(dtype if dtype in ("float32", "float64") else "float32").type
-    found[index] = np.nextafter(narrow(array[index]), narrow(np.inf))
-    return found
+    flipped[index] = np.nextafter(narrow(array[index]), narrow(np.inf))
+    return flipped
 
 
 def _file_name(trained: Trained) -> str:
+    """The implementation's name as a part of a file's."""
     return f"{trained.implementation.replace('/', '-')}{'-twin' if trained.twin else ''}"

@@ -35,8 +35,9 @@ class TensorflowArrays(FrameworkArrays):
                 tape.watch(value)
             outputs = function(arrays)
             total = tf.add_n([tf.reduce_sum(outputs[name] * cotangents[name]) for name in cotangents])
-        found = tape.gradient(total, dict(arrays))
-        return outputs, {name: tf.convert_to_tensor(value) for name, value in found.items() if value is not None}
+        gradients = tape.gradient(total, dict(arrays))
+        return outputs, {name: tf.convert_to_tensor(value) for name, value in gradients.items() if value is not None}
 
 
 ARRAYS = TensorflowArrays
+"""The kind of arrays of this framework."""

@@ -43,18 +43,18 @@ class TensorFlow(Framework):
         self.use_lane("exact")
 
     def versions(self) -> dict[str, str]:
-        found = {"tensorflow": tf.__version__, "keras": keras.__version__}
+        versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
         build = tf.sysconfig.get_build_info()
         if build["is_cuda_build"]:
-            found |= {"cuda": build["cuda_version"], "cudnn": build["cudnn_version"]}
-        return found
+            versions |= {"cuda": build["cuda_version"], "cudnn": build["cudnn_version"]}
+        return versions
 
     def devices(self) -> dict[str, str]:
         threads = os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count()  # TensorFlow does not say itself
-        found = {"cpu": f"{threads} threads"}
+        devices = {"cpu": f"{threads} threads"}
         for gpu in tf.config.list_physical_devices("GPU")[:1]:
-            found["gpu"] = tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-        return found
+            devices["gpu"] = tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        return devices
 
     def use_lane(self, lane: str) -> None:
         check_lane(lane)
@@ -100,5 +100,6 @@ class TensorFlow(Framework):
 
 
 def _wait(device: str) -> None:
+    """Wait until the device has computed what was asked of it."""
     if device == "gpu":
         tf.test.experimental.sync_devices()

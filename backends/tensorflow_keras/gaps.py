@@ -52,3 +52,4 @@ GAPS = (
         link="https://github.com/tensorflow/tensorflow/issues/11902",
     ),
 )
+"""What TensorFlow's implementations do not do."""

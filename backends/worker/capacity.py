@@ -18,10 +18,13 @@ from backends.worker import messages
 clock = time.perf_counter
 """What calls are timed with; tests put another one here, so that made-up costs come out exactly."""
 FIRST_SIZE, LARGEST_SIZE = 512, 16384
+"""Rows of the smallest and of the largest matrix that is multiplied."""
 LONG_ENOUGH = 0.02
 """Seconds that a product should take: its start then costs little."""
 LEAST_CALLS = 3
+"""Calls of which the best counts, at least."""
 BUSY_SIZE = 2048
+"""Rows of the matrices that are multiplied while threads are counted."""
 REGIONS, BATCHES = 100, 60
 """Parallel regions in a timed batch, and batches of each kind."""
 
@@ -58,6 +61,7 @@ def threads_at_work(framework: Framework, request: messages.TimeThreads) -> mess
 
 
 def _seconds(work: Callable[[], None]) -> float:
+    """Seconds that one call takes."""
     started = clock()
     work()
     return clock() - started
@@ -67,10 +71,10 @@ def _best_seconds(work: Callable[[], None], seconds: float) -> float:
     """The shortest call: others can only make one longer. One call before they count."""
     work()
     end = clock() + seconds
-    found: list[float] = []
-    while len(found) < LEAST_CALLS or clock() < end:
-        found.append(_seconds(work))
-    return min(found)
+    times: list[float] = []
+    while len(times) < LEAST_CALLS or clock() < end:
+        times.append(_seconds(work))
+    return min(times)
 
 
 def busy_threads(work: Callable[[], None], seconds: float) -> float:

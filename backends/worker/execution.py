@@ -31,8 +31,8 @@ def all_versions(framework: Framework) -> dict[str, str]:
 
 def all_packages() -> dict[str, str]:
     """Every installed distribution of this environment with its version, without local build tags."""
-    found = {each.metadata["Name"]: each.version.split("+")[0] for each in distributions()}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    packages = {each.metadata["Name"]: each.version.split("+")[0] for each in distributions()}
+    return dict(sorted(packages.items(), key=lambda item: item[0].lower()))
 
 
 def execute(framework: Framework, case: Case, implementation: str, dtype: str, device: str) -> Result:
@@ -67,12 +67,14 @@ def execute_again(
         others[name] = run.extract()
     outputs = {name: value for name, value in kept.items() if not name.startswith("grad.")}
     wanted = {"again": kept, "forward": outputs}
-    return Result(first.header, kept), {name: found for name, found in others.items() if not _same(found, wanted[name])}
+    different = {name: tensors for name, tensors in others.items() if not _same(tensors, wanted[name])}
+    return Result(first.header, kept), different
 
 
 def _run(
     framework: Framework, case: Case, implementation: str, dtype: str, device: str
 ) -> tuple[Implementation, Result]:
+    """The implementation after one pass over a case, and what it computed; ``Unsupported`` where it declines."""
     refusal = framework.refusal(implementation, request_of(case, dtype, device))
     if refusal is not None:
         raise Unsupported(refusal)
@@ -105,8 +107,8 @@ def _compute(run: Implementation, gradients: bool) -> None:
     run.synchronise()
 
 
-def _same(found: Arrays, first: Arrays) -> bool:
+def _same(second: Arrays, first: Arrays) -> bool:
     """Whether two results have the same tensors, equal to the last bit."""
-    return found.keys() == first.keys() and all(
-        np.array_equal(value, first[name], equal_nan=True) for name, value in found.items()
+    return second.keys() == first.keys() and all(
+        np.array_equal(value, first[name], equal_nan=True) for name, value in second.items()
     )

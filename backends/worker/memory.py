@@ -17,19 +17,21 @@ from pathlib import Path
 TRIALS = 3
 """Calls whose peaks are compared."""
 ALIKE = 0.1
-"""They must be within this part of their median of each other, or none is believed,"""
+"""The part of their median by which the peaks may differ; where they differ by more, none is believed."""
 LEAST_BYTES = 2**20
-"""and at least so many: the kernel counts pages for each core apart, and adds them up now and then."""
+"""The smallest peak that is believed: the kernel counts pages for each core apart, and adds them up now and then."""
 STATUS = Path("/proc/self/status")
+"""The kernel's file with this process's resident bytes."""
 CLEAR_REFS = Path("/proc/self/clear_refs")
+"""The kernel's file that sets the peak of the resident bytes back."""
 
 
 def call_peak_bytes(call: Callable[[], None]) -> int | None:
     """Bytes that ``call``, which waits until its results are there, takes at its peak over what was resident before it;
     the median of some calls. None where it cannot be told.
     """
-    found = [_one_peak(call) for _ in range(TRIALS)]
-    known = [each for each in found if each is not None]
+    peaks = [_one_peak(call) for _ in range(TRIALS)]
+    known = [each for each in peaks if each is not None]
     if len(known) < TRIALS:
         return None
     median = int(statistics.median(known))
@@ -38,6 +40,7 @@ def call_peak_bytes(call: Callable[[], None]) -> int | None:
 
 
 def _one_peak(call: Callable[[], None]) -> int | None:
+    """Bytes that one call takes at its peak; None where it cannot be told."""
     gc.collect()
     if not _give_back() or not _reset_peak():
         call()

@@ -80,8 +80,8 @@ def write_batches(batches: list[Arrays], path: Path) -> None:
 
 def read_batches(path: Path) -> list[Arrays]:
     """What ``write_batches`` wrote."""
-    found: dict[int, Arrays] = {}
+    by_number: dict[int, Arrays] = {}
     for key, value in read(path)[0].items():
         number, _, name = key.partition(".")
-        found.setdefault(int(number), {})[name] = value
-    return [found[number] for number in sorted(found)]
+        by_number.setdefault(int(number), {})[name] = value
+    return [by_number[number] for number in sorted(by_number)]

@@ -161,10 +161,10 @@ class SystemOpening(Opening):
         """The results for the batch, with the loss that the train step gave."""
         network = self._step.network
         network.load_weights(self._weights)
-        found = network.results(self._step.batch)
-        found["loss"] = np.asarray(self._step.loss, found["loss"].dtype)
+        results = network.results(self._step.batch)
+        results["loss"] = np.asarray(self._step.loss, results["loss"].dtype)
         header = _header(self._framework, self._request, SYSTEM, self._step.path(), seconds)
-        write_result(Result(header, found), path, durable=False)
+        write_result(Result(header, results), path, durable=False)
 
 
 class NetworkStep:
@@ -246,5 +246,6 @@ def require_system(framework: Framework, request: messages.CanTrainSystem) -> Do
 
 
 def _decline(declined: Refusal | None) -> None:
+    """Raise ``Unsupported`` for a refusal."""
     if declined is not None:
         raise Unsupported(declined)

@@ -39,7 +39,7 @@ class OwnLayer(Implementation):
         super().__init__(spec, dtype, device)
         self._arrays = self.arrays_kind(dtype, device)
         self._names = ("output", "h_n", "c_n") if spec.cell == "lstm" else ("output", "h_n")
-        self._found: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         with self._arrays.settings():
@@ -54,17 +54,17 @@ class OwnLayer(Implementation):
 
     def forward(self) -> None:
         with self._arrays.settings():
-            self._found = self._declined(lambda: dict(self._called(self._inputs | self._weights)))
+            self._results = self._declined(lambda: dict(self._called(self._inputs | self._weights)))
 
     def forward_backward(self) -> None:
         given = self._inputs | self._weights
         with self._arrays.settings():
             outputs, gradients = self._declined(lambda: self._arrays.gradients(self._called, given, self._cotangents))
             zeros = {name: value * 0 for name, value in given.items() if name not in gradients}
-            self._found = dict(outputs) | {f"grad.{name}": value for name, value in (zeros | dict(gradients)).items()}
+            self._results = dict(outputs) | {f"grad.{name}": value for name, value in (zeros | dict(gradients)).items()}
 
     def synchronise(self) -> None:
-        self._arrays.wait(self._found)
+        self._arrays.wait(self._results)
 
     def extract(self) -> Arrays:
         """The tensors; float32 for narrower dtypes.
@@ -75,23 +75,23 @@ class OwnLayer(Implementation):
             If the layer gave another dtype than that of its inputs.
         """
         with self._arrays.settings():
-            found = {name: np.array(self._arrays.numpy(value)) for name, value in self._found.items()}
+            arrays = {name: np.array(self._arrays.numpy(value)) for name, value in self._results.items()}
         wanted = numpy_dtype(self.dtype)
-        for name, value in found.items():
+        for name, value in arrays.items():
             if value.dtype != wanted:
                 raise InputError(f"{name} must be {self.dtype}; got {value.dtype}")
-        return {name: value.astype(np.float32) if wanted.itemsize < 4 else value for name, value in found.items()}
+        return {name: value.astype(np.float32) if wanted.itemsize < 4 else value for name, value in arrays.items()}
 
     def path(self) -> str:
         return f"the function {getattr(self.layer, '__name__', type(self.layer).__name__)}"
 
     def _called(self, values: Mapping[str, Any]) -> dict[str, Any]:
         weights = {name: values[name] for name in self._weights}
-        found = type(self).layer(self.spec, weights, values["x"], self._lengths, values["h_0"], values.get("c_0"))
-        if not isinstance(found, tuple | list) or len(found) != len(self._names):
-            what = f"{len(found)} things" if isinstance(found, tuple | list) else type(found).__name__
+        outputs = type(self).layer(self.spec, weights, values["x"], self._lengths, values["h_0"], values.get("c_0"))
+        if not isinstance(outputs, tuple | list) or len(outputs) != len(self._names):
+            what = f"{len(outputs)} things" if isinstance(outputs, tuple | list) else type(outputs).__name__
             raise InputError(f"the layer must return {', '.join(self._names)}; got {what}")
-        return dict(zip(self._names, found, strict=True))
+        return dict(zip(self._names, outputs, strict=True))
 
     def _declined(self, call: Callable[[], Any]) -> Any:
         """What ``call`` returns; a NotImplementedError of the layer's is its declaration."""

@@ -19,8 +19,11 @@ from backends.worker.opening import Opened, Timed, opening_of
 clock, sleep = time.perf_counter, time.sleep
 """What time is taken with; tests put another one here, so that made-up costs come out exactly."""
 FENCE_TRIALS = 3
+"""Calls after which a fence is held to leak."""
 LEAK_PART = 0.3
+"""The part of a call that may still be waited for after its fence, which noise alone can make."""
 LEAK_SECONDS = 0.0005
+"""Seconds that may still be waited for after a fence, however short the call."""
 
 
 class FenceLeaks(Exception):
@@ -99,6 +102,7 @@ class Timing:
         return messages.Done()
 
     def _use_lane(self, lane: str) -> None:
+        """Go into a lane, or stay in it; what is open cannot change it."""
         if lane != self.lane:
             if self.opened:
                 raise RuntimeError(f"a process must stay in its lane, {self.lane}; got {lane}")

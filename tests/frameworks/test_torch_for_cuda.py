@@ -59,7 +59,7 @@ def test_every_operation_has_all_it_reads_on_the_device(monkeypatch: pytest.Monk
         run.load_weights(case.weights)
         run.move_inputs(inputs_of(case))
         run.forward_backward()
-        found = run._found  # type: ignore[attr-defined]
+        found = run._results  # type: ignore[attr-defined]
         assert {tensor.device.type for tensor in found.values()} == {"meta"}
         assert "grad.x" in found
         ran += 1

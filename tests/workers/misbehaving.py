@@ -226,17 +226,17 @@ class KeepsState(Loop):
 
     def forward(self) -> None:
         super().forward()
-        self._inputs = replace(self._inputs, h_0=self._found["h_n"])
+        self._inputs = replace(self._inputs, h_0=self._results["h_n"])
 
 
 class AddsUp(Loop):
     """Adds the gradients of a call to those of the calls before."""
 
     def forward_backward(self) -> None:
-        before = getattr(self, "_found", {})
+        before = getattr(self, "_results", {})
         super().forward_backward()
-        gradients = [name for name in self._found if name.startswith("grad.")]
-        self._found |= {name: self._found[name] + before.get(name, 0) for name in gradients}
+        gradients = [name for name in self._results if name.startswith("grad.")]
+        self._results |= {name: self._results[name] + before.get(name, 0) for name in gradients}
 
 
 class WrongInference(Loop):

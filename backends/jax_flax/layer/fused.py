@@ -24,6 +24,7 @@ from jax.nn import sigmoid
 from backends.jax_flax.layer.lengths import States
 
 Tree = Any
+"""A tree of arrays."""
 PIECE_BYTES = 2 << 20
 """The most that the gates of the steps worked on at once may take (see ``steps_in_piece``)."""
 
@@ -165,16 +166,16 @@ def steps_in_piece(seq_len: int, step_bytes: int, least: int) -> int:
     of that.
     """
     most = max(1, min(seq_len, max(PIECE_BYTES // step_bytes, least)))
-    found = next(steps for steps in range(most, 0, -1) if seq_len % steps == 0)
-    return found if 2 * found >= most else seq_len
+    divisor = next(steps for steps in range(most, 0, -1) if seq_len % steps == 0)
+    return divisor if 2 * divisor >= most else seq_len
 
 
 def scan_pieces(run: Callable, carry: Tree, pieces: Tree, reverse: bool) -> tuple[Tree, Tree]:
     """``jax.lax.scan`` over pieces, (pieces, steps, …), giving a sequence, (pieces·steps, …), back."""
     if len(jax.tree.leaves(pieces)[0]) == 1:
         return run(carry, jax.tree.map(lambda a: a[0], pieces))
-    carry, found = jax.lax.scan(run, carry, pieces, reverse=reverse)
-    return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
+    carry, outputs = jax.lax.scan(run, carry, pieces, reverse=reverse)
+    return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outputs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -209,6 +210,7 @@ def _run(loop: Loop, x: jax.Array, w: Weights, real: jax.Array | None, states: S
 
 
 def _forward(loop: Loop, x: jax.Array, w: Weights, real: jax.Array | None, states: States) -> tuple:
+    """The results of ``run_direction``, and what its derivative needs."""
     every, final = _run(loop, x, w, real, states)
     return (every[0], final), (x, w, real, states, every)
 
@@ -234,12 +236,12 @@ def factors(loop: Loop, gates: tuple[jax.Array, ...], every: States, before: Sta
     return Factors((by_n * from_h[0] * r * (1 - r), by_z, by_n * r), kept=z, input_n=by_n)
 
 
-def mask_factors(found: Factors, real: jax.Array) -> Factors:
+def mask_factors(of: Factors, real: jax.Array) -> Factors:
     """At padding no gate has a gradient, and the states' gradients pass."""
-    zeros = jnp.zeros((), found.gates[0].dtype)
-    masked = jax.tree.map(lambda factor: jnp.where(real, factor, zeros), found)
-    kept = jnp.where(real, zeros if found.kept is None else found.kept, 1 + zeros)
-    cell = (masked.cell[0], jnp.where(real, found.cell[1], 1 + zeros)) if found.cell else ()
+    zeros = jnp.zeros((), of.gates[0].dtype)
+    masked = jax.tree.map(lambda factor: jnp.where(real, factor, zeros), of)
+    kept = jnp.where(real, zeros if of.kept is None else of.kept, 1 + zeros)
+    cell = (masked.cell[0], jnp.where(real, of.cell[1], 1 + zeros)) if of.cell else ()
     return masked._replace(kept=kept, cell=cell)
 
 
@@ -268,6 +270,7 @@ def pull_step(loop: Loop, kernels: tuple[jax.Array, ...], given: Factors, states
 
 
 def _backward(loop: Loop, kept: tuple, cotangents: tuple[jax.Array, States]) -> tuple:
+    """The derivative of ``run_direction``."""
     x, w, real, states, every = kept
     by_output, by_final = cotangents
     kernels = recurrent_parts(loop, w.recurrent)
@@ -289,11 +292,11 @@ def _backward(loop: Loop, kept: tuple, cotangents: tuple[jax.Array, States]) -> 
             if loop.cell.startswith("rnn")
             else gates_of(loop, kernels, w.recurrent_bias, from_input(loop, x, w), before[0])
         )
-        found = factors(loop, gates, every, before)
+        of = factors(loop, gates, every, before)
         if real is not None:
-            found = mask_factors(found, real)
-        by_states, (by_gates, dh) = jax.lax.scan(body, by_states, (by_output, found), reverse=not loop.reverse)
-        new, by_gates = weight_sums(loop, x, before[0], found, by_gates, dh)
+            of = mask_factors(of, real)
+        by_states, (by_gates, dh) = jax.lax.scan(body, by_states, (by_output, of), reverse=not loop.reverse)
+        new, by_gates = weight_sums(loop, x, before[0], of, by_gates, dh)
         return (by_states, jax.tree.map(jnp.add, sums, new)), loop.product(by_gates, by_input)
 
     every = loop.pieces(every)
@@ -317,21 +320,21 @@ def _sums_of(w: Weights) -> tuple:
 
 
 def weight_sums(
-    loop: Loop, x: jax.Array, h: jax.Array, found: Factors, by_gates: jax.Array, dh: jax.Array | None
+    loop: Loop, x: jax.Array, h: jax.Array, of: Factors, by_gates: jax.Array, dh: jax.Array | None
 ) -> tuple[tuple, jax.Array]:
     """The gradients of the kernels joined, the biases joined, the recurrent kernel, Σ_t h_{t-1}ᵀ da_t, and its bias;
     and the gates' as the input's kernel sees them, which differ where r multiplies R_n h alone.
     """
-    if found.reset is None:
+    if of.reset is None:
         by_recurrent = loop.product_over_time(h, by_gates)
     else:
         by_r, by_z, by_n = loop.split(by_gates, 3)
         first = loop.product_over_time(h, loop.join([by_r, by_z]))
-        by_recurrent = jnp.concatenate([first, loop.product_over_time(found.reset * h, by_n)], axis=1)
+        by_recurrent = jnp.concatenate([first, loop.product_over_time(of.reset * h, by_n)], axis=1)
     by_bias = None
-    if found.input_n is not None:
+    if of.input_n is not None:
         *by_rz, by_hn = loop.split(by_gates, 3)
-        by_bias, by_gates = loop.sum_over_time(by_hn), loop.join([*by_rz, dh * found.input_n])
+        by_bias, by_gates = loop.sum_over_time(by_hn), loop.join([*by_rz, dh * of.input_n])
     return (loop.product_over_time(x, by_gates), loop.sum_over_time(by_gates), by_recurrent, by_bias), by_gates
 
 

@@ -29,6 +29,7 @@ DTYPES = {
     "float32": jnp.float32,
     "float64": jnp.float64,
 }
+"""JAX's dtype for each of the suite's."""
 PROGRAMS_KEPT = 150
 """Programs of one process before compiled ones are dropped. Each costs 130 to 640 memory mappings on a CPU, of which
 Linux allows 65,530 (vm.max_map_count); past that LLVM aborts the process (jaxlib 0.10.2)."""
@@ -81,11 +82,11 @@ class JaxImplementation(Implementation):
         if not self._forward_has_room:  # a program besides that of forward_backward
             make_room((*self._key, "forward"))
             self._forward_has_room = True
-        self._found = (_forward(type(self), self._program, self.parameters, *self._inputs), None, None)
+        self._results = (_forward(type(self), self._program, self.parameters, *self._inputs), None, None)
 
     def forward_backward(self) -> None:
-        found = _forward_backward(type(self), self._program, self.parameters, *self._inputs, self._cotangents)
-        self._found = (*found, None)
+        results = _forward_backward(type(self), self._program, self.parameters, *self._inputs, self._cotangents)
+        self._results = (*results, None)
 
     def load_training(self, training: Training) -> None:
         self._trainer = LayerTrainer(training, self)
@@ -93,7 +94,7 @@ class JaxImplementation(Implementation):
 
     def train_step(self) -> None:
         loss, self.parameters, self._trainer.head = train_step(*self._step_arguments())
-        self._found = ({"loss": loss, "trained.head.weight": self._trainer.head["weight"]}, None, self.parameters)
+        self._results = ({"loss": loss, "trained.head.weight": self._trainer.head["weight"]}, None, self.parameters)
 
     def _step_arguments(self) -> tuple[Any, ...]:
         trainer = self._trainer
@@ -101,22 +102,23 @@ class JaxImplementation(Implementation):
         return (*network, trainer.head, trainer.labels, trainer.learning_rate)
 
     def synchronise(self) -> None:
-        jax.block_until_ready(self._found)
+        jax.block_until_ready(self._results)
 
     def extract(self) -> Arrays:
-        results, gradients, trained = self._found
-        found = {name: np.asarray(value) for name, value in results.items()}
+        results, gradients, trained = self._results
+        arrays = {name: np.asarray(value) for name, value in results.items()}
         if gradients is not None:
             by_parameters, by_x, by_states = gradients
-            found["grad.x"] = np.asarray(by_x)
-            found |= {f"grad.{name}": np.asarray(value) for name, value in zip(("h_0", "c_0"), by_states, strict=False)}
+            arrays["grad.x"] = np.asarray(by_x)
+            named = zip(("h_0", "c_0"), by_states, strict=False)
+            arrays |= {f"grad.{name}": np.asarray(value) for name, value in named}
             by_name = self.canonical(by_parameters)
-            found |= {f"grad.{name}": by_name[name] for name in shapes(self.spec)}
+            arrays |= {f"grad.{name}": by_name[name] for name in shapes(self.spec)}
         if trained is not None:
             by_name = self.canonical(trained)
-            found |= {f"trained.{name}": by_name[name] for name in trained_kernels(self.spec)}
+            arrays |= {f"trained.{name}": by_name[name] for name in trained_kernels(self.spec)}
         narrow = jnp.dtype(DTYPES[self.dtype]).itemsize < 4
-        return {name: value.astype(np.float32) if narrow else value for name, value in found.items()}
+        return {name: value.astype(np.float32) if narrow else value for name, value in arrays.items()}
 
     def kernels(self, work: str) -> list[str]:
         getattr(self, work)()  # what happens only at first is not of interest
@@ -187,6 +189,7 @@ def _forward(
     lengths: jax.Array | None,
     states: States,
 ) -> Results:
+    """The compiled forward pass."""
     return implementation.run(program, parameters, x, lengths, states)
 
 
@@ -200,6 +203,7 @@ def _forward_backward(
     states: States,
     cotangents: Results,
 ) -> tuple[Results, tuple[Tree, jax.Array, States]]:
+    """The compiled pass that also gives the gradients by parameters, input and first states."""
     results, pull_back = jax.vjp(
         lambda parameters, x, states: implementation.run(program, parameters, x, lengths, states), parameters, x, states
     )

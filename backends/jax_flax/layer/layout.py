@@ -21,13 +21,16 @@ LINEN_CELLS = {
     "gru": linen.GRUCell,
     "lstm": linen.OptimizedLSTMCell,
 }
+"""The class of flax.linen for each cell."""
 NNX_CELLS = {
     "rnn_tanh": nnx.SimpleCell,
     "rnn_relu": partial(nnx.SimpleCell, activation_fn=jax.nn.relu),
     "gru": nnx.GRUCell,
     "lstm": nnx.OptimizedLSTMCell,
 }
+"""The class of flax.nnx for each cell."""
 BOTH = ("bias_ih", "bias_hh")
+"""The two biases, where one dense layer holds their sum."""
 MODULES = "modules"
 """Under what name an implementation's parameters hold those of Flax's modules; a learned merge's have their canonical
 names."""
@@ -46,13 +49,13 @@ def linen_denses(spec: Specification) -> list[Dense]:
     """The dense layers of the linen cell: one a gate, and one bias but for the GRU's n, which needs both."""
     if spec.cell.startswith("rnn"):
         return [Dense("i", "weight_ih", ("h",), BOTH), Dense("h", "weight_hh", ("h",), ())]
-    found = []
+    denses = []
     for gate in GATES[spec.cell]:
         from_x, from_h = {"lstm": ((), BOTH), "gru": (BOTH, ())}[spec.cell]
         if gate == "n":
             from_x, from_h = BOTH[:1], BOTH[1:]
-        found += [Dense(f"i{gate}", "weight_ih", (gate,), from_x), Dense(f"h{gate}", "weight_hh", (gate,), from_h)]
-    return found
+        denses += [Dense(f"i{gate}", "weight_ih", (gate,), from_x), Dense(f"h{gate}", "weight_hh", (gate,), from_h)]
+    return denses
 
 
 def nnx_denses(spec: Specification) -> list[Dense]:
@@ -106,14 +109,14 @@ def load_cell(
 ) -> Tree:
     """A Flax cell's parameters from canonical weights, in NumPy; absent biases become zeros."""
     mine = of_direction(spec, weights, layer, direction)
-    found = {}
+    cell = {}
     for dense in denses:
         rows = rows_of(spec.of_direction(layer, direction), dense.gates)
         kernel = getattr(mine, dense.kernel)[rows].T  # (G·hidden_size, in) to (in, gates·hidden_size)
-        found[dense.name] = {"kernel": kernel}
+        cell[dense.name] = {"kernel": kernel}
         if dense.biases:
-            found[dense.name]["bias"] = sum(getattr(mine, kind)[rows] for kind in dense.biases)
-    return found
+            cell[dense.name]["bias"] = sum(getattr(mine, kind)[rows] for kind in dense.biases)
+    return cell
 
 
 def canonical_gradients(

@@ -13,10 +13,15 @@ from common.specification import Specification
 from common.weights import merge_weight_name
 
 Results = dict[str, jax.Array]
+"""Arrays by result name."""
 Tree = Any
 """Nested dictionaries and lists of arrays: a pytree."""
 States = tuple[jax.Array, ...]
+"""The states of one layer in one direction, or of all: h, and for an LSTM c."""
 RunDirection = Callable[[jax.Array, States, int, int], tuple[jax.Array, States]]
+"""A function that runs one layer in one direction: from its input, its first states, its number and the direction to
+its output and its last states.
+"""
 
 
 def step_mask(lengths: jax.Array, seq_len: int) -> jax.Array:
@@ -25,8 +30,8 @@ def step_mask(lengths: jax.Array, seq_len: int) -> jax.Array:
 
 
 def clear(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
-    arithmetic still reaches gradients, as 0·NaN.
+    """The input, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops
+    after the arithmetic still reaches gradients, as 0·NaN.
     """
     if lengths is None:
         return x

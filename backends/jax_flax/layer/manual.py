@@ -68,11 +68,11 @@ class Manual(JaxImplementation):
         return output, tuple(jnp.where(some, new, old) for new, old in zip(final, states, strict=True))
 
     def canonical(self, gradients: Tree) -> Arrays:
-        found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
+        canonical: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for row, tree in enumerate(gradients[MODULES]):
             layer, direction = divmod(row, self.spec.num_directions)
-            found |= canonical_gradients(self.spec, linen_denses(self.spec), tree["cell"], layer, direction)
-        return found
+            canonical |= canonical_gradients(self.spec, linen_denses(self.spec), tree["cell"], layer, direction)
+        return canonical
 
     def summed_gates(self) -> tuple[str, ...]:
         return summed_gates(linen_denses(self.spec))

@@ -35,6 +35,7 @@ from common.specification import Specification
 from common.weights import merge_weight_name, merge_weights
 
 DIRECTIONS = ("forward_rnn", "backward_rnn")
+"""Under what names Bidirectional holds its two halves."""
 
 
 def own_merge(spec: Specification) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -98,13 +99,13 @@ class Native(JaxImplementation):
         return {"output": x} | dict(zip(("h_n", "c_n"), join_states(spec, finals), strict=False))
 
     def canonical(self, gradients: Tree) -> Arrays:
-        found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
+        canonical: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for layer in range(self.spec.num_layers):
             tree = gradients[MODULES][layer]
             trees = [tree] if self.spec.num_directions == 1 else [tree[name] for name in DIRECTIONS]
             for direction, one in enumerate(trees):
-                found |= canonical_gradients(self.spec, self.denses(self.spec), one["cell"], layer, direction)
-        return found
+                canonical |= canonical_gradients(self.spec, self.denses(self.spec), one["cell"], layer, direction)
+        return canonical
 
     def summed_gates(self) -> tuple[str, ...]:
         return summed_gates(self.denses(self.spec))

@@ -94,7 +94,7 @@ class Tuned(JaxImplementation):
         return steps_in_piece(seq_len, step_bytes, 2 * (width + spec.state_size) // batch)
 
     def canonical(self, gradients: Tree) -> Arrays:
-        found: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
+        canonical: Arrays = {name: np.asarray(value) for name, value in merge_weights(gradients).items()}
         for row, of in enumerate(gradients[LOOPS]):
             layer, direction = divmod(row, self.spec.num_directions)
             kernel = np.concatenate([np.asarray(kernel).T for kernel in of.kernels])  # (in, hidden_size) a gate
@@ -102,8 +102,8 @@ class Tuned(JaxImplementation):
             if self._apart:
                 second = np.concatenate([bias[: -len(of.recurrent_bias)], np.asarray(of.recurrent_bias)])
             arrays = (kernel, np.asarray(of.recurrent).T, bias, second)  # (hidden_size, gates) to (gates, hidden_size)
-            found |= {weight_name(kind, layer, direction): array for kind, array in zip(KINDS, arrays, strict=True)}
-        return found
+            canonical |= {weight_name(kind, layer, direction): array for kind, array in zip(KINDS, arrays, strict=True)}
+        return canonical
 
     def summed_gates(self) -> tuple[str, ...]:
         gates = GATES[self.spec.cell]

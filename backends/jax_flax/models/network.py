@@ -25,6 +25,7 @@ from common.models.trace import Step
 RNN = "rnn"
 """Under what name a network's parameters hold the rnn's; all others are there by their canonical names."""
 Judged = tuple[jax.Array, tuple[jax.Array, jax.Array]]
+"""The loss, and beside it the number of right answers and the logits."""
 
 
 class Program(NamedTuple):
@@ -80,21 +81,21 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
             self.set_optimizer(self._optimizer.settings)
 
     def weights(self) -> Arrays:
-        found = self.canonical(self.parameters | self.fixed)
-        found = {name: value.astype(np.float64) for name, value in found.items()}
+        weights = self.canonical(self.parameters | self.fixed)
+        weights = {name: value.astype(np.float64) for name, value in weights.items()}
         for name, summed in self._summed.items():
-            found[name] = np.where(summed, self._loaded_biases[name], found[name])
-            found[name.replace("bias_hh", "bias_ih")] -= np.where(summed, found[name], 0)
-        return found
+            weights[name] = np.where(summed, self._loaded_biases[name], weights[name])
+            weights[name.replace("bias_hh", "bias_ih")] -= np.where(summed, weights[name], 0)
+        return weights
 
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
         arrays = self.moved(batch)
         self.make_room("results", arrays)
         loss, correct, logits, gradients = _results(self._program, self.parameters, self.fixed, arrays)
-        found = {"loss": loss, "correct": correct, "logits": logits}
-        found |= {f"grad.{name}": value for name, value in self.canonical(gradients).items()}
-        return {name: array(value) for name, value in found.items()}
+        results = {"loss": loss, "correct": correct, "logits": logits}
+        results |= {f"grad.{name}": value for name, value in self.canonical(gradients).items()}
+        return {name: array(value) for name, value in results.items()}
 
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self)
@@ -111,7 +112,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         """The loss, the number of right answers and the gradients' norm, which need not be there yet."""
         optimizer, arrays = self.optimizer, self.moved(batch)
         self.make_room(optimizer.settings.name, arrays)
-        *found, self.parameters, optimizer.kept = _train_step(
+        *numbers, self.parameters, optimizer.kept = _train_step(
             self._program,
             optimizer.settings.name,
             self.parameters,
@@ -122,7 +123,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
             arrays,
         )
         optimizer.count += 1
-        return tuple(found)
+        return tuple(numbers)
 
     @property
     def device_used(self) -> Any:
@@ -137,12 +138,12 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         """A batch on the device, floats in the run's dtype and integers in int32; whatever the model, a labelled one
         has ``labels`` and ``counted``.
         """
-        found = {name: value for name, value in batch.items() if name not in ("targets", "target_lengths")}
+        arrays = {name: value for name, value in batch.items() if name not in ("targets", "target_lengths")}
         if "labels" in batch or "targets" in batch:
-            found |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
+            arrays |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
         dtypes = {"f": DTYPES[self.dtype], "i": np.int32, "b": np.bool_}
         return jax.device_put(
-            {name: np.asarray(value, dtypes[value.dtype.kind]) for name, value in found.items()}, self.device_used
+            {name: np.asarray(value, dtypes[value.dtype.kind]) for name, value in arrays.items()}, self.device_used
         )
 
     def make_room(self, work: str, batch: Results) -> None:
@@ -153,23 +154,23 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
     def tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
         """Arrays by canonical name in the layout of ``parameters``, in the run's dtype on its device."""
         prefix = rnn_prefix(self.spec)
-        found: Tree = {name: self.array(value) for name, value in arrays.items() if not name.startswith(prefix)}
-        return found | {RNN: self._layers(arrays)}
+        tree: Tree = {name: self.array(value) for name, value in arrays.items() if not name.startswith(prefix)}
+        return tree | {RNN: self._layers(arrays)}
 
     def canonical(self, tree: Tree) -> Arrays:
         """The inverse of ``tree``, in NumPy; of biases that a layout sums, each is the sum."""
         layers = [layer.canonical(of_layer) for layer, of_layer in zip(self._rnn, tree[RNN], strict=True)]
-        found = self.join(layers) | {name: np.asarray(value) for name, value in tree.items() if name != RNN}
-        return {name: found[name] for name in parameters(self.spec) if name in found}
+        canonical = self.join(layers) | {name: np.asarray(value) for name, value in tree.items() if name != RNN}
+        return {name: canonical[name] for name in parameters(self.spec) if name in canonical}
 
     def _layers(self, arrays: Mapping[str, np.ndarray]) -> list[Tree]:
         """The rnn's arrays in the implementation's layout, for each of ``stages``."""
-        found = []
+        layers = []
         for stage, of_stage in zip(self.stages, self.split(arrays), strict=True):
             layer = self._program.kind(stage, self.dtype, self.device)
             layer.load_weights(of_stage)
-            found.append(layer.parameters)
-        return found
+            layers.append(layer.parameters)
+        return layers
 
 
 def run_rnn(program: Program, parameters: Tree, x: jax.Array, batch: Results) -> tuple[jax.Array, jax.Array]:
@@ -181,9 +182,9 @@ def run_rnn(program: Program, parameters: Tree, x: jax.Array, batch: Results) ->
     for i, stage in enumerate(stages(program.spec)):
         zeros = jnp.zeros((stage.num_directions * stage.num_layers, len(x), rnn.state_size), x.dtype)
         initial = (zeros, zeros) if rnn.cell == "lstm" else (zeros,)
-        found = program.kind.run(program.kind.program(stage), parameters[RNN][i], x, batch.get("lengths"), initial)
-        states.append(found["h_n"])
-        x = found["output"]
+        results = program.kind.run(program.kind.program(stage), parameters[RNN][i], x, batch.get("lengths"), initial)
+        states.append(results["h_n"])
+        x = results["output"]
         if dropout_name(i) in batch:
             x = x * batch[dropout_name(i)]
     return x, jnp.concatenate(states)
@@ -220,10 +221,10 @@ def best(logits: jax.Array) -> jax.Array:
 
 def array(x: jax.Array | np.ndarray) -> np.ndarray:
     """In NumPy, float32 for narrower floats, int64 for integers."""
-    found = np.asarray(x)
-    if jnp.issubdtype(found.dtype, jnp.floating):
-        return found.astype(np.float32) if found.dtype.itemsize < 4 else found
-    return found.astype(np.int64)
+    values = np.asarray(x)
+    if jnp.issubdtype(values.dtype, jnp.floating):
+        return values.astype(np.float32) if values.dtype.itemsize < 4 else values
+    return values.astype(np.int64)
 
 
 def _judged(parameters: Tree, fixed: Results, program: Program, batch: Results) -> Judged:

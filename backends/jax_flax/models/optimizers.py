@@ -1,4 +1,4 @@
-"""optax's optimizers set so that they follow ``common.models.optimizers``."""
+"""The optimizers of optax, set so that they follow ``common.models.optimizers``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from common.models.optimizers import (
 from common.models.specification import Model, parameters
 
 Numbers = dict[str, jax.Array]
+"""The settings' numbers by name, on the device."""
 OWN_NAMES = {"momentum": "trace", "first": "mu", "second": "nu"}
 """optax's names of what an optimizer keeps."""
 
@@ -92,18 +93,18 @@ class Optimizer:
 
     def _tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
         """Arrays by canonical name in the layout of the trained parameters, zeros for those that are not given."""
-        found = {name: arrays[name] if name in arrays else np.zeros(shape) for name, shape in self._shapes.items()}
-        return self._network.tree(found)
+        every = {name: arrays[name] if name in arrays else np.zeros(shape) for name, shape in self._shapes.items()}
+        return self._network.tree(every)
 
     def state(self) -> Arrays:
         """What the optimizer keeps under its canonical names, float64, and ``count`` () int64."""
         frozen = gradient_masks(self._network.spec)
-        found: Arrays = {}
+        state: Arrays = {}
         for kind in STATE[self.settings.name]:
             values = self._network.canonical(optax.tree_utils.tree_get(self.kept, OWN_NAMES[kind]))
             for name in trained_parameters(self._network.spec):
-                found[f"{kind}.{name}"] = values[name].astype(np.float64) * frozen.get(name, 1)
-        return found | {"count": np.array(self.count, np.int64)}
+                state[f"{kind}.{name}"] = values[name].astype(np.float64) * frozen.get(name, 1)
+        return state | {"count": np.array(self.count, np.int64)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""
@@ -128,6 +129,7 @@ def optimizer_of(name: OptimizerName, numbers: Numbers) -> optax.GradientTransfo
 
 
 def _first_state(name: OptimizerName, numbers: Numbers, parameters: Tree) -> Tree:
+    """The state of an optimizer before its first step."""
     return optimizer_of(name, numbers).init(parameters)
 
 

@@ -95,12 +95,12 @@ def _step(
     x = jnp.concatenate([embedded, *context], axis=-1)
     after = []
     for layer, before in enumerate(states):
-        found: list[jax.Array] = []
+        halves: list[jax.Array] = []
         for direction, state in enumerate(before):
             w = [parameters[f"decoder.{weight_name(kind, layer, direction)}"] for kind in KINDS]
-            found += gru_step(program.spec.decoder_rnn, w, x, (state,))
-        after.append(found)
-        x = jnp.concatenate(found, axis=-1)
+            halves += gru_step(program.spec.decoder_rnn, w, x, (state,))
+        after.append(halves)
+        x = jnp.concatenate(halves, axis=-1)
     return head(parameters, jnp.concatenate([x, *context], axis=-1)), after
 
 
@@ -126,5 +126,5 @@ def _decode(program: Program, max_steps: int, parameters: Tree, batch: Results) 
         tokens = best(logits)
         return (states, tokens, ended | (tokens == END)), jnp.where(ended, PADDING, tokens)
 
-    _, found = jax.lax.scan(body, (states, start, jnp.zeros_like(start, bool)), length=max_steps)
-    return found.T  # (max_steps, batch) to (batch, max_steps)
+    _, answers = jax.lax.scan(body, (states, start, jnp.zeros_like(start, bool)), length=max_steps)
+    return answers.T  # (max_steps, batch) to (batch, max_steps)

@@ -28,17 +28,17 @@ class SequenceNetwork(JaxNetwork):
         if program.spec.readout == "final":
             top = h_n[-program.spec.rnn.num_directions :]
             return head(parameters, jnp.concatenate([*top], axis=-1))  # (batch, num_directions·hidden_size)
-        found = head(parameters, output)
+        logits = head(parameters, output)
         if "lengths" in batch:
-            found = jnp.where(step_mask(batch["lengths"], x.shape[1]), found, jnp.zeros_like(found))
-        return found
+            logits = jnp.where(step_mask(batch["lengths"], x.shape[1]), logits, jnp.zeros_like(logits))
+        return logits
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
         arrays = self.moved(batch)
         self.make_room("predict", arrays)
-        found = _predict(self._program, self.parameters | self.fixed, arrays)
-        return {name: array(value) for name, value in found.items()}
+        answers = _predict(self._program, self.parameters | self.fixed, arrays)
+        return {name: array(value) for name, value in answers.items()}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
@@ -46,5 +46,6 @@ class SequenceNetwork(JaxNetwork):
 
 @partial(jax.jit, static_argnums=0)
 def _predict(program: Program, parameters: Tree, batch: Results) -> Results:
+    """The compiled answers to a batch."""
     logits = program.network.logits(program, parameters, batch)
     return {"labels": best(logits), "logits": logits}

@@ -22,22 +22,30 @@ from common.specification import NUM_DIRECTIONS, Cell, Specification
 from common.weights import initialise
 
 PROBES = Probes()
+"""The framework's probes; odd.py adds its own."""
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray], Arrays]
 """A bidirectional GRU: x, lengths and h_0 to output and h_n."""
 Gradients = Callable[[np.ndarray, np.ndarray], Arrays]
-"""x and lengths to a loss and its gradients by weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0."""
+"""A function from x and lengths to a loss and its gradients by weight_ih_l0, weight_hh_l0 and so on."""
 BATCH, SEQ_LEN, INPUT_SIZE, HIDDEN_SIZE = 3, 5, SIZES["input_size"], SIZES["hidden_size"]
+"""The sizes of what the probes run."""
 LENGTHS = np.array([5, 3, 1], np.int32)
+"""The lengths of three rows of five steps."""
 FULL = np.full(BATCH, SEQ_LEN, np.int32)
+"""The lengths of rows without padding."""
 PADDING = np.arange(SEQ_LEN) >= LENGTHS[:, None]
+"""The positions past the lengths."""
 GROWTH = 20.0
 """With recurrent weights so many times the usual a ReLU's state grows tenfold a step and more, and overflows float32 in
 ``LONG`` steps, but not in ``SEQ_LEN``."""
 LONG = 100
+"""Steps of padding in which a state that grows overflows."""
 CLOSE, FAR = 1e-5, 1e-2
 """Differences below the one are float32's rounding, above the other they are not."""
 X = np.random.default_rng(0).normal(size=(BATCH, SEQ_LEN, INPUT_SIZE)).astype(np.float32)
+"""The input of the probes, from N(0, 1)."""
 H_0, C_0 = np.random.default_rng(1).normal(size=(2, NUM_DIRECTIONS, BATCH, HIDDEN_SIZE)).astype(np.float32)
+"""The first states of the probes, from N(0, 1)."""
 
 
 def specification(cell: Cell, bias: bool = True) -> Specification:
@@ -109,10 +117,10 @@ def length_0_runs_over_all_the_padding(run: Run = flax_bidirectional) -> Observa
     harm="silent",
 )
 def length_past_the_end_rotates_reverse_time(run: Run = flax_bidirectional) -> Observation:
-    found, error = attempt(run, X, FULL + 1, H_0)
+    output, error = attempt(run, X, FULL + 1, H_0)
     if error:
         return observed(False, True, f"raised {error}")
-    forward, reverse = (apart(found["h_n"][way], reference("gru", X, None, H_0)["h_n"][way]) for way in (0, 1))
+    forward, reverse = (apart(output["h_n"][way], reference("gru", X, None, H_0)["h_n"][way]) for way in (0, 1))
     evidence = f"no error; h_n is off by {forward:.2g} forward and by {reverse:.2g} in reverse, against a full run"
     return observed(reverse > FAR, max(forward, reverse) < CLOSE, evidence)
 
@@ -129,8 +137,8 @@ def masked_gradients(cell: Cell, x: np.ndarray, lengths: np.ndarray, growth: flo
 
     spec, weights = specification(cell), weights_of(cell)
     weights |= {name: growth * value for name, value in weights.items() if name.startswith("weight_hh")}
-    value, found = jax.value_and_grad(loss)(linen_parameters(cell, weights))
-    return canonical_gradients(spec, linen_denses(spec), found[DIRECTIONS[0]]["cell"], 0, 0) | {
+    value, gradients = jax.value_and_grad(loss)(linen_parameters(cell, weights))
+    return canonical_gradients(spec, linen_denses(spec), gradients[DIRECTIONS[0]]["cell"], 0, 0) | {
         "loss": np.asarray(value)
     }
 
@@ -149,7 +157,7 @@ growing_gradients: Gradients = partial(masked_gradients, "rnn_relu", growth=GROW
 def nan_in_the_padding_reaches_gradients(gradients: Gradients = lstm_gradients) -> Observation:
     finite, broken = (np.where(PADDING[..., None], np.float32(fill), X) for fill in (9, np.nan))
     by_finite, by_broken = (gradients(x, LENGTHS) for x in (finite, broken))
-    bad, good = (float(np.isnan(found["weight_hh_l0"]).mean()) for found in (by_broken, by_finite))
+    bad, good = (float(np.isnan(each["weight_hh_l0"]).mean()) for each in (by_broken, by_finite))
     same_loss, same = (apart(by_finite[name], by_broken[name]) < CLOSE for name in ("loss", "weight_hh_l0"))
     evidence = f"{bad:.0%} of weight_hh's gradient is NaN, {good:.0%} with finite padding; the same loss: {same_loss}"
     return observed(bad > 0 == good and same_loss, same, evidence)
@@ -165,7 +173,7 @@ def relu_overflows_in_the_padding(gradients: Gradients = growing_gradients) -> O
     short = np.where(PADDING[..., None], np.float32(0), X)
     long = np.pad(short, ((0, 0), (0, LONG), (0, 0)))
     by_short, by_long = (gradients(x, LENGTHS) for x in (short, long))
-    bad, good = (float(np.isnan(found["weight_hh_l0"]).mean()) for found in (by_long, by_short))
+    bad, good = (float(np.isnan(each["weight_hh_l0"]).mean()) for each in (by_long, by_short))
     size = np.abs(by_short["weight_hh_l0"]).max()
     same_loss, same = (
         apart(by_short[name], by_long[name]) < CLOSE * max(np.abs(by_short[name]).max(), size)

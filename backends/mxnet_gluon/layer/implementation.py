@@ -25,11 +25,15 @@ DTYPES = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
 }
+"""MXNet's dtype for each of the suite's."""
 DEVICES = {"cpu": mx.cpu(0), "gpu": mx.gpu(0)}
+"""MXNet's name of each of the suite's devices."""
 NO_KERNELS = ("DeleteVariable", "WaitForVar")
 """What the engine does among the operators."""
 RESULTS = ("output", "h_n", "c_n")
+"""The names of the results, in the order in which a graph gives them."""
 Results = dict[str, nd.NDArray]
+"""Arrays of the framework by result name."""
 
 
 class Graph(gluon.HybridBlock):
@@ -72,10 +76,10 @@ class MXNetImplementation(Implementation):
     def tensor(self, array: np.ndarray, requires_grad: bool = False) -> nd.NDArray:
         """An array in the run's dtype on its device."""
         # Without its dtype nd.array makes float32 of float64; it cannot make bfloat16, astype can.
-        found = nd.array(array, ctx=DEVICES[self.device], dtype="float64").astype(DTYPES[self.dtype])
+        tensor = nd.array(array, ctx=DEVICES[self.device], dtype="float64").astype(DTYPES[self.dtype])
         if requires_grad:
-            found.attach_grad()
-        return found
+            tensor.attach_grad()
+        return tensor
 
     def move_inputs(self, inputs: Inputs) -> None:
         self._x = self.tensor(inputs.x, requires_grad=True)
@@ -92,7 +96,7 @@ class MXNetImplementation(Implementation):
         return lengths
 
     def forward(self) -> None:
-        self._found = self._call_graph()
+        self._results = self._call_graph()
 
     def forward_backward(self) -> None:
         with autograd.record():
@@ -100,12 +104,12 @@ class MXNetImplementation(Implementation):
         leaves = {"x": self._x, **dict(zip(("h_0", "c_0"), self._states, strict=False)), **self.parameters}
         cotangents = [self._cotangents[name] for name in results]
         gradients = autograd.grad(list(results.values()), list(leaves.values()), cotangents)
-        self._found = results | {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
+        self._results = results | {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
 
     def _call_graph(self) -> Results:
         weights = [] if self.blocks else list(self.parameters.values())
-        found = self._graph(self._x, self._lengths, self._states, weights)
-        return dict(zip(RESULTS, found, strict=False))
+        results = self._graph(self._x, self._lengths, self._states, weights)
+        return dict(zip(RESULTS, results, strict=False))
 
     def load_training(self, training: Training) -> None:
         if (self.dtype, self.device) == ("float16", "cpu"):
@@ -127,15 +131,16 @@ class MXNetImplementation(Implementation):
             (loss,) = self._step_graph(*self._data)
         loss.backward()
         self._trainer.optimizer.step(1)  # the loss is a mean already
-        self._found = {"loss": loss, **self._trained}
+        self._results = {"loss": loss, **self._trained}
 
     def synchronise(self) -> None:
         nd.waitall()  # operations run behind their caller, and what fails in one is raised here
 
     def extract(self) -> Arrays:
         narrow = DTYPES[self.dtype].itemsize < 4
-        found = {name: (value.astype("float32") if narrow else value).asnumpy() for name, value in self._found.items()}
-        return found | ({"loss": found["loss"].reshape(())} if "loss" in found else {})  # MXNet's scalars are (1,)
+        wide = {name: value.astype("float32") if narrow else value for name, value in self._results.items()}
+        arrays = {name: value.asnumpy() for name, value in wide.items()}
+        return arrays | ({"loss": arrays["loss"].reshape(())} if "loss" in arrays else {})  # MXNet's scalars are (1,)
 
     def kernels(self, work: str) -> list[str]:
         call = getattr(self, work)

@@ -15,9 +15,13 @@ from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import KINDS, weight_name
 
 LAYERS = {"rnn_tanh": rnn.RNN, "rnn_relu": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
+"""The class of the framework's layer for each cell."""
 CELLS = {"rnn_tanh": rnn.RNNCell, "rnn_relu": rnn.RNNCell, "gru": rnn.GRUCell, "lstm": rnn.LSTMCell}
+"""The class of Gluon's cell for each cell."""
 NAMES = {"weight_ih": "i2h_weight", "weight_hh": "h2h_weight", "bias_ih": "i2h_bias", "bias_hh": "h2h_bias"}
+"""Gluon's name for each kind of weight."""
 SIDES = "lr"
+"""Gluon's letter for each direction."""
 
 
 def build_layer(
@@ -78,7 +82,7 @@ def load_layer(
 
     Gluon has no layer or cell without biases: where the specification has none, they stay zeros and get no gradient.
     """
-    found = {}
+    parameters = {}
     for i, layer in enumerate(layers):
         for j, direction in enumerate(directions):
             prefix = "" if isinstance(module, rnn.HybridRecurrentCell) else f"{SIDES[j]}{i}_"  # a cell has one of each
@@ -89,5 +93,5 @@ def load_layer(
                     continue
                 name = weight_name(kind, layer, direction)
                 parameter.set_data(nd.array(weights[name], dtype="float64").astype(parameter.dtype))
-                found[name] = parameter.data()
-    return found
+                parameters[name] = parameter.data()
+    return parameters

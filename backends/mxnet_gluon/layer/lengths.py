@@ -12,7 +12,11 @@ from common.weights import merge_weight_name
 Tensor = Any
 """mx.sym.Symbol while a graph is traced, mx.nd.NDArray otherwise; ``F`` is the module of its operations."""
 States = list[Tensor]
+"""The states of one layer in one direction, or of all: h, and for an LSTM c."""
 RunDirection = Callable[[Tensor, States, int, int], tuple[Tensor, States]]
+"""A function that runs one layer in one direction: from its input, its first states, its number and the direction to
+its output and its last states.
+"""
 
 
 def step_mask(F: ModuleType, lengths: Tensor, seq_len: int) -> Tensor:
@@ -22,8 +26,8 @@ def step_mask(F: ModuleType, lengths: Tensor, seq_len: int) -> Tensor:
 
 
 def clear(F: ModuleType, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """x, (seq_len, batch, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
-    arithmetic still reaches gradients, as 0·NaN.
+    """The input, (seq_len, batch, features), with zeros past the lengths, where it may hold NaN: what a mask drops
+    after the arithmetic still reaches gradients, as 0·NaN.
     """
     if lengths is None:
         return x
@@ -61,12 +65,12 @@ def split_states(F: ModuleType, spec: Specification, states: States) -> list[Sta
     """The states of each layer and direction, (batch, its units) each, of all, (num_layers·num_directions, batch,
     state_size) each.
     """
-    found = []
-    by_row = zip(*(unstack(F, state, spec.num_directions * spec.num_layers) for state in states), strict=True)
-    for units, row in zip(spec.hidden_sizes * spec.num_layers, by_row, strict=True):
+    by_row = []
+    rows = zip(*(unstack(F, state, spec.num_directions * spec.num_layers) for state in states), strict=True)
+    for units, row in zip(spec.hidden_sizes * spec.num_layers, rows, strict=True):
         whole = units == spec.state_size
-        found.append([state if whole else F.slice_axis(state, axis=1, begin=0, end=units) for state in row])
-    return found
+        by_row.append([state if whole else F.slice_axis(state, axis=1, begin=0, end=units) for state in row])
+    return by_row
 
 
 def join_states(F: ModuleType, spec: Specification, states: Iterable[States]) -> States:
@@ -115,5 +119,5 @@ def padded_by(F: ModuleType, x: Tensor, count: int) -> Tensor:
 
 def unstack(F: ModuleType, x: Tensor, count: int) -> list[Tensor]:
     """The ``count`` slices of x along its first axis."""
-    found = F.split(x, num_outputs=count, axis=0, squeeze_axis=True)  # (count, …) to count arrays (…)
-    return [found] if count == 1 else list(found)
+    parts = F.split(x, num_outputs=count, axis=0, squeeze_axis=True)  # (count, …) to count arrays (…)
+    return [parts] if count == 1 else list(parts)

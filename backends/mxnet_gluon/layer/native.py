@@ -16,6 +16,7 @@ from backends.mxnet_gluon.layer.lengths import merge
 from common.weights import merge_weight_name, merge_weights
 
 OWN_KERNEL = "MXNet's own kernel"
+"""The name of the kernel that runs where oneDNN's does not."""
 
 
 class Native(MXNetImplementation):

@@ -14,6 +14,7 @@ from common.specification import Specification
 from common.weights import KINDS, weight_name
 
 Affine = Callable[[ModuleType, Tensor, Tensor, Tensor | None, int], Tensor]
+"""A function that multiplies by a weight and adds a bias."""
 
 
 def affine(F: ModuleType, x: Tensor, kernel: Tensor, bias: Tensor | None, rows: int) -> Tensor:

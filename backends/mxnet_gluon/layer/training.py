@@ -99,7 +99,8 @@ class LayerTrainer:
 
 
 def _parameter(name: str, value: nd.NDArray, device: mx.Context) -> gluon.Parameter:
-    found = gluon.Parameter(name, shape=value.shape, dtype=value.dtype)
-    found.initialize(mx.init.Zero(), ctx=device)
-    found.set_data(value)
-    return found
+    """A parameter of Gluon's that holds a value."""
+    parameter = gluon.Parameter(name, shape=value.shape, dtype=value.dtype)
+    parameter.initialize(mx.init.Zero(), ctx=device)
+    parameter.set_data(value)
+    return parameter

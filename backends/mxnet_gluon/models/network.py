@@ -22,6 +22,7 @@ from common.models.specification import Model, parameters, rnn_of
 from common.models.trace import Step
 
 Tensors = dict[str, Tensor]
+"""Arrays, or symbols of a graph, by name."""
 Function = Callable[[ModuleType, Tensors, Tensors], list[Tensor]]
 """From the module of operations, parameters and other arrays by name to results."""
 
@@ -76,11 +77,12 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         check_batch(self.spec, batch)
         loss, correct, logits = self._judge(batch)
         loss.backward()
-        found = {"loss": loss, "correct": correct, "logits": logits}
-        found |= {f"grad.{name}": value.grad for name, value in self.parameters.items() if name not in self.spec.frozen}
+        results = {"loss": loss, "correct": correct, "logits": logits}
+        trained = {name: value for name, value in self.parameters.items() if name not in self.spec.frozen}
+        results |= {f"grad.{name}": value.grad for name, value in trained.items()}
         nd.waitall()
         shapes = {"loss": (), "correct": ()}  # MXNet's scalars are (1,)
-        return {name: array(value).reshape(shapes.get(name, value.shape)) for name, value in found.items()}
+        return {name: array(value).reshape(shapes.get(name, value.shape)) for name, value in results.items()}
 
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self.spec, self.parameters)
@@ -111,18 +113,18 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         No ``lengths``: all rows are full. A frozen embedding is looked up here, which saves its gradient.
         """
         rows, steps = sizes(batch)
-        found = {name: value for name, value in batch.items() if name == "x" or name.startswith("dropout.")}
+        arrays = {name: value for name, value in batch.items() if name == "x" or name.startswith("dropout.")}
         lengths = self._rnn[0].given_lengths(batch.get("lengths"), rows, steps)
         if lengths is not None:
-            found["lengths"] = lengths
-        found["zeros"] = np.zeros(
+            arrays["lengths"] = lengths
+        arrays["zeros"] = np.zeros(
             (self.stages[0].num_directions * self.stages[0].num_layers, rows, rnn_of(self.spec).state_size)
         )
         if "labels" in batch or "targets" in batch:
-            found |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
-        moved = {name: self.tensor(value) for name, value in found.items()}
+            arrays |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
+        moved = {name: self.tensor(value) for name, value in arrays.items()}
         if "labels" in moved:
-            number = max(int(found["counted"].sum()), 1)
+            number = max(int(arrays["counted"].sum()), 1)
             moved["number"] = nd.full(1, number, ctx=DEVICES[self.device], dtype=self.wide_dtype)
         if "tokens" in batch:
             moved["tokens"] = self.tensor(batch["tokens"])
@@ -180,8 +182,8 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         rows, width = self._shapes[name]
         tokens = F.BlockGrad(tokens)  # where a decoder chose them, Embedding would be asked for their gradient
         table = self.wide(F, parameters[name])
-        found = F.Embedding(tokens, table, input_dim=rows, output_dim=width, dtype=self.wide_dtype)
-        return self.narrow(F, found)
+        rows_of_table = F.Embedding(tokens, table, input_dim=rows, output_dim=width, dtype=self.wide_dtype)
+        return self.narrow(F, rows_of_table)
 
     def wide(self, F: ModuleType, x: Tensor) -> Tensor:
         """In at least float32, what softmax and means are computed in."""
@@ -196,14 +198,14 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         return F.cast(F.argmax(F.BlockGrad(self.wide(F, logits)), axis=-1), "int32")
 
     def _make_parameters(self, weights: Mapping[str, np.ndarray]) -> None:
-        for layer, found in zip(self._rnn, self.split(weights), strict=True):
-            layer.load_weights(found)
+        for layer, of_layer in zip(self._rnn, self.split(weights), strict=True):
+            layer.load_weights(of_layer)
         nothing: list[Arrays] = [{} for _ in self._rnn]
         by_layer = [
             self.join([*nothing[:i], dict(layer.parameters), *nothing[i + 1 :]]) for i, layer in enumerate(self._rnn)
         ]
-        self._of_rnn = [list(found) for found in by_layer]
-        of_rnn = {name: value for found in by_layer for name, value in found.items()}
+        self._of_rnn = [list(of_layer) for of_layer in by_layer]
+        of_rnn = {name: value for of_layer in by_layer for name, value in of_layer.items()}
         self._in_blocks = set(of_rnn) if self._rnn[0].blocks else set()
         self._shapes = parameters(self.spec)
         self.parameters = {
@@ -232,10 +234,10 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
 
 def array(x: nd.NDArray) -> np.ndarray:
     """In NumPy, float32 for narrower floats, int64 for integers."""
-    found = x.asnumpy()
-    if found.dtype.kind == "f":
-        return found.astype(np.float32) if found.dtype.itemsize < 4 else found
-    return found.astype(np.int64)
+    values = x.asnumpy()
+    if values.dtype.kind == "f":
+        return values.astype(np.float32) if values.dtype.itemsize < 4 else values
+    return values.astype(np.int64)
 
 
 def _by_name(

@@ -95,6 +95,7 @@ class Optimizer:
         return {"momentum": -settings.learning_rate} | scales
 
     def _make(self) -> mx.optimizer.Optimizer:
+        """The framework's own optimizer with the numbers of the settings."""
         settings = self.settings
         options = {"learning_rate": settings.learning_rate, "begin_num_update": self.count}
         if settings.name != "adam":
@@ -109,39 +110,39 @@ class Optimizer:
         loss.backward()
         self.count += 1
         settings = self.settings
-        found = {name: value.grad for name, value in self.trained.items()}
-        norm, *changed = self._graph(list(found.values()), list(self._masks.values()))
-        found |= dict(zip(self._changed, changed, strict=True))
+        by_name = {name: value.grad for name, value in self.trained.items()}
+        norm, *changed = self._graph(list(by_name.values()), list(self._masks.values()))
+        by_name |= dict(zip(self._changed, changed, strict=True))
         if settings.name == "adam":
             corrected = (1 - settings.beta2**self.count) * self._scales["second"]
             self._optimizer.epsilon = settings.epsilon * math.sqrt(corrected)
         for name, value in self.trained.items():
             if settings.weight_decay and decays(value.shape):
                 value -= value * (settings.learning_rate * settings.weight_decay)
-            self._optimizer.update(name, value, found[name], self._state[name])
+            self._optimizer.update(name, value, by_name[name], self._state[name])
         return norm
 
     def _prepared(self, F: ModuleType, gradients: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """The norm, and the gradients that masks or clipping change."""
-        found = dict(zip(self.trained, gradients, strict=True))
-        found |= {name: found[name] * mask for name, mask in zip(self._masks, masks, strict=True)}
-        squares = [F.sum(F.square(F.cast(gradient, "float64"))) for gradient in found.values()]
+        by_name = dict(zip(self.trained, gradients, strict=True))
+        by_name |= {name: by_name[name] * mask for name, mask in zip(self._masks, masks, strict=True)}
+        squares = [F.sum(F.square(F.cast(gradient, "float64"))) for gradient in by_name.values()]
         norm = F.sqrt(F.add_n(*squares))
         if self.settings.clip_norm is not None:
             scale = F.minimum(self.settings.clip_norm / norm, 1)
             for name, value in self.trained.items():
-                found[name] = F.broadcast_mul(found[name], F.cast(scale, value.dtype))
-        return [norm, *(found[name] for name in self._changed)]
+                by_name[name] = F.broadcast_mul(by_name[name], F.cast(scale, value.dtype))
+        return [norm, *(by_name[name] for name in self._changed)]
 
     def state(self) -> Arrays:
         """What the optimizer keeps under its canonical names, float64, and ``count`` () int64."""
         nd.waitall()
-        found: Arrays = {}
+        arrays: Arrays = {}
         for i, kind in enumerate(STATE[self.settings.name]):
             for name, state in self._state.items():
                 kept = state[i] if isinstance(state, tuple) else state
-                found[f"{kind}.{name}"] = kept.asnumpy().astype(np.float64) / self._scales[kind]
-        return found | {"count": np.array(self.count, np.int64)}
+                arrays[f"{kind}.{name}"] = kept.asnumpy().astype(np.float64) / self._scales[kind]
+        return arrays | {"count": np.array(self.count, np.int64)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""

@@ -38,8 +38,8 @@ class Seq2SeqNetwork(MXNetNetwork):
         for u in range(self._target_len):
             if u > 0:
                 tokens = F.where(forced[u - 1], right[u - 1], self.best(F, steps[-1]))
-            found, states = self._step(F, parameters, memory, tokens, states)
-            steps.append(found)
+            logits, states = self._step(F, parameters, memory, tokens, states)
+            steps.append(logits)
         logits = F.stack(*steps, axis=1)
         return F.SequenceMask(logits, batch["target_lengths"], use_sequence_length=True, axis=1)
 
@@ -48,24 +48,24 @@ class Seq2SeqNetwork(MXNetNetwork):
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         check_batch(self.spec, batch, labelled=False)
-        found = np.full((len(batch["tokens"]), max_steps), PADDING, np.int64)
-        ended = np.zeros(len(found), bool)
+        answers = np.full((len(batch["tokens"]), max_steps), PADDING, np.int64)
+        ended = np.zeros(len(answers), bool)
         arrays = self.moved(batch)
         encoded = self.call("encode", self._encoded, arrays, _of_encoder)
         names = [name for name in MEMORY[:2] if self.spec.attention] + [f"state.{i}" for i in range(len(encoded))]
         given = dict(zip(names, encoded, strict=False))
         if self.spec.attention and "lengths" in arrays:
             given["lengths"] = arrays["lengths"]
-        given["tokens"] = self.tensor(np.full(len(found), START))
+        given["tokens"] = self.tensor(np.full(len(answers), START))
         for u in range(max_steps):
             given["tokens"], *states = self.call("decode", self._decoded, given, _of_decoder)
             given |= dict(zip((name for name in given if name.startswith("state.")), states, strict=True))
-            found[:, u] = np.where(ended, PADDING, array(given["tokens"]))
-            ended |= found[:, u] == END
+            answers[:, u] = np.where(ended, PADDING, array(given["tokens"]))
+            ended |= answers[:, u] == END
             if ended.all():
                 break
         nd.waitall()
-        return found
+        return answers
 
     def moved(self, batch: Batch) -> dict[str, nd.NDArray]:
         """With, for a labelled batch, ``target_lengths`` and, for each step but the first, ``forced``
@@ -88,8 +88,8 @@ class Seq2SeqNetwork(MXNetNetwork):
         if spec.attention:
             keys = self.linear(F, parameters, F.reshape(output, shape=(-3, 0)), "attention.w2")  # (batch·seq_len, A)
             keys = F.reshape_like(keys, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
-            found = (output, keys, batch.get("lengths"))
-            memory = {name: value for name, value in zip(MEMORY, found, strict=True) if value is not None}
+            encoded = (output, keys, batch.get("lengths"))
+            memory = {name: value for name, value in zip(MEMORY, encoded, strict=True) if value is not None}
         count = spec.encoder.num_directions
         each = unstack(F, h_n, count * spec.encoder.num_layers)
         states = []
@@ -110,12 +110,12 @@ class Seq2SeqNetwork(MXNetNetwork):
         x = _joined(F, [embedded, *context])
         after = []
         for layer, before in enumerate(states):
-            found = []
+            halves: list[Tensor] = []
             for direction, state in enumerate(before):
                 w = [parameters[f"decoder.{weight_name(kind, layer, direction)}"] for kind in KINDS]
-                found += step(F, self.spec.decoder_rnn, affine, w, x, [state])
-            after.append(found)
-            x = _joined(F, found)
+                halves += step(F, self.spec.decoder_rnn, affine, w, x, [state])
+            after.append(halves)
+            x = _joined(F, halves)
         return self.head(F, parameters, _joined(F, [x, *context])), after
 
     def _context(self, F: ModuleType, parameters: Tensors, memory: Tensors, s: Tensor) -> Tensor:
@@ -157,4 +157,5 @@ def _of_encoder(name: str) -> bool:
 
 
 def _of_decoder(name: str) -> bool:
+    """Whether a parameter is the decoder's."""
     return not _of_encoder(name)

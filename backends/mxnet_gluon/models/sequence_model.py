@@ -27,17 +27,17 @@ class SequenceNetwork(MXNetNetwork):
             count = self.spec.rnn.num_directions
             top = unstack(F, h_n, count * self.spec.rnn.num_layers)[-count:]
             return self.head(F, parameters, F.concat(*top, dim=1))  # (batch, num_directions·hidden_size)
-        found = self.head(F, parameters, F.reshape(output, shape=(-3, 0)))  # (batch·seq_len, classes)
-        found = F.reshape_like(found, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
+        logits = self.head(F, parameters, F.reshape(output, shape=(-3, 0)))  # (batch·seq_len, classes)
+        logits = F.reshape_like(logits, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
         if "lengths" in batch:
-            found = F.SequenceMask(found, batch["lengths"], use_sequence_length=True, axis=1)
-        return found
+            logits = F.SequenceMask(logits, batch["lengths"], use_sequence_length=True, axis=1)
+        return logits
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
-        found, logits = self.call("predict", self._predicted, self.moved(batch))
+        answers, logits = self.call("predict", self._predicted, self.moved(batch))
         nd.waitall()
-        return {"labels": array(found), "logits": array(logits)}
+        return {"labels": array(answers), "logits": array(logits)}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")

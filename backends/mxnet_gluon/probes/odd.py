@@ -78,6 +78,7 @@ def added_up_gradient_raises_later(backward: Callable[[nd.NDArray], object] = nd
 
 
 def save_parameters(layer: gluon.Block, path: str) -> None:
+    """Save a layer as users do."""
     layer.save_parameters(path)
 
 
@@ -143,6 +144,7 @@ def unroll_batch_first_raises_for_two_layers(
 
 
 def initialize(layer: gluon.Block) -> None:
+    """Initialise a layer as users do."""
     layer.initialize()
 
 
@@ -165,6 +167,7 @@ def float64_cannot_be_initialised_in_numpy_mode(start: Callable[[Any], None] = i
 
 
 def unroll_alone(cells: Any, x: nd.NDArray) -> Any:
+    """Unroll cells without first states."""
     return cells.unroll(x.shape[0], x, layout="TNC", merge_outputs=True)
 
 
@@ -213,6 +216,7 @@ def rnn_is_relu_by_default(make: Callable[..., Any] = rnn.RNN) -> Observation:
 
 
 def call_plainly(layer: Any, x: nd.NDArray) -> Any:
+    """Call a layer without states."""
     return layer(x)
 
 
@@ -224,13 +228,14 @@ def call_plainly(layer: Any, x: nd.NDArray) -> Any:
 )
 def only_the_output_without_states(call: Callable[[Any, nd.NDArray], Any] = call_plainly) -> Observation:
     case = full(a_case("gru"))
-    found = call(fused(case)[0], tensor(case.x))
+    given = call(fused(case)[0], tensor(case.x))
     return observed(
-        isinstance(found, nd.NDArray), isinstance(found, list | tuple), f"the call returned a {type(found).__name__}"
+        isinstance(given, nd.NDArray), isinstance(given, list | tuple), f"the call returned a {type(given).__name__}"
     )
 
 
 def save_collected(layer: gluon.Block, path: str) -> None:
+    """Save a layer's collected parameters."""
     layer.collect_params().save(path)
 
 
@@ -251,6 +256,7 @@ def checkpoints_have_two_kinds_of_names(save: Callable[[Any, str], None] = save_
 
 
 def unroll_by_default(cells: Any, x: nd.NDArray) -> nd.NDArray:
+    """The output of unrolled cells, with the layout that is unroll's default."""
     return cells.unroll(x.shape[0], x, merge_outputs=True)[0]
 
 
@@ -298,6 +304,7 @@ def import_needs_an_old_numpy(prelude: Callable[[], str] = without_old_names) ->
 
 
 def profile_into(path: str) -> None:
+    """Point the profiler to a file."""
     mx.profiler.set_config(aggregate_stats=True, filename=path)
 
 

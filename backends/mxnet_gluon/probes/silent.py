@@ -23,13 +23,16 @@ from common.judging.yardstick import run_reference
 from common.specification import Specification
 
 PROBES = Probes()
+"""The framework's probes; odd.py adds its own."""
 
 RAGGED, SQUARE = Shape(3, 5, (5, 3, 1)), Shape(4, 4, (4, 3, 1, 2))
+"""The shape of most cases, and one with as many rows as steps."""
 CLOSE = 1e-5
 """Float32 results of the small cases here lie well within it of the reference's, wrong ones well outside."""
 
 
 def a_case(cell: str, shape: Shape = RAGGED, with_states: bool = True, seed: int = 0, **changes: Any) -> Case:
+    """A case of these sizes, its arrays drawn from the seed."""
     sizes: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
     spec = Specification(cell=cell, **(sizes | changes))  # type: ignore[arg-type]
     return make_case("probe", spec, shape, seed=seed, with_states=with_states, with_cotangents=True, source="a probe")
@@ -41,15 +44,17 @@ def full(case: Case) -> Case:
 
 
 def truth(case: Case) -> Arrays:
+    """The reference's results in float64."""
     return run_reference(case, np.float64)
 
 
-def distance(found: np.ndarray, wanted: np.ndarray) -> float:
+def distance(values: np.ndarray, wanted: np.ndarray) -> float:
     """The largest absolute difference; infinite where a number is not finite."""
-    return float(np.nan_to_num(np.abs(found.astype(np.float64) - wanted), nan=np.inf).max())
+    return float(np.nan_to_num(np.abs(values.astype(np.float64) - wanted), nan=np.inf).max())
 
 
 def tensor(array: np.ndarray, dtype: str = "float32") -> nd.NDArray:
+    """An array of MXNet's."""
     return nd.array(array, dtype=dtype)
 
 
@@ -63,6 +68,7 @@ def fused(case: Case, dtype: str = "float32", make: Callable | None = None, **op
 
 
 def states_of(case: Case, dtype: str = "float32") -> list[nd.NDArray]:
+    """A case's first states."""
     return [tensor(case.initial_state(name), dtype) for name in case.state_names]
 
 
@@ -94,6 +100,7 @@ def unroll(layer: Any, case: Case, x: nd.NDArray, layout: str) -> nd.NDArray:
 
 
 def unrolled_batch_first(case: Case) -> np.ndarray:
+    """The output of a layer's unrolled cells, batch first."""
     layer, _ = fused(case)
     return unroll(layer, case, tensor(case.x), "NTC").asnumpy()
 
@@ -109,6 +116,7 @@ def complaint(call: Callable[[], object]) -> str:
 
 
 def fused_by_length(case: Case) -> Arrays:
+    """The results of a layer that is told the lengths."""
     return run_fused(case, use_sequence_length=True)
 
 
@@ -128,6 +136,7 @@ def sequence_length_ignored_on_cpu(run: Callable[[Case], Arrays] = fused_by_leng
 
 
 def gradients_of_weights_alone(case: Case) -> Arrays:
+    """The weights' gradients where none of the input is asked for."""
     for _ in range(8):  # MXNet's scratch memory, which takes turns, then holds the gradients of another case
         fused_gradients(replace(case, x=-case.x), of_data=True)
     return fused_gradients(case, of_data=False)
@@ -146,14 +155,15 @@ def lower_gradients_wrong_unless_data_has_one(
     lower, top = [], []
     for seed in range(3):
         case = full(a_case("gru", seed=seed, num_layers=2))
-        found, wanted = gradients(case), truth(case)
-        lower.append(distance(found["grad.weight_ih_l0"], wanted["grad.weight_ih_l0"]))
-        top.append(distance(found["grad.weight_ih_l1"], wanted["grad.weight_ih_l1"]))
+        measured, wanted = gradients(case), truth(case)
+        lower.append(distance(measured["grad.weight_ih_l0"], wanted["grad.weight_ih_l0"]))
+        top.append(distance(measured["grad.weight_ih_l1"], wanted["grad.weight_ih_l1"]))
     told = f"of two GRU layers the lower one's weight_ih gradient is off by up to {max(lower):.2g}, the upper one's by "
     return observed(max(lower) > CLOSE > max(top), max(*lower, *top) < CLOSE, f"{told}{max(top):.2g}")
 
 
 def gradients_with_data(case: Case) -> Arrays:
+    """The weights' gradients where that of the input is asked for, too."""
     return fused_gradients(case, of_data=True)
 
 
@@ -167,8 +177,8 @@ def gradients_with_data(case: Case) -> Arrays:
 )
 def inner_rnn_gradient_wrong_in_float64(gradients: Callable[[Case], Arrays] = gradients_with_data) -> Observation:
     case = full(a_case("rnn_tanh", num_layers=3))
-    found, wanted = gradients(case), truth(case)
-    errors = {name: distance(value, wanted[name]) for name, value in found.items()}
+    measured, wanted = gradients(case), truth(case)
+    errors = {name: distance(value, wanted[name]) for name, value in measured.items()}
     inner = errors.pop("grad.weight_ih_l1"), errors.pop("grad.weight_ih_l1_reverse")
     others = max(errors.values())
     told = f"weight_ih gradients of the middle layer are off by {max(inner):.2g}, all others by {others:.2g} at most"
@@ -213,6 +223,7 @@ def unroll_mixes_rows_when_batch_is_seq_len(
 
 
 def last(x: nd.NDArray, length: int) -> nd.NDArray:
+    """The last step of each row."""
     return nd.SequenceLast(x, tensor(np.array([length])), use_sequence_length=True)
 
 
@@ -229,9 +240,9 @@ def empty_row_reads_memory_before_the_array(pick: Callable[[nd.NDArray, int], nd
     x = around[4:]  # shares its memory: 5 6 7 8, with 4 before
     autograd.mark_variables([x], [gradient[4:]])
     with autograd.record():
-        found = pick(x, 0)
-    found.backward()
-    value, outside = found.asscalar(), gradient[:4].sum().asscalar()
+        picked = pick(x, 0)
+    picked.backward()
+    value, outside = picked.asscalar(), gradient[:4].sum().asscalar()
     told = (
         f"an empty row in memory behind the number 4 ends in {value:g}, and {outside:g} is added to the gradient there"
     )
@@ -239,6 +250,7 @@ def empty_row_reads_memory_before_the_array(pick: Callable[[nd.NDArray, int], nd
 
 
 def reverse(x: nd.NDArray, length: int, out: nd.NDArray) -> None:
+    """Turn each row by its length."""
     nd.SequenceReverse(x, tensor(np.array([length])), use_sequence_length=True, out=out)
 
 
@@ -260,6 +272,7 @@ def too_great_a_length_writes_past_the_array(
 
 
 def run_hybrid(layer: gluon.HybridBlock) -> None:
+    """Make a graph of a layer."""
     layer.hybridize()
 
 
@@ -284,9 +297,11 @@ def hybridized_layer_keeps_leaving_states_out(prepare: Callable[[Any], None] = r
 
 
 CLIP = 0.1
+"""The bound of the states that are clipped."""
 
 
 def clipping(case: Case) -> Arrays:
+    """The results of a layer that clips its states."""
     return run_fused(case, state_clip_min=-CLIP, state_clip_max=CLIP)
 
 
@@ -341,9 +356,9 @@ def nan_in_padding_reaches_weight_gradients(
 )
 def array_of_float64_is_float32(make: Callable[[np.ndarray], nd.NDArray] = nd.array) -> Observation:
     third = np.array([1 / 3])
-    found = make(third).asnumpy()
-    told = f"1/3 came back as {found.dtype}, {distance(found, third):.2g} away"
-    return observed(found.dtype == np.float32, found.dtype == np.float64, told)
+    made = make(third).asnumpy()
+    told = f"1/3 came back as {made.dtype}, {distance(made, third):.2g} away"
+    return observed(made.dtype == np.float32, made.dtype == np.float64, told)
 
 
 @PROBES.add(
@@ -362,6 +377,7 @@ def relu_in_float64_is_float32(run: Callable[[Case], Arrays] = lambda case: run_
 
 
 def to_bfloat16(array: np.ndarray) -> np.ndarray:
+    """An array by way of bfloat16."""
     return tensor(array).astype(DTYPES["bfloat16"]).astype("float32").asnumpy()
 
 
@@ -375,13 +391,14 @@ def bfloat16_is_cut_off(convert: Callable[[np.ndarray], np.ndarray] = to_bfloat1
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     nearest = values.astype(numpy_dtype("bfloat16")).astype(np.float32)
     cut = (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    found = convert(values)
-    told = f"{int((found != nearest).sum())} of {len(values)} numbers are not the nearest bfloat16, "
-    told += f"{int((found != cut).sum())} are not the one cut off"
-    return observed(bool((found == cut).all()), bool((found == nearest).all()), told)
+    converted = convert(values)
+    told = f"{int((converted != nearest).sum())} of {len(values)} numbers are not the nearest bfloat16, "
+    told += f"{int((converted != cut).sum())} are not the one cut off"
+    return observed(bool((converted == cut).all()), bool((converted == nearest).all()), told)
 
 
 def log_softmax_by_hand(x: nd.NDArray) -> nd.NDArray:
+    """The logarithm of a softmax in operations."""
     shifted = nd.broadcast_sub(x, nd.max(x, axis=-1, keepdims=True))
     return nd.broadcast_sub(shifted, nd.log(nd.sum(nd.exp(shifted), axis=-1, keepdims=True)))
 
@@ -396,6 +413,6 @@ def log_softmax_is_coarse_on_cpu(log_softmax: Callable[[nd.NDArray], nd.NDArray]
     x = np.random.default_rng(0).normal(size=(32, 17)).astype(np.float32)
     shifted = x.astype(np.float64) - x.max(axis=-1, keepdims=True)
     right = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    found, parts = (distance(each(tensor(x)).asnumpy(), right) for each in (log_softmax, log_softmax_by_hand))
-    told = f"off by {found:.2g}, max, exp, sum and log by {parts:.2g}"
-    return observed(found > 3 * parts, found <= 1.5 * parts, told)
+    whole, parts = (distance(each(tensor(x)).asnumpy(), right) for each in (log_softmax, log_softmax_by_hand))
+    told = f"off by {whole:.2g}, max, exp, sum and log by {parts:.2g}"
+    return observed(whole > 3 * parts, whole <= 1.5 * parts, told)

@@ -21,8 +21,11 @@ DTYPES = {
     "float32": torch.float32,
     "float64": torch.float64,
 }
+"""PyTorch's dtype for each of the suite's."""
 DEVICES = {"cpu": "cpu", "gpu": "cuda:0"}
+"""PyTorch's name of each of the suite's devices."""
 Results = dict[str, torch.Tensor]
+"""Arrays of the framework by result name."""
 
 
 class TorchImplementation(Implementation):
@@ -50,14 +53,14 @@ class TorchImplementation(Implementation):
 
     def forward(self) -> None:
         with torch.no_grad():
-            self._found = self.run(self._x, self._lengths, self._states)
+            self._results = self.run(self._x, self._lengths, self._states)
 
     def forward_backward(self) -> None:
         results = self.run(self._x, self._lengths, self._states)
         leaves = {"x": self._x, **dict(zip(("h_0", "c_0"), self._states, strict=False)), **self.parameters}
         cotangents = [self._cotangents[name] for name in results]
         gradients = torch.autograd.grad(list(results.values()), list(leaves.values()), cotangents)
-        self._found = results | {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
+        self._results = results | {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
 
     def load_training(self, training: Training) -> None:
         self._trainer = LayerTrainer(training, self.parameters, self._lengths)
@@ -65,7 +68,7 @@ class TorchImplementation(Implementation):
         self._data = (self._x.detach(), self._lengths, tuple(state.detach() for state in self._states))
 
     def train_step(self) -> None:
-        self._found = self._trainer.step(self.run(*self._data)["output"])
+        self._results = self._trainer.step(self.run(*self._data)["output"])
 
     def synchronise(self) -> None:
         if self.device == "gpu":
@@ -73,8 +76,8 @@ class TorchImplementation(Implementation):
 
     def extract(self) -> Arrays:
         narrow = DTYPES[self.dtype].itemsize < 4
-        found = {name: value.detach().cpu() for name, value in self._found.items()}
-        return {name: (value.float() if narrow else value).numpy() for name, value in found.items()}
+        tensors = {name: value.detach().cpu() for name, value in self._results.items()}
+        return {name: (value.float() if narrow else value).numpy() for name, value in tensors.items()}
 
     def kernels(self, work: str) -> list[str]:
         call = getattr(self, work)

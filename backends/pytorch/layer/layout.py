@@ -12,6 +12,7 @@ from common.specification import Specification
 from common.weights import KINDS, weight_name
 
 LAYERS = {"rnn_tanh": nn.RNN, "rnn_relu": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+"""The class of the framework's layer for each cell."""
 
 
 def build_layer(
@@ -41,7 +42,7 @@ def load_layer(
     directions: Sequence[int],
 ) -> dict[str, torch.Tensor]:
     """Copy canonical weights into ``module``; gives its parameters under their canonical names."""
-    found = {}
+    parameters = {}
     for i, layer in enumerate(layers):
         for j, direction in enumerate(directions):
             for kind in KINDS if spec.bias else KINDS[:2]:
@@ -49,6 +50,6 @@ def load_layer(
                 name = weight_name(kind, layer, direction)
                 with torch.no_grad():
                     parameter.copy_(torch.tensor(weights[name]))
-                found[name] = parameter
+                parameters[name] = parameter
     module.flatten_parameters()
-    return found
+    return parameters

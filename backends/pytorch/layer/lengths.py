@@ -12,7 +12,11 @@ from common.specification import Specification
 from common.weights import merge_weight_name
 
 States = tuple[torch.Tensor, ...]
+"""The states of one layer in one direction, or of all: h, and for an LSTM c."""
 RunDirection = Callable[[torch.Tensor, States, int, int], tuple[torch.Tensor, States]]
+"""A function that runs one layer in one direction: from its input, its first states, its number and the direction to
+its output and its last states.
+"""
 
 
 def step_mask(lengths: torch.Tensor, seq_len: int) -> torch.Tensor:
@@ -21,8 +25,8 @@ def step_mask(lengths: torch.Tensor, seq_len: int) -> torch.Tensor:
 
 
 def clear(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """x, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops after the
-    arithmetic still reaches gradients, as 0·NaN.
+    """The input, (batch, seq_len, features), with zeros past the lengths, where it may hold NaN: what a mask drops
+    after the arithmetic still reaches gradients, as 0·NaN.
     """
     if lengths is None:
         return x

@@ -26,7 +26,9 @@ RNN_STEPS = 128
 """The most steps of an RNN's span, whose loop is no slower in short spans (a GRU's is: each span of it has a dozen
 operations of its own), so that what goes from span to span also shows where there are few rows."""
 Tensors = list[torch.Tensor]
+"""Tensors in an order that a function of this module names."""
 CELLS = ("rnn_tanh", "rnn_relu", "gru")
+"""The cells whose backward pass is written here; an LSTM's is the framework's own."""
 
 
 def by_direction(x: torch.Tensor, lengths: torch.Tensor | None, directions: int) -> torch.Tensor:
@@ -119,6 +121,7 @@ def differentiate_rnn(
 
 
 def _relu_backward(grad: torch.Tensor, output: torch.Tensor, grad_input: torch.Tensor) -> None:
+    """Write the gradient by a ReLU's input into ``grad_input``."""
     torch.ops.aten.threshold_backward(grad, output, 0, grad_input=grad_input)
 
 

@@ -48,8 +48,8 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self._rnn = [self._kind(stage, self.dtype, self.device) for stage in self.stages]
-        for layer, found in zip(self._rnn, self.split(weights), strict=True):
-            layer.load_weights(found)
+        for layer, of_layer in zip(self._rnn, self.split(weights), strict=True):
+            layer.load_weights(of_layer)
         of_rnn = self.join([dict(layer.parameters) for layer in self._rnn])
         self.parameters = {
             name: of_rnn[name]
@@ -69,9 +69,9 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         logits = self.logits(batch)
         loss, correct = self._judged(logits, batch)
         gradients = torch.autograd.grad(loss, list(leaves.values()))
-        found = {"loss": loss, "correct": correct, "logits": logits}
-        found |= {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
-        return {name: array(value) for name, value in found.items()}
+        results = {"loss": loss, "correct": correct, "logits": logits}
+        results |= {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
+        return {name: array(value) for name, value in results.items()}
 
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self.spec, self.parameters)
@@ -103,9 +103,9 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         for i, layer in enumerate(self._rnn):
             layer.host_lengths = host_lengths
             zeros = x.new_zeros(rnn.num_directions * layer.spec.num_layers, len(x), rnn.state_size)
-            found = layer.run(x, lengths, (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
-            states.append(found["h_n"])
-            x = found["output"]
+            results = layer.run(x, lengths, (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
+            states.append(results["h_n"])
+            x = results["output"]
             if has_dropout(batch) and i < rnn.num_layers - 1:
                 x = x * self.tensor(batch[dropout_name(i)])
         return x, torch.cat(states)

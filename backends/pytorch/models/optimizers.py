@@ -52,6 +52,7 @@ class Optimizer:
         self._optimizer = self._make()
 
     def _make(self) -> torch.optim.Optimizer:
+        """The framework's own optimizer with the numbers of the settings."""
         settings = self.settings
         if settings.name != "adam":
             momentum = settings.momentum if settings.name == "momentum" else 0
@@ -66,12 +67,12 @@ class Optimizer:
 
     def step(self, loss: torch.Tensor) -> torch.Tensor:
         """Move the trained parameters once; gives the global norm of their gradients before clipping, float64."""
-        found = dict(zip(self.trained, torch.autograd.grad(loss, list(self.trained.values())), strict=True))
-        found |= {name: found[name] * mask for name, mask in self._masks.items()}
-        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in found.values()]
+        gradients = dict(zip(self.trained, torch.autograd.grad(loss, list(self.trained.values())), strict=True))
+        gradients |= {name: gradients[name] * mask for name, mask in self._masks.items()}
+        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients.values()]
         norm = torch.linalg.vector_norm(torch.stack(norms))
         scale = None if self.settings.clip_norm is None else (self.settings.clip_norm / norm).clamp(max=1)
-        for name, gradient in found.items():
+        for name, gradient in gradients.items():
             # Never in place: autograd may give two parameters views of one gradient.
             self.trained[name].grad = gradient if scale is None else gradient * scale
         if self.settings.name != "adam" and self.settings.weight_decay:
@@ -84,13 +85,13 @@ class Optimizer:
 
     def state(self) -> Arrays:
         """What the optimizer keeps under its canonical names, float64, and ``count`` () int64."""
-        found = {name: np.zeros(shape) for name, shape in self._shapes.items()}
+        state = {name: np.zeros(shape) for name, shape in self._shapes.items()}
         for kind in STATE[self.settings.name]:
             for name, parameter in self.trained.items():
                 kept = self._optimizer.state.get(parameter)
                 if kept:
-                    found[f"{kind}.{name}"] = kept[OWN_NAMES[kind]].double().cpu().numpy()
-        return found | {"count": np.array(self.count, np.int64)}
+                    state[f"{kind}.{name}"] = kept[OWN_NAMES[kind]].double().cpu().numpy()
+        return state | {"count": np.array(self.count, np.int64)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""

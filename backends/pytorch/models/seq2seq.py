@@ -31,8 +31,8 @@ class Seq2SeqNetwork(TorchNetwork):
         for u in range(targets.shape[1]):
             if u > 0:
                 tokens = targets[:, u - 1] if batch["forced"][u] else best(steps[-1])
-            found, states = self._step(tokens, states)
-            steps.append(found)
+            logits, states = self._step(tokens, states)
+            steps.append(logits)
         real = step_mask(self.tensor(batch["target_lengths"]), targets.shape[1])
         return torch.stack(steps, dim=1).masked_fill(~real, 0)
 
@@ -41,19 +41,19 @@ class Seq2SeqNetwork(TorchNetwork):
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         check_batch(self.spec, batch, labelled=False)
-        found = np.full((len(batch["tokens"]), max_steps), PADDING, np.int64)
-        ended = np.zeros(len(found), bool)
+        answers = np.full((len(batch["tokens"]), max_steps), PADDING, np.int64)
+        ended = np.zeros(len(answers), bool)
         with torch.no_grad():
             states = self._encode(batch)
-            tokens = self.tensor(np.full(len(found), START))
+            tokens = self.tensor(np.full(len(answers), START))
             for u in range(max_steps):
                 logits, states = self._step(tokens, states)
                 tokens = best(logits)
-                found[:, u] = np.where(ended, PADDING, array(tokens))
-                ended |= found[:, u] == END
+                answers[:, u] = np.where(ended, PADDING, array(tokens))
+                ended |= answers[:, u] == END
                 if ended.all():
                     break
-        return found
+        return answers
 
     def _encode(self, batch: Batch) -> Layers:
         """The decoder's first states; what steps need of the encoder is kept."""

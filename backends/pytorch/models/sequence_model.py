@@ -28,10 +28,10 @@ class SequenceNetwork(TorchNetwork):
         if self.spec.readout == "final":
             top = h_n[-self.spec.rnn.num_directions :]
             return self.head(torch.cat([*top], dim=-1))  # (batch, num_directions·hidden_size), forward first
-        found = self.head(output)
+        logits = self.head(output)
         if "lengths" in batch:
-            found = found.masked_fill(~step_mask(self.tensor(batch["lengths"]), x.shape[1]), 0)
-        return found
+            logits = logits.masked_fill(~step_mask(self.tensor(batch["lengths"]), x.shape[1]), 0)
+        return logits
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)

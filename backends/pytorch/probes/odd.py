@@ -15,6 +15,7 @@ from backends.pytorch.probes.silent import FAR, LENGTHS, PROBES, a_layer, apart,
 
 
 def repadded(layer: nn.RNNBase, x: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """The output of a layer on a packed input, padded again."""
     packed, _ = layer(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
     return pad_packed_sequence(packed, batch_first=True)[0]
 
@@ -48,6 +49,7 @@ def packing_refuses_length_0(run: Callable[..., Tensor] = repadded) -> Observati
 
 
 def float32_layer(cell: type[nn.RNNBase], x: Any) -> Tensor:
+    """The output of a float32 layer on a tensor or on a PackedSequence."""
     return a_layer(cell, dtype=torch.float32)(x)[0].data  # of a tensor or of a PackedSequence
 
 
@@ -58,17 +60,18 @@ def float32_layer(cell: type[nn.RNNBase], x: Any) -> Tensor:
     harm="surprise",
 )
 def autocast_hangs_on_cell_and_packing(run: Callable[..., Tensor] = float32_layer) -> Observation:
-    x, found = draw(3, 5, 4, dtype=torch.float32), {}
+    x, by_layer = draw(3, 5, 4, dtype=torch.float32), {}
     for name, given in (("padded", x), ("packed", pack_padded_sequence(x, LENGTHS, batch_first=True))):
         for cell in (nn.RNN, nn.GRU, nn.LSTM):
             with torch.autocast("cpu", torch.bfloat16):
-                found[f"{cell.__name__} {name}"] = str(run(cell, given).dtype).removeprefix("torch.")
-    dtypes = set(found.values())
-    evidence = ", ".join(f"{name} {dtype}" for name, dtype in found.items())
+                by_layer[f"{cell.__name__} {name}"] = str(run(cell, given).dtype).removeprefix("torch.")
+    dtypes = set(by_layer.values())
+    evidence = ", ".join(f"{name} {dtype}" for name, dtype in by_layer.items())
     return observed(dtypes == {"float32", "bfloat16"}, len(dtypes) == 1, evidence)
 
 
 def with_dropout(num_layers: int) -> Callable[[Tensor], Tensor]:
+    """A layer of this many layers with dropout, as a function of its input."""
     with warnings.catch_warnings(action="ignore"):
         layer = a_layer(num_layers=num_layers, dropout=0.5)
     return lambda x: layer(x)[0]

@@ -20,15 +20,24 @@ from common.reference import Reference
 from common.specification import Specification
 
 PROBES = Probes()
+"""The framework's probes; odd.py adds its own."""
 
 LENGTHS = (5, 3, 1)
+"""The lengths of three rows of five steps."""
 HIDDEN = 6
+"""Units in each direction."""
 ENDS = ("l0", "l0_reverse")
+"""How the names of both directions' parameters end."""
 BIASES = ("bias_ih_l0", "bias_hh_l0")
+"""The names of the forward direction's two biases."""
 RATE, STEPS, OPTIMISERS = 0.05, 50, (torch.optim.SGD, torch.optim.Adam)
-SAME, FAR = 1e-9, 1e-4  # the largest difference that is rounding, the smallest that is not; nothing lies between
+"""The learning rate, how many steps, and by which optimizers."""
+SAME, FAR = 1e-9, 1e-4
+"""The largest difference that is rounding, and the smallest that is not; nothing lies between."""
 Groups = list[dict[str, Any]]
+"""Parameter groups as torch.optim takes them."""
 Prepare = Callable[[nn.RNNBase], Groups]
+"""A function that gets a layer ready for training: its parameters in groups."""
 
 
 def a_layer(cell: type[nn.RNNBase] = nn.LSTM, num_layers: int = 1, **options: Any) -> nn.RNNBase:
@@ -40,7 +49,7 @@ def a_layer(cell: type[nn.RNNBase] = nn.LSTM, num_layers: int = 1, **options: An
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The same numbers from N(0, 1) at every call."""
+    """Numbers from N(0, 1), equal at every call."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
@@ -56,6 +65,7 @@ def each_row_alone(layer: nn.RNNBase, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def run_layer(layer: nn.RNNBase, *inputs: Tensor) -> Any:
+    """Call the layer."""
     return layer(*inputs)
 
 
@@ -77,6 +87,7 @@ def padding_fed_without_packing(run: Callable[..., Any] = run_layer) -> Observat
 
 
 def layer_by_default() -> nn.RNNBase:
+    """A layer as it is without ``batch_first``."""
     return a_layer(batch_first=False)
 
 
@@ -95,6 +106,7 @@ def time_runs_over_the_batch(build: Callable[[], nn.RNNBase] = layer_by_default)
 
 
 def last_output(layer: nn.RNNBase, x: Tensor) -> Tensor:
+    """The output of the last step."""
     return layer(x)[0][:, -1]
 
 
@@ -107,14 +119,15 @@ def last_output(layer: nn.RNNBase, x: Tensor) -> Tensor:
 )
 def last_output_is_no_final_state(summary: Callable[[nn.RNNBase, Tensor], Tensor] = last_output) -> Observation:
     layer, x = a_layer(nn.GRU), draw(3, 5, 4)
-    found, h_n = summary(layer, x), layer(x)[1]
-    forward, reverse = (apart(half, state) for half, state in zip(found.chunk(2, -1), h_n, strict=True))
-    one_step = apart(found[:, HIDDEN:], layer(x[:, -1:])[1][1])
+    last, h_n = summary(layer, x), layer(x)[1]
+    forward, reverse = (apart(half, state) for half, state in zip(last.chunk(2, -1), h_n, strict=True))
+    one_step = apart(last[:, HIDDEN:], layer(x[:, -1:])[1][1])
     evidence = f"the reverse half is {reverse:.2g} from h_n[1], and {one_step:.2g} from a run over the last step alone"
     return observed(one_step < SAME and reverse > FAR, max(forward, reverse) < SAME, evidence)
 
 
 def directions_first(h_n: Tensor) -> Tensor:
+    """The top layer's states, with h_n taken to be ordered by direction."""
     return h_n.view(2, -1, *h_n.shape[1:])[:, -1]
 
 
@@ -148,21 +161,25 @@ def batch_first_leaves_states_out(run: Callable[..., Any] = run_layer) -> Observ
 
 
 def one_rate(layer: nn.RNNBase) -> Groups:
+    """All parameters in one group."""
     return [{"params": list(layer.parameters())}]
 
 
 def half_rate_for_biases(layer: nn.RNNBase) -> Groups:
+    """The parameters with half the learning rate for both biases."""
     rates = {"weight": RATE, "bias": RATE / 2}
     return [{"params": [value], "lr": rates[name.split("_")[0]]} for name, value in layer.named_parameters()]
 
 
 def one_bias(layer: nn.RNNBase) -> Groups:
+    """The parameters with every bias_hh frozen."""
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_(not name.startswith("bias_hh"))
     return one_rate(layer)
 
 
 def tied_biases(layer: nn.RNNBase) -> Groups:
+    """The parameters with both biases of a direction tied into one."""
     for end in ENDS:
         half = nn.Parameter((getattr(layer, f"bias_ih_{end}") + getattr(layer, f"bias_hh_{end}")).detach() / 2)
         setattr(layer, f"bias_ih_{end}", half)
@@ -241,6 +258,7 @@ def clipping_counts_both_biases(prepare: Prepare = half_rate_for_biases) -> Obse
 
 
 def sum_biases(layer: nn.RNNBase, rows: slice = slice(None)) -> None:
+    """Move rows of bias_hh into bias_ih."""
     with torch.no_grad():
         for end in ENDS:
             given, moved = (getattr(layer, f"{kind}_{end}")[rows] for kind in ("bias_ih", "bias_hh"))
@@ -275,7 +293,7 @@ def gru_biases_do_not_add(merge: Callable[[nn.RNNBase], None] = sum_biases) -> O
 def gru_resets_after_the_product(run: Callable[..., Any] = run_layer) -> Observation:
     layer, x = a_layer(nn.GRU), draw(3, 5, 4)
     weights = {name: value.detach().numpy() for name, value in layer.named_parameters()}
-    zero, found = torch.zeros(2, 3, HIDDEN).numpy(), run(layer, x)[0]
+    zero, output = torch.zeros(2, 3, HIDDEN).numpy(), run(layer, x)[0]
     sizes: Any = {
         "cell": "gru",
         "input_size": 4,
@@ -286,7 +304,7 @@ def gru_resets_after_the_product(run: Callable[..., Any] = run_layer) -> Observa
     }
     specs = [Specification(**sizes, reset_after=reset_after) for reset_after in (False, True)]
     rights = [Reference(spec, weights, "float64").forward(x.numpy(), None, zero, zero)["output"] for spec in specs]
-    before, after = (apart(found, torch.tensor(right)) for right in rights)
+    before, after = (apart(output, torch.tensor(right)) for right in rights)
     evidence = f"outputs are {before:.2g} from the paper's equations and {after:.2g} from resetting after the product"
     return observed(after < SAME and before > FAR, before < SAME, evidence)
 
@@ -300,8 +318,9 @@ with torch.no_grad():
     torch.backends.cudnn.allow_tf32 = False
     exact = run()
     layer, x = layer.double(), x.double()
-    print(*[(found - run()).abs().max().item() for found in (default, exact)])
+    print(*[(output - run()).abs().max().item() for output in (default, exact)])
 """
+"""A program that prints the errors of a float32 LSTM on the GPU, by default and without TF32."""
 
 
 def errors_on_the_gpu() -> list[float]:
@@ -354,8 +373,8 @@ def onnx_final_state(x: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
 )
 def onnx_reference_ignores_lengths(final_state: Callable[..., np.ndarray] = onnx_final_state) -> Observation:
     x = draw(5, 3, 4, dtype=torch.float32).numpy()
-    found, padded = final_state(x, LENGTHS), onnx_final_state(x, (5, 5, 5))
+    by_length, padded = final_state(x, LENGTHS), onnx_final_state(x, (5, 5, 5))
     rows = [onnx_final_state(x[:length, row : row + 1], (length,)) for row, length in enumerate(LENGTHS)]
-    off, moved = (float(np.abs(found - other).max()) for other in (np.concatenate(rows, 1), padded))
+    off, moved = (float(np.abs(by_length - other).max()) for other in (np.concatenate(rows, 1), padded))
     evidence = f"h is {off:.2g} from that of each row alone, and {moved:.2g} from that without lengths"
     return observed(off > FAR and moved == 0, off < FAR, evidence)

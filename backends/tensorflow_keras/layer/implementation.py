@@ -25,11 +25,15 @@ DTYPES = {
     "float32": tf.float32,
     "float64": tf.float64,
 }
+"""TensorFlow's dtype for each of the suite's."""
 GRAPHS_KEPT = 128
 """Graphs of one process before the one unused for longest is dropped; each holds some 20 MB."""
 DEVICES = {"cpu": "/CPU:0", "gpu": "/GPU:0"}
+"""TensorFlow's name of each of the suite's devices."""
 Parameters = Mapping[str, tf.Tensor]
+"""The tensors of an implementation by its own names."""
 Results = dict[str, tf.Tensor]
+"""Arrays of the framework by result name."""
 
 
 class TensorFlowImplementation(Implementation):
@@ -42,7 +46,7 @@ class TensorFlowImplementation(Implementation):
 
     parameters: Parameters
     """The tensors that gradients are taken by, in the layout that ``run`` reads."""
-    _found: tuple[Results, Results, Results, Parameters]
+    _results: tuple[Results, Results, Results, Parameters]
     """Results, gradients by the inputs, gradients by ``parameters``, and the variables that a train step moved."""
 
     @abstractmethod
@@ -72,13 +76,13 @@ class TensorFlowImplementation(Implementation):
     def forward(self) -> None:
         graph = _graph(type(self), self.spec, self.dtype, self.device, "forward")
         with tf.device(DEVICES[self.device]):
-            self._found = graph(self.parameters, self._x, self._lengths, self._states), {}, {}, {}
+            self._results = graph(self.parameters, self._x, self._lengths, self._states), {}, {}, {}
 
     def forward_backward(self) -> None:
         graph = _graph(type(self), self.spec, self.dtype, self.device, "forward_backward")
         with tf.device(DEVICES[self.device]):
-            found = graph(self.parameters, self._x, self._lengths, self._states, self._cotangents)
-        self._found = *found, {}
+            results = graph(self.parameters, self._x, self._lengths, self._states, self._cotangents)
+        self._results = *results, {}
 
     def load_training(self, training: Training) -> None:
         self._trainer = LayerTrainer(training, self, DEVICES[self.device])
@@ -90,14 +94,14 @@ class TensorFlowImplementation(Implementation):
         fixed = (self._x, self._lengths, self._states, trainer.head, trainer.labels, trainer.learning_rate)
         with tf.device(DEVICES[self.device]):
             loss = graph(trainer.variables, *fixed)
-        self._found = {"loss": loss}, {}, {}, trainer.variables
+        self._results = {"loss": loss}, {}, {}, trainer.variables
 
     def synchronise(self) -> None:
         if self.device == "gpu":
             tf.test.experimental.sync_devices()
 
     def extract(self) -> Arrays:
-        results, by_inputs, by_parameters, variables = (self._arrays(group) for group in self._found)
+        results, by_inputs, by_parameters, variables = (self._arrays(group) for group in self._results)
         gradients = by_inputs | (self.canonical(by_parameters) if by_parameters else {})
         results |= {f"grad.{name}": value for name, value in gradients.items()}
         if variables:
@@ -109,8 +113,8 @@ class TensorFlowImplementation(Implementation):
 
     def _arrays(self, tensors: Parameters) -> Arrays:
         narrow = DTYPES[self.dtype].size < 4
-        found = {name: value.numpy() for name, value in tensors.items()}
-        return {name: value.astype(np.float32) if narrow else value for name, value in found.items()}
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        return {name: value.astype(np.float32) if narrow else value for name, value in arrays.items()}
 
     def kernels(self, work: str) -> list[str]:
         from tensorflow.tsl.profiler.protobuf import xplane_pb2  # not public, so not needed for anything else

@@ -22,8 +22,11 @@ LAYERS = {
     "gru": keras.layers.GRU,
     "lstm": keras.layers.LSTM,
 }
+"""The class of the framework's layer for each cell."""
 KERAS_GATES = GATES | {"gru": ("z", "r", "n")}
+"""The gates of each cell in Keras' order."""
 VARIABLES = ("kernel", "recurrent_kernel", "bias")
+"""The variables of a layer in Keras' order."""
 
 
 def build_layer(spec: Specification, dtype: str, device: str, reverse: bool = False) -> keras.layers.RNN:
@@ -76,7 +79,7 @@ def canonical_gradients(spec: Specification, gradients: Arrays) -> Arrays:
 
     Those of a learned merge, which Keras has not, are as they come.
     """
-    found: Arrays = merge_weights(gradients)
+    canonical: Arrays = merge_weights(gradients)
     for layer in range(spec.num_layers):
         for direction in range(spec.num_directions):
             variables = [gradients[name] for name in variable_names(spec, layer, direction)]
@@ -84,8 +87,8 @@ def canonical_gradients(spec: Specification, gradients: Arrays) -> Arrays:
             if spec.bias:
                 arrays += list(variables[2]) if _has_two_biases(spec) else [variables[2]] * 2
             for kind, array in zip(KINDS, arrays, strict=False):
-                found[weight_name(kind, layer, direction)] = _reorder(array, KERAS_GATES, GATES, spec)
-    return found
+                canonical[weight_name(kind, layer, direction)] = _reorder(array, KERAS_GATES, GATES, spec)
+    return canonical
 
 
 def summed_gates(spec: Specification) -> tuple[str, ...]:

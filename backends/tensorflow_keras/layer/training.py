@@ -12,6 +12,7 @@ from backends.interface.layer import Training
 from backends.tensorflow_keras.layer.lengths import States, step_mask
 
 Variables = dict[str, tf.Variable]
+"""Variables by name."""
 
 
 class TrainedLayer(Protocol):

@@ -24,6 +24,7 @@ from common.specification import Specification
 from common.weights import KINDS, weight_name
 
 Step = Callable[[Sequence[tf.Tensor], States], tuple[States, Sequence[tf.Tensor]]]
+"""A function from a step's inputs and the states before it to the states after it and what is kept."""
 
 
 class Kept(NamedTuple):
@@ -220,6 +221,7 @@ LOOPS = {
     "gru": (run_gru, factors_gru, differentiate_gru),
     "lstm": (run_lstm, factors_lstm, differentiate_lstm),
 }
+"""For each cell its forward loop, the factors of its derivative, and its backward loop."""
 
 
 def flat(x: tf.Tensor) -> tf.Tensor:

@@ -31,6 +31,7 @@ LAID_OUT = ("rnn.", "encoder.", "decoder.")
 Tensors = Mapping[str, tf.Tensor]
 """A batch on the device, with ``labels`` and ``counted`` for any model where it is labelled."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""The names and shapes of a batch's arrays."""
 
 
 class TensorFlowNetwork(TrainedNetwork[Optimizer]):
@@ -75,11 +76,11 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
 
     def own(self, weights: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
         """All weights, or anything else by canonical name that is added where they are, laid out as ``variables``."""
-        found = {name: self.tensor(value) for name, value in weights.items() if not name.startswith(LAID_OUT)}
+        arrays = {name: self.tensor(value) for name, value in weights.items() if not name.startswith(LAID_OUT)}
         for i, (layer, of_layer) in enumerate(zip(self._rnn, self.split(weights), strict=True)):
             layer.load_weights(of_layer)
-            found |= with_prefix(f"stage.{i}.", layer.parameters)
-        return found
+            arrays |= with_prefix(f"stage.{i}.", layer.parameters)
+        return arrays
 
     def canonical(self, gradients: Arrays) -> Arrays:
         """The adjoint of ``own``: the gradient of one bias is that of both."""
@@ -87,11 +88,11 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         return {name: value for name, value in gradients.items() if name in parameters(self.spec)} | self.join(layers)
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        found = self.own(weights)
+        own = self.own(weights)
         if not self.variables:
             with tf.device(DEVICES[self.device]):
-                self.variables = {name: tf.Variable(value) for name, value in found.items()}
-        for name, value in found.items():
+                self.variables = {name: tf.Variable(value) for name, value in own.items()}
+        for name, value in own.items():
             self.variables[name].assign(value)
         self._summed = self.summed_biases(self._rnn)
         self._loaded_biases = {name: doubles(self.tensor(weights[name])) for name in self._summed}
@@ -99,18 +100,18 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             self._optimizer.reset()
 
     def weights(self) -> Arrays:
-        found = self.canonical({name: doubles(value) for name, value in self.variables.items()})
+        canonical = self.canonical({name: doubles(value) for name, value in self.variables.items()})
         for name, summed in self._summed.items():
-            found[name] = np.where(summed, self._loaded_biases[name], found[name])
-            found[name.replace("bias_hh", "bias_ih")] -= np.where(summed, found[name], 0)
-        return {name: found[name] for name in parameters(self.spec)}
+            canonical[name] = np.where(summed, self._loaded_biases[name], canonical[name])
+            canonical[name.replace("bias_hh", "bias_ih")] -= np.where(summed, canonical[name], 0)
+        return {name: canonical[name] for name in parameters(self.spec)}
 
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
         loss, correct, logits, gradients = self.run_graph("judge", self.tensors(batch, labelled=True))
-        found = {"loss": loss, "correct": correct, "logits": logits}
+        results = {"loss": loss, "correct": correct, "logits": logits}
         raw = self.canonical({name: array(value) for name, value in gradients.items()})
-        return {name: array(value) for name, value in found.items()} | {
+        return {name: array(value) for name, value in results.items()} | {
             f"grad.{name}": raw[name] for name in parameters(self.spec) if name in raw
         }
 
@@ -147,10 +148,10 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
 
     def tensors(self, batch: Batch, labelled: bool) -> Tensors:
         """The batch on the device."""
-        found = dict(batch)
+        arrays = dict(batch)
         if labelled:
-            found |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
-        return {name: self.tensor(value) for name, value in found.items()}
+            arrays |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
+        return {name: self.tensor(value) for name, value in arrays.items()}
 
     def values(self) -> Parameters:
         """What the variables hold."""
@@ -170,9 +171,9 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         for i, layer in enumerate(self._rnn):
             zeros = tf.zeros((rnn.num_directions * layer.spec.num_layers, x.shape[0], rnn.state_size), x.dtype)
             own = without_prefix(f"stage.{i}.", parameters)
-            found = layer.run(own, x, batch.get("lengths"), (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
-            states.append(found["h_n"])
-            x = found["output"]
+            results = layer.run(own, x, batch.get("lengths"), (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
+            states.append(results["h_n"])
+            x = results["output"]
             if dropout_name(i) in batch:
                 x = x * batch[dropout_name(i)]
         return x, tf.concat(states, axis=0)
@@ -196,9 +197,9 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             number = tf.maximum(tf.math.count_nonzero(batch["counted"]), 1)
             loss = total / tf.cast(number, total.dtype)
         right = (best(logits) == batch["labels"]) & batch["counted"]
-        found = tape.gradient(loss, watched)
+        sparse = tape.gradient(loss, watched)
         # What was looked up in a table has a gradient of its rows alone; here all of them count.
-        gradients = {name: tf.convert_to_tensor(value) for name, value in found.items()}
+        gradients = {name: tf.convert_to_tensor(value) for name, value in sparse.items()}
         return loss, tf.math.count_nonzero(right), logits, gradients
 
     def _train_step(self, tensors: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -214,6 +215,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
 
 
 def _shapes(tensors: Tensors) -> Shapes:
+    """The names and shapes of a batch's tensors, in the order of their names."""
     return tuple((name, tuple(value.shape)) for name, value in sorted(tensors.items()))
 
 
@@ -232,10 +234,11 @@ def _built(
     device: str,
     kind: type[TensorFlowImplementation],
 ) -> TensorFlowNetwork:
-    found = network(spec, implementation, dtype, device, kind)
+    """A network whose layers have been made, for tracing; it holds no weights."""
+    built = network(spec, implementation, dtype, device, kind)
     with tf.device(DEVICES[device]):
-        found.build()  # not while tracing: a tf.function that makes variables is traced twice
-    return found
+        built.build()  # not while tracing: a tf.function that makes variables is traced twice
+    return built
 
 
 def linear(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

@@ -65,6 +65,7 @@ class Optimizer:
         self._optimizer = self._make([self.trained[name] for name in self.trained if not decaying[name].numpy().any()])
 
     def _make(self, vectors: list[tf.Variable]) -> keras.optimizers.Optimizer:
+        """The framework's own optimizer with the numbers of the settings."""
         settings = self.settings
         # Keras 3.15 casts to the variables' dtype what TensorFlow has made of a number: of Python's a float32.
         number = np.float64 if self._dtype == tf.float64 else float
@@ -75,24 +76,24 @@ class Optimizer:
         }
         if settings.name == "adam":
             betas = {"beta_1": number(settings.beta1), "beta_2": number(settings.beta2)}
-            found = keras.optimizers.Adam(**betas, epsilon=tf.Variable(0, dtype=self._dtype), **options)
+            optimizer = keras.optimizers.Adam(**betas, epsilon=tf.Variable(0, dtype=self._dtype), **options)
         else:
             momentum = settings.momentum if settings.name == "momentum" else 0
-            found = keras.optimizers.SGD(momentum=number(momentum), **options)
-        found.exclude_from_weight_decay(var_list=vectors)
-        found.build(list(self.trained.values()))
-        return found
+            optimizer = keras.optimizers.SGD(momentum=number(momentum), **options)
+        optimizer.exclude_from_weight_decay(var_list=vectors)
+        optimizer.build(list(self.trained.values()))
+        return optimizer
 
     def step(self, gradients: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Move the trained variables once, by raw gradients under the variables' names; gives the global norm before
         clipping, float64. It is traced.
         """
-        found = {name: gradients[name] for name in self.trained}
-        found |= {name: found[name] * mask for name, mask in self._masks.items()}
-        norm = tf.linalg.global_norm([tf.cast(gradient, tf.float64) for gradient in found.values()])
+        by_name = {name: gradients[name] for name in self.trained}
+        by_name |= {name: by_name[name] * mask for name, mask in self._masks.items()}
+        norm = tf.linalg.global_norm([tf.cast(gradient, tf.float64) for gradient in by_name.values()])
         if self.settings.name == "adam":
             self._correct()
-        self._optimizer.apply(list(found.values()), list(self.trained.values()))
+        self._optimizer.apply(list(by_name.values()), list(self.trained.values()))
         return norm
 
     def _correct(self) -> None:
@@ -120,22 +121,22 @@ class Optimizer:
 
     def state(self) -> Arrays:
         """What the optimizer keeps under its canonical names, float64, and ``count`` () int64."""
-        found: Arrays = {}
+        state: Arrays = {}
         for kind, variables in self._kept().items():
             own = {name: np.zeros(variable.shape) for name, variable in self._variables.items()}
             scale = self._scale(kind)
             own |= {name: variable.numpy().astype(np.float64) / scale for name, variable in variables.items()}
             canonical = self._canonical(own)
             for name in self._trained_parameters:
-                found[f"{kind}.{name}"] = canonical[name] * self._elements[name]
-        return found | {"count": np.array(self._optimizer.iterations.numpy(), np.int64)}
+                state[f"{kind}.{name}"] = canonical[name] * self._elements[name]
+        return state | {"count": np.array(self._optimizer.iterations.numpy(), np.int64)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""
         self._optimizer.iterations.assign(int(arrays["count"]))
         for kind, variables in self._kept().items():
-            found = {name: arrays.get(f"{kind}.{name}", np.zeros(shape)) for name, shape in self._shapes.items()}
-            own = self._own({name: value * self._scale(kind) for name, value in found.items()})
+            every = {name: arrays.get(f"{kind}.{name}", np.zeros(shape)) for name, shape in self._shapes.items()}
+            own = self._own({name: value * self._scale(kind) for name, value in every.items()})
             for name, variable in variables.items():
                 variable.assign(own[name])
 

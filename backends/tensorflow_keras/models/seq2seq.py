@@ -44,15 +44,15 @@ class Seq2SeqNetwork(TensorFlowNetwork):
         forced = tf.concat([batch["forced"][1:], [True]], axis=0)  # the step after each one
 
         def body(u: tf.Tensor, tokens: tf.Tensor, states: Layers, steps: tf.TensorArray) -> tuple:
-            found, states = self._step(parameters, encoded, tokens, states)
-            tokens = tf.where(forced[u], targets[:, u], best(found))
-            return u + 1, tokens, states, steps.write(u, found)
+            logits, states = self._step(parameters, encoded, tokens, states)
+            tokens = tf.where(forced[u], targets[:, u], best(logits))
+            return u + 1, tokens, states, steps.write(u, logits)
 
         steps = tf.TensorArray(encoded.memory.dtype, target_len)
         tokens = tf.fill(targets.shape[:1], np.int64(START))
         *_, steps = tf.while_loop(lambda u, *_: u < target_len, body, (0, tokens, states, steps))
-        found = tf.transpose(steps.stack(), (1, 0, 2))  # (batch, target_len, target_size)
-        return tf.where(step_mask(batch["target_lengths"], target_len), found, tf.zeros_like(found))
+        logits = tf.transpose(steps.stack(), (1, 0, 2))  # (batch, target_len, target_size)
+        return tf.where(step_mask(batch["target_lengths"], target_len), logits, tf.zeros_like(logits))
 
     def predict(self, batch: Batch) -> Arrays:
         raise InputError("predict must be asked of a sequence model; got an encoder–decoder")
@@ -96,17 +96,17 @@ class Seq2SeqNetwork(TensorFlowNetwork):
 
     def own(self, weights: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
         of_decoder = without_prefix("decoder.", weights)
-        found = super().own(weights)
+        own = super().own(weights)
         for layer in range(self.spec.encoder.num_layers):
             for direction in range(self.spec.decoder_directions):
                 arrays = load_layer(self.spec.decoder_rnn, of_decoder, layer, direction)
-                found |= {f"decoder.{name}": self.tensor(value) for name, value in arrays.items()}
-        return found
+                own |= {f"decoder.{name}": self.tensor(value) for name, value in arrays.items()}
+        return own
 
     def canonical(self, gradients: Arrays) -> Arrays:
         of_decoder = without_prefix("decoder.", gradients)
-        found = canonical_gradients(self.spec.decoder_rnn, of_decoder)
-        return super().canonical(gradients) | {f"decoder.{name}": found[name] for name in decoder_shapes(self.spec)}
+        canonical = canonical_gradients(self.spec.decoder_rnn, of_decoder)
+        return super().canonical(gradients) | {f"decoder.{name}": canonical[name] for name in decoder_shapes(self.spec)}
 
     def _encode(self, parameters: Parameters, batch: Tensors) -> tuple[Encoded, Layers]:
         """What steps need of the encoder, and the decoder's first states."""

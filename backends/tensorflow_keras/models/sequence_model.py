@@ -28,10 +28,10 @@ class SequenceNetwork(TensorFlowNetwork):
         if self.spec.readout == "final":
             top = tf.unstack(h_n[-self.spec.rnn.num_directions :])
             return self.head(parameters, tf.concat(top, axis=-1))  # (batch, num_directions·hidden_size), forward first
-        found = self.head(parameters, output)
+        logits = self.head(parameters, output)
         if "lengths" in batch:
-            found = tf.where(step_mask(batch["lengths"], x.shape[1]), found, tf.zeros_like(found))
-        return found
+            logits = tf.where(step_mask(batch["lengths"], x.shape[1]), logits, tf.zeros_like(logits))
+        return logits
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)

@@ -31,6 +31,7 @@ def bfloat16_raises_in_the_initializer(layer: Behaviour = LSTM) -> Observation:
 
 
 def left_padded_on_gpu() -> np.ndarray:
+    """The output of a layer on a GPU for rows that are padded on the left."""
     layer = filled(Bidirectional(LSTM(HIDDEN)))
     return tf.function(lambda x, mask: layer(x, mask=mask))(tf.constant(X), tf.constant(MASK[:, ::-1])).numpy()
 
@@ -53,6 +54,7 @@ def cudnn_refuses_left_padding(outputs: Behaviour = left_padded_on_gpu) -> Obser
 
 
 def restored(layer: keras.Layer) -> keras.Layer:
+    """A layer made anew from its configuration."""
     return Bidirectional.from_config(layer.get_config())
 
 
@@ -78,9 +80,9 @@ def use_cudnn_is_not_saved(restore: Behaviour = restored) -> Observation:
 def states_are_flat_by_direction(states: Behaviour = lambda layer: run(layer)[1:]) -> Observation:
     output, *_ = run(Bidirectional(LSTM(HIDDEN)))  # the last outputs are h of both directions
     hidden = [output[:, :HIDDEN], output[:, HIDDEN:]]
-    found = states(Bidirectional(LSTM(HIDDEN, return_state=True)))
-    places = [next((place for place, state in enumerate(found) if same(state, h)), None) for h in hidden]
-    return observed(places == [0, 2], places == [0, 1], f"among {len(found)} states h stands at {places}")
+    given = states(Bidirectional(LSTM(HIDDEN, return_state=True)))
+    places = [next((place for place, state in enumerate(given) if same(state, h)), None) for h in hidden]
+    return observed(places == [0, 2], places == [0, 1], f"among {len(given)} states h stands at {places}")
 
 
 @PROBES.add(
@@ -104,6 +106,7 @@ def gru_bias_moves_twice_as_far(layer: Behaviour = GRU) -> Observation:
 
 
 def with_a_home(home: Path) -> dict[str, str]:
+    """The environment variables that give a process its own home."""
     return {"HOME": str(home)}
 
 
@@ -123,9 +126,9 @@ def importing_writes_into_home(variables: Behaviour = with_a_home) -> Observatio
         # The file is written before the backend is imported, whether that works or not; TensorFlow's takes seconds.
         environment = kept | {"KERAS_BACKEND": "numpy"} | variables(home)
         subprocess.run([sys.executable, "-c", "import keras"], env=environment, capture_output=True, check=False)
-        found = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+        written = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
     return observed(
-        ".keras/keras.json" in found, not found, f"in an empty home there is {found or 'nothing'} afterwards"
+        ".keras/keras.json" in written, not written, f"in an empty home there is {written or 'nothing'} afterwards"
     )
 
 

@@ -23,13 +23,19 @@ from common.specification import Specification
 from common.weights import KINDS, weight_name
 
 PROBES = Probes()
+"""The framework's probes; odd.py adds its own."""
 Behaviour = Callable[..., Any]
+"""The behaviour under test of a probe."""
 BATCH, SEQ_LEN, FEATURES, HIDDEN = 3, 5, 4, 6
-MASK = np.arange(SEQ_LEN) < np.array([5, 3, 1])[:, None]  # (batch, seq_len), true where a step is real
+"""The sizes of what the probes run."""
+MASK = np.arange(SEQ_LEN) < np.array([5, 3, 1])[:, None]
+"""The real steps, (batch, seq_len), by the lengths 5, 3 and 1."""
 PADDING = ~MASK
+"""The steps past the lengths."""
 X = np.random.default_rng(0).normal(size=(BATCH, SEQ_LEN, FEATURES)).astype(np.float32)
+"""The input of the probes, from N(0, 1)."""
 SAME = 1e-5
-"""float32 results closer than this are the same; what the probes tell apart lies a thousand times further apart."""
+"""Results in float32 closer than this are the same; what the probes tell apart lies a thousand times further apart."""
 
 
 def filled(layer: keras.Layer) -> keras.Layer:
@@ -42,8 +48,8 @@ def filled(layer: keras.Layer) -> keras.Layer:
 
 def run(layer: keras.Layer, x: Any = X, mask: Any = MASK, **options: Any) -> list[np.ndarray]:
     """What the layer gives after ``filled``, as a list of arrays."""
-    found = filled(layer)(tf.convert_to_tensor(x), mask=None if mask is None else tf.constant(mask), **options)
-    return [np.asarray(part) for part in (found if isinstance(found, list | tuple) else [found])]
+    outputs = filled(layer)(tf.convert_to_tensor(x), mask=None if mask is None else tf.constant(mask), **options)
+    return [np.asarray(part) for part in (outputs if isinstance(outputs, list | tuple) else [outputs])]
 
 
 def apart(one: Any, other: Any) -> float:
@@ -57,6 +63,7 @@ def halves_apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def same(one: Any, other: Any) -> bool:
+    """Whether two results are the same but for rounding."""
     return np.shape(one) == np.shape(other) and apart(one, other) < SAME
 
 
@@ -74,6 +81,7 @@ def raised(call: Behaviour) -> str:
 
 
 def unrolled_outputs() -> np.ndarray:
+    """The outputs of a layer with ``unroll=True`` and a mask."""
     return run(Bidirectional(LSTM(HIDDEN, return_sequences=True, unroll=True)))[0]
 
 
@@ -84,16 +92,18 @@ def unrolled_outputs() -> np.ndarray:
     harm="silent",
 )
 def unrolled_reverse_half_loses_real_steps(outputs: Behaviour = unrolled_outputs) -> Observation:
-    right, found = run(Bidirectional(LSTM(HIDDEN, return_sequences=True)))[0], outputs()
-    forward, reverse = halves_apart(found, right)
+    right, unrolled = run(Bidirectional(LSTM(HIDDEN, return_sequences=True)))[0], outputs()
+    forward, reverse = halves_apart(unrolled, right)
     mirrored = right[..., HIDDEN:] * MASK[:, ::-1, None]  # the mask of forward time laid on reversed time
-    lost = int((MASK & ~found[..., HIDDEN:].any(-1)).sum())
+    lost = int((MASK & ~unrolled[..., HIDDEN:].any(-1)).sum())
     evidence = f"against unroll=False the reverse outputs differ by {reverse:.2g}, the forward ones by {forward:.1g}; "
     evidence += f"{lost} of {MASK.sum()} real steps have reverse outputs of 0"
-    return observed(forward < SAME and same(found[..., HIDDEN:], mirrored) and lost > 0, same(found, right), evidence)
+    as_known = forward < SAME and same(unrolled[..., HIDDEN:], mirrored) and lost > 0
+    return observed(as_known, same(unrolled, right), evidence)
 
 
 def outputs_in_a_graph(mask: np.ndarray) -> np.ndarray:
+    """The outputs of a layer in a graph with a mask."""
     layer = filled(Bidirectional(LSTM(HIDDEN, return_sequences=True)))
     return tf.function(lambda x, mask: layer(x, mask=mask))(tf.constant(X), tf.constant(mask)).numpy()
 
@@ -108,10 +118,10 @@ def longer_mask_shifts_the_reverse_half(outputs: Behaviour = outputs_in_a_graph)
     right, longer = outputs(MASK), np.pad(MASK, ((0, 0), (0, 2)))
     if error := raised(lambda: outputs(longer)):
         return observed(False, True, f"raises {error[:100]}")
-    found = outputs(longer)
-    forward, reverse = halves_apart(found, right)
+    shifted = outputs(longer)
+    forward, reverse = halves_apart(shifted, right)
     evidence = f"two more steps in the mask move the forward half by {forward:.1g}, the reverse by {reverse:.2g}"
-    return observed(forward < SAME < reverse, same(found, right), evidence)
+    return observed(forward < SAME < reverse, same(shifted, right), evidence)
 
 
 @PROBES.add(
@@ -124,12 +134,14 @@ def longer_mask_shifts_the_reverse_half(outputs: Behaviour = outputs_in_a_graph)
 def arithmetic_drops_the_mask(halve: Behaviour = lambda x: x * 0.5) -> Observation:
     layer, padded = Bidirectional(LSTM(HIDDEN)), tf.constant(np.where(PADDING[..., None], np.float32(0), X))
     right, without = run(layer, padded * 0.5)[0], run(layer, padded * 0.5, None)[0]
-    found = run(layer, halve(Masking()(padded)), None)[0]
-    evidence = f"outputs off by {apart(found, right):.2g}, and by {apart(found, without):.1g} from those without a mask"
-    return observed(same(found, without), same(found, right), evidence)
+    output = run(layer, halve(Masking()(padded)), None)[0]
+    off = apart(output, right), apart(output, without)
+    evidence = f"outputs off by {off[0]:.2g}, and by {off[1]:.1g} from those without a mask"
+    return observed(same(output, without), same(output, right), evidence)
 
 
 def loss_and_gradients(x: np.ndarray) -> list[np.ndarray]:
+    """The sum of a masked layer's outputs, and its gradients by the input and the variables."""
     layer, variable = filled(Bidirectional(LSTM(HIDDEN, return_sequences=True))), tf.Variable(x)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(variable, mask=tf.constant(MASK)))
@@ -152,6 +164,7 @@ def nan_in_the_padding_reaches_gradients(run_it: Behaviour = loss_and_gradients)
 
 
 def gru_with(variables: list[np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The last output of a float64 GRU with these variables."""
     layer = GRU(HIDDEN, dtype="float64")
     layer.build(x.shape)
     layer.set_weights(variables)
@@ -186,10 +199,10 @@ def extra_initial_states_are_dropped(layer: Behaviour = lambda: Bidirectional(GR
     four = list(np.random.default_rng(1).normal(size=(4, BATCH, HIDDEN)).astype(np.float32))
     if error := raised(lambda: run(layer(), initial_state=four)):
         return observed(False, True, f"raises {error[:100]}")
-    found, first_two, of_halves = (run(layer(), initial_state=chosen)[0] for chosen in (four, four[:2], four[::2]))
-    off, other = apart(found, of_halves), apart(found, first_two)
+    of_four, first_two, of_halves = (run(layer(), initial_state=chosen)[0] for chosen in (four, four[:2], four[::2]))
+    off, other = apart(of_four, of_halves), apart(of_four, first_two)
     evidence = f"four states given; off by {off:.1g} from a run with states 0 and 2, by {other:.2g} with 0 and 1"
-    return observed(same(found, of_halves), False, evidence)
+    return observed(same(of_four, of_halves), False, evidence)
 
 
 @PROBES.add(
@@ -242,8 +255,8 @@ def wrapper_casts_its_float64_layers(wrap: Behaviour = Bidirectional) -> Observa
     harm="silent",
 )
 def float64_input_is_cut_to_float32(layer: Behaviour = LSTM) -> Observation:
-    found = run(layer(HIDDEN), X.astype(np.float64))[0].dtype
-    return observed(found == np.float32, found == np.float64, f"float64 input gives {found} output")
+    dtype = run(layer(HIDDEN), X.astype(np.float64))[0].dtype
+    return observed(dtype == np.float32, dtype == np.float64, f"float64 input gives {dtype} output")
 
 
 @PROBES.add(
@@ -260,6 +273,7 @@ def seeded_initializer_makes_the_halves_equal(wrap: Behaviour = Bidirectional) -
 
 
 def backwards(x: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The output of a layer that reads time from its end, and the mask that Keras puts on it."""
     output = filled(GRU(HIDDEN, go_backwards=True, return_sequences=True))(x)
     return output.numpy(), np.asarray(output._keras_mask)
 
@@ -287,12 +301,12 @@ def go_backwards_reverses_outputs_but_not_the_mask(layer: Behaviour = backwards)
     upstream="https://github.com/tensorflow/tensorflow/issues/49738",
 )
 def single_layer_repeats_its_last_output(layer: Behaviour = LSTM) -> Observation:
-    found = run(layer(HIDDEN, return_sequences=True))[0]
-    last = found[np.arange(BATCH), MASK.sum(1) - 1]
-    repeated = np.where(PADDING[..., None], last[:, None], found)
-    largest = float(np.abs(found[PADDING]).max())
-    evidence = f"outputs up to {largest:.2g} past the length, {apart(found, repeated):.1g} from the last real output"
-    return observed(largest > SAME and same(found, repeated), largest == 0, evidence)
+    output = run(layer(HIDDEN, return_sequences=True))[0]
+    last = output[np.arange(BATCH), MASK.sum(1) - 1]
+    repeated = np.where(PADDING[..., None], last[:, None], output)
+    largest = float(np.abs(output[PADDING]).max())
+    evidence = f"outputs up to {largest:.2g} past the length, {apart(output, repeated):.1g} from the last real output"
+    return observed(largest > SAME and same(output, repeated), largest == 0, evidence)
 
 
 @PROBES.add(
@@ -313,10 +327,12 @@ def unit_forget_bias_overrides_the_initializer(layer: Behaviour = LSTM) -> Obser
 
 
 def joined(parts: Callable[..., list[tf.Tensor]], *arguments: tf.Tensor) -> tf.Tensor:
+    """The parts side by side, eagerly."""
     return tf.concat(parts(*arguments), axis=2)
 
 
 def joined_by_xla(parts: Callable[..., list[tf.Tensor]], *arguments: tf.Tensor) -> tf.Tensor:
+    """The parts side by side, compiled by XLA."""
     return tf.function(joined, jit_compile=True)(parts, *arguments)
 
 

@@ -77,7 +77,7 @@ class Steady(Loop):
         loop._network = self._network
         loop.move_inputs(inputs)
         (loop.forward_backward if inputs.cotangents else loop.forward)()
-        self._found = loop._found
+        self._results = loop._results
 
     def forward(self) -> None:
         self.calls += 1

@@ -34,20 +34,20 @@ class Loop(Implementation):
         self._c_0 = np.zeros_like(inputs.h_0) if inputs.c_0 is None else inputs.c_0
 
     def forward(self) -> None:
-        self._found = self._network.forward(self._inputs.x, self._inputs.lengths, self._inputs.h_0, self._c_0)
+        self._results = self._network.forward(self._inputs.x, self._inputs.lengths, self._inputs.h_0, self._c_0)
 
     def forward_backward(self) -> None:
         self.forward()
         cotangents = self._inputs.cotangents
         d_c_n = cotangents.get("c_n", np.zeros_like(cotangents["h_n"]))
-        self._found |= self._network.backward(cotangents["output"], cotangents["h_n"], d_c_n)
+        self._results |= self._network.backward(cotangents["output"], cotangents["h_n"], d_c_n)
 
     def synchronise(self) -> None:
         """NumPy has computed when it returns."""
 
     def extract(self) -> Arrays:
         narrow = np.dtype(self.dtype).itemsize < 4
-        return {name: value.astype(np.float32) if narrow else value for name, value in self._found.items()}
+        return {name: value.astype(np.float32) if narrow else value for name, value in self._results.items()}
 
     def path(self) -> str:
         return "NumPy operations in a Python loop over time"
