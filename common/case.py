@@ -114,9 +114,9 @@ class Case:
         """All cotangents of the case's results, zeros where it gives none; empty when it gives none at all."""
         if not self.cotangents:
             return {}
-        found = result_shapes(self.spec, self.batch, self.seq_len)
+        shapes = result_shapes(self.spec, self.batch, self.seq_len)
         names = ["output", *(f"{state}_n" for state in self.state_names)]
-        return {name: self.cotangents.get(name, np.zeros(found[name])) for name in names}
+        return {name: self.cotangents.get(name, np.zeros(shapes[name])) for name in names}
 
     def padding_mask(self) -> np.ndarray:
         """(batch, seq_len) bool, true where a step is padding."""
@@ -133,15 +133,15 @@ class Case:
         N(0, scale²) in a third of it; every step has a NaN, so that reading any of them shows.
         """
         padding = self.padding_mask()
-        found = self.with_padding(rng, scale)
+        case = self.with_padding(rng, scale)
         kinds = np.array([*NOT_FINITE, *HUGE])
         ordinary = np.zeros(len(kinds) // 2)  # stand for the numbers that are there already
-        steps = found.x[padding]  # (padding steps, input_size)
+        steps = case.x[padding]  # (padding steps, input_size)
         scattered = rng.permutation(np.resize(np.concatenate([kinds, ordinary]), steps.size)).reshape(steps.shape)
         steps = np.where(scattered == 0, steps, scattered)
         steps[np.arange(len(steps)), rng.integers(self.spec.input_size, size=len(steps))] = np.nan
-        found.x[padding] = steps
-        return found
+        case.x[padding] = steps
+        return case
 
     def as_bytes(self) -> bytes:
         """The case as the bytes of its file."""
@@ -174,11 +174,11 @@ def result_shapes(spec: Specification, batch: int, seq_len: int) -> dict[str, tu
     """Name and shape of every tensor that a result of ``spec`` can hold, gradients included."""
     state = (spec.num_layers * spec.num_directions, batch, spec.state_size)
     states = ("h", "c") if spec.cell == "lstm" else ("h",)
-    found: dict[str, tuple[int, ...]] = {"output": (batch, seq_len, spec.output_size)}
-    found |= {f"{name}_n": state for name in states}
-    found["grad.x"] = (batch, seq_len, spec.input_size)
-    found |= {f"grad.{name}_0": state for name in states}
-    return found | {f"grad.{name}": shape for name, shape in shapes(spec).items()}
+    tensors: dict[str, tuple[int, ...]] = {"output": (batch, seq_len, spec.output_size)}
+    tensors |= {f"{name}_n": state for name in states}
+    tensors["grad.x"] = (batch, seq_len, spec.input_size)
+    tensors |= {f"grad.{name}_0": state for name in states}
+    return tensors | {f"grad.{name}": shape for name, shape in shapes(spec).items()}
 
 
 def write_case(case: Case, path: Path, *, durable: bool = True) -> None:
@@ -257,8 +257,8 @@ def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, 
         "cotangents": {name: results[name] for name in ("output", *states)},
         "expected": results,
     }
-    for group, found in groups.items():
-        for name, value in found.items():
+    for group, arrays in groups.items():
+        for name, value in arrays.items():
             _check_tensor(path, f"{group}.{name}", value, allowed[group].get(name))
     for state in initial:
         if state in groups["inputs"]:
@@ -269,8 +269,8 @@ def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, 
     lengths = groups["inputs"].get("lengths")
     _check_lengths(path, lengths, seq_len)
     real = step_mask(lengths, batch, seq_len)[..., None]
-    for group, found in groups.items():
-        for name, value in found.items():
+    for group, arrays in groups.items():
+        for name, value in arrays.items():
             _check_finite(path, f"{group}.{name}", value, real)
     gradients = [name for name in groups["expected"] if name.startswith("grad.")]
     if gradients and not groups["cotangents"]:

@@ -20,8 +20,8 @@ def free_bytes() -> int | None:
     """Bytes that can still be had, by the kernel's word and that of the process's memory control groups; None where
     neither says.
     """
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", _read(MEMINFO), re.MULTILINE)
-    left = [int(found[1]) * 1024] if found else []
+    match = re.search(r"^MemAvailable:\s+(\d+) kB$", _read(MEMINFO), re.MULTILINE)
+    left = [int(match[1]) * 1024] if match else []
     for folder in _cgroups():
         for limit, used in LIMITS:
             numbers = [_read(folder / name).strip() for name in (limit, used)]

@@ -166,7 +166,7 @@ class Reference:
         return (forward + reverse) / (2 if self.spec.merge == "ave" else 1)
 
     def merge_gradient(
-        self, layer: int, found: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+        self, layer: int, gradients: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The adjoint of ``merge``; the gradient of a learned merge goes into ``found``."""
         if self.spec.merge == "concat":
@@ -174,7 +174,7 @@ class Reference:
             return d_forward, d_reverse
         if self.spec.merge == "weighted":
             weight = self.weights[merge_weight_name(layer)]
-            found[f"grad.{merge_weight_name(layer)}"] = np.stack(
+            gradients[f"grad.{merge_weight_name(layer)}"] = np.stack(
                 [(d_output * forward).sum(axis=(0, 1)), (d_output * reverse).sum(axis=(0, 1))]
             )
             return d_output * weight[FORWARD], d_output * weight[REVERSE]
@@ -220,32 +220,32 @@ class Reference:
 
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray, d_c_n: np.ndarray) -> Arrays:
         """Gradients ``grad.*`` of Σ d_output·output + Σ d_h_n·h_n + Σ d_c_n·c_n; call ``forward`` first."""
-        found: Arrays = {}
+        gradients: Arrays = {}
         d_h_n, d_c_n = d_h_n.astype(self.dtype), d_c_n.astype(self.dtype)
         d_h_0, d_c_0 = np.zeros_like(d_h_n), np.zeros_like(d_c_n)
         d_current = d_output.astype(self.dtype)
         for layer in reversed(range(self.spec.num_layers)):
             d_outputs: tuple[np.ndarray, ...] = (d_current,)
             if self.spec.merge is not None:
-                d_outputs = self.merge_gradient(layer, found, d_current, *self._merged[layer])
+                d_outputs = self.merge_gradient(layer, gradients, d_current, *self._merged[layer])
             d_inputs = []
             for direction in range(self.spec.num_directions):
                 row, units = self.place(layer, direction)
                 d_state = State(d_h_n[row, :, units], d_c_n[row, :, units])
-                d_input, d_state = self.back_direction(d_outputs[direction], d_state, layer, direction, found)
+                d_input, d_state = self.back_direction(d_outputs[direction], d_state, layer, direction, gradients)
                 d_h_0[row, :, units], d_c_0[row, :, units] = d_state
                 d_inputs.append(d_input)
             d_current = sum(d_inputs[1:], d_inputs[FORWARD])
-        found |= {"grad.x": d_current, "grad.h_0": d_h_0}
-        return found | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
+        gradients |= {"grad.x": d_current, "grad.h_0": d_h_0}
+        return gradients | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
 
     def back_direction(
-        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, found: Arrays
+        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, gradients: Arrays
     ) -> tuple[np.ndarray, State]:
         """The adjoint of ``run_direction``; the weights' gradients go into ``found``."""
         d_output, d_state = self.final_state_gradient(d_output, d_state)
         d_output = self.from_direction(d_output, self._lengths, direction)  # a flip is its own adjoint
         d_x, d_state, d_weights = self._passes[layer, direction].backward(d_output, d_state)
         for kind in KINDS if self.spec.bias else KINDS[:2]:
-            found[f"grad.{weight_name(kind, layer, direction)}"] = getattr(d_weights, kind)
+            gradients[f"grad.{weight_name(kind, layer, direction)}"] = getattr(d_weights, kind)
         return self.to_direction(d_x, self._lengths, direction), d_state

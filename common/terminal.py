@@ -23,4 +23,4 @@ _CONTROL = re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in C
 
 def plain(text: str) -> str:
     r"""``text`` with every control character but tab and newline as its escape, such as ``\x1b`` or ``\u202e``."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)

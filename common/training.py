@@ -114,8 +114,8 @@ def step(reference: Reference, head: ReferenceHead, head_weights: Mapping[str, n
     losses = np.where(real, losses, np.zeros_like(losses))
     d_logits = np.where(real[..., None], d_logits / divisor, np.zeros_like(d_logits)).astype(head.dtype)
     no_gradient = np.zeros_like(case.initial_state("h"))
-    found = reference.backward(head.product(d_logits, weight), no_gradient, no_gradient)
-    gradients = {name: found[f"grad.{name}"] for name in reference.weights}
+    raw = reference.backward(head.product(d_logits, weight), no_gradient, no_gradient)
+    gradients = {name: raw[f"grad.{name}"] for name in reference.weights}
     by_class = d_logits.reshape(-1, d_logits.shape[-1])  # (batch·seq_len, classes)
     gradients["head.weight"] = head.product(by_class.T, output.reshape(-1, output.shape[-1]))
     gradients["head.bias"] = by_class.astype(head.wide).sum(axis=0).astype(head.dtype)
@@ -153,8 +153,8 @@ class ReferenceStep:
 
     def results(self) -> Arrays:
         """What a result holds after a step: ``loss`` and the moved weights but for the biases."""
-        found = {"loss": np.asarray(self.last.loss), "trained.head.weight": self._head_weights["head.weight"]}
-        return found | {f"trained.{name}": self._reference.weights[name] for name in trained_kernels(self.case.spec)}
+        results = {"loss": np.asarray(self.last.loss), "trained.head.weight": self._head_weights["head.weight"]}
+        return results | {f"trained.{name}": self._reference.weights[name] for name in trained_kernels(self.case.spec)}
 
 
 def training_yardstick(case: Case, training: Training, dtype: str, tf32: bool = False, steps: int = 1) -> Yardstick:

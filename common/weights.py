@@ -47,7 +47,7 @@ def merge_weights(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight, in PyTorch's order."""
-    found: dict[str, tuple[int, ...]] = {}
+    by_name: dict[str, tuple[int, ...]] = {}
     for layer in range(spec.num_layers):
         for direction in range(spec.num_directions):
             hidden_size = spec.hidden_sizes[direction]
@@ -59,33 +59,33 @@ def shapes(spec: Specification) -> dict[str, tuple[int, ...]]:
                 "bias_hh": (rows,),
             }
             for kind in KINDS if spec.bias else KINDS[:2]:
-                found[weight_name(kind, layer, direction)] = of_kind[kind]
+                by_name[weight_name(kind, layer, direction)] = of_kind[kind]
         if spec.merge == "weighted":
-            found[merge_weight_name(layer)] = (NUM_DIRECTIONS, spec.hidden_size)
-    return found
+            by_name[merge_weight_name(layer)] = (NUM_DIRECTIONS, spec.hidden_size)
+    return by_name
 
 
 def count(spec: Specification) -> int:
     """How many numbers all weights hold, told without listing them: all layers above the first are alike."""
-    found = 0
+    numbers = 0
     for layer, times in ((0, 1), (1, spec.num_layers - 1)):
         for units in spec.hidden_sizes:
-            found += times * spec.num_gates * units * (spec.layer_input_size(layer) + units + 2 * spec.bias)
-    return found + (spec.num_layers * 2 * spec.hidden_size if spec.merge == "weighted" else 0)
+            numbers += times * spec.num_gates * units * (spec.layer_input_size(layer) + units + 2 * spec.bias)
+    return numbers + (spec.num_layers * 2 * spec.hidden_size if spec.merge == "weighted" else 0)
 
 
 def initialise(spec: Specification, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Weights drawn from U(−1/√hidden_size, 1/√hidden_size), as torch.nn.RNNBase does, those of a learned merge from
     U(0, 1); float64.
     """
-    found = {}
+    arrays = {}
     for name, shape in shapes(spec).items():
         if name.startswith("merge"):
-            found[name] = rng.uniform(size=shape)
+            arrays[name] = rng.uniform(size=shape)
         else:
             bound = 1 / np.sqrt(spec.hidden_sizes[name.endswith(SUFFIXES[1])])
-            found[name] = rng.uniform(-bound, bound, shape)
-    return found
+            arrays[name] = rng.uniform(-bound, bound, shape)
+    return arrays
 
 
 def of_direction(

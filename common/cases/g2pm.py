@@ -45,8 +45,8 @@ def g2pm_case() -> Case:
     rows = [[index[BOS_TOKEN], *(index.get(char, unknown) for char in text), index[EOS_TOKEN]] for text in SENTENCES]
     lengths = np.array([len(row) for row in rows], np.int64)
     ids = np.zeros((len(rows), lengths.max()), np.int64)  # 0 is g2pM's padding
-    for row, found in zip(ids, rows, strict=True):
-        row[: len(found)] = found
+    for row, tokens_of_row in zip(ids, rows, strict=True):
+        row[: len(tokens_of_row)] = tokens_of_row
     input_size, hidden_size = model.embeddings.shape[1], model.weight_hh.shape[1]
     spec = Specification(
         cell="lstm", input_size=input_size, hidden_size=hidden_size, num_layers=1, bias=True, merge="concat"

@@ -160,10 +160,10 @@ def _batch(examples: Sequence[Example], rows: np.ndarray, batching: Batching, se
 
 def _stacked(sequences: Sequence[np.ndarray], steps: int) -> np.ndarray:
     """(len(sequences), steps, …): the sequences, then zeros."""
-    found = np.zeros((len(sequences), steps, *sequences[0].shape[1:]), sequences[0].dtype)
-    for row, sequence in zip(found, sequences, strict=True):
+    stacked = np.zeros((len(sequences), steps, *sequences[0].shape[1:]), sequences[0].dtype)
+    for row, sequence in zip(stacked, sequences, strict=True):
         row[: len(sequence)] = sequence
-    return found
+    return stacked
 
 
 def _labels(examples: Sequence[SequenceExample], lengths: np.ndarray, steps: int) -> Arrays:

@@ -33,9 +33,9 @@ def read_digits() -> list[Digit]:
     InputError
         If scikit-learn is not installed.
     """
-    found = data_package("sklearn.datasets", "scikit-learn", "the digits").load_digits()
-    columns = np.swapaxes(found.images, 1, 2) / BRIGHTEST  # (digits, rows, columns) → (digits, columns, rows)
-    return [Digit(_without_margins(picture), int(digit)) for picture, digit in zip(columns, found.target, strict=True)]
+    bunch = data_package("sklearn.datasets", "scikit-learn", "the digits").load_digits()
+    columns = np.swapaxes(bunch.images, 1, 2) / BRIGHTEST  # (digits, rows, columns) → (digits, columns, rows)
+    return [Digit(_without_margins(picture), int(digit)) for picture, digit in zip(columns, bunch.target, strict=True)]
 
 
 def _without_margins(columns: np.ndarray) -> np.ndarray:

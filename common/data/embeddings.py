@@ -57,17 +57,17 @@ def load_vectors(path: Path, vocabulary: Vocabulary, seed: int, width: int | Non
     lowered: dict[str, list[int]] = {}
     for word, row in exact.items():
         lowered.setdefault(word.lower(), []).append(row)
-    found: dict[int, np.ndarray] = {}
+    by_row: dict[int, np.ndarray] = {}
     found_lowered: dict[int, np.ndarray] = {}
     for word, vector in _vectors(path, width):
         if word in exact:
-            found[exact[word]] = vector
+            by_row[exact[word]] = vector
         found_lowered.update(dict.fromkeys(lowered.get(word, ()), vector))
-    found = found_lowered | found
-    if not found:
+    by_row = found_lowered | by_row
+    if not by_row:
         raise InputError(f"{path}: must have vectors for words of the training data; it has none in common")
-    rows = np.array(sorted(found))
-    vectors = np.stack([found[row] for row in rows])
+    rows = np.array(sorted(by_row))
+    vectors = np.stack([by_row[row] for row in rows])
     matrix = np.random.default_rng(seed).normal(size=(len(vocabulary), vectors.shape[1])) * vectors.std()
     matrix[rows] = vectors
     known = np.zeros(len(vocabulary), bool)
@@ -101,9 +101,9 @@ def _vectors(path: Path, width: int | None) -> Iterator[tuple[str, np.ndarray]]:
         raise InputError(f"{path}: must hold {count} vectors, as its first line says; it holds {len(first_seen)}")
 
 
-def _check_width(path: Path, found: int, expected: int | None) -> None:
-    if expected is not None and found != expected:
-        raise InputError(f"{path}: vectors must be {expected} wide; the file's first line says {found}")
+def _check_width(path: Path, width: int, expected: int | None) -> None:
+    if expected is not None and width != expected:
+        raise InputError(f"{path}: vectors must be {expected} wide; the file's first line says {width}")
 
 
 def _word_and_vector(path: Path, number: int, fields: list[str], width: int, origin: str) -> tuple[str, np.ndarray]:

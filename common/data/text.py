@@ -43,7 +43,7 @@ def read_labelled(path: Path) -> list[LabelledText]:
     InputError
         As ``common.data.files.lines``; or if a line has no tab, no label, or no token after it.
     """
-    found = []
+    texts = []
     for number, line in lines(path):
         if not line.strip():
             continue
@@ -53,10 +53,10 @@ def read_labelled(path: Path) -> list[LabelledText]:
         words = tokenise(text)
         if not words:
             raise broken(path, number, "the text after the label and the tab must not be empty", text)
-        found.append(LabelledText(label.strip(), words))
-    if not found:
+        texts.append(LabelledText(label.strip(), words))
+    if not texts:
         raise InputError(f"{path}: must hold at least one line with a label and a text; it has blank lines alone")
-    return found
+    return texts
 
 
 def read_texts(path: Path) -> list[tuple[str, ...]]:
@@ -67,10 +67,10 @@ def read_texts(path: Path) -> list[tuple[str, ...]]:
     InputError
         As ``common.data.files.lines``, or if all lines are blank.
     """
-    found = [words for _, line in lines(path) if (words := tokenise(line))]
-    if not found:
+    texts = [words for _, line in lines(path) if (words := tokenise(line))]
+    if not texts:
         raise InputError(f"{path}: must hold at least one text; it has blank lines alone")
-    return found
+    return texts
 
 
 def read_sentences(path: Path) -> list[tuple[str, ...]]:
@@ -91,13 +91,13 @@ def read_sentences(path: Path) -> list[tuple[str, ...]]:
             paragraphs[-1].append(line.strip())
         elif paragraphs[-1]:
             paragraphs.append([])
-    found: list[tuple[str, ...]] = []
+    sentences: list[tuple[str, ...]] = []
     for paragraph in paragraphs:
         for words in map(tokenise, _sentences(" ".join(paragraph))):
-            found += (words[start : start + LONGEST_SENTENCE] for start in range(0, len(words), LONGEST_SENTENCE))
-    if not found:
+            sentences += (words[start : start + LONGEST_SENTENCE] for start in range(0, len(words), LONGEST_SENTENCE))
+    if not sentences:
         raise InputError(f"{path}: must hold at least one sentence; it has blank lines alone")
-    return found
+    return sentences
 
 
 def _sentences(paragraph: str) -> list[str]:

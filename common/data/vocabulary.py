@@ -73,13 +73,13 @@ class Vocabulary(BaseModel):
 
     def answer(self, ids: Iterable[int]) -> list[str]:
         """What a decoder wrote: the words before the end token, without padding and start."""
-        found = []
+        words = []
         for i in map(int, ids):
             if i == END:
                 break
             if i not in (PADDING, START):
-                found += self.spelled([i])
-        return found
+                words += self.spelled([i])
+        return words
 
     def as_json(self) -> dict[str, Any]:
         """The vocabulary as its JSON object."""

@@ -97,17 +97,17 @@ class Verdict:
         NaN when there is none.
         """
         told = (each for each in self.measures if not each.untold)
-        found = [value for each in told if (value := getattr(each, name)) is not None]
-        return max(found, key=_inf_if_nan, default=float("nan"))
+        values = [value for each in told if (value := getattr(each, name)) is not None]
+        return max(values, key=_inf_if_nan, default=float("nan"))
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as a JSON object; numbers that JSON has no word for become text."""
-        found = asdict(self) | {"untold": self.untold}
-        for each in found["measures"]:
+        content = asdict(self) | {"untold": self.untold}
+        for each in content["measures"]:
             for name, value in each.items():
                 if isinstance(value, float) and not np.isfinite(value):
                     each[name] = str(value)
-        return found
+        return content
 
 
 @cache
@@ -193,14 +193,14 @@ def measure(name: str, result: np.ndarray, yard: Yardstick) -> Measure:
 
 def judge(result: Arrays, yard: Yardstick) -> Verdict:
     """Hold a result against the truth and the exact rules, and against the case's own expected tensors."""
-    found = judge_tensors(result, yard)
-    if not found.measures:
-        return found
+    verdict = judge_tensors(result, yard)
+    if not verdict.measures:
+        return verdict
     limits = thresholds()[yard.dtype]
-    wrong = [each for each in found.measures if each.exceeds(limits)]
+    wrong = [each for each in verdict.measures if each.exceeds(limits)]
     more = broken_rules(result, yard.case) + wider_arithmetic(result, yard) + _unexpected(result, yard, limits)
-    found = with_reasons(found, more)
-    return replace(found, where=first_wrong(wrong, result, yard)) if wrong else found
+    verdict = with_reasons(verdict, more)
+    return replace(verdict, where=first_wrong(wrong, result, yard)) if wrong else verdict
 
 
 def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
@@ -210,32 +210,32 @@ def judge_tensors(result: Arrays, yard: Yardstick) -> Verdict:
         return Verdict(False, reasons)
     limits = thresholds()[yard.dtype]
     measures = [measure(name, result[name], yard) for name in yard.truth]
-    reasons = [distance(found) for found in measures if found.exceeds(limits)]
+    reasons = [distance(each) for each in measures if each.exceeds(limits)]
     if reasons:
         return Verdict(False, reasons, measures)
     # A tensor of zeros tells nothing of code that returns zeros, so where others cannot be told it does not count.
-    told = any(not found.untold and yard.truth[found.tensor].any() for found in measures)
-    if told or not any(found.untold for found in measures):
+    told = any(not each.untold and yard.truth[each.tensor].any() for each in measures)
+    if told or not any(each.untold for each in measures):
         return Verdict(True, [], measures)
-    untold = next(found for found in measures if found.untold)
+    untold = next(each for each in measures if each.untold)
     reason = f"nothing can be told on this case in {yard.dtype}; of {untold.tensor}: {untold.untold}"
     return Verdict(False, [reason], measures, judged=False)
 
 
-def distance(found: Measure) -> str:
+def distance(measure: Measure) -> str:
     """A sentence on how far off a tensor is."""
     return (
-        f"{found.tensor} is {found.rms:.3g} (rms) and {found.max:.3g} (max) times the plain loops' error away, "
-        f"{found.max_error:.3g} at {found.index}"
+        f"{measure.tensor} is {measure.rms:.3g} (rms) and {measure.max:.3g} (max) times the plain loops' error away, "
+        f"{measure.max_error:.3g} at {measure.index}"
     )
 
 
-def with_reasons(found: Verdict, reasons: list[str]) -> Verdict:
+def with_reasons(verdict: Verdict, reasons: list[str]) -> Verdict:
     """A verdict with further reasons against the result; where there are any, it disagrees."""
     if not reasons:
-        return found
-    kept = found.reasons if found.judged else []
-    return replace(found, agrees=False, judged=True, reasons=kept + reasons)
+        return verdict
+    kept = verdict.reasons if verdict.judged else []
+    return replace(verdict, agrees=False, judged=True, reasons=kept + reasons)
 
 
 def broken_rules(result: Arrays, case: Case) -> list[str]:
@@ -248,9 +248,9 @@ def broken_rules(result: Arrays, case: Case) -> list[str]:
     broken = []
     padding = case.padding_mask()
     for name in ("output", "grad.x"):
-        if name in result and (found := np.argwhere((result[name] != 0) & padding[..., None])).size:
+        if name in result and (places := np.argwhere((result[name] != 0) & padding[..., None])).size:
             broken.append(
-                f"{name} must be 0 past the length; got {result[name][tuple(found[0])]} at {_index(found[0])}"
+                f"{name} must be 0 past the length; got {result[name][tuple(places[0])]} at {_index(places[0])}"
             )
     lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
     empty = lengths == 0
@@ -281,7 +281,7 @@ def differing(first: Arrays, second: Arrays) -> list[str]:
     """Sentences on the tensors of two results that are not equal to the last bit (the padding's content apart)."""
     reasons = []
     for name in first | second:
-        shapes = [found[name].shape if name in found else "no such tensor" for found in (first, second)]
+        shapes = [tensors[name].shape if name in tensors else "no such tensor" for tensors in (first, second)]
         if shapes[0] != shapes[1]:
             reasons.append(f"{name} must not depend on the padding's content; got {shapes[0]}, then {shapes[1]}")
         elif not np.array_equal(first[name], second[name], equal_nan=True):
@@ -297,7 +297,7 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
     Final states come before the output, for they are there for every layer; the output tells the time step of the top
     layer, of which the reverse half is computed from the last real step on.
     """
-    names = [found.tensor for found in wrong]
+    names = [each.tensor for each in wrong]
     for name in ("h_n", "c_n"):
         if name in names:
             index = _index(np.argwhere(_far_off(name, result, yard))[0])
@@ -382,8 +382,8 @@ def _may_overflow(yard: Yardstick) -> bool:
     """Whether correct code may meet numbers whose products overflow: in a tensor, or unseen on the way to one."""
     safe = np.sqrt(float(ml_dtypes.finfo(numpy_dtype(yard.dtype)).max))
     limit = thresholds()[yard.dtype]["max"]
-    found = (units(name, yard) for name in yard.truth)
-    return not all(unit.size_max + limit * unit.max <= safe for unit in found)
+    every = (units(name, yard) for name in yard.truth)
+    return not all(unit.size_max + limit * unit.max <= safe for unit in every)
 
 
 def _rms(values: np.ndarray) -> float:
@@ -404,8 +404,8 @@ def _inf_if_nan(value: float) -> float:
     return float("inf") if np.isnan(value) else value
 
 
-def _index(found: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(i) for i in found)
+def _index(place: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in place)
 
 
 def _direction(direction: int) -> str:

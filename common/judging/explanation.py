@@ -141,13 +141,13 @@ class Explainer:
         rows = _rows(result, yard, names) if names is of_rows else tuple(range(yard.case.batch))
         tries += [each for each in _tries(yard, ()) if not each.mistake.gradients_alone]
         shares = self._shares(tries, result, yard, rows, names, with_gradients=True)
-        part = [
-            (each.name, found)
-            for each, found in zip(tries, shares, strict=True)
-            if found.explained >= CANDIDATE and self._explains_gradients(each, result, yard, gradients)
+        partly = [
+            (each.name, part)
+            for each, part in zip(tries, shares, strict=True)
+            if part.explained >= CANDIDATE and self._explains_gradients(each, result, yard, gradients)
         ]
-        if part:
-            return Explanation(_in_part(part, "gradients only"))
+        if partly:
+            return Explanation(_in_part(partly, "gradients only"))
         return Explanation(nearest=_guesses(tries, shares, result, yard, rows, names))
 
     def _explains_gradients(self, each: Try, result: Arrays, yard: Yardstick, gradients: list[str]) -> bool:
@@ -294,9 +294,9 @@ def _guesses(
     mine, truth = ({name: _of_rows(name, each[name], rows) for name in names} for each in (result, yard.truth))
     least = max(GUESS, share(mine, scaled(mine, truth, names), truth, names).explained)
     best: dict[str, float] = {}
-    for each, found in sorted(zip(tries, shares, strict=True), key=lambda pair: -pair[1].explained):
-        if found.finite and found.explained > least and found.chance(len(tries)) <= CHANCE:
-            best.setdefault(each.name, found.explained)
+    for each, part in sorted(zip(tries, shares, strict=True), key=lambda pair: -pair[1].explained):
+        if part.finite and part.explained > least and part.chance(len(tries)) <= CHANCE:
+            best.setdefault(each.name, part.explained)
     return " or ".join(
         f"{name} ({_percent(explained)} of the error)" for name, explained in list(best.items())[:GUESSES]
     )
@@ -307,7 +307,7 @@ def _joined(names: list[str]) -> str:
 
 
 def _in_part(part: list[tuple[str, Share]], which: str) -> str:
-    best = max(found.explained for _, found in part)
+    best = max(each.explained for _, each in part)
     return f"{_joined([name for name, _ in part])} ({which}, {_percent(best)} of the error)"
 
 
@@ -323,8 +323,8 @@ def _same_arithmetic(result: Arrays, wrong: Arrays, yard: Yardstick, names: list
     not; but its results are float32 numbers, and about as far from the truth.
     """
     if yard.dtype == "float32":
-        found = share(result, wrong, yard.truth, names)
-        return found.explained > GUESS and found.chance(1) <= CHANCE
+        share_of_wrong = share(result, wrong, yard.truth, names)
+        return share_of_wrong.explained > GUESS and share_of_wrong.chance(1) <= CHANCE
     states = [result[name] for name in names if name in ("h_n", "c_n")]
     narrow = all(np.array_equal(each.astype(np.float32), each) for each in states)
     return any(each.any() for each in states) and narrow and _as_far_off(result, wrong, yard, names)
@@ -334,7 +334,7 @@ def _as_far_off(result: Arrays, wrong: Arrays, yard: Yardstick, names: list[str]
     """Whether a result is about as far from the truth as the mistaken arithmetic's is."""
     for name in names:
         truth = yard.truth[name]
-        mine, theirs = (np.sqrt(np.mean((found[name] - truth) ** 2)) for found in (result, wrong))
+        mine, theirs = (np.sqrt(np.mean((tensors[name] - truth) ** 2)) for tensors in (result, wrong))
         if not theirs / ARITHMETIC_FACTOR <= mine <= theirs * ARITHMETIC_FACTOR:
             return False
     return bool(names)

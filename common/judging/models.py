@@ -108,12 +108,12 @@ def _yardstick(
         choices = best(truth["logits"])
     kind: type[Reference] = TF32 if tf32 and dtype == "float32" else Reference
     plain = reference_of(spec, weights, Arithmetic(numpy_dtype(dtype), kind), choices)
-    found = all_results(plain, batch)
+    computed = all_results(plain, batch)
     correct = int(truth.pop("correct"))
-    del found["correct"]
+    del computed["correct"]
     loops = [_further_loop(spec, weights, batch, dtype, kind, choices, number) for number in range(FURTHER_LOOPS)]
     spreads = spread(truth, (results for results, _ in loops))
-    yard = ModelYardstick(spec, weights, batch, dtype, tf32, truth, found, correct, spreads)
+    yard = ModelYardstick(spec, weights, batch, dtype, tf32, truth, computed, correct, spreads)
     losses = [plain.loss.each, *(each for _, each in loops)]
     off = max(np.abs(each.astype(exact.dtype) - true.loss.each).sum() for each in losses)
     yard.ambiguity["loss"] = np.asarray(off / max(int(counted(spec, batch).sum()), 1))
@@ -152,11 +152,11 @@ def _kink_widths(true: ModelReference, plain: ModelReference, dtype: str) -> tup
 
 
 def _width(true: list[np.ndarray], plain: list[np.ndarray], dtype: str) -> float:
-    found = 0.0
+    width = 0.0
     for right, loop in zip(true, plain, strict=True):
         error = np.abs(loop.astype(right.dtype) - right).max()
-        found = max(found, KINK_WIDTH * float(np.maximum(error, epsilon(dtype) * np.abs(right).max())))
-    return found if np.isfinite(found) else np.inf
+        width = max(width, KINK_WIDTH * float(np.maximum(error, epsilon(dtype) * np.abs(right).max())))
+    return width if np.isfinite(width) else np.inf
 
 
 def judge_model(results: Arrays, yard: ModelYardstick) -> Verdict:
@@ -169,10 +169,10 @@ def judge_model(results: Arrays, yard: ModelYardstick) -> Verdict:
     if yard.spec.decodes and logits is not None and logits.shape == yard.truth["logits"].shape:
         yard, reasons = _with_choices(best(logits), yard)
     # judge_tensors reads what both kinds of yardstick have, and no case.
-    found = judge_tensors(tensors, cast("Yardstick", yard))
-    if found.measures:
+    verdict = judge_tensors(tensors, cast("Yardstick", yard))
+    if verdict.measures:
         reasons += _wrong_count(int(results["correct"]), yard)
-    return with_reasons(found, reasons)
+    return with_reasons(verdict, reasons)
 
 
 def _with_choices(choices: np.ndarray, yard: ModelYardstick) -> tuple[ModelYardstick, list[str]]:

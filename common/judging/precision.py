@@ -34,10 +34,10 @@ def rounded(array: np.ndarray, name: str, free: np.ndarray | bool = False) -> np
         If another number is too large for the format.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        found = array.astype(numpy_dtype(name)).astype(np.float64)
-    if not (np.isfinite(found) | free).all():
-        raise InputError(f"inputs must fit into {name}; got {np.abs(array[~(np.isfinite(found) | free)]).max():.3g}")
-    return found
+        values = array.astype(numpy_dtype(name)).astype(np.float64)
+    if not (np.isfinite(values) | free).all():
+        raise InputError(f"inputs must fit into {name}; got {np.abs(array[~(np.isfinite(values) | free)]).max():.3g}")
+    return values
 
 
 def has_finite_padding(x: np.ndarray, padding: np.ndarray, dtype: str) -> bool:

@@ -86,10 +86,10 @@ def short_of(function: Elementwise) -> Elementwise:
     """A function whose results are a few numbers nearer to 0 (``spacings_short``); zeros stay."""
 
     def short(a: np.ndarray) -> np.ndarray:
-        found = function(a)
+        value = function(a)
         for _ in range(spacings_short(a.dtype)):
-            found = np.nextafter(found, np.zeros((), a.dtype))
-        return found
+            value = np.nextafter(value, np.zeros((), a.dtype))
+        return value
 
     return short
 

@@ -90,11 +90,11 @@ def _with_ambiguity(yard: Yardstick) -> Yardstick:
 
 def spread(truth: Arrays, loops: Iterable[Arrays]) -> Arrays:
     """The largest error of several loops' results, elementwise; NaN where one is."""
-    found = {name: np.zeros_like(value) for name, value in truth.items()}
+    largest = {name: np.zeros_like(value) for name, value in truth.items()}
     for loop in loops:
         for name, right in truth.items():
-            found[name] = np.maximum(found[name], np.abs(loop[name].astype(right.dtype) - right))
-    return found
+            largest[name] = np.maximum(largest[name], np.abs(loop[name].astype(right.dtype) - right))
+    return largest
 
 
 def allowance(truth: Arrays, plain: Arrays, spread: Arrays, ambiguity: Arrays, name: str) -> np.ndarray:
@@ -163,9 +163,9 @@ def run_reference(case: Case, dtype: np.dtype | type, kind: type[Reference] = Re
 
 def run_network(reference: Reference, case: Case) -> Arrays:
     """Forward and, where the case has cotangents, gradients."""
-    found = reference.forward(case.x, case.lengths, case.initial_state("h"), case.initial_state("c"))
+    results = reference.forward(case.x, case.lengths, case.initial_state("h"), case.initial_state("c"))
     cotangents: Mapping[str, np.ndarray] = case.full_cotangents()
     if cotangents:
         no_c = np.zeros_like(cotangents["h_n"])
-        found |= reference.backward(cotangents["output"], cotangents["h_n"], cotangents.get("c_n", no_c))
-    return found
+        results |= reference.backward(cotangents["output"], cotangents["h_n"], cotangents.get("c_n", no_c))
+    return results

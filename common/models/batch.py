@@ -104,19 +104,19 @@ def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
 def _expected(spec: Model, batch: Batch, source: str, labelled: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Kind and shape of every array that a batch can hold."""
     rows, steps = batch[source].shape[:2]
-    found: dict[str, tuple[str, tuple[int, ...]]] = {"lengths": ("i", (rows,))}
-    found[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, rnn_of(spec).input_size))
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {"lengths": ("i", (rows,))}
+    expected[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, rnn_of(spec).input_size))
     if not labelled:
-        return found
+        return expected
     if spec.dropout and has_dropout(batch):
         for layer in range(rnn_of(spec).num_layers - 1):
-            found[dropout_name(layer)] = ("f", (rows, steps, rnn_of(spec).output_size))
+            expected[dropout_name(layer)] = ("f", (rows, steps, rnn_of(spec).output_size))
     if isinstance(spec, SequenceModel):
         shape = (rows, steps) if spec.readout == "steps" else (rows,)
-        return found | {"labels": ("i", shape), "counted": ("b", shape)}
+        return expected | {"labels": ("i", shape), "counted": ("b", shape)}
     target_len = batch["targets"].shape[-1] if "targets" in batch else 0
     targets = {"targets": ("i", (rows, target_len)), "target_lengths": ("i", (rows,)), "forced": ("b", (target_len,))}
-    return found | targets
+    return expected | targets
 
 
 def _check_array(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:

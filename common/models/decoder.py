@@ -40,23 +40,23 @@ class Bridge:
     def forward(self, h_n: np.ndarray) -> np.ndarray:
         """The first states from h_n (num_layers·num_directions, batch, hidden_size)."""
         self._joined = self.joined(h_n)
-        found = [
+        states = [
             np.tanh(self._arithmetic.product(joined, weight.T) + bias)
             for joined, (weight, bias) in zip(self._joined, self._layers, strict=True)
         ]
-        self._states = np.stack(found)  # (num_layers, batch, directions·hidden_size)
+        self._states = np.stack(states)  # (num_layers, batch, directions·hidden_size)
         return np.stack(np.split(self._states, self._directions, axis=-1), axis=1)
 
     def backward(self, d_states: np.ndarray) -> tuple[np.ndarray, Arrays]:
         """The gradients of h_n and of the parameters."""
-        found: Arrays = {}
+        by_name: Arrays = {}
         d_joined = []
         d_sums = np.concatenate(list(d_states.swapaxes(0, 1)), axis=-1) * tanh_slope(self._states)
         for layer, (weight, _) in enumerate(self._layers):
             gradients = linear_gradients(d_sums[layer], self._joined[layer], self._arithmetic)
-            found[f"bridge.{layer}.weight"], found[f"bridge.{layer}.bias"] = gradients
+            by_name[f"bridge.{layer}.weight"], by_name[f"bridge.{layer}.bias"] = gradients
             d_joined.append(self._arithmetic.product(d_sums[layer], weight))
-        return self.joined_gradient(np.stack(d_joined)), found
+        return self.joined_gradient(np.stack(d_joined)), by_name
 
 
 class Decoder:
@@ -90,8 +90,8 @@ class Decoder:
         for layer in range(len(states)):
             for direction in range(states.shape[1]):
                 state = State(states[layer, direction], np.zeros_like(states[layer, direction]))
-                found, kept[layer, direction] = self._cells[layer, direction].forward(x, state)
-                after[layer, direction] = found.h
+                new, kept[layer, direction] = self._cells[layer, direction].forward(x, state)
+                after[layer, direction] = new.h
             x = top(after[layer])
         self._kept.append(kept)
         return after
@@ -106,12 +106,12 @@ class Decoder:
             d_above = np.zeros((), d_states.dtype)
             for direction in range(d_states.shape[1]):
                 d_state = State(d_into[direction], np.zeros_like(d_into[direction]))
-                found = self._cells[layer, direction].backward(d_state, kept[layer, direction])
-                before[layer, direction] = found.state.h
-                d_above = d_above + found.x
+                back = self._cells[layer, direction].backward(d_state, kept[layer, direction])
+                before[layer, direction] = back.state.h
+                d_above = d_above + back.x
                 for kind in KINDS:
                     name = weight_name(kind, layer, direction)
-                    self._totals[name] = self._totals[name] + getattr(found.weights, kind)
+                    self._totals[name] = self._totals[name] + getattr(back.weights, kind)
         return d_above, before
 
     def gradients(self) -> Arrays:

@@ -52,9 +52,9 @@ class Arithmetic:
 
 def embedding_gradient(tokens: np.ndarray, gradient: np.ndarray, rows: int, arithmetic: Arithmetic) -> np.ndarray:
     """The table's gradient (rows, width) from that of what was looked up (…, width); tokens (…)."""
-    found = np.zeros((rows, gradient.shape[-1]), arithmetic.wide)
-    np.add.at(found, tokens.ravel(), gradient.reshape(-1, gradient.shape[-1]).astype(arithmetic.wide))
-    return found.astype(arithmetic.dtype)
+    table = np.zeros((rows, gradient.shape[-1]), arithmetic.wide)
+    np.add.at(table, tokens.ravel(), gradient.reshape(-1, gradient.shape[-1]).astype(arithmetic.wide))
+    return table.astype(arithmetic.dtype)
 
 
 class Stack:
@@ -69,8 +69,8 @@ class Stack:
         self.outputs: list[np.ndarray] = []
         self._factors: Sequence[np.ndarray] = ()
         self._layers = [
-            arithmetic.layer(one_layer(rnn, layer), found, arithmetic.dtype, arithmetic.kink)
-            for layer, found in enumerate(split_layers(rnn, weights))
+            arithmetic.layer(one_layer(rnn, layer), of_layer, arithmetic.dtype, arithmetic.kink)
+            for layer, of_layer in enumerate(split_layers(rnn, weights))
         ]
 
     def forward(
@@ -86,15 +86,15 @@ class Stack:
         self.outputs = []
         states = []
         for i, layer in enumerate(self._layers):
-            found = layer.forward(x, lengths, zeros, zeros)
-            self.outputs.append(found["output"])
-            states.append(found["h_n"])
-            x = found["output"] * self._factors[i] if i < len(self._factors) else found["output"]
+            results = layer.forward(x, lengths, zeros, zeros)
+            self.outputs.append(results["output"])
+            states.append(results["h_n"])
+            x = results["output"] * self._factors[i] if i < len(self._factors) else results["output"]
         return x, np.concatenate(states)
 
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray) -> tuple[np.ndarray, Arrays]:
         """The gradient of x, and those of the weights by canonical name."""
-        found: Arrays = {}
+        by_name: Arrays = {}
         no_c = np.zeros((self.rnn.num_directions, *d_h_n.shape[1:]), self.arithmetic.dtype)
         for i in reversed(range(len(self._layers))):
             if i < len(self._factors):
@@ -103,8 +103,8 @@ class Stack:
             gradients = self._layers[i].backward(d_output, d_h_n[rows], no_c)
             d_output = gradients["grad.x"]
             for name in shapes(self._layers[i].spec):
-                found[name.replace("_l0", f"_l{i}", 1)] = gradients[f"grad.{name}"]
-        return d_output, found
+                by_name[name.replace("_l0", f"_l{i}", 1)] = gradients[f"grad.{name}"]
+        return d_output, by_name
 
 
 class Head:
@@ -117,23 +117,23 @@ class Head:
 
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
         """What every linear layer gives, before ReLU; the last is the logits (…, classes). x is (…, readout_size)."""
-        found: list[np.ndarray] = []
+        inputs: list[np.ndarray] = []
         for weight, bias in self._layers:
-            found.append(self.arithmetic.product(relu(found[-1]) if found else x, weight.T) + bias)
-        return found
+            inputs.append(self.arithmetic.product(relu(inputs[-1]) if inputs else x, weight.T) + bias)
+        return inputs
 
     def backward(self, d_logits: np.ndarray, x: np.ndarray, sums: Sequence[np.ndarray]) -> tuple[np.ndarray, Arrays]:
         """The gradients of x and of the parameters; ``sums`` are what ``forward`` gave, the logits not needed."""
-        found: Arrays = {}
+        by_name: Arrays = {}
         gradient = d_logits
         for i in reversed(range(len(self._layers))):
             before = x if i == 0 else relu(sums[i - 1])
             name = f"head.{i}"
-            found[f"{name}.weight"], found[f"{name}.bias"] = linear_gradients(gradient, before, self.arithmetic)
+            by_name[f"{name}.weight"], by_name[f"{name}.bias"] = linear_gradients(gradient, before, self.arithmetic)
             gradient = self.arithmetic.product(gradient, self._layers[i][0])
             if i > 0:
                 gradient = np.where(sums[i - 1] > self.arithmetic.head_kink, gradient, np.zeros_like(gradient))
-        return gradient, found
+        return gradient, by_name
 
 
 def linear_gradients(d_output: np.ndarray, x: np.ndarray, arithmetic: Arithmetic) -> tuple[np.ndarray, np.ndarray]:

@@ -103,8 +103,8 @@ def trained_gradients(spec: Model, results: Mapping[str, np.ndarray]) -> Arrays:
     ``results`` holds raw gradients as ``grad.<parameter>``; the names that come back have no ``grad.``.
     """
     masks = gradient_masks(spec)
-    found = {name: results[f"grad.{name}"] for name in trained_parameters(spec)}
-    return {name: value * masks[name].astype(value.dtype) if name in masks else value for name, value in found.items()}
+    raw = {name: results[f"grad.{name}"] for name in trained_parameters(spec)}
+    return {name: value * masks[name].astype(value.dtype) if name in masks else value for name, value in raw.items()}
 
 
 def global_norm(gradients: Mapping[str, np.ndarray]) -> float:
@@ -169,12 +169,12 @@ class Optimizer:
 
     def state_arrays(self) -> Arrays:
         """The state as ``<kind>.<parameter>`` float64 and ``count`` () int64, as checkpoints hold it."""
-        found = {
+        arrays = {
             f"{kind}.{name}": np.asarray(value, np.float64)
             for kind, values in self.state.items()
             for name, value in values.items()
         }
-        return found | {"count": np.array(self.count, np.int64)}
+        return arrays | {"count": np.array(self.count, np.int64)}
 
     def load_state_arrays(self, arrays: Mapping[str, np.ndarray], dtype: np.dtype | type = np.float64) -> None:
         """Take over what ``state_arrays`` gave, the moments in ``dtype``."""
@@ -194,7 +194,7 @@ class Optimizer:
 def state_shapes(spec: Model, settings: OptimizerSettings) -> dict[str, tuple[int, ...]]:
     """Name and shape of every array of an optimizer's state, as checkpoints hold it."""
     shapes = parameters(spec)
-    found: dict[str, tuple[int, ...]] = {
+    arrays: dict[str, tuple[int, ...]] = {
         f"{kind}.{name}": shapes[name] for kind in STATE[settings.name] for name in trained_parameters(spec)
     }
-    return found | {"count": ()}
+    return arrays | {"count": ()}

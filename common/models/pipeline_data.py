@@ -80,10 +80,10 @@ def pipeline_data(seed: int, part: str = "training", sequences: int = SEQUENCES)
 
 def _sum_before(values: np.ndarray) -> np.ndarray:
     """Σ_{k≥1} DECAY^(k−1) values[:, t − k] for every t; 0 at t = 0."""
-    found = np.zeros_like(values)
+    sums = np.zeros_like(values)
     for t in range(1, values.shape[1]):
-        found[:, t] = DECAY * found[:, t - 1] + values[:, t - 1]
-    return found
+        sums[:, t] = DECAY * sums[:, t - 1] + values[:, t - 1]
+    return sums
 
 
 class OneDirectionTrainer(ReferenceTrainer):

@@ -29,9 +29,9 @@ def reference_of(
 
 def all_results(reference: ModelReference, batch: Batch) -> Arrays:
     """Everything that judging compares, from a reference of any kind; gradients in the order of ``parameters``."""
-    found = reference.forward(batch)
+    results = reference.forward(batch)
     gradients = reference.backward()
-    return found | {f"grad.{name}": gradients[name] for name in parameters(reference.spec) if name in gradients}
+    return results | {f"grad.{name}": gradients[name] for name in parameters(reference.spec) if name in gradients}
 
 
 def run(

@@ -99,8 +99,8 @@ class Seq2SeqReference:
         states = self.encode(batch)
         steps: list[np.ndarray] = []
         for _ in range(batch["targets"].shape[1]):
-            found, states = self.step(self.given(batch, steps), states)
-            steps.append(found)
+            of_step, states = self.step(self.given(batch, steps), states)
+            steps.append(of_step)
         logits = np.stack(steps, axis=1)
         real = batches.counted(self.spec, batch)[..., None]
         logits = np.where(real, logits, np.zeros_like(logits))
@@ -112,20 +112,22 @@ class Seq2SeqReference:
     def backward(self) -> Arrays:
         """The loss's gradients by parameter name; call ``forward`` first."""
         spec, arithmetic = self.spec, self.arithmetic
-        d_readouts, found = self.head.backward(self.loss.gradient, np.stack(self._readouts, axis=1), self.sums)
+        d_readouts, by_name = self.head.backward(self.loss.gradient, np.stack(self._readouts, axis=1), self.sums)
         d_states, d_inputs = self._back_through_steps(d_readouts)
         tokens = np.stack(self._tokens, axis=1)
-        found["target_embedding"] = embedding_gradient(tokens, d_inputs, spec.target_size, arithmetic)
-        found |= self._decoder.gradients()
+        by_name["target_embedding"] = embedding_gradient(tokens, d_inputs, spec.target_size, arithmetic)
+        by_name |= self._decoder.gradients()
         d_memory = np.zeros_like(self._memory)
         if self._attention is not None:
             d_memory, of_attention = self._attention.gradients()
-            found |= of_attention
+            by_name |= of_attention
         d_h_n, of_bridge = self.bridge.backward(d_states)
         d_embedded, of_encoder = self.stack.backward(d_memory, d_h_n)
-        found |= of_bridge | with_prefix("encoder.", of_encoder)
-        found["source_embedding"] = embedding_gradient(self._batch["tokens"], d_embedded, spec.source_size, arithmetic)
-        return found
+        by_name |= of_bridge | with_prefix("encoder.", of_encoder)
+        by_name["source_embedding"] = embedding_gradient(
+            self._batch["tokens"], d_embedded, spec.source_size, arithmetic
+        )
+        return by_name
 
     def _back_through_steps(self, d_readouts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The gradients of the first states and of the embedded tokens (batch, target_len, embedding_size)."""
@@ -147,13 +149,13 @@ class Seq2SeqReference:
         """Greedy answers (batch, max_steps) int64, each up to its end token, then padding."""
         states = self.encode(batch)
         tokens = np.full(len(batch["tokens"]), START)
-        found = np.full((len(tokens), max_steps), PADDING, np.int64)
+        answers = np.full((len(tokens), max_steps), PADDING, np.int64)
         ended = np.zeros(len(tokens), bool)
         for u in range(max_steps):
             logits, states = self.step(tokens, states)
             tokens = best(logits)
-            found[:, u] = np.where(ended, PADDING, tokens)
+            answers[:, u] = np.where(ended, PADDING, tokens)
             ended |= tokens == END
             if ended.all():
                 break
-        return found
+        return answers

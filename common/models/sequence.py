@@ -56,10 +56,10 @@ class SequenceReference:
         return np.concatenate(list(h_n[-self.spec.rnn.num_directions :]), axis=-1)
 
     def final_states_gradient(self, gradient: np.ndarray, h_n: np.ndarray) -> np.ndarray:
-        found = np.zeros_like(h_n)
+        d_h_n = np.zeros_like(h_n)
         count = self.spec.rnn.num_directions
-        found[-count:] = np.split(gradient, count, axis=-1)  # (batch, hidden_size) each
-        return found
+        d_h_n[-count:] = np.split(gradient, count, axis=-1)  # (batch, hidden_size) each
+        return d_h_n
 
     # The network.
 
@@ -85,17 +85,17 @@ class SequenceReference:
 
     def backward(self) -> Arrays:
         """The loss's gradients by parameter name; call ``forward`` first."""
-        d_readout, found = self.head.backward(self.loss.gradient, self._readout, self.sums)
+        d_readout, by_name = self.head.backward(self.loss.gradient, self._readout, self.sums)
         if self.spec.readout == "steps":
             d_output, d_h_n = d_readout, np.zeros_like(self._h_n)
         else:
             d_output, d_h_n = np.zeros_like(self._output), self.final_states_gradient(d_readout, self._h_n)
         d_x, of_rnn = self.stack.backward(d_output, d_h_n)
-        found |= with_prefix("rnn.", of_rnn)
+        by_name |= with_prefix("rnn.", of_rnn)
         if "embedding" in self.weights and not self.spec.frozen_embedding:
             rows = len(self.weights["embedding"])
-            found["embedding"] = embedding_gradient(self._batch["tokens"], d_x, rows, self.arithmetic)
-        return found
+            by_name["embedding"] = embedding_gradient(self._batch["tokens"], d_x, rows, self.arithmetic)
+        return by_name
 
     def predict(self, batch: Batch) -> Arrays:
         """``labels`` (0 past the lengths) and ``logits`` of an unlabelled batch."""

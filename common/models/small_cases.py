@@ -50,39 +50,39 @@ def random_batch(
     What lies past a length is garbage: features from N(0, 10²), any token, any label. With ``training`` it holds
     dropout's factors where the model has dropout.
     """
-    found: Arrays = {}
+    batch: Arrays = {}
     drawn = _lengths(shape.rows, shape.steps, rng)
     if lengths is not None:
         drawn = np.array(lengths, np.int64)
     if shape.ragged or spec.decodes:
-        found["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
-    real = np.arange(shape.steps) < found.get("lengths", np.full(shape.rows, shape.steps))[:, None]
+        batch["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
+    real = np.arange(shape.steps) < batch.get("lengths", np.full(shape.rows, shape.steps))[:, None]
     if spec.num_tokens is None:
         x = rng.normal(size=(*real.shape, rnn_of(spec).input_size))
-        found["x"] = np.where(real[..., None], x, GARBAGE_SCALE * x)
+        batch["x"] = np.where(real[..., None], x, GARBAGE_SCALE * x)
     else:
-        found["tokens"] = rng.integers(spec.num_tokens, size=real.shape)
+        batch["tokens"] = rng.integers(spec.num_tokens, size=real.shape)
     if training:
-        found |= dropout_factors(spec, shape.rows, shape.steps, rng)
+        batch |= dropout_factors(spec, shape.rows, shape.steps, rng)
     if isinstance(spec, SequenceModel):
         positions = real if spec.readout == "steps" else np.ones(shape.rows, bool)
-        found["labels"] = rng.integers(spec.classes, size=positions.shape)
-        return found | {"counted": _some_of(positions, rng)}
-    return found | _random_targets(spec, shape, rng)
+        batch["labels"] = rng.integers(spec.classes, size=positions.shape)
+        return batch | {"counted": _some_of(positions, rng)}
+    return batch | _random_targets(spec, shape, rng)
 
 
 def _some_of(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """About 7 in 10 of the positions, the first for certain, and of several the last for certain not."""
-    found = positions & (rng.random(positions.shape) < 0.7)
+    counted = positions & (rng.random(positions.shape) < 0.7)
     places = np.flatnonzero(positions)
-    found.flat[places[-1]], found.flat[places[0]] = False, True
-    return found
+    counted.flat[places[-1]], counted.flat[places[0]] = False, True
+    return counted
 
 
 def _lengths(rows: int, steps: int, rng: np.random.Generator) -> np.ndarray:
-    found = rng.integers(1, steps + 1, size=rows)
-    found[rng.integers(rows)] = steps
-    return found
+    lengths = rng.integers(1, steps + 1, size=rows)
+    lengths[rng.integers(rows)] = steps
+    return lengths
 
 
 def _random_targets(spec: Seq2Seq, shape: BatchShape, rng: np.random.Generator) -> Arrays:

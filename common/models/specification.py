@@ -293,9 +293,9 @@ def model_from_json(content: Mapping[str, Any], what: str = "model") -> Model:
 
 def model_as_json(spec: Model) -> dict[str, Any]:
     """The specification as its JSON object, which ``model_from_json`` reads."""
-    found = spec.model_dump(mode="json")
+    content = spec.model_dump(mode="json")
     name = rnn_prefix(spec).removesuffix(".")
-    return found | {name: rnn_of(spec).as_json()}
+    return content | {name: rnn_of(spec).as_json()}
 
 
 def rnn_of(spec: Model) -> Specification:
@@ -340,20 +340,20 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
     InputError
         If they do not fit into memory, with what training keeps beside them.
     """
-    found: Arrays = {}
+    arrays: Arrays = {}
     shapes = parameters(spec)
     check_room(numbers_in(shapes.values()), COPIES_IN_TRAINING, "the model")
     for name, shape in shapes.items():
         if "embedding" in name:
-            found[name] = rng.normal(size=shape)
+            arrays[name] = rng.normal(size=shape)
             continue
         if name.startswith(("rnn.", "encoder.", "decoder.")):
             width = rnn_of(spec).hidden_size
         else:
             width = shapes[name.replace(".bias", ".weight")][-1]
         bound = 1 / np.sqrt(width)
-        found[name] = rng.uniform(-bound, bound, shape)
-    return found
+        arrays[name] = rng.uniform(-bound, bound, shape)
+    return arrays
 
 
 # One layer of a stack at a time, for dropout between layers.
@@ -374,7 +374,7 @@ def split_layers(rnn: Specification, stack: Mapping[str, Any]) -> list[dict[str,
 
 def join_layers(layers: list[dict[str, Any]]) -> dict[str, Any]:
     """The inverse of ``split_layers``."""
-    return {_in_layer(name, layer): value for layer, found in enumerate(layers) for name, value in found.items()}
+    return {_in_layer(name, layer): value for layer, of_layer in enumerate(layers) for name, value in of_layer.items()}
 
 
 def _in_layer(name: str, layer: int) -> str:

@@ -307,8 +307,8 @@ def _most_common(
         shape = labels(spec, batch).shape
         places = np.broadcast_to(np.arange(shape[-1]) if spec.decodes else 0, shape)
         answer = np.vectorize(lambda place: common.get(int(place), 0))(places)
-        found = right_answers(spec, batch, answer)
-        right, total = right + found[0], total + found[1]
+        counts_of_batch = right_answers(spec, batch, answer)
+        right, total = right + counts_of_batch[0], total + counts_of_batch[1]
     return Baseline(right / max(total, 1), what)
 
 
@@ -321,11 +321,11 @@ def _tag_of_each_word(
         assert example.labels is not None
         for word, tag in zip(example.inputs.tolist(), example.labels.tolist(), strict=True):
             counts.setdefault(word, Counter())[tag] += 1
-    of_word = {word: found.most_common(1)[0][0] for word, found in counts.items()}
+    of_word = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
     overall = sum(counts.values(), Counter()).most_common(1)[0][0]
     right = total = 0
     for batch in evaluation_batches(held_out, batching):
         answer = np.vectorize(lambda word: of_word.get(int(word), overall))(batch["tokens"])
-        found = right_answers(spec, batch, answer)
-        right, total = right + found[0], total + found[1]
+        tags = right_answers(spec, batch, answer)
+        right, total = right + tags[0], total + tags[1]
     return Baseline(right / total, "each word's most common tag")

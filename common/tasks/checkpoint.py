@@ -109,8 +109,8 @@ def check_weights(spec: Model, weights: Arrays, path: Path) -> None:
         if name not in expected:
             raise InputError(f"{path}: must have the parameters of its model alone; got {name!r}")
         if weights[name].shape != expected[name] or weights[name].dtype != np.float64:
-            found = f"{weights[name].dtype} {weights[name].shape}"
-            raise InputError(f"{path}: {name} must be float64 {expected[name]}; got {found}")
+            got = f"{weights[name].dtype} {weights[name].shape}"
+            raise InputError(f"{path}: {name} must be float64 {expected[name]}; got {got}")
         if not np.isfinite(weights[name]).all():
             raise InputError(f"{path}: {name} must be finite; training has diverged")
 
@@ -158,8 +158,8 @@ def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
 
 def _sizes(header: CheckpointHeader, path: Path) -> dict[str, int]:
     """How many entries each vocabulary has, special ones among them."""
-    found = {}
+    sizes = {}
     for name, content in header.vocabularies.items():
         read_one = labels_from_json if name == "labels" else vocabulary_from_json
-        found[name] = len(read_one(content, f"{path}: vocabularies.{name}"))
-    return found
+        sizes[name] = len(read_one(content, f"{path}: vocabularies.{name}"))
+    return sizes

@@ -42,19 +42,19 @@ def gaps(a: Sequence[Step], b: Sequence[Step]) -> np.ndarray:
     """|loss_a − loss_b| over |loss_a|, for each step that both have; infinite where either is not a number."""
     count = min(len(a), len(b))
     first, second = (np.array([step.loss for step in trace[:count]]) for trace in (a, b))
-    found = np.abs(first - second) / np.maximum(np.abs(first), np.finfo(float).tiny)
-    return np.where(np.isfinite(found), found, np.inf)
+    gaps_of = np.abs(first - second) / np.maximum(np.abs(first), np.finfo(float).tiny)
+    return np.where(np.isfinite(gaps_of), gaps_of, np.inf)
 
 
 def compare(a: Sequence[Step], b: Sequence[Step], twin: Sequence[Step], dtype: str) -> Parting:
     """How trace b parts from trace a, against how a's twin does; all in ``dtype``."""
-    found = gaps(a, b)
-    chaos = np.maximum.accumulate(gaps(a, twin))[: len(found)]
-    chaos = np.pad(chaos, (0, len(found) - len(chaos)), mode="edge") if len(chaos) else np.zeros_like(found)
+    apart = gaps(a, b)
+    chaos = np.maximum.accumulate(gaps(a, twin))[: len(apart)]
+    chaos = np.pad(chaos, (0, len(apart) - len(chaos)), mode="edge") if len(chaos) else np.zeros_like(apart)
     allowed = EXPLAINED * np.maximum(chaos, epsilon(dtype))
-    step, unexplained = _first(found > PARTED), _first(found > allowed)
+    step, unexplained = _first(apart > PARTED), _first(apart > allowed)
     verdict = TOO_FAST if unexplained is not None else AGREES if step is None else PARTS
-    return Parting(step, float(found.max(initial=0.0)), unexplained, verdict)
+    return Parting(step, float(apart.max(initial=0.0)), unexplained, verdict)
 
 
 def _first(where: np.ndarray) -> int | None:

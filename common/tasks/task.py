@@ -96,11 +96,11 @@ class Task:
 
     def fingerprint(self) -> str:
         """SHA-256 of the model, its first weights and vocabularies, the first epoch's batches and the held-out ones."""
-        found = hashlib.sha256(json.dumps([model_as_json(self.spec), self.vocabularies], sort_keys=True).encode())
-        found.update(as_bytes(self.weights, {}))
+        digest = hashlib.sha256(json.dumps([model_as_json(self.spec), self.vocabularies], sort_keys=True).encode())
+        digest.update(as_bytes(self.weights, {}))
         for batch in [*self.epoch(0), *self.evaluation()]:
-            found.update(as_bytes({name: np.asarray(value) for name, value in batch.items()}, {}))
-        return found.hexdigest()
+            digest.update(as_bytes({name: np.asarray(value) for name, value in batch.items()}, {}))
+        return digest.hexdigest()
 
     def max_steps(self) -> int:
         """How long a decoder's answers to the held-out examples may get."""
