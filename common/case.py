@@ -26,14 +26,18 @@ from common.specification import NOT_A_BOOL, FileVersion, Specification
 from common.weights import shapes
 
 METADATA_KEY = "birnn.case"
+"""The key of a case's header in its file's metadata."""
 LONGEST_NAME = 255
+"""Characters of the longest name that a case may have."""
 NEWER = {2: "the merge weighted and for hidden_size_reverse", 3: "num_directions 1"}
 """What each version of the file knows that the one before does not. A file is of the first that can say what it holds,
 so that readers of older versions read all that they can."""
 NOT_FINITE = (np.nan, np.inf, -np.inf)
+"""The numbers that are not finite."""
 HUGE = (6e4, -3e38, 1e300)
 """Finite in float16, float32 and float64, and each so large that products overflow there."""
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A tolerance, finite and not below 0."""
 
 
 def _names_a_folder(name: str) -> str:
@@ -47,6 +51,7 @@ def _names_a_folder(name: str) -> str:
 Name = Annotated[
     str, Field(strict=True, pattern=r"^[^./\x00-\x1f][^/\x00-\x1f]{0,99}$"), AfterValidator(_names_a_folder)
 ]
+"""The name of a case, which is a part of file names."""
 
 
 class CaseHeader(BaseModel):
@@ -94,10 +99,12 @@ class Case:
 
     @property
     def batch(self) -> int:
+        """Rows of the batch."""
         return self.x.shape[0]
 
     @property
     def seq_len(self) -> int:
+        """Steps of the padded input."""
         return self.x.shape[1]
 
     @property
@@ -123,14 +130,14 @@ class Case:
         return ~step_mask(self.lengths, self.batch, self.seq_len)
 
     def with_padding(self, rng: np.random.Generator, scale: float) -> Case:
-        """The same case with numbers from N(0, scale²) in the padding of ``x``."""
+        """A copy with numbers from N(0, scale²) in the padding of ``x``."""
         garbage = rng.normal(scale=scale, size=self.x.shape)
         x = np.where(self.padding_mask()[..., None], garbage, self.x)
         return replace(self, x=x, file_sha256=None)
 
     def with_nonfinite_padding(self, rng: np.random.Generator, scale: float) -> Case:
-        """The same case with NaN, infinities and huge numbers scattered over the padding of ``x``, and numbers from
-        N(0, scale²) in a third of it; every step has a NaN, so that reading any of them shows.
+        """A copy with NaN, infinities and huge numbers scattered over the padding of ``x``, and numbers from N(0,
+        scale²) in a third of it; every step has a NaN, so that reading any of them shows.
         """
         padding = self.padding_mask()
         case = self.with_padding(rng, scale)
@@ -152,6 +159,7 @@ class Case:
         return self.file_sha256 or hashlib.sha256(self.as_bytes()).hexdigest()
 
     def _header(self) -> dict[str, Any]:
+        """The header as it is written."""
         return {
             "version": self.spec.file_version,
             "name": self.name,
@@ -226,10 +234,12 @@ def read_case(path: Path) -> Case:
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> CaseHeader:
+    """The header in a file's metadata, checked."""
     return _checked(path, tensorfile.json_metadata(path, metadata, METADATA_KEY))
 
 
 def _checked(path: Path, content: Any) -> CaseHeader:
+    """The content as a header; an ``InputError`` where it is none."""
     try:
         return CaseHeader.model_validate(content)
     except ValidationError as error:
@@ -237,6 +247,7 @@ def _checked(path: Path, content: Any) -> CaseHeader:
 
 
 def _grouped(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The tensors of a file by what they are for, under their names without the prefix."""
     groups: dict[str, dict[str, np.ndarray]] = {"inputs": {}, "weights": {}, "cotangents": {}, "expected": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition(".")
@@ -247,6 +258,7 @@ def _grouped(path: Path, tensors: dict[str, np.ndarray]) -> dict[str, dict[str, 
 
 
 def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, np.ndarray]]) -> None:
+    """Raise an ``InputError`` for a tensor that is missing, misshapen, or not the specification's."""
     batch, seq_len = groups["inputs"]["x"].shape[:2]
     results = result_shapes(spec, batch, seq_len)
     states = [name for name in results if name in ("h_n", "c_n")]
@@ -280,6 +292,7 @@ def _check_tensors(path: Path, spec: Specification, groups: dict[str, dict[str, 
 
 
 def _check_tensor(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...] | None) -> None:
+    """Raise an ``InputError`` for a tensor of another dtype or shape, or that should not be there."""
     if shape is None:
         raise InputError(f"{path}: must have no tensor that its specification does not name; got {shown(name)}")
     dtype = "int64" if name == "inputs.lengths" else "float64"
@@ -302,6 +315,7 @@ def _check_finite(path: Path, name: str, value: np.ndarray, real: np.ndarray) ->
 
 
 def _check_units(path: Path, spec: Specification, name: str, value: np.ndarray) -> None:
+    """Raise an ``InputError`` for a state that is not 0 beyond a narrower direction's units."""
     for direction, units in enumerate(spec.hidden_sizes):
         if (value[direction :: spec.num_directions, :, units:] != 0).any():
             which = ("forward", "reverse")[direction]
@@ -309,6 +323,7 @@ def _check_units(path: Path, spec: Specification, name: str, value: np.ndarray) 
 
 
 def _check_lengths(path: Path, lengths: np.ndarray | None, seq_len: int) -> None:
+    """Raise an ``InputError`` for a length below 0 or above seq_len."""
     if lengths is None:
         return
     wrong = np.flatnonzero((lengths < 0) | (lengths > seq_len))

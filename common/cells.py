@@ -17,7 +17,9 @@ from common.specification import Specification
 from common.weights import DirectionWeights
 
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A function that multiplies two arrays as matrices."""
 Elementwise = Callable[[np.ndarray], np.ndarray]
+"""A function of each element."""
 
 
 class State(NamedTuple):
@@ -47,12 +49,12 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
 
 
 def sigmoid_by_tanh(a: np.ndarray, tanh: Elementwise = np.tanh) -> np.ndarray:
-    """The same function as (1 + tanh(a/2)) / 2, as XLA has it: near 0 it is off by the spacing of 1."""
+    """The sigmoid as (1 + tanh(a/2)) / 2, as XLA has it: near 0 it is off by the spacing of 1."""
     return (1 + tanh(a / 2)) / 2
 
 
 def relu(a: np.ndarray) -> np.ndarray:
-    """max(a, 0), decided by the real part so that a complex step passes through."""
+    """The larger of a and 0, decided by the real part so that a complex step passes through."""
     return np.where(a.real > 0, a, np.zeros_like(a))
 
 
@@ -84,15 +86,19 @@ class Cell:
     """The derivative of ``sigmoid`` by its value."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
+        """The state after a step, and what its gradients need."""
         raise NotImplementedError
 
     def backward(self, d_state: State, kept: Any) -> StepGradients:
+        """The gradients of a step, by the gradient of the state after it."""
         raise NotImplementedError
 
     def _input_sums(self, x: np.ndarray) -> np.ndarray:
+        """W x + b_ih for all gates."""
         return self.product(x, self.weights.weight_ih.T) + self.weights.bias_ih
 
     def _state_sums(self, h: np.ndarray) -> np.ndarray:
+        """R h + b_hh for all gates."""
         return self.product(h, self.weights.weight_hh.T) + self.weights.bias_hh
 
     def _gradients(
@@ -119,7 +125,7 @@ class Cell:
 
 
 class RNNTanh(Cell):
-    """h' = tanh(W x + b_ih + R h + b_hh) (Elman 1990; torch.nn.RNN)."""
+    """The cell h' = tanh(W x + b_ih + R h + b_hh) (Elman 1990; torch.nn.RNN)."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         h = self.tanh(self._input_sums(x) + self._state_sums(state.h))
@@ -132,7 +138,7 @@ class RNNTanh(Cell):
 
 
 class RNNRelu(Cell):
-    """h' = max(W x + b_ih + R h + b_hh, 0) (torch.nn.RNN with nonlinearity="relu")."""
+    """The cell h' = max(W x + b_ih + R h + b_hh, 0) (torch.nn.RNN with nonlinearity="relu")."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         a = self._input_sums(x) + self._state_sums(state.h)
@@ -145,7 +151,7 @@ class RNNRelu(Cell):
 
 
 class GRUResetAfter(Cell):
-    """h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + r·(R_n h + b_hn)) (torch.nn.GRU; cuDNN)."""
+    """The cell h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + r·(R_n h + b_hn)) (torch.nn.GRU; cuDNN)."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         x_r, x_z, x_n = np.split(self._input_sums(x), 3, axis=1)
@@ -167,8 +173,8 @@ class GRUResetAfter(Cell):
 
 
 class GRUResetBefore(Cell):
-    """h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + R_n (r·h) + b_hn) (Cho et al. 2014, arXiv:1406.1078v3, eq.
-    8).
+    """The cell h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + R_n (r·h) + b_hn) (Cho et al. 2014, arXiv:1406.1078v3,
+    eq. 8).
     """
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
@@ -203,8 +209,8 @@ class GRUResetBefore(Cell):
 
 
 class LSTM(Cell):
-    """c' = f·c + i·g, h' = o·tanh(c') (Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000;
-    torch.nn.LSTM).
+    """The cell c' = f·c + i·g, h' = o·tanh(c') (Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al.
+    2000; torch.nn.LSTM).
     """
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:

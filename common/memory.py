@@ -10,8 +10,11 @@ from pathlib import Path
 from common.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
+"""The kernel's file on the machine's memory."""
 CGROUPS = Path("/sys/fs/cgroup")
+"""The folder of the kernel's control groups."""
 OWN_CGROUP = Path("/proc/self/cgroup")
+"""The kernel's file that names this process's control group."""
 LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 """A control group's limit and use, in version 2 and 1."""
 
@@ -53,6 +56,7 @@ def _cgroups() -> list[Path]:
 
 
 def _read(path: Path) -> str:
+    """The text of a file; empty where it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:

@@ -118,11 +118,13 @@ def _replace(target: Path, content: bytes, durable: bool) -> None:
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
+    """Write all of the content and close the file."""
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 
 
 def _flush(descriptor: int) -> None:
+    """Have the kernel write a file to the disk, where its file system can."""
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -18,7 +18,9 @@ from common.specification import NUM_DIRECTIONS, Specification
 from common.weights import KINDS, DirectionWeights, merge_weight_name, of_direction, weight_name
 
 FORWARD, REVERSE = range(NUM_DIRECTIONS)
+"""The directions' places in states and names."""
 Arrays = dict[str, np.ndarray]
+"""Arrays by name."""
 
 
 def step_mask(lengths: np.ndarray | None, batch: int, seq_len: int) -> np.ndarray:
@@ -124,27 +126,35 @@ class Reference:
     # What a mistake can change.
 
     def product(self) -> Product:
+        """The product that the cells compute with."""
         return product_in(self.dtype)
 
     def sigmoid(self) -> Elementwise:
+        """The sigmoid that the cells compute with."""
         return sigmoid
 
     def tanh(self) -> Elementwise:
+        """The hyperbolic tangent that the cells compute with."""
         return np.tanh
 
     def cell(self, weights: DirectionWeights) -> Cell:
+        """The cell of one layer in one direction."""
         return cell_class(self.spec)(weights, self.product(), self.kink, self.sigmoid(), self.tanh())
 
     def over_time(self, cell: Cell, mask: np.ndarray) -> Pass:
+        """The loop of a cell over time."""
         return Pass(cell, mask)
 
     def mask(self, lengths: np.ndarray | None, batch: int, seq_len: int, direction: int) -> np.ndarray:
+        """Which steps are real in a direction, (batch, seq_len) bool."""
         return step_mask(lengths, batch, seq_len)
 
     def to_direction(self, x: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
+        """The input in the order in which a direction reads it."""
         return flip(x, lengths) if direction == REVERSE else x
 
     def from_direction(self, output: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
+        """A direction's output in the order of the input."""
         return flip(output, lengths) if direction == REVERSE else output
 
     def final_state(self, output: np.ndarray, state: State) -> State:
@@ -152,6 +162,7 @@ class Reference:
         return state
 
     def final_state_gradient(self, d_output: np.ndarray, d_state: State) -> tuple[np.ndarray, State]:
+        """The gradients of a direction's output and final state, as its loop is given them."""
         return d_output, d_state
 
     def merge(self, layer: int, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
@@ -168,7 +179,7 @@ class Reference:
     def merge_gradient(
         self, layer: int, gradients: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The adjoint of ``merge``; the gradient of a learned merge goes into ``found``."""
+        """The adjoint of ``merge``; the gradient of a learned merge goes into ``gradients``."""
         if self.spec.merge == "concat":
             d_forward, d_reverse = np.split(d_output, [self.spec.hidden_size], axis=-1)
             return d_forward, d_reverse
@@ -242,7 +253,7 @@ class Reference:
     def back_direction(
         self, d_output: np.ndarray, d_state: State, layer: int, direction: int, gradients: Arrays
     ) -> tuple[np.ndarray, State]:
-        """The adjoint of ``run_direction``; the weights' gradients go into ``found``."""
+        """The adjoint of ``run_direction``; the weights' gradients go into ``gradients``."""
         d_output, d_state = self.final_state_gradient(d_output, d_state)
         d_output = self.from_direction(d_output, self._lengths, direction)  # a flip is its own adjoint
         d_x, d_state, d_weights = self._passes[layer, direction].backward(d_output, d_state)

@@ -12,6 +12,7 @@ from common import tensorfile
 from common.errors import from_validation
 
 METADATA_KEY = "birnn.result"
+"""The key of a result's header in its file's metadata."""
 
 
 class ResultHeader(BaseModel):
@@ -62,6 +63,7 @@ def read_result(path: Path) -> Result:
 
 
 def _header(path: Path, metadata: dict[str, str]) -> ResultHeader:
+    """The header in a file's metadata, checked."""
     content = tensorfile.json_metadata(path, metadata, METADATA_KEY)
     try:
         return ResultHeader.model_validate(content)

@@ -10,7 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from common.errors import from_validation
 
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
+"""The names of the cells."""
 Merge = Literal["concat", "sum", "mul", "ave", "weighted"]
+"""The names of the merges."""
 FileVersion = Literal[1, 2, 3]
 
 
@@ -24,12 +26,16 @@ def _not_a_bool(value: object) -> object:
 NOT_A_BOOL = BeforeValidator(_not_a_bool)
 Directions = Annotated[Literal[1, 2], NOT_A_BOOL]
 Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+"""A width, from 1 to 1,000,000."""
 Depth = Annotated[int, Field(strict=True, ge=1, le=1_000)]
+"""A number of layers, from 1 to 1,000."""
 
 CELLS: tuple[Cell, ...] = get_args(Cell)
+"""Every cell."""
 MERGES: tuple[Merge, ...] = get_args(Merge)
+"""Every merge."""
 NUM_DIRECTIONS = 2
-"""Of a bidirectional RNN: what a merge merges."""
+"""Directions of a bidirectional RNN."""
 GATES: dict[Cell, tuple[str, ...]] = {
     "rnn_tanh": ("h",),
     "rnn_relu": ("h",),

@@ -59,6 +59,7 @@ def json_from_text(text: str, what: str) -> Any:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file that is open; an ``InputError`` where it cannot be read."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
@@ -75,4 +76,5 @@ def as_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
 
 
 def _first_line(error: BaseException) -> str:
+    """The first line of an exception's text, or its kind."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,6 +23,7 @@ from common.specification import Specification
 from common.weights import shapes
 
 HEAD = ("head.weight", "head.bias")
+"""The names of the head's parameters."""
 LARGEST_RATE = 2.0**15
 """Of the powers of two, the largest that float16 holds."""
 
@@ -196,6 +197,7 @@ def _further_loop(
 
 
 def _train(trainer: ReferenceStep, steps: int) -> ReferenceStep:
+    """The trainer after some steps."""
     for _ in range(steps):
         trainer.step()
     return trainer

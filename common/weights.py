@@ -17,7 +17,9 @@ import numpy as np
 from common.specification import NUM_DIRECTIONS, Specification
 
 SUFFIXES = ("", "_reverse")
+"""How the names of each direction's weights end."""
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The kinds of weights of a layer in one direction, in canonical order."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def merge_weight_name(layer: int) -> str:
 
 
 def merge_weights(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a layer's weights, or of anything else by canonical name, that are a learned merge's."""
+    """The weights, or anything else by canonical name, that are a learned merge's."""
     return {name: value for name, value in arrays.items() if name.startswith("merge")}
 
 

@@ -23,6 +23,7 @@ from common.cases.seeded import Shape, make_case
 from common.specification import Specification
 
 QUICK_FILE = Path(__file__).with_name("quick.json")
+"""The file that names the smallest set of cases that still catches every known mistake."""
 CELLS: dict[str, dict[str, Any]] = {
     "rnn_tanh": {"cell": "rnn_tanh"},
     "rnn_relu": {"cell": "rnn_relu"},
@@ -33,6 +34,7 @@ CELLS: dict[str, dict[str, Any]] = {
 """The five cells; ``gru_before`` resets before the recurrent product."""
 
 SIZES: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
+"""The specification of most cases, but for the cell."""
 LAYERS = {"rnn_tanh": 2, "rnn_relu": 1, "gru": 3, "gru_before": 1, "lstm": 2}
 """Of the cases with concat and bias; where it is one, the wide cases are stacked."""
 WIDE: dict[str, Any] = {"input_size": 71, "hidden_size": 67, "bias": False}
@@ -46,6 +48,7 @@ MERGES: dict[str, dict[str, Any]] = {
 }
 """How the wide cases merge."""
 ONES: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "num_layers": 2, "bias": False, "merge": "weighted"}
+"""The specification whose sizes are all 1."""
 FORWARD: dict[str, Any] = {"merge": None, "num_directions": 1}
 FORWARD_LAYERS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 2, "gru_before": 1, "lstm": 2}
 """Of the cases with one direction."""
@@ -54,7 +57,9 @@ LONG = 210
 GRADIENTS = 2.0**8
 """What a case's cotangents are multiplied by for gradients past 100; float16 still holds them."""
 LARGE = 200.0
+"""What large inputs and states are multiplied by."""
 SMALL = 1e-4
+"""What small inputs and states are multiplied by."""
 SUBNORMAL = 1e-39
 """What a case's cotangents are multiplied by for gradients below float32's smallest normal number, 1.2e-38."""
 
@@ -103,6 +108,7 @@ def small_cases() -> Iterator[Case]:
 
 
 def _case(name: str, cell: str, shape: Shape, with_states: bool = True, **changes: Any) -> Case:
+    """A case of a cell, its arrays drawn from its name."""
     spec = Specification(**(SIZES | CELLS[cell] | changes))
     seed = zlib.crc32(name.encode())
     return make_case(

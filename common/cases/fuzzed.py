@@ -20,15 +20,23 @@ from common.specification import Directions, Merge, Specification
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 """Features, units and rows: 1, primes, and the widths of vectors and tiles with their neighbours."""
 STEPS = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 65, 130)
+"""The numbers of steps that are drawn from: around powers of two, where kernels cut sequences."""
 LAYERS = (1, 2, 3)
+"""The numbers of layers that are drawn from."""
 MERGES = ("concat", "sum", "mul", "ave", "weighted")
+"""The merges that are drawn from."""
 LENGTHS = ("none", "full", "drawn", "descending", "ascending", "ones", "first empty", "last empty", "all empty")
+"""The kinds of lengths that are drawn from."""
 MAGNITUDES = ("usual", "large inputs", "tiny inputs", "large states", "saturated", "sparse", "zeros", "subnormal")
+"""The kinds of numbers that are drawn from."""
 STATES = ("given", "absent", "zeros")
+"""The kinds of first states that are drawn from."""
 COTANGENTS = ("all", "output", "states", "none")
+"""The results by which gradients are asked for."""
 MOST_FLOPS = 3e7
 """Of a forward pass: the reference takes a tenth of a second for it."""
 LARGE, TINY, SUBNORMAL = 200.0, 1e-4, 1e-39
+"""What numbers are multiplied by to be large, tiny or subnormal."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,7 @@ def case_of(draw: Draw) -> Case:
 
 
 def _lengths(draw: Draw) -> tuple[int, ...] | None:
+    """The lengths that a draw asks for."""
     rng = np.random.default_rng([draw.seed, 1])
     drawn = rng.integers(1, draw.seq_len, draw.batch, endpoint=True)
     match draw.lengths:
@@ -167,6 +176,7 @@ def _lengths(draw: Draw) -> tuple[int, ...] | None:
 
 
 def _with_magnitude(case: Case, draw: Draw) -> Case:
+    """The case with numbers of the kind that a draw asks for."""
     match draw.magnitude:
         case "large inputs":
             weights = {

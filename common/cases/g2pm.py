@@ -31,12 +31,14 @@ SENTENCES = (
     "好",
     "医生说孩子在发烧，要多喝水，少说话。",
 )
-TOLERANCE = 1e-5  # g2pM mixes float32 and float64
+"""The sentences of the case."""
+TOLERANCE = 1e-5
+"""How far g2pM may be off: it mixes float32 and float64."""
 
 
 @cache
 def g2pm_case() -> Case:
-    """g2pM's bidirectional LSTM on its embeddings of the sentences, with lengths, its own outputs expected."""
+    """The case of g2pM's bidirectional LSTM on its embeddings of the sentences, with lengths, its own outputs expected."""
     from g2pM import G2pM
     from g2pM.g2pM import BOS_TOKEN, EOS_TOKEN, UNK_TOKEN
 
@@ -72,8 +74,8 @@ def g2pm_case() -> Case:
 
 
 def _outputs(model, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """g2pM's own cells and reversal, run as its ``predict`` does: (batch, seq_len, 2·hidden_size), NaN past the
-    lengths.
+    """The outputs of g2pM's own cells and reversal, run as its ``predict`` does: (batch, seq_len, 2·hidden_size), NaN
+    past the lengths.
     """
     halves = []
     for cell, order in (

@@ -13,6 +13,7 @@ from common.specification import Specification
 from common.weights import count, initialise
 
 GARBAGE_SCALE = 10.0
+"""The standard deviation of what padding holds."""
 COPIES = 2
 """Of a case's numbers, while its file is made."""
 

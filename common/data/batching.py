@@ -111,10 +111,12 @@ def evaluation_batches(examples: Sequence[Example], batching: Batching, seed: in
 
 
 def _rng(draw: Draw, epoch: int, number: int, seed: int) -> np.random.Generator:
+    """The random numbers of one kind of draw in one batch of one epoch."""
     return np.random.default_rng([draw, epoch, number, seed])
 
 
 def _source(example: Example) -> np.ndarray:
+    """What an example is read from."""
     return example.source if isinstance(example, PairExample) else example.inputs
 
 
@@ -167,6 +169,7 @@ def _stacked(sequences: Sequence[np.ndarray], steps: int) -> np.ndarray:
 
 
 def _labels(examples: Sequence[SequenceExample], lengths: np.ndarray, steps: int) -> Arrays:
+    """The labels of a batch and which of them count; nothing where examples have none."""
     known = [example.labels for example in examples if example.labels is not None]
     if not known:
         return {}
@@ -176,6 +179,7 @@ def _labels(examples: Sequence[SequenceExample], lengths: np.ndarray, steps: int
 
 
 def _targets(examples: Sequence[PairExample], batching: Batching) -> Arrays:
+    """The targets of a batch; nothing where examples have none."""
     known = [example.target for example in examples if example.target is not None]
     if not known:
         return {}

@@ -11,8 +11,11 @@ from common.data.files import broken, lines
 from common.errors import InputError
 
 COLUMNS = 10
+"""Columns of a line."""
 FORM, UPOS = 1, 3
+"""The columns of the word and of its part of speech."""
 WORD_ID = re.compile(r"[1-9][0-9]*")
+"""The first column of a line that holds a word of its own."""
 SKIPPED_ID = re.compile(r"[1-9][0-9]*-[1-9][0-9]*|[0-9]+\.[1-9][0-9]*")
 """Multiword tokens such as 3-4, whose words follow on their own, and empty nodes such as 3.1."""
 

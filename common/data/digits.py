@@ -13,13 +13,16 @@ import numpy as np
 from common.data.files import data_package
 
 BRIGHTEST = 16
+"""The largest value of a pixel."""
 PIXELS = 8
+"""Pixels of a column of the picture."""
 CLASSES = 10
+"""Digits to be told apart."""
 
 
 @dataclass(frozen=True)
 class Digit:
-    """pixels (seq_len, 8) float64 from 0 to 1, a column of the picture at each step; its digit."""
+    """A picture of a digit: pixels (seq_len, 8) float64 from 0 to 1, a column of it at each step, and the digit."""
 
     pixels: np.ndarray
     digit: int
@@ -39,5 +42,6 @@ def read_digits() -> list[Digit]:
 
 
 def _without_margins(columns: np.ndarray) -> np.ndarray:
+    """The columns from the first to the last that has ink."""
     inked = np.flatnonzero(columns.any(axis=1))
     return columns[inked[0] : inked[-1] + 1]

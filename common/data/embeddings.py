@@ -102,11 +102,13 @@ def _vectors(path: Path, width: int | None) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _check_width(path: Path, width: int, expected: int | None) -> None:
+    """Raise an ``InputError`` for vectors that are not as wide as the model's."""
     if expected is not None and width != expected:
         raise InputError(f"{path}: vectors must be {expected} wide; the file's first line says {width}")
 
 
 def _word_and_vector(path: Path, number: int, fields: list[str], width: int, origin: str) -> tuple[str, np.ndarray]:
+    """The word and the numbers of a line."""
     rule = f"must be a word and {width} numbers, {origin}"
     if width < 1 or not fields[0]:
         raise broken(path, number, "must be a word and its numbers with spaces between", " ".join(fields))

@@ -17,6 +17,7 @@ from common.errors import InputError
 from common.models.specification import END
 
 T = TypeVar("T")
+"""The type of what is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class PairExample:
 
 
 Example = SequenceExample | PairExample
+"""An example of any task."""
 
 
 def tagged_examples(

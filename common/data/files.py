@@ -36,6 +36,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _decoded(path: Path, number: int, line: bytes) -> str:
+    """The text of a line; an ``InputError`` where it is not UTF-8."""
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:

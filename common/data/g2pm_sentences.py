@@ -22,6 +22,7 @@ from common.models.specification import Arrays, SequenceModel, with_prefix
 from common.specification import Specification
 
 SENTENCES_FILE = Path(__file__).with_name("g2pm_sentences.txt")
+"""The file with the sentences."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Polyphone:
 
 @cache
 def _g2pm() -> Any:
+    """The model of the package, loaded."""
     from g2pM import G2pM
 
     return G2pM()

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from common.data.files import data_package
 
 SPELLING = re.compile(r"[a-z']*[a-z][a-z']*")
+"""The words that are taken: letters and apostrophes."""
 STRESS = "012"
+"""The digits that mark stress."""
 
 
 @dataclass(frozen=True)

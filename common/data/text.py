@@ -16,8 +16,11 @@ from common.data.files import broken, lines
 from common.errors import InputError
 
 GAP = "___"
+"""What a user writes for a word to be filled in."""
 TOKEN = re.compile(r"_{3,}|(?:[^\W_]|_(?!__))+(?:['’](?:[^\W_]|_(?!__))+)*|[^\w\s]")
+"""A gap, a word, or a mark of punctuation."""
 SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+")
+"""The end of a sentence."""
 LONGEST_SENTENCE = 64
 """Tokens; what is longer (a list, a table, text without full stops) is cut into pieces of at most so many."""
 

@@ -14,14 +14,17 @@ from common.errors import InputError, from_validation, shown
 from common.models.specification import END, PADDING, START
 
 UNKNOWN, MASK = END + 1, END + 2
+"""The tokens of a word that is not in the vocabulary, and of a gap."""
 SPECIAL = {PADDING: "<padding>", START: "<start>", END: "<end>", UNKNOWN: "<unknown>", MASK: "<mask>"}
 """Ids that are no word, and how they are shown. A word that is spelled like one is another id."""
 NUM_SPECIAL = len(SPECIAL)
+"""How many tokens stand before the words."""
 NAMED_LABELS = 5
 """How many labels an error lists at most."""
 
 
 def _all_different(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words, of which none may stand twice."""
     twice = [word for word, count in Counter(words).items() if count > 1]
     if twice:
         raise ValueError(f"must have no entry twice (it has {shown(twice[0])})")
@@ -126,6 +129,7 @@ class Labels(BaseModel):
 
 
 def _listed(names: Sequence[str]) -> str:
+    """Labels as an error lists them."""
     listed = ", ".join(map(shown, names[:NAMED_LABELS]))
     return listed if len(names) <= NAMED_LABELS else f"{listed} and {len(names) - NAMED_LABELS} more"
 

@@ -28,8 +28,11 @@ from common.judging.yardstick import Yardstick
 from common.reference import Arrays
 
 THRESHOLDS_FILE = Path(__file__).with_name("thresholds.json")
+"""The file with the calibrated thresholds."""
 MEASURES = ("rms", "max", "relative_l2")
+"""The measures of a tensor's error."""
 AGREES, DISAGREES, NOT_JUDGED = "agrees", "disagrees", "not judged"
+"""The statuses of a verdict."""
 TELLING = 4.0
 """How far below an answer's own size the limit on its error must lie for the answer to be told: zeros, and noise of
 the right size, are then this many limits off."""
@@ -123,6 +126,7 @@ def worst_calibrated() -> dict[str, dict[str, float]]:
 
 
 def _calibrated() -> dict[str, Any]:
+    """The content of the thresholds' file."""
     return json.loads(THRESHOLDS_FILE.read_text())
 
 
@@ -319,6 +323,7 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
 
 
 def _first_wrong_output(far: np.ndarray, case: Case) -> str:
+    """Where an output is wrong first, in words."""
     layer = case.spec.num_layers - 1
     places = []
     spec = case.spec
@@ -395,18 +400,22 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _ratio(error: float, unit: float) -> float:
+    """An error in units of the plain loops'; infinite where theirs is 0."""
     if unit == 0:
         return 0.0 if error == 0 else float("inf")
     return float(error / unit)
 
 
 def _inf_if_nan(value: float) -> float:
+    """Infinity for NaN, so that it is the largest."""
     return float("inf") if np.isnan(value) else value
 
 
 def _index(place: np.ndarray) -> tuple[int, ...]:
+    """A position as a tuple of Python's integers."""
     return tuple(int(i) for i in place)
 
 
 def _direction(direction: int) -> str:
+    """The name of a direction."""
     return ("forward", "reverse")[direction]

@@ -29,6 +29,7 @@ CANDIDATE = 0.99
 GUESS = 0.75
 """The share of the error that a guess must explain."""
 GUESSES = 2
+"""How many mistakes are named at most where none explains all."""
 CHANCE = 1e-4
 """How probable it may be that a random error looks as much like any of the mistakes as the one that is there."""
 FEW_ROWS = 4
@@ -97,6 +98,7 @@ class Explainer:
     def _explain_forward(
         self, result: Arrays, yard: Yardstick, forward: list[str], gradients: list[str]
     ) -> Explanation:
+        """What explains a forward pass that is wrong."""
         rows = _rows(result, yard, forward)
         tries = [each for each in _tries(yard, _one_direction(result, yard)) if not each.mistake.gradients_alone]
         shares = self._shares(tries, result, yard, rows, forward, with_gradients=False)
@@ -151,6 +153,7 @@ class Explainer:
         return Explanation(nearest=_guesses(tries, shares, result, yard, rows, names))
 
     def _explains_gradients(self, each: Try, result: Arrays, yard: Yardstick, gradients: list[str]) -> bool:
+        """Whether a mistake explains the gradients, and leaves the forward pass as right as it is."""
         wrong = self._given(each, yard.case, yard.dtype, result)
         enough = share(result, wrong, yard.truth, gradients).explained >= CANDIDATE
         return enough and same_gradients(result, wrong, yard, gradients)
@@ -163,6 +166,7 @@ class Explainer:
         return with_unused(self._look(each, case, dtype, everything), result, each.mistake.unused)
 
     def _look(self, each: Try, case: Case, dtype: str, rows: tuple[int, ...]) -> Arrays:
+        """The results of a mistake for some rows of a case, computed once."""
         key = (case.sha256(), dtype, rows, bool(case.cotangents), f"{each.name} {each.cleared}")
         with self._lock:
             if key not in self._looks:
@@ -214,11 +218,13 @@ def _tries(yard: Yardstick, directions: tuple[int, ...], *, arithmetic: bool = F
 
 
 def _in_direction(mistake: Mistake, direction: int, case: Case, dtype: str) -> Arrays:
+    """The results of a mistake that is made in one direction alone."""
     assert mistake.in_direction is not None
     return mistake.in_direction(case, dtype, direction)
 
 
 def _wrong(result: Arrays, yard: Yardstick, names: list[str]) -> bool:
+    """Whether one of the tensors is further off than its limits."""
     limits = thresholds()[yard.dtype]
     return any(measure(name, result[name], yard).exceeds(limits) for name in names)
 
@@ -268,6 +274,7 @@ def _rows(result: Arrays, yard: Yardstick, names: list[str]) -> tuple[int, ...]:
 
 
 def _of_rows(name: str, value: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
+    """The part of a tensor that belongs to some rows of the batch."""
     if name in ("output", "grad.x"):
         return value[list(rows)]
     return value[:, list(rows)] if name in ("h_n", "c_n", "grad.h_0", "grad.c_0") else value
@@ -303,10 +310,12 @@ def _guesses(
 
 
 def _joined(names: list[str]) -> str:
+    """Names of mistakes that nothing tells apart."""
     return " or ".join(dict.fromkeys(names))
 
 
 def _in_part(part: list[tuple[str, Share]], which: str) -> str:
+    """The mistakes that explain a part of the error, and how much."""
     best = max(each.explained for _, each in part)
     return f"{_joined([name for name, _ in part])} ({which}, {_percent(best)} of the error)"
 

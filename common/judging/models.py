@@ -101,6 +101,9 @@ def rounded_batch(batch: Batch, dtype: str) -> Batch:
 def _yardstick(
     spec: Model, weights: Arrays, batch: Batch, dtype: str, tf32: bool, choices: np.ndarray | None
 ) -> ModelYardstick:
+    """The truth for a model and a batch, the plain loop's results, and how wide the limits are where a choice or a kink
+    is near.
+    """
     exact = Arithmetic(truth_dtype(dtype))
     true = reference_of(spec, weights, exact, choices)
     truth = all_results(true, batch)
@@ -152,6 +155,7 @@ def _kink_widths(true: ModelReference, plain: ModelReference, dtype: str) -> tup
 
 
 def _width(true: list[np.ndarray], plain: list[np.ndarray], dtype: str) -> float:
+    """How near to 0 a number that ReLU is given may come before its sign is rounding."""
     width = 0.0
     for right, loop in zip(true, plain, strict=True):
         error = np.abs(loop.astype(right.dtype) - right).max()

@@ -11,6 +11,7 @@ from common.case import Case
 from common.errors import InputError
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+"""The dtypes that implementations compute in."""
 
 
 def numpy_dtype(name: str) -> np.dtype:
@@ -24,7 +25,7 @@ def epsilon(name: str) -> float:
 
 
 def rounded(array: np.ndarray, name: str, free: np.ndarray | bool = False) -> np.ndarray:
-    """float64 numbers rounded to a format and held as float64, so that every framework is given the same ones.
+    """Numbers rounded to a format and held as float64, so that every framework is given the same ones.
 
     Where ``free``, which broadcasts to the array, is true there may be anything: what is too large becomes infinite.
 

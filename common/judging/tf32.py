@@ -31,9 +31,11 @@ class TF32Truncated(Reference):
 
 
 def _cut_to_tf32(a: np.ndarray) -> np.ndarray:
+    """Numbers with the lowest 13 bits of float32 cut off."""
     return (np.ascontiguousarray(a, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def _to_tf32(a: np.ndarray) -> np.ndarray:
+    """Numbers rounded to the nearest with 10 bits behind the point."""
     bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)

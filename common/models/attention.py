@@ -12,7 +12,8 @@ from common.models.specification import Arrays
 
 
 class Attention:
-    """e_j = v·tanh(W1 s + W2 m_j), softmax over the real j, context = Σ weight_j m_j; the padding's weight is 0.
+    """Additive attention: e_j = v·tanh(W1 s + W2 m_j), softmax over the real j, context = Σ weight_j m_j; the padding's
+    weight is 0.
 
     Parameters
     ----------

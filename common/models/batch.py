@@ -25,7 +25,9 @@ from common.models.specification import PADDING, Arrays, Model, SequenceModel, r
 from common.reference import step_mask
 
 Batch = Mapping[str, np.ndarray]
+"""A batch by array name."""
 KINDS = {"i": np.int64, "f": np.float64, "b": np.bool_}
+"""The dtype of each kind of array."""
 
 
 def dropout_name(layer: int) -> str:
@@ -120,6 +122,7 @@ def _expected(spec: Model, batch: Batch, source: str, labelled: bool) -> dict[st
 
 
 def _check_array(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    """Raise an ``InputError`` for another dtype or shape."""
     if array.dtype != KINDS[kind]:
         raise InputError(f"{name} must be {np.dtype(KINDS[kind])}; got {array.dtype}")
     if array.shape != shape:
@@ -134,6 +137,7 @@ def _check_finite(name: str, array: np.ndarray, free: np.ndarray | bool) -> None
 
 
 def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> None:
+    """Raise an ``InputError`` for a value that the model does not know, or that contradicts the lengths."""
     steps = batch[source].shape[1]
     if "lengths" in batch:
         _check_range("lengths", batch["lengths"], 1, steps)
@@ -160,6 +164,7 @@ def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> Non
 
 
 def _check_range(name: str, array: np.ndarray, least: int, most: int) -> None:
+    """Raise an ``InputError`` for a value outside of a range."""
     wrong = np.argwhere((array < least) | (array > most))
     if wrong.size:
         index = tuple(int(i) for i in wrong[0])

@@ -34,6 +34,7 @@ class Bridge:
         return np.concatenate(list(by_layer.swapaxes(0, 1)), axis=-1)
 
     def joined_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        """The gradient of h_n by that of the joined final states."""
         each = np.split(gradient, self._read, axis=-1)  # (num_layers, batch, hidden_size) each
         return np.stack(each, axis=1).reshape(-1, *each[0].shape[1:])
 

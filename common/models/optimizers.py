@@ -18,9 +18,13 @@ from common.errors import from_validation
 from common.models.specification import Arrays, Model, parameters, rnn_of
 
 OptimizerName = Literal["sgd", "momentum", "adam"]
+"""The names of the optimizers."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A number above 0."""
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A number not below 0."""
 Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+"""A share that is kept, from 0 to below 1."""
 STATE: dict[OptimizerName, tuple[str, ...]] = {"sgd": (), "momentum": ("momentum",), "adam": ("first", "second")}
 """What each optimizer keeps for a parameter."""
 
@@ -83,6 +87,7 @@ def gradient_masks(spec: Model) -> Arrays:
 
 
 def _is_bias_hh(name: str) -> bool:
+    """Whether a parameter is a recurrent bias."""
     return name.rpartition(".")[2].startswith("bias_hh")
 
 

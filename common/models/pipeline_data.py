@@ -25,19 +25,26 @@ from common.reference import FORWARD
 from common.specification import Cell, Specification
 
 SEQUENCES, STEPS, FEATURES, CLASSES, UNITS = 1000, 10, 8, 5, 10
+"""The sizes of the data and of the network."""
 DECAY = 0.6
+"""The weight of a step over that of the step after it."""
 UPPER_FIFTH = 0.8416212335729143
 """The 0.8 quantile of N(0, 1)."""
 BATCH = 20
+"""Sequences of a batch."""
 EPOCHS = 5
+"""Epochs of the training."""
 HELD_OUT = 300
+"""Sequences that are held out."""
 OPTIMIZER = OptimizerSettings(name="adam", learning_rate=0.01)
+"""The optimizer of the training."""
 PARTS = ("training", "held_out")
+"""The parts of the data."""
 
 
 @dataclass(frozen=True)
 class PipelineData:
-    """x (sequences, 10, 8) float64 and labels (sequences, 10) int64."""
+    """Sequences with labels: x (sequences, 10, 8) float64 and labels (sequences, 10) int64."""
 
     x: np.ndarray
     labels: np.ndarray
@@ -79,7 +86,7 @@ def pipeline_data(seed: int, part: str = "training", sequences: int = SEQUENCES)
 
 
 def _sum_before(values: np.ndarray) -> np.ndarray:
-    """Σ_{k≥1} DECAY^(k−1) values[:, t − k] for every t; 0 at t = 0."""
+    """The sum over k ≥ 1 of DECAY^(k−1) values[:, t − k] for every t; 0 at t = 0."""
     sums = np.zeros_like(values)
     for t in range(1, values.shape[1]):
         sums[:, t] = DECAY * sums[:, t - 1] + values[:, t - 1]
@@ -87,7 +94,7 @@ def _sum_before(values: np.ndarray) -> np.ndarray:
 
 
 class OneDirectionTrainer(ReferenceTrainer):
-    """The same network, of which the head hears one direction: its columns for the other are held at 0.
+    """A trainer of the network whose head hears one direction: its columns for the other are held at 0.
 
     So the other half neither counts in the answer nor gets a gradient; it is for models with the readout ``steps`` and
     the merge ``concat``, by an optimizer without weight decay or clipping.

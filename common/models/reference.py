@@ -16,6 +16,7 @@ from common.models.sequence import SequenceReference
 from common.models.specification import Arrays, Model, Seq2Seq, SequenceModel, parameters
 
 ModelReference = SequenceReference | Seq2SeqReference
+"""The reference of a model of any kind."""
 
 
 def reference_of(

@@ -55,9 +55,11 @@ class Seq2SeqReference:
         return step_mask(batch["lengths"], *sizes(batch))
 
     def counted(self, batch: Batch) -> np.ndarray:
+        """The positions that count, (batch, target_len) bool."""
         return batches.counted(self.spec, batch)
 
     def divisor(self, counted: np.ndarray) -> int:
+        """What the sum of the losses is divided by."""
         return max(int(counted.sum()), 1)
 
     def given(self, batch: Batch, logits: list[np.ndarray]) -> np.ndarray:

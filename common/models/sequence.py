@@ -46,9 +46,11 @@ class SequenceReference:
         return [batch[dropout_name(layer)] for layer in layers]
 
     def counted(self, batch: Batch) -> np.ndarray:
+        """The positions that count, as the batch has them."""
         return batch["counted"]
 
     def divisor(self, counted: np.ndarray) -> int:
+        """What the sum of the losses is divided by."""
         return max(int(counted.sum()), 1)
 
     def final_states(self, h_n: np.ndarray) -> np.ndarray:
@@ -56,6 +58,7 @@ class SequenceReference:
         return np.concatenate(list(h_n[-self.spec.rnn.num_directions :]), axis=-1)
 
     def final_states_gradient(self, gradient: np.ndarray, h_n: np.ndarray) -> np.ndarray:
+        """The gradient of h_n by that of the top layer's final states."""
         d_h_n = np.zeros_like(h_n)
         count = self.spec.rnn.num_directions
         d_h_n[-count:] = np.split(gradient, count, axis=-1)  # (batch, hidden_size) each

@@ -25,6 +25,7 @@ from common.models.specification import (
 from common.specification import Specification
 
 GARBAGE_SCALE = 10.0
+"""The standard deviation of what padding holds."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ def _some_of(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lengths(rows: int, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """Drawn lengths, of which one is full."""
     lengths = rng.integers(1, steps + 1, size=rows)
     lengths[rng.integers(rows)] = steps
     return lengths
 
 
 def _random_targets(spec: Seq2Seq, shape: BatchShape, rng: np.random.Generator) -> Arrays:
+    """Drawn targets with their lengths, and which of their steps are forced."""
     lengths = _lengths(shape.rows, shape.target_len, rng)
     targets = rng.integers(START, spec.target_size, size=(shape.rows, shape.target_len))
     steps = np.arange(shape.target_len)
@@ -139,6 +142,7 @@ def model_cases() -> list[ModelCase]:
 
 
 def _case(name: str, spec: Model, shape: BatchShape) -> ModelCase:
+    """A case of a model, its weights and its batch drawn from its name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     return ModelCase(name, spec, initialise(spec, rng), random_batch(spec, shape, rng))
 
@@ -146,6 +150,7 @@ def _case(name: str, spec: Model, shape: BatchShape) -> ModelCase:
 def _rnn(
     cell: str, input_size: int, num_layers: int = 1, merge: str | None = "concat", num_directions: int = 2
 ) -> Specification:
+    """A bidirectional RNN of five units."""
     sizes = {"input_size": input_size, "hidden_size": 5, "num_layers": num_layers, "bias": True}
     return Specification.model_validate(sizes | CELLS[cell] | {"merge": merge, "num_directions": num_directions})
 
@@ -159,6 +164,7 @@ def _sequence(
     classes: int = 7,
     **rest: Any,
 ) -> SequenceModel:
+    """A sequence model around such an RNN."""
     rnn = _rnn(cell, input_size, num_layers, merge, num_directions)
     return SequenceModel(rnn=rnn, classes=classes, **({"readout": "steps"} | rest))
 
@@ -170,6 +176,7 @@ def _seq2seq(
     num_directions: int = 2,
     **rest: Any,
 ) -> Seq2Seq:
+    """An encoder–decoder with small vocabularies."""
     return Seq2Seq(
         source_size=12,
         target_size=10,

@@ -15,8 +15,11 @@ from common.memory import check_room, numbers_in
 from common.specification import NUM_DIRECTIONS, Size, Specification
 
 Arrays = dict[str, np.ndarray]
+"""Arrays by name."""
 Shapes = dict[str, tuple[int, ...]]
+"""Shapes by name."""
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+"""A share, from 0 to below 1."""
 
 COPIES_IN_TRAINING = 4
 """Of a model's parameters, float64: the first ones, the trained ones, and Adam's two moments."""
@@ -269,10 +272,12 @@ class Seq2Seq(BaseModel):
 
 
 Model = SequenceModel | Seq2Seq
+"""A model of any kind."""
 _ANY_MODEL: TypeAdapter = TypeAdapter(Annotated[Model, Field(discriminator="kind")])
 
 
 def _check_dropout(dropout: float, rnn: Specification) -> None:
+    """Raise a ``ValueError`` for dropout that has no place."""
     if dropout and rnn.num_layers == 1:
         raise ValueError("must have dropout 0 where the rnn has one layer: it is between layers")
 
@@ -319,6 +324,7 @@ def parameters(spec: Model) -> Shapes:
 
 
 def _head_parameters(sizes: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names and shapes of linear layers from width to width."""
     for i, (before, after) in enumerate(pairwise(sizes)):
         yield f"head.{i}.weight", (after, before)
         yield f"head.{i}.bias", (after,)
@@ -378,11 +384,12 @@ def join_layers(layers: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _in_layer(name: str, layer: int) -> str:
+    """The name of a one-layer RNN's weight as one of a stack's."""
     return name.replace("_l0", f"_l{layer}", 1)
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under names that begin with ``prefix``."""
+    """Values under names that begin with ``prefix``."""
     return {prefix + name: value for name, value in arrays.items()}
 
 

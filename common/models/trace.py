@@ -64,6 +64,7 @@ class ReferenceTrainer:
         return [self._step(batch) for batch in batches]
 
     def _step(self, batch: Batch) -> Step:
+        """Train on one batch."""
         results = run(self.spec, self._weights, batch, self.dtype)
         gradients = trained_gradients(self.spec, results)
         self._weights = self.held(self.optimizer.step(self._weights, gradients))

@@ -33,7 +33,9 @@ from common.specification import NUM_DIRECTIONS, Specification
 from common.tasks.task import Baseline, Options, Task, right_answers
 
 HELD_OUT = 0.2
+"""The share of examples that is held out where a task brings its own data."""
 ADAM = OptimizerSettings(name="adam", learning_rate=0.002, clip_norm=5.0)
+"""The optimizer of most tasks."""
 LENGTHS = 8
 """Padded lengths are multiples of this, so that what compiles for each shape compiles few."""
 
@@ -127,6 +129,7 @@ def classifier_task(options: Options) -> Task:
 
 
 def _digits_task(options: Options) -> Task:
+    """The task that tells handwritten digits apart, column by column."""
     training, held_out = split(digit_examples(read_digits()), HELD_OUT, options.seed)
     spec = SequenceModel(
         rnn=_rnn(options, "gru", PIXELS, options.hidden_size or 32),
@@ -230,9 +233,11 @@ BUILDERS: dict[str, Callable[[Options], Task]] = {
     "seq2seq": seq2seq_task,
     "masked": masked_task,
 }
+"""What builds each task."""
 
 
 def _rnn(options: Options, cell: str, input_size: int, hidden_size: int) -> Specification:
+    """The bidirectional RNN of a task, with what the options change."""
     return Specification.model_validate(
         {
             "cell": options.cell or cell,
@@ -271,10 +276,12 @@ def _with_embedding(
 
 
 def _weights(spec: Model, options: Options) -> Arrays:
+    """The first weights, drawn from the seed."""
     return initialise(spec, np.random.default_rng([options.seed, 1]))
 
 
 def _files(task: str, kind: str, options: Options) -> tuple:
+    """The files for training and for judging; an ``InputError`` where there are not one or two."""
     if not 1 <= len(options.data) <= 2:
         raise InputError(
             f"{task} needs --data with one or two {kind} files, for training and for judging; got {len(options.data)}"
@@ -283,6 +290,7 @@ def _files(task: str, kind: str, options: Options) -> tuple:
 
 
 def _no_files(task: str, options: Options) -> None:
+    """Raise an ``InputError`` where files were given to a task that brings its own data."""
     if options.data:
         raise InputError(f"--data must be left out for {task}, which brings its own; got {options.data[0]}")
     if options.embeddings is not None:

@@ -20,9 +20,11 @@ from common.tasks.task import NAMES
 from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
 METADATA_KEY = "birnn.checkpoint"
+"""The key of a checkpoint's header in its file's metadata."""
 VERSION = 2
-"""The newest: a model of one direction. What has two is of version 1, which older readers read, too."""
+"""The version of the format."""
 STATE = "optimizer."
+"""The prefix of the optimizer's arrays in the file."""
 
 
 class CheckpointHeader(BaseModel):

@@ -21,6 +21,7 @@ EXPLAINED = 100.0
 """A gap is explained when it is at most so many times the twin's largest so far: a twin starts with one wrong bit, two
 frameworks with rounding errors in every number."""
 AGREES, PARTS, TOO_FAST = "agrees", "parts as chaos does", "parts faster than chaos explains"
+"""The verdicts on two traces."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Parting:
 
 
 def gaps(a: Sequence[Step], b: Sequence[Step]) -> np.ndarray:
-    """|loss_a − loss_b| over |loss_a|, for each step that both have; infinite where either is not a number."""
+    """The differences |loss_a − loss_b| over |loss_a|, for each step that both have; infinite where either is not a
+    number.
+    """
     count = min(len(a), len(b))
     first, second = (np.array([step.loss for step in trace[:count]]) for trace in (a, b))
     gaps_of = np.abs(first - second) / np.maximum(np.abs(first), np.finfo(float).tiny)
@@ -58,4 +61,5 @@ def compare(a: Sequence[Step], b: Sequence[Step], twin: Sequence[Step], dtype: s
 
 
 def _first(where: np.ndarray) -> int | None:
+    """The first position where something holds; None where it never does."""
     return int(np.argmax(where)) if where.any() else None

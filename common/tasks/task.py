@@ -20,6 +20,7 @@ from common.specification import Cell, Directions, Merge
 from common.tensorfile import as_bytes
 
 NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked")
+"""The names of the tasks."""
 
 
 @dataclass(frozen=True)
