@@ -38,7 +38,7 @@ TOLERANCE = 1e-5
 
 @cache
 def g2pm_case() -> Case:
-    """The case of g2pM's bidirectional LSTM on its embeddings of the sentences, with lengths, its own outputs expected."""
+    """The case of g2pM's bidirectional LSTM on its embeddings of the sentences, with its own outputs expected."""
     from g2pM import G2pM
     from g2pM.g2pM import BOS_TOKEN, EOS_TOKEN, UNK_TOKEN
 
