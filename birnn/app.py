@@ -9,6 +9,8 @@ import typer
 from birnn.cli.backends import backends_command
 from birnn.cli.bench import bench_command
 from birnn.cli.case import case_app
+from birnn.cli.checkpoints.convert import convert_command
+from birnn.cli.checkpoints.inspect import inspect_command
 from birnn.cli.claims import claims_command
 from birnn.cli.compare import compare_command
 from birnn.cli.fuzz import fuzz_command
@@ -62,3 +64,5 @@ app.add_typer(results_app, name="results")
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 app.command("claims")(claims_command)
+app.command("inspect")(inspect_command)
+app.command("convert")(convert_command)

@@ -10,10 +10,13 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from common.errors import InputError
 
@@ -44,11 +47,33 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
             _write_all(os.open(path, os.O_WRONLY | os.O_NOCTTY), content)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(Path(os.path.realpath(path)), content, durable)
+            _replace(Path(os.path.realpath(path)), lambda file: file.write(content), durable)
     except OSError as error:
-        raise InputError(
-            f"{path}: must be a file that can be written, in a folder that can; got: {error.strerror or error}"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+    """Have ``write`` fill the file that ``path`` names, which is then there whole or as it was; for what is too large
+    to be held as bytes beside what it is made of, or needs a file that can be read back and moved about in.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or is there and is no file; what was there is as it was.
+    """
+    try:
+        if is_written_through(path):
+            raise OSError(errno.EINVAL, "a pipe or a device")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(Path(os.path.realpath(path)), write, durable)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: must be a file that can be written, in a folder that can; got: {error.strerror or error}"
+    )
 
 
 def is_written_through(path: Path) -> bool:
@@ -87,16 +112,16 @@ def _own_descriptor(path: Path) -> int | None:
     return None
 
 
-def _replace(target: Path, content: bytes, durable: bool) -> None:
-    """Write a new file beside ``target`` and give it that name, in one step."""
+def _replace(target: Path, write: Callable[[BinaryIO], object], durable: bool) -> None:
+    """Have ``write`` fill a new file beside ``target`` and give it that name, in one step."""
     before = target.stat() if target.exists() else None
     if before is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".birnn-", suffix=".part")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        with os.fdopen(handle, "w+b") as file:
+            write(file)
             file.flush()
             if before is not None:
                 with contextlib.suppress(PermissionError):  # only root gives files away
@@ -110,7 +135,8 @@ def _replace(target: Path, content: bytes, durable: bool) -> None:
             if error.errno != errno.EBUSY:
                 raise
             # A file that is mounted by itself, as containers do, cannot be replaced; it can be written.
-            _write_all(os.open(target, os.O_WRONLY | os.O_TRUNC), content)
+            with temporary.open("rb") as source, os.fdopen(os.open(target, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+                shutil.copyfileobj(source, file)
         if durable:
             _flush_folder(target.parent)
     finally:

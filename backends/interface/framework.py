@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.gaps import Gap, Refusal, Request
 from backends.interface.layer import Implementation
 from backends.interface.network import Network, requests
@@ -63,6 +65,12 @@ class Framework(ABC):
     def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
         """A model (``common.models.specification``) whose rnn is computed by one of the implementations."""
         raise NotImplementedError(f"{self.name} has no models")
+
+    def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        """A checkpoint (``common.checkpoints.table``) that the framework's own loader has read; ``config`` is the
+        configuration of a model for a file of weights alone.
+        """
+        raise NotImplementedError(f"{self.name} loads no checkpoints")
 
     def model_refusal(self, implementation: str, spec: Model, batch: Batch, dtype: str, device: str) -> Refusal | None:
         """Why ``implementation`` computes no model's rnn for this batch, gradients included, or None when it does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import flax
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
 from backends.interface.network import Network
 from backends.interface.probe import Probes
@@ -94,6 +96,11 @@ class Jax(Framework):
     def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
         kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
+
+    def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        from backends.jax_flax.checkpoints import FlaxCheckpoint
+
+        return FlaxCheckpoint(path, format_name, config)
 
     def probes(self) -> Probes:
         from backends.jax_flax.probes.odd import PROBES

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import mxnet as mx
 from mxnet import nd
 
+from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
 from backends.interface.network import Network
 from backends.interface.probe import Probes
@@ -83,6 +85,11 @@ class MXNet(Framework):
     def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
         kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
+
+    def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        from backends.mxnet_gluon.checkpoints import GluonCheckpoint
+
+        return GluonCheckpoint(path, format_name, config)
 
     def probes(self) -> Probes:
         from backends.mxnet_gluon.probes.odd import PROBES

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
+from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
 from backends.interface.network import Network
 from backends.interface.probe import Probes
@@ -83,6 +85,11 @@ class PyTorch(Framework):
     def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
         kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
+
+    def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        from backends.pytorch.checkpoints import TorchCheckpoint
+
+        return TorchCheckpoint(path, format_name, config)
 
     def probes(self) -> Probes:
         from backends.pytorch.probes.odd import PROBES

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is first imported
 
 import keras
 import tensorflow as tf
 
+from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
 from backends.interface.network import Network
 from backends.interface.probe import Probes
@@ -92,6 +94,11 @@ class TensorFlow(Framework):
     def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
         kind = SequenceNetwork if isinstance(spec, SequenceModel) else Seq2SeqNetwork
         return kind(spec, implementation, dtype, device, self.implementations[implementation])
+
+    def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        from backends.tensorflow_keras.checkpoints import KerasCheckpoint
+
+        return KerasCheckpoint(path, format_name, config)
 
     def probes(self) -> Probes:
         from backends.tensorflow_keras.probes.odd import PROBES

@@ -30,6 +30,7 @@ from typing import IO, Any
 from backends.interface.framework import LANES, Framework
 from backends.registry import load_framework
 from backends.worker import capacity, lines, messages
+from backends.worker.checkpoints import run_checkpoint
 from backends.worker.execution import Unsupported, all_packages, all_versions, execute, execute_again
 from backends.worker.messages import Description, Done, NotDone, WorkerReply, WorkerRequest
 from backends.worker.networks import Networks
@@ -88,6 +89,7 @@ class Desk:
             messages.SaveNetwork: networks.save,
             messages.AskNetwork: networks.ask,
             messages.CloseNetwork: networks.close,
+            messages.RunCheckpoint: partial(run_checkpoint, framework),
         }
 
     def answer(self, request: WorkerRequest[Any]) -> WorkerReply | NotDone:

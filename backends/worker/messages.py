@@ -405,3 +405,48 @@ class CloseNetwork(WorkerRequest[Done]):
     """Let go of a model."""
 
     handle: str
+
+
+class AskedRecurrent(BaseModel):
+    """A recurrent layer of a checkpoint, run on a case: its specification and the names of its parts in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    spec: Specification
+    parts: tuple[str, ...]
+    case: Path
+    dtype: str
+    result: Path
+
+
+class AskedPlain(BaseModel):
+    """An embedding or a dense layer of a checkpoint, given as it was loaded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Literal["embedding", "dense"]
+    result: Path
+
+
+class LoadedLayers(WorkerReply):
+    """For each layer that was asked for an empty text where its result was written, or why it was not; the versions."""
+
+    layers: dict[str, str]
+    plain: dict[str, str]
+    versions: dict[str, str]
+
+
+class RunCheckpoint(WorkerRequest[LoadedLayers]):
+    """Load a checkpoint by the framework's own loader, run its recurrent layers, and write what each of them gives.
+
+    ``format`` is one of ``common.checkpoints.table.FORMATS``; ``config`` the configuration of a model for a file of
+    weights alone.
+    """
+
+    file: Path
+    format: str
+    config: str | None = None
+    layers: tuple[AskedRecurrent, ...]
+    plain: tuple[AskedPlain, ...] = ()

@@ -1,0 +1,1 @@
+"""Checkpoints of other suites: read and written without the framework and without running what is in them."""

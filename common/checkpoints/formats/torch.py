@@ -1,0 +1,221 @@
+"""torch's files: what ``torch.save`` writes of a state_dict, as a zip archive or, before 1.6, as pickles in a row.
+
+Layout of both: torch/serialization.py of torch 2.13; ``data.pkl`` names storages, ``data/<key>`` are their bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from common.checkpoints.contents import Arrays, Contents
+from common.checkpoints.formats.archive import Archive, stored_entry
+from common.checkpoints.formats.pickled import STORAGES, Storage, StoredTensor, unpickled
+from common.checkpoints.formats.state_dict import contents_of, tensors_of
+from common.checkpoints.limits import (
+    DEEPEST,
+    MOST_HEADER,
+    array_in,
+    checked_bytes,
+    checked_count,
+    checked_name,
+    one_sentence,
+    opened,
+)
+from common.errors import InputError
+
+ZIP = b"PK\x03\x04"
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""The first two pickles of a file from before torch 1.6."""
+MODELS = ("state_dict", "model_state_dict", "model", "module")
+"""Under what names training programs put a model's state_dict beside an optimizer's."""
+ROOT = "archive"
+WHAT = "a file of torch.save"
+
+
+def read(path: Path) -> Contents:
+    """The layers of a state_dict; an ``InputError`` says what is wrong with the file."""
+    content = opened(path)
+    with one_sentence(path, WHAT):
+        try:
+            found, storage = (_zipped if bytes(content[:4]) == ZIP else _legacy)(path, content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        state, left = _state(found, path)
+        tensors: dict[str, np.ndarray] = {}
+        _flatten(state, "", tensors, lambda tensor, name: _array(tensor, storage, f"{path}: {name}"), path, 0)
+    contents = contents_of(tensors, "torch", str(path))
+    return Contents(contents.format, contents.layers, (*contents.notes, *left))
+
+
+def write(contents: Contents, file: BinaryIO) -> None:
+    """Write a state_dict that ``torch.load`` reads, with ``weights_only=True`` too."""
+    tensors = tensors_of(contents)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(f"{ROOT}/data.pkl", _pickle(tensors))
+        archive.writestr(f"{ROOT}/byteorder", "little")
+        for number, value in enumerate(tensors.values()):
+            stored_entry(archive, f"{ROOT}/data/{number}", value)
+        archive.writestr(f"{ROOT}/version", "3\n")
+
+
+def _zipped(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    archive = Archive(path, content)
+    pickles = [name for name in archive.names if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise InputError(f"must be {WHAT}, with one data.pkl; got {len(pickles)} of them")
+    root = pickles[0].removesuffix("/data.pkl")
+    order = f"{root}/byteorder"
+    if order in archive.names and archive.small(order) != b"little":
+        raise InputError("must be little-endian; got another byte order")
+    found = unpickled(archive.small(pickles[0]))
+
+    def storage(each: Storage) -> np.ndarray:
+        entry = archive.stored(f"{root}/data/{each.key}")
+        return array_in(entry, 0, each.dtype, (each.count,), f"the storage {each.key}")
+
+    return found, storage
+
+
+def _legacy(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    stream = io.BytesIO(content[: min(content.size, MOST_HEADER)].tobytes())
+    try:
+        magic = unpickled(stream)
+    except InputError:
+        magic = None
+    if magic != MAGIC:
+        raise InputError(f"must be {WHAT}, a zip archive or the pickles that torch wrote before 1.6; got neither")
+    if unpickled(stream) != PROTOCOL:
+        raise InputError(f"must have torch's protocol {PROTOCOL}")
+    system, found, keys = unpickled(stream), unpickled(stream), unpickled(stream)
+    if isinstance(system, dict) and system.get("little_endian") is False:
+        raise InputError("must be little-endian; got another byte order")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise InputError("must have a list of its storages' keys")
+    storages: dict[str, Storage] = {}
+    _collect(found, storages, 0)
+    places: dict[str, np.ndarray] = {}
+    start = stream.tell()
+    for key in keys:
+        if key not in storages:
+            raise InputError(f"must use each of its storages; got {key[:20]!r}, which no tensor names")
+        if start + 8 > content.size:
+            raise InputError("must be whole; it ends before its storages do")
+        (count,) = struct.unpack("<q", content[start : start + 8].tobytes())
+        if count != storages[key].count:
+            raise InputError(f"the storage {key[:20]!r} must have {storages[key].count:,} numbers; got {count:,}")
+        places[key] = array_in(content, start + 8, storages[key].dtype, (count,), f"the storage {key[:20]!r}")
+        start += 8 + places[key].nbytes
+    return found, lambda each: places[each.key]
+
+
+def _collect(found: Any, storages: dict[str, Storage], depth: int) -> None:
+    """Every storage that tensors name, by key."""
+    if depth > DEEPEST:
+        raise InputError(f"must be nested at most {DEEPEST} deep")
+    if isinstance(found, StoredTensor):
+        storages[found.storage.key] = found.storage
+        checked_count(len(storages), "the file")
+    elif isinstance(found, dict | list | tuple):
+        for each in found.values() if isinstance(found, dict) else found:
+            _collect(each, storages, depth + 1)
+
+
+def _state(found: Any, path: Path) -> tuple[Any, list[str]]:
+    """A model's state_dict where it lies beside other things, and a sentence on what is left."""
+    if isinstance(found, dict):
+        for name in MODELS:
+            inner = found.get(name)
+            if isinstance(inner, dict) and any(isinstance(value, StoredTensor) for value in inner.values()):
+                others = ", ".join(str(key)[:40] for key in found if key != name)
+                return inner, [f"read from {name!r}; beside it, and not read: {others}"] if others else []
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: must hold a state_dict; got a {type(found).__name__}")
+    return found, []
+
+
+def _flatten(
+    value: Any,
+    name: str,
+    found: Arrays,
+    array: Callable[[StoredTensor, str], np.ndarray],
+    path: Path,
+    depth: int,
+) -> None:
+    """Every tensor under the names of all that it lies in, joined by dots; other values are passed by."""
+    if depth > DEEPEST:
+        raise InputError(f"{path}: must be nested at most {DEEPEST} deep")
+    if isinstance(value, StoredTensor):
+        found[checked_name(name, str(path))] = array(value, name)
+        checked_count(len(found), str(path))
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            _flatten(each, f"{name}.{key}" if name else str(key), found, array, path, depth + 1)
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            _flatten(each, f"{name}.{number}" if name else str(number), found, array, path, depth + 1)
+
+
+def _array(tensor: StoredTensor, storage: Callable[[Storage], np.ndarray], what: str) -> np.ndarray:
+    """A tensor as a view of its storage, which it must lie in and not be larger than."""
+    numbers = storage(tensor.storage)
+    itemsize = tensor.storage.dtype.itemsize
+    if 0 in tensor.shape:
+        return np.zeros(tensor.shape, tensor.storage.dtype)
+    checked_bytes(tensor.shape, tensor.storage.dtype, numbers.nbytes, what)
+    last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
+    if last >= numbers.size:
+        raise InputError(f"{what} must lie in its storage of {numbers.size:,} numbers; it ends at {last + 1:,}")
+    strides = tuple(step * itemsize for step in tensor.stride)
+    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
+
+
+def _pickle(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The pickle (protocol 2) of an OrderedDict of tensors, each the whole of a storage of its own.
+
+    Opcodes: Lib/pickletools.py. ``_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)``.
+    """
+    names = {dtype: name for name, dtype in STORAGES.items()}
+    out = io.BytesIO()
+    out.write(b"\x80\x02ccollections\nOrderedDict\n)R(")
+    for number, (name, value) in enumerate(tensors.items()):
+        if value.dtype not in names:
+            raise InputError(f"{name} must have a dtype that torch has; got {value.dtype}")
+        strides = [step // value.itemsize for step in _contiguous(value)]
+        out.write(_text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n((")
+        module, _, kind = names[value.dtype].partition(" ")
+        out.write(_text("storage") + f"c{module}\n{kind}\n".encode())
+        out.write(_text(str(number)) + _text("cpu") + _number(value.size) + b"tQ" + _number(0))
+        out.write(_tuple(value.shape) + _tuple(strides) + b"\x89ccollections\nOrderedDict\n)RtR")
+    out.write(b"u.")
+    return out.getvalue()
+
+
+def _contiguous(value: np.ndarray) -> tuple[int, ...]:
+    """The strides in bytes that an array of this shape has in C order."""
+    steps, step = [], value.itemsize
+    for size in reversed(value.shape):
+        steps.append(step)
+        step *= size
+    return tuple(reversed(steps))
+
+
+def _text(value: str) -> bytes:
+    content = value.encode()
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+def _number(value: int) -> bytes:
+    """A whole number as ``pickle`` writes it, without its frame."""
+    return pickle.dumps(value, protocol=2)[2:-1]
+
+
+def _tuple(values: Any) -> bytes:
+    return b"(" + b"".join(_number(int(each)) for each in values) + b"t"
