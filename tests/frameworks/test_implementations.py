@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,15 @@ from backends.interface.layer import Implementation, inputs_of
 from backends.worker.execution import Unsupported, execute
 from common.case import Case, result_shapes
 from common.cases.builtin import CELLS, quick_cases, small_cases
+from common.cases.fuzzed import LAYERS, LENGTHS, MERGES, SIZES, STEPS, Draw, case_of
 from common.judging.agreement import differing, judge
 from common.judging.precision import DTYPES, rounded_case
 from common.judging.yardstick import yardstick
 from tests.cases import a_case
 
 CASES = {case.name: case for case in small_cases()}
+DRAWN = 100
+"""Drawn cases of which a tuned implementation's path is asked: every size comes three times at least."""
 QUICK = {case.name for case in quick_cases()}
 
 
@@ -226,7 +231,40 @@ def test_builtin_cases_take_every_path(framework: Framework, implementation: str
     always = set[str].intersection(*taken)
     varying = {part for part in set[str].union(*taken) - always if not part[0].isdigit()}
     assert varying == named
+    supported = (each for each in drawn_cases() if framework.refusal(implementation, request_of(*each, "cpu")) is None)
+    parts = [set(built(framework, implementation, *each).path().split(", ")) for each in islice(supported, DRAWN)]
+    found = set[str].union(*parts)
+    assert {part for part in found if not part[0].isdigit()} <= always | named, "a path that no built-in case takes"
     assert named <= quick, "verify --quick must take every path; benchmarks/maintain/quick_set.py finds its cases"
+
+
+def drawn_cases() -> Iterator[tuple[Case, str]]:
+    """Cases of sizes around the edges that matter, as the fuzzer draws them, each with a dtype, without end: every
+    value of a field comes in its turn, in an order drawn anew each time.
+    """
+    rng = np.random.default_rng(0)
+    values: dict[str, Sequence[Any]] = {
+        "cell": list(CELLS),
+        "input_size": SIZES,
+        "hidden_size": SIZES,
+        "reverse": (0, 0, 0, 5),
+        "directions": (1, 2, 2),
+        "num_layers": LAYERS,
+        "bias": (True, False),
+        "merge": MERGES,
+        "batch": SIZES,
+        "seq_len": STEPS,
+        "lengths": LENGTHS,
+        "dtype": ("float32", "float64"),
+    }
+    fixed: dict[str, Any] = {"magnitude": "usual", "states": "given", "cotangents": "none", "seed": 0}
+    turns: dict[str, list[Any]] = {name: [] for name in values}
+    while True:
+        for name, each in values.items():
+            turns[name] = turns[name] or [each[i] for i in rng.permutation(len(each))]
+        draw = Draw(**fixed, **{name: each.pop() for name, each in turns.items()})
+        if draw.fits():
+            yield case_of(draw), draw.dtype
 
 
 def gap_cases() -> list[Case]:
