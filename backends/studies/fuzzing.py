@@ -56,6 +56,13 @@ class Covered:
     batches: int = 0
 
 
+def fair_slice(seconds: float, cores: int, count: int) -> float:
+    """How long a batch may draw, so that each of ``count`` implementations has its turn within ``seconds``: half of its
+    share, since the case that it is at is brought to its end.
+    """
+    return seconds * cores / count / 2
+
+
 @dataclass(frozen=True)
 class Failure:
     """The smallest draw found that fails, with its case and what became of that."""
@@ -119,6 +126,8 @@ class Fuzzer:
         Of 1 and 2, how many directions to draw from.
     batch
         Draws in a batch.
+    slice_seconds
+        After so long a batch draws no more, but for its first case; None: it has all its draws.
 
     Raises
     ------
@@ -142,6 +151,7 @@ class Fuzzer:
         cells: Sequence[str] = tuple(CELLS),
         directions: Sequence[int] = (1, 2),
         batch: int = BATCH,
+        slice_seconds: float | None = None,
     ) -> None:
         try:
             from hypothesis.configuration import set_hypothesis_home_dir
@@ -151,6 +161,7 @@ class Fuzzer:
         self._pool, self._selection, self._device = pool, selection, device
         self._seed, self._deadline, self._batches = seed, deadline, batches
         self._timeout, self._report, self._batch_size = timeout_seconds, report, batch
+        self._slice = slice_seconds
         self._strategy = draws(dtypes, gradients, cells, directions)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -219,11 +230,16 @@ class Fuzzer:
         failing: dict[Draw, tuple[Case, Outcome]] = {}
         order: list[Draw] = []
         shrink_until: list[float] = []
+        drawn_before, started = covered.cases, time.monotonic()
+
+        def is_spent() -> bool:
+            used = time.monotonic() - started
+            return self._slice is not None and used > self._slice and covered.cases > drawn_before
 
         def fails(draw: Draw) -> bool:
             if draw in failing:
                 return True
-            if self._stopped.is_set() or (not failing and self._is_over()):
+            if self._stopped.is_set() or (not failing and (self._is_over() or is_spent())):
                 return False
             if shrink_until and time.monotonic() > shrink_until[0]:
                 return False

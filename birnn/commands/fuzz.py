@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from backends.interface.gaps import DEVICES
-from backends.studies.fuzzing import Covered, Failure, Fuzzer
+from backends.studies.fuzzing import Covered, Failure, Fuzzer, fair_slice
 from backends.studies.upstream.script import no_script, script
 from birnn import exit_codes
 from birnn.commands.bench import seconds_from
@@ -57,6 +57,8 @@ def fuzz(wishes: Wishes) -> int:
     interrupted = False
     with workers(wishes.patterns, wishes.threads, variables=variables) as (pool, selection), progress() as bar:
         task = bar.add_task("drawing", total=None)
+        cores = os.cpu_count() or 1
+        count = sum(map(len, selection.implementations.values()))
         fuzzer = Fuzzer(
             pool,
             selection,
@@ -70,9 +72,10 @@ def fuzz(wishes: Wishes) -> int:
             gradients=wishes.gradients,
             cells=cells,
             directions=wishes.directions,
+            slice_seconds=None if wishes.batches else fair_slice(seconds, cores, max(1, count)),
         )
         try:
-            fuzzer.run(os.cpu_count() or 1)
+            fuzzer.run(cores)
         except KeyboardInterrupt:
             interrupted = True
     _print_covered(list(fuzzer.covered.values()))
@@ -84,7 +87,17 @@ def fuzz(wishes: Wishes) -> int:
     stdout().print(f"interrupted: {what}" if interrupted else what, markup=False)
     if interrupted:
         return exit_codes.INTERRUPTED
-    return exit_codes.decide(wrong=bool(fuzzer.failures), broken=bool(selection.broken), checked=judged > 0)
+    without = starved(list(fuzzer.covered.values()))
+    if without:
+        more = f"nothing was drawn for {', '.join(without)}; give it more --time, or choose fewer with --implementation"
+        stdout().print(more, markup=False, soft_wrap=True)
+    checked = judged > 0 and not without
+    return exit_codes.decide(wrong=bool(fuzzer.failures), broken=bool(selection.broken), checked=checked)
+
+
+def starved(covered: Sequence[Covered]) -> list[str]:
+    """The implementations that came to no draw."""
+    return [each.implementation for each in covered if not each.cases]
 
 
 def _print_covered(covered: Sequence[Covered]) -> None:

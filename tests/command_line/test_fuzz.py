@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 from pathlib import Path
 
+from backends.studies.fuzzing import Covered
+from birnn.commands.fuzz import starved
 from common.case import read_case
 from tests.command_line.running import birnn_alone
 
@@ -29,3 +33,22 @@ def test_the_command_writes_what_fails_and_says_how_to_repeat_it(tmp_path: Path)
     again = birnn_alone("verify", file, *mine)
     assert again.returncode == 1
     assert "1 wrong" in again.stdout
+
+
+def test_ci_fuzzes_every_implementation_for_a_minute_with_a_fixed_seed() -> None:
+    root = Path(__file__).parents[2]
+    (command,) = re.findall(r"(\S+)/bin/birnn fuzz (.*)", (root / ".github" / "workflows" / "test.yml").read_text())
+    environment, options = command[0], command[1].split()
+    assert environment == ".tox/study"
+    assert dict(zip(options[::2], options[1::2], strict=True)).keys() == {"--time", "--seed", "--out"}
+    assert options[options.index("--time") + 1] == "1m"
+    assert options[options.index("--seed") + 1].isdigit()
+    tox = configparser.ConfigParser()
+    tox.read(root / "tox.ini")
+    assert "fuzz" in tox["testenv:study"]["extras"].split(", ")
+
+
+def test_what_came_to_no_draw_is_named() -> None:
+    covered = [Covered("numpy/loop", cases=3, judged=2), Covered("numpy/other")]
+    assert starved(covered) == ["numpy/other"]
+    assert starved(covered[:1]) == []

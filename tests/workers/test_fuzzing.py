@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from backends.pool.pool import Pool
 from backends.pool.selection import select
-from backends.studies.fuzzing import BATCH, MOST_FAILURES, Fuzzer
+from backends.studies.fuzzing import BATCH, MOST_FAILURES, Fuzzer, fair_slice
 from backends.studies.upstream.script import no_script
 from common.cases.fuzzed import COTANGENTS, LENGTHS, MAGNITUDES, MOST_FLOPS, STATES, Draw, case_of, draws
 from common.judging.yardstick import yardstick
@@ -21,10 +21,13 @@ from tests.workers.misbehaving import BACKEND
 SIMPLEST = Draw("rnn_tanh", 1, 1, 0, 2, 1, True, "concat", 1, 1, "none", "usual", "given", "all", "float32", 0)
 
 
-def fuzzed(patterns: list[str], batches: int, seed: int = 0, batch: int = BATCH) -> Fuzzer:
+def fuzzed(
+    patterns: list[str], batches: int, seed: int = 0, batch: int = BATCH, slice_seconds: float | None = None
+) -> Fuzzer:
     """The fuzzer after so many batches for each implementation."""
     with Pool.open() as pool:
         options = {"seed": seed, "deadline": None, "timeout_seconds": 10.0, "batches": batches, "batch": batch}
+        options["slice_seconds"] = slice_seconds
         fuzzer = Fuzzer(pool, select(pool, patterns), ["float32"], "cpu", report=lambda _: None, **options)  # type: ignore[arg-type]
         fuzzer.run(2)
     return fuzzer
@@ -84,6 +87,15 @@ def test_the_next_batch_is_of_whoever_had_least_time() -> None:
         chosen = [fuzzer._choose(), fuzzer._choose(), fuzzer._choose()]
     names = [None if each is None else each.implementation for each in chosen]
     assert names == ["misbehaving/well", "numpy/loop", None], "a framework is at one batch at most"
+
+
+def test_a_batch_that_takes_more_than_its_slice_ends_after_a_case() -> None:
+    """What compiles for seconds leaves time for the others; its draws are the first of those that it would have had."""
+    whole, cut = (fuzzed(["numpy"], 2, 3, 6, slice_seconds).covered["numpy/loop"] for slice_seconds in (None, 0.0))
+    assert cut.cases == cut.batches == 2
+    assert whole.cases > 4
+    assert cut.shapes <= whole.shapes
+    assert fair_slice(60.0, 2, 16) == 3.75
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,16 @@ from common.cases.fuzzed import Draw
 from common.specification import GATES, Specification
 
 CELLS = {"rnn_tanh": "SimpleCell", "rnn_relu": "SimpleCell", "gru": "GRUCell", "lstm": "OptimizedLSTMCell"}
+"""The cells of both libraries by cell."""
 MERGES = {"sum": "a + b", "mul": "a * b", "ave": "(a + b) / 2"}
+"""What Bidirectional is given to merge by, where not by concat."""
 IMPORTS = """import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import $library
 from safetensors.numpy import load_file"""
+"""The script's imports."""
 RUN = Template('''jax.config.update("jax_enable_x64", True)
 dtype, sizes = jnp.$dtype, $sizes
 denses = $denses  # of a cell: which kernel, which gates of it, and which biases, summed
@@ -88,6 +91,7 @@ def run(x):
         found = jax.jit(network)(*given)
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 ''')
+"""The parameters in Flax's layout (``apply`` is the library's), and ``run``, which gives every result in float64."""
 LINEN = Template("""zeros = linen.initializers.zeros_init()
 
 
@@ -95,6 +99,7 @@ def apply(own, x, **options):
     given = {"kernel_init": zeros, "recurrent_kernel_init": zeros, "dtype": dtype, "param_dtype": dtype}
     halves = [linen.RNN(linen.$cell(units, $activation**given)) for units in sizes]
     return linen.Bidirectional(*halves$merge).apply({"params": own}, x, **options)""")
+"""One layer of flax.linen on its parameters."""
 NNX = Template("""zeros = nnx.initializers.zeros_init()
 
 
@@ -110,11 +115,15 @@ $bias        halves.append(nnx.RNN(cell, rngs=False))
 def apply(own, x, **options):
     module = nnx.eval_shape(lambda: build(x.shape[-1]))
     return nnx.merge(nnx.graphdef(module), nnx.State(own))(x, **options)""")
+"""One layer of flax.nnx on its parameters."""
 RECURRENT_BIAS = """\
         cell.dense_h = nnx.Linear(units, 3 * units, **given)  # GRUCell has no bias there, google/flax#5594
 """
+"""What gives a GRU with biases its recurrent one."""
 BOTH = ["bias_ih", "bias_hh"]
+"""The two canonical biases, which Flax adds up."""
 Denses = dict[str, tuple[str, list[int], list[str]]]
+"""Dense layers of a cell by name: a canonical kernel, its gates, and biases that are summed there."""
 
 
 def linen_denses(spec: Specification) -> Denses:

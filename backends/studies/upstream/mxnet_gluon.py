@@ -7,12 +7,14 @@ from string import Template
 from common.cases.fuzzed import Draw
 
 LAYERS = {"rnn_tanh": "RNN", "rnn_relu": "RNN", "gru": "GRU", "lstm": "LSTM"}
+"""Gluon's layers by cell."""
 IMPORTS = """import re
 
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, nd
 from safetensors.numpy import load_file"""
+"""The script's imports."""
 RUN = Template("""dtype = "$dtype"
 layer = mx.gluon.rnn.$layer($arguments, layout="NTC", bidirectional=True, dtype=dtype)
 layer.initialize(mx.init.Zero())
@@ -40,6 +42,7 @@ def run(x):
         found |= {f"grad.{name}": value for name, value in gradients.items()}
     return {name: value.asnumpy().astype(np.float64) for name, value in found.items()}
 """)
+"""The layer with the case's weights, and ``run``, which gives every result in float64."""
 
 
 def parts(draw: Draw) -> dict[str, str]:

@@ -7,10 +7,12 @@ from string import Template
 from common.cases.fuzzed import Draw
 
 MODULES = {"rnn_tanh": "RNN", "rnn_relu": "RNN", "gru": "GRU", "lstm": "LSTM"}
+"""torch.nn's modules by cell."""
 IMPORTS = """import numpy as np
 import torch
 from safetensors.numpy import load_file
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"""
+"""The script's imports."""
 RUN = Template("""dtype = torch.$dtype
 layer = torch.nn.$module($arguments, batch_first=True, bidirectional=$bidirectional, dtype=dtype)
 layer.load_state_dict({name: torch.tensor(value, dtype=dtype) for name, value in weights.items()})
@@ -35,6 +37,7 @@ def run(x):
             found[f"grad.{name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return {name: value.detach().double().numpy() for name, value in found.items()}
 """)
+"""The layer with the case's weights, and ``run``, which gives every result in float64."""
 
 
 def parts(draw: Draw) -> dict[str, str]:

@@ -30,6 +30,7 @@ x, lengths = case["inputs.x"], case.get("inputs.lengths")
 shape = ($rows, len(x), $state_size)
 states = [case.get(name, np.zeros(shape)) for name in $states]
 ''')
+"""How a script begins."""
 END = Template("""
 
 $call
@@ -39,8 +40,9 @@ for name, value in found.items():
     at = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
     print(f"{name:28} largest error {error[at]:.3e} at {at}: {float(value[at])}, right {float(right[name][at])}")
 """)
-"""``error.argmax()`` is a NaN where there is one."""
+"""How it ends; ``error.argmax()`` is a NaN where there is one."""
 ONCE = "found = run(x)"
+"""The first call."""
 CALLS = {
     "again": "run(x)\nfound = run(x)  # the second call of the same layer",
     "forward": f"cotangents = {{}}\n{ONCE}  # a forward pass alone",

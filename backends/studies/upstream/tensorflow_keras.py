@@ -7,10 +7,12 @@ from string import Template
 from common.cases.fuzzed import Draw
 
 LAYERS = {"rnn_tanh": "SimpleRNN", "rnn_relu": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
+"""Keras' layers by cell."""
 IMPORTS = """import keras
 import numpy as np
 import tensorflow as tf
 from safetensors.numpy import load_file"""
+"""The script's imports."""
 RUN = Template("""dtype, sizes, kinds = "$dtype", $sizes, $kinds
 order = $order  # of the gates, canonical to Keras', and back
 
@@ -84,7 +86,9 @@ def run(x):
             found |= dict(canonical_layout(k, [value.numpy().astype(np.float64) for value in own]))
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 """)
+"""The layers with the case's weights, and ``run``, which gives every result in float64."""
 KINDS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+"""The canonical weights of a direction; the first two where there are no biases."""
 
 
 def parts(draw: Draw) -> dict[str, str]:
