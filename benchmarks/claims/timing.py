@@ -52,13 +52,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Timed:
-    """The median of a variant's calls in seconds, its ratio over the first variant from calls in the same cycles, and
-    how many calls there were.
+    """The median of a variant's calls in seconds, its ratio over the first variant from calls in the same cycles, how
+    many calls there were, and what one takes at its peak over what was resident before it (backends/worker/memory.py).
     """
 
     seconds: float
     ratio: Interval
     calls: int
+    peak_bytes: int | None = None
 
     def numbers(self, name: str = "ratio") -> dict[str, float]:
         """As the numbers of a point."""
@@ -97,6 +98,7 @@ class _Contest:
         self._workshop, self._framework = workshop, framework
         self._warm: dict[str, list[float]] = {}
         self._judged: set[Variant] = set()
+        self._peaks: dict[str, int | None] = {}
         self._rng = np.random.default_rng(0)
 
     def enter(self, variant: Variant, handle: str) -> None:
@@ -110,6 +112,7 @@ class _Contest:
             self._verify(variant, request, result)
             self._judged.add(variant)
         self._warm[handle] = list(reply.samples)
+        self._peaks[handle] = reply.peak_host_bytes
 
     def hold(self, first: str) -> dict[str, Timed]:
         """Warm up, then time in cycles."""
@@ -126,7 +129,7 @@ class _Contest:
                 samples[handle][0, cycle] = self._block(handle)
             if cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= end:
                 break
-        return {handle: _timed(samples[first], found) for handle, found in samples.items()}
+        return {handle: _timed(samples[first], found, self._peaks[handle]) for handle, found in samples.items()}
 
     def _request(self, variant: Variant, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
         job = Job(variant.case, variant.passed, DTYPE, "cpu", LANES[0], THREADS)
@@ -177,6 +180,10 @@ class _Contest:
         return [handles[i] for i in self._rng.permutation(len(handles))]
 
 
-def _timed(first: Mapping[tuple[int, int], Sequence[float]], found: Mapping[tuple[int, int], Sequence[float]]) -> Timed:
+def _timed(
+    first: Mapping[tuple[int, int], Sequence[float]],
+    found: Mapping[tuple[int, int], Sequence[float]],
+    peak_bytes: int | None,
+) -> Timed:
     samples = [sample for block in found.values() for sample in block]
-    return Timed(float(np.median(samples)), paired_ratio_interval(first, found), len(samples))
+    return Timed(float(np.median(samples)), paired_ratio_interval(first, found), len(samples), peak_bytes)

@@ -1,0 +1,1 @@
+"""Two directions over one: what they cost, and what is learned with them."""

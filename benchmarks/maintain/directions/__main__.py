@@ -1,0 +1,115 @@
+"""Measure two directions over one, and write docs/one-direction.md.
+
+    python -m benchmarks.maintain.directions --costs
+    python -m benchmarks.maintain.directions --accuracies --conllu DEV.conllu --conllu TEST.conllu
+
+``--costs`` takes an idle machine: two directions, one, and one of twice the units, in every framework's own layer and
+its tuned one, in every pass, in turn. ``--accuracies`` trains; its numbers are the same on a busy machine. What is
+measured is kept in a file after each part, and the same command goes on; without either option the page is written anew
+from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backends.pool.environments import ROOT
+from backends.pool.pool import Pool
+from benchmarks.claims.timing import THREADS
+from benchmarks.claims.workshop import Workshop
+from benchmarks.machine import description
+from benchmarks.machine.company import Watch
+from benchmarks.maintain.directions import page
+from benchmarks.maintain.directions.accuracies import OF_FILES, TASKS, VARIANTS, learned
+from benchmarks.maintain.directions.costs import costs_of, parts
+from benchmarks.maintain.directions.record import Declined, Measured, Taken, read_measured, write_measured
+from benchmarks.maintain.marked_pages import replaced
+from benchmarks.measure.runs import commit_of_suite
+from common.tensorfile import write_bytes
+
+PAGE = ROOT / "docs" / "one-direction.md"
+FILE = ROOT / "results" / "directions.json"
+
+
+def taken(others_cpu: float | None = None) -> Taken:
+    """The machine, commit and day of now."""
+    found = description.fingerprint()
+    machine = f"{found['usable_cores']} cores of {found['processor']}"
+    day = datetime.now(UTC).date().isoformat()
+    return Taken(machine=machine, commit=commit_of_suite(), day=day, others_cpu=others_cpu)
+
+
+@contextmanager
+def workshop_of(threads: int, conllu: list[Path], timeout_seconds: float) -> Iterator[Workshop]:
+    """Workers of all frameworks, started when they are asked."""
+    with Pool.open(threads) as pool:
+        yield Workshop(pool, timeout_seconds, conllu, tell=lambda text: typer.echo(text, err=True))
+
+
+def measure_costs(measured: Measured, file: Path, timeout_seconds: float) -> None:
+    """Measure what is missing of the costs."""
+    done = {(cost.implementation, cost.cell, cost.passed) for cost in measured.costs}
+    done |= {(each.implementation, each.cell, each.passed) for each in measured.declined}
+    with workshop_of(THREADS, [], timeout_seconds) as workshop:
+        watch = Watch(workshop.pool.pids)
+        for framework, implementation, cell, passed in parts():
+            if (f"{framework}/{implementation}", cell, passed) in done:
+                continue
+            workshop.tell(f"{framework}/{implementation}, {cell}, {passed}")
+            found = costs_of(workshop, framework, implementation, cell, passed)
+            if isinstance(found, Declined):
+                measured.declined.append(found)
+            else:
+                measured.costs += found
+            before = 0.0 if measured.costs_taken is None else measured.costs_taken.others_cpu or 0.0
+            measured.costs_taken = taken(max(before, watch.company().taken or 0.0))
+            write_measured(measured, file)
+
+
+def measure_accuracies(
+    measured: Measured, file: Path, implementation: str, seeds: int, conllu: list[Path], timeout_seconds: float
+) -> None:
+    """Train what is missing of the accuracies."""
+    done = {(each.task, each.variant, each.seed, each.implementation) for each in measured.learned}
+    with workshop_of(1, conllu, timeout_seconds) as workshop:
+        for seed in range(seeds):
+            for task in TASKS:
+                if task in OF_FILES and not conllu:
+                    continue
+                for variant in VARIANTS:
+                    if (task, variant, seed, implementation) in done:
+                        continue
+                    workshop.tell(f"{task}, {variant}, seed {seed}")
+                    measured.learned.append(learned(workshop, implementation, task, variant, seed))
+                    measured.learned_taken = taken()
+                    write_measured(measured, file)
+
+
+def main(
+    costs: Annotated[bool, typer.Option("--costs", help="Time, and take the memory; on an idle machine.")] = False,
+    accuracies: Annotated[bool, typer.Option("--accuracies", help="Train.")] = False,
+    conllu: Annotated[list[Path], typer.Option("--conllu", help="CoNLL-U files, to train on and to judge by.")] = [],  # noqa: B006
+    implementation: Annotated[str, typer.Option(help="What trains.")] = "torch/native",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds are trained from.")] = 3,
+    timeout: Annotated[float, typer.Option(help="Seconds for an answer of a worker.")] = 600.0,
+    file: Annotated[Path, typer.Option(help="Where the numbers are kept.")] = FILE,
+    to: Annotated[Path, typer.Option(help="The page, with the markers costs and accuracies.")] = PAGE,
+) -> None:
+    """Measure what is missing, and write the page."""
+    measured = read_measured(file)
+    if costs:
+        measure_costs(measured, file, timeout)
+    if accuracies:
+        measure_accuracies(measured, file, implementation, seeds, conllu, timeout)
+    blocks = {"costs": page.costs_block(measured), "accuracies": page.accuracies_block(measured)}
+    write_bytes(to, replaced(to, blocks).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)

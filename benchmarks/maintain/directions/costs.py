@@ -1,0 +1,88 @@
+"""What two directions cost beside one: time side by side in one worker, peak memory, and parameters."""
+
+from __future__ import annotations
+
+from backends.interface.gaps import DECLINED
+from backends.interface.layer import PASSES
+from backends.pool.pool import NoAnswer
+from benchmarks.cases.case import BenchmarkCase, case_name
+from benchmarks.claims.timing import TWIN, Variant, time_side_by_side
+from benchmarks.claims.workshop import Workshop
+from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Cost, Declined
+from common.specification import Cell, Specification
+
+CELLS: tuple[Cell, ...] = ("rnn_tanh", "gru", "lstm")
+SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE = 100, 32, 64, 128
+IMPLEMENTATIONS = {
+    "torch": ("native", "tuned"),
+    "jax": ("native-linen", "tuned"),
+    "tensorflow": ("native", "tuned"),
+    "mxnet": ("native",),
+}
+
+
+def specification(cell: Cell, variant: str, hidden_size: int = HIDDEN_SIZE) -> Specification:
+    """One layer of a variant."""
+    return Specification(
+        cell=cell,
+        input_size=INPUT_SIZE,
+        hidden_size=2 * hidden_size if variant == WIDE else hidden_size,
+        num_layers=1,
+        bias=True,
+        merge="concat" if variant == TWO else None,
+        num_directions=2 if variant == TWO else 1,
+    )
+
+
+def layer_case(cell: Cell, variant: str, hidden_size: int = HIDDEN_SIZE, seq_len: int = SEQ_LEN) -> BenchmarkCase:
+    """The case of a variant, with full rows."""
+    spec = specification(cell, variant, hidden_size)
+    return BenchmarkCase(name=case_name(spec, seq_len, BATCH, False), spec=spec, seq_len=seq_len, batch=BATCH)
+
+
+def costs_of(
+    workshop: Workshop, framework: str, implementation: str, cell: Cell, passed: str, **sizes: int
+) -> list[Cost] | Declined:
+    """The costs of all variants of a pass, each judged before it is timed; or that it is declined.
+
+    Raises
+    ------
+    NoAnswer
+        If one fails, or disagrees with the reference.
+    """
+    name = f"{framework}/{implementation}"
+    variants = [
+        Variant(variant, layer_case(cell, variant, **sizes), implementation, passed) for variant in (TWO, ONE, WIDE)
+    ]
+    try:
+        timed = time_side_by_side(workshop, framework, variants)
+    except NoAnswer as error:
+        if error.reply.status not in DECLINED:
+            raise
+        return Declined(implementation=name, cell=cell, passed=passed, reason=error.reply.reason)
+    return [
+        Cost(
+            implementation=name,
+            cell=cell,
+            passed=passed,
+            variant=variant,
+            seconds=timed[variant].seconds,
+            ratio=1 / timed[variant].ratio.median,  # of two directions over it, where the contest has it over two
+            low=1 / timed[variant].ratio.high,
+            high=1 / timed[variant].ratio.low,
+            peak_bytes=timed[variant].peak_bytes,
+            twin=timed[TWIN].ratio.median,
+        )
+        for variant in (TWO, ONE, WIDE)
+    ]
+
+
+def parts() -> list[tuple[str, str, Cell, str]]:
+    """Framework, implementation, cell and pass of all that is timed."""
+    return [
+        (framework, implementation, cell, passed)
+        for framework, group in IMPLEMENTATIONS.items()
+        for implementation in group
+        for cell in CELLS
+        for passed in PASSES
+    ]

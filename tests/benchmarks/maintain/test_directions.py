@@ -1,0 +1,137 @@
+"""Two directions over one: what is timed is verified, what is there is not measured again, and the page says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from birnn_numpy_loop import BACKEND as NUMPY
+
+from backends.pool.pool import NoAnswer, Pool
+from benchmarks.analysis.statistics import Interval
+from benchmarks.claims import timing
+from benchmarks.claims.workshop import Workshop
+from benchmarks.maintain.directions import __main__ as command
+from benchmarks.maintain.directions import costs, page
+from benchmarks.maintain.directions.accuracies import VARIANTS, learned, variant_of_task
+from benchmarks.maintain.directions.costs import costs_of, layer_case, specification
+from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Cost, Declined, Measured, Taken, read_measured
+from common.errors import InputError
+from common.judging.agreement import DISAGREES
+from common.models.specification import parameters
+from tests.registered import register
+from tests.workers.misbehaving import BACKEND
+
+SMALL = {"hidden_size": 3, "seq_len": 4}
+
+
+@pytest.fixture
+def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    register(monkeypatch, BACKEND, NUMPY)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "MOST_WARM_SECONDS", 0.0)
+    with Pool.open() as pool:
+        yield Workshop(pool, 60.0)
+
+
+def a_cost(
+    variant: str, seconds: float, ratio: float, implementation: str = "torch/native", twin: float = 1.01
+) -> Cost:
+    return Cost(
+        implementation=implementation, cell="gru", passed="forward", variant=variant, seconds=seconds, ratio=ratio,
+        low=0.9 * ratio, high=1.1 * ratio, peak_bytes=2_000_000, twin=twin,
+    )  # fmt: skip
+
+
+def test_the_variants_are_two_of_h_one_of_h_and_one_of_twice() -> None:
+    two, one, wide = (specification("gru", variant) for variant in VARIANTS)
+    assert (two.num_directions, one.num_directions, wide.num_directions) == (2, 1, 1)
+    assert (two.output_size, one.output_size, wide.output_size) == (256, 128, 256)
+    assert len({layer_case("gru", variant).name for variant in VARIANTS}) == 3
+
+
+def test_all_variants_of_a_pass_are_judged_and_timed_side_by_side(workshop: Workshop) -> None:
+    found = costs_of(workshop, "numpy", "loop", "gru", "forward", **SMALL)
+    assert not isinstance(found, Declined)
+    assert [cost.variant for cost in found] == [TWO, ONE, WIDE]
+    assert found[0].ratio == pytest.approx(1.0)
+    for cost in found:
+        assert cost.seconds > 0
+        assert 0 < cost.low <= cost.ratio <= cost.high
+        assert cost.peak_bytes is None or cost.peak_bytes >= 0
+
+
+def test_the_ratio_is_of_two_directions_over_the_variant(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contest has each variant over the first one, two directions."""
+    half = timing.Timed(0.1, Interval(0.5, 0.4, 0.8), 9, 1_000)
+    given = dict.fromkeys((TWO, WIDE, timing.TWIN), timing.Timed(0.2, Interval(1.0, 1.0, 1.0), 9)) | {ONE: half}
+    monkeypatch.setattr(costs, "time_side_by_side", lambda *_: given)
+    found = costs_of(workshop, "numpy", "loop", "gru", "forward")
+    assert not isinstance(found, Declined)
+    one = next(cost for cost in found if cost.variant == ONE)
+    assert (one.ratio, one.low, one.high, one.peak_bytes) == (2.0, 1.25, 2.5, 1_000)
+
+
+def test_what_is_declined_is_said_and_what_is_wrong_is_never_timed(workshop: Workshop) -> None:
+    declined = costs_of(workshop, "numpy", "loop", "gru", "train_step", **SMALL)
+    assert isinstance(declined, Declined)
+    assert "train step" in declined.reason
+    with pytest.raises(NoAnswer) as caught:
+        costs_of(workshop, "misbehaving", "zeros", "gru", "forward", **SMALL)
+    assert caught.value.reply.status == DISAGREES
+
+
+def test_a_task_of_one_direction_differs_in_that_alone() -> None:
+    two, one, wide = (variant_of_task("pipeline", variant, 0, ()) for variant in VARIANTS)
+    assert (one.spec.recurrent.num_directions, wide.spec.recurrent.num_directions) == (1, 1)
+    assert wide.spec.recurrent.hidden_size == 2 * two.spec.recurrent.hidden_size
+    assert parameters(two.spec)["head.0.weight"] == parameters(wide.spec)["head.0.weight"]
+    assert (two.epochs, two.optimizer, len(two.training)) == (one.epochs, one.optimizer, len(one.training))
+
+
+def test_what_is_learned_is_kept_and_not_trained_again(workshop: Workshop, tmp_path: Path) -> None:
+    found = learned(workshop, "numpy/loop", "pipeline", ONE, 0, epochs=1)
+    assert found.baseline < found.accuracy < 1
+    file, to = tmp_path / "kept.json", tmp_path / "page.md"
+    to.write_text("<!-- costs -->\n<!-- /costs -->\n<!-- accuracies -->\n<!-- /accuracies -->\n")
+    every = [found.model_copy(update={"task": "pipeline", "variant": variant}) for variant in VARIANTS]
+    day = Taken(machine="a machine", commit="abc", day="2026-11-22")
+    command.write_measured(Measured(learned=every, learned_taken=day), file)
+    command.main(file=file, to=to)
+    text = to.read_text()
+    assert (
+        f"| pipeline | a class for each step, by a rule on the steps before and behind it | {found.baseline:.4f}"
+        in text
+    )
+    assert "Measured by `python -m benchmarks.maintain.directions` on a machine, commit abc, 2026-11-22." in text
+    assert "Times and memory have not been measured yet" in text
+    command.main(file=file, to=to)
+    assert to.read_text() == text
+    assert read_measured(file).learned == every
+
+
+def test_the_table_of_costs_has_every_ratio_and_says_when_others_were_at_work() -> None:
+    measured = [a_cost(TWO, 0.004, 1.0), a_cost(ONE, 0.002, 2.0), a_cost(WIDE, 0.005, 0.8, twin=0.9)]
+    quiet = Taken(machine="a machine", commit="abc", day="2026-11-22", others_cpu=0.01)
+    block = page.costs_block(Measured(costs=measured, costs_taken=quiet))
+    row = "| torch/native | gru | forward | 4 | 2 | 2.00 (1.80–2.20) | 5 | 0.80 (0.72–0.88) | 2.0 | 2.0 | 2.0 |"
+    assert row in block
+    assert "by a factor of up to 1.111" in block
+    assert "cannot be told" not in block
+    crowded = quiet.model_copy(update={"others_cpu": 0.5})
+    assert "these times cannot be told" in page.costs_block(Measured(costs=measured, costs_taken=crowded))
+
+
+def test_the_page_that_is_there_is_what_the_kept_numbers_say() -> None:
+    text, measured = command.PAGE.read_text(), read_measured(command.FILE)
+    assert f"<!-- costs -->\n{page.costs_block(measured)}\n<!-- /costs -->" in text
+    assert f"<!-- accuracies -->\n{page.accuracies_block(measured)}\n<!-- /accuracies -->" in text
+
+
+def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    for text, reason in (("{", "must be JSON"), ('{"version": "x"}', "version"), ('{"colour": 1}', "unknown keys")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=reason):
+            read_measured(path)
