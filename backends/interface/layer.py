@@ -69,6 +69,11 @@ class Implementation(ABC):
     def move_inputs(self, inputs: Inputs) -> None:
         """Make the framework's own arrays of the inputs, in ``dtype``, on the device."""
 
+    def reuse_programs(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Allow the passes to run programs that an earlier process made, where these are the very same; for runs whose
+        numbers are wanted and not their times.
+        """
+
     @abstractmethod
     def forward(self) -> None:
         """Compute the outputs and final states."""

@@ -19,6 +19,7 @@ from backends.tensorflow_keras.gaps import GAPS
 from backends.tensorflow_keras.layer.implementation import DEVICES, DTYPES, TensorFlowImplementation
 from backends.tensorflow_keras.layer.manual import Manual
 from backends.tensorflow_keras.layer.native import Native
+from backends.tensorflow_keras.layer.programs import make_room
 from backends.tensorflow_keras.layer.scratch import Scratch
 from backends.tensorflow_keras.layer.tuned import Tuned
 from backends.tensorflow_keras.models.seq2seq import Seq2SeqNetwork
@@ -43,6 +44,7 @@ class TensorFlow(Framework):
         if keras.config.backend() != "tensorflow":
             raise RuntimeError(f"keras must run on tensorflow; it was imported earlier with {keras.config.backend()}")
         self.use_lane("exact")
+        make_room()
 
     def versions(self) -> dict[str, str]:
         versions = {"tensorflow": tf.__version__, "keras": keras.__version__}

@@ -80,6 +80,7 @@ def _run(
         raise Unsupported(refusal)
     case = rounded_case(case, dtype)
     run = framework.implementations[implementation](case.spec, dtype, device)
+    run.reuse_programs()
     run.load_weights(case.weights)
     run.move_inputs(inputs_of(case))
     started = time.perf_counter()

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from backends.interface.gaps import DEVICES
+from backends.pool.environments import NOTHING_KEPT
 from backends.studies.fuzzing import Covered, Failure, Fuzzer, fair_slice
 from backends.studies.upstream.script import no_script, script
 from birnn import exit_codes
@@ -52,10 +53,9 @@ def fuzz(wishes: Wishes) -> int:
     seconds = seconds_from(wishes.budget, "--time")
     writable_folder("--out", wishes.out)
     seed = random.SystemRandom().randrange(LARGEST_SEED) if wishes.seed is None else wishes.seed
-    # What is compiled for a drawn case is of use to nobody later.
-    variables = {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+    # What is traced and compiled for a drawn case is of use to nobody later.
     interrupted = False
-    with workers(wishes.patterns, wishes.threads, variables=variables) as (pool, selection), progress() as bar:
+    with workers(wishes.patterns, wishes.threads, variables=NOTHING_KEPT) as (pool, selection), progress() as bar:
         task = bar.add_task("drawing", total=None)
         cores = os.cpu_count() or 1
         count = sum(map(len, selection.implementations.values()))

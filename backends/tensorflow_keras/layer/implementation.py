@@ -15,6 +15,7 @@ import tensorflow as tf
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import added_up, most_important
 from backends.tensorflow_keras.layer.lengths import States
+from backends.tensorflow_keras.layer.programs import program
 from backends.tensorflow_keras.layer.training import LayerTrainer, train_step
 from common.specification import Specification
 from common.training import trained_kernels
@@ -28,6 +29,8 @@ DTYPES = {
 """TensorFlow's dtype for each of the suite's."""
 GRAPHS_KEPT = 128
 """Graphs of one process before the one unused for longest is dropped; each holds some 20 MB."""
+OURS = __name__.partition(".layer.")[0]
+"""The package whose files the keys of kept programs are made from: a class from elsewhere is always traced."""
 DEVICES = {"cpu": "/CPU:0", "gpu": "/GPU:0"}
 """TensorFlow's name of each of the suite's devices."""
 Parameters = Mapping[str, tf.Tensor]
@@ -48,6 +51,7 @@ class TensorFlowImplementation(Implementation):
     """The tensors that gradients are taken by, in the layout that ``run`` reads."""
     _results: tuple[Results, Results, Results, Parameters]
     """Results, gradients by the inputs, gradients by ``parameters``, and the variables that a train step moved."""
+    _reuses_programs = False
 
     @abstractmethod
     def run(self, parameters: Parameters, x: tf.Tensor, lengths: tf.Tensor | None, states: States) -> Results:
@@ -73,16 +77,27 @@ class TensorFlowImplementation(Implementation):
             self._lengths = None if inputs.lengths is None else tf.constant(inputs.lengths)
         self._cotangents = {name: self.tensor(value) for name, value in inputs.cotangents.items()}
 
+    def reuse_programs(self) -> None:
+        self._reuses_programs = type(self).__module__.startswith(OURS)
+
     def forward(self) -> None:
-        graph = _graph(type(self), self.spec, self.dtype, self.device, "forward")
+        arguments = self.parameters, self._x, self._lengths, self._states
         with tf.device(DEVICES[self.device]):
-            self._results = graph(self.parameters, self._x, self._lengths, self._states), {}, {}, {}
+            self._results = self._program("forward", arguments)(*arguments), {}, {}, {}
 
     def forward_backward(self) -> None:
-        graph = _graph(type(self), self.spec, self.dtype, self.device, "forward_backward")
+        arguments = self.parameters, self._x, self._lengths, self._states, self._cotangents
         with tf.device(DEVICES[self.device]):
-            results = graph(self.parameters, self._x, self._lengths, self._states, self._cotangents)
-        self._results = *results, {}
+            results, by_inputs, by_parameters = self._program("forward_backward", arguments)(*arguments)
+        self._results = results, by_inputs, by_parameters, {}
+
+    def _program(self, work: str, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        def traced() -> Callable[..., Any]:
+            return _graph(type(self), self.spec, self.dtype, self.device, work)
+
+        if not self._reuses_programs:
+            return traced()
+        return program(traced, [type(self).__qualname__, self.spec.as_json(), self.dtype, self.device, work], arguments)
 
     def load_training(self, training: Training) -> None:
         self._trainer = LayerTrainer(training, self, DEVICES[self.device])

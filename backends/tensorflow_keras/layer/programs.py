@@ -1,0 +1,209 @@
+"""Traced programs kept on disk: what a tf.function traced once, later processes run without tracing it again.
+
+A program is kept as what TensorFlow itself made of it: the definition of its function and of those that it calls, which
+are handed to TensorFlow's runtime as they are. It is the same program, bit for bit, and grappler and XLA work on it as
+they do on a traced one; only the call goes past tf.function, so nothing is timed this way. Tracing is two fifths of
+what `birnn verify` needs of a processor in TensorFlow 2.21.
+
+XLA's own cache of what it compiles is left off: a file in it that is damaged or cannot be written makes the call fail
+(TensorFlow 2.21, --tf_xla_persistent_cache_directory).
+
+The key of a program holds what tracing reads: the implementation and its specification, the arguments' names, shapes
+and dtypes, our sources, the files of Keras and TensorFlow that trace, versions, devices and switches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from tensorflow.python.eager import context  # not public: nothing that is registers a function by its definition
+
+FOLDER = "BIRNN_TENSORFLOW_PROGRAMS"
+"""The environment variable that names the folder of programs; where it is not set or empty, none are kept."""
+AT_ONCE = 128
+"""Programs of one process before the one unused for longest is dropped; a traced one holds some 20 MB."""
+MOST = 4096
+"""Programs that a process leaves in the folder when it starts; one takes some 20 kB."""
+SOURCES = ("backends/interface", "backends/tensorflow_keras", "backends/tensorflow_keras/layer", "common")
+"""Folders of ours whose files tracing may read."""
+
+Function = Callable[..., Any]
+_KNOWN: dict[str, Function] = {}
+"""The programs of this process by key."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that TensorFlow's runtime knows by name.
+
+    Parameters
+    ----------
+    functions
+        The names of the functions that it consists of, itself last.
+    outputs
+        How many tensors it gives.
+    structure
+        Names of tensors in the shape in which the function gives them: dictionaries, and tuples of them.
+    """
+
+    functions: Sequence[bytes]
+    outputs: int
+    structure: Any
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run it on what the tf.function takes."""
+        inputs = [tensor for _, tensor in _leaves(arguments)]
+        outputs = context.context().call_function(self.functions[-1], inputs, self.outputs)
+        return tf.nest.pack_sequence_as(self.structure, outputs)
+
+
+def folder() -> Path | None:
+    """Where programs are kept, or None: also while functions run eagerly, as nothing is traced then."""
+    named = os.environ.get(FOLDER)
+    return Path(named) if named and not tf.config.functions_run_eagerly() else None
+
+
+def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any, ...]) -> Function:
+    """A pass for these arguments: from the folder where it is there, else ``traced()``, which is then kept there.
+
+    Parameters
+    ----------
+    traced
+        Gives the tf.function.
+    what
+        All that the program follows from but its arguments and ``surroundings``, for JSON.
+    arguments
+        What it is going to be called with.
+    """
+    where = folder()
+    if where is None:
+        return traced()
+    signature = [(path, value.shape.as_list(), value.dtype.name) for path, value in _leaves(arguments)]
+    key = hashlib.sha256(json.dumps([what, signature, surroundings()], sort_keys=True).encode()).hexdigest()[:32]
+    found = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, where / key)
+    _KNOWN[key] = found  # the one used last stands last
+    if len(_KNOWN) > AT_ONCE:
+        forgotten = _KNOWN.pop(next(iter(_KNOWN)))
+        if isinstance(forgotten, Program):
+            for name in forgotten.functions:
+                context.context().remove_function(name)
+    return found
+
+
+def surroundings() -> dict[str, Any]:
+    """What tracing may read that no argument says."""
+    return {
+        "sources": _sources(),
+        "versions": [tf.__version__, tf.version.GIT_VERSION, keras.__version__],
+        "files": _files_of_tensorflow(),
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
+    }
+
+
+@cache
+def _sources() -> str:
+    """A hash of our own files that tracing may read."""
+    root = Path(__file__).resolve().parents[3]
+    files = sorted(file for each in SOURCES for file in (root / each).glob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@cache
+def _files_of_tensorflow() -> str:
+    """A hash of the names, sizes and times of the files of Keras and TensorFlow that trace: whoever changes one traces
+    anew.
+    """
+    tensorflow = Path(context.__file__).parents[1]
+    roots = [Path(keras.__file__).parent, *(tensorflow / each for each in ("eager", "framework", "ops"))]
+    files = [(file, file.stat()) for root in roots for file in sorted(root.rglob("*.py"))]
+    listed = [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, tf.Tensor]]:
+    """Each tensor among arguments with where it stands, in the order of a function's inputs: dictionaries by key."""
+    if isinstance(value, Mapping):
+        for name in sorted(value):
+            yield from _leaves(value[name], f"{path}/{name}")
+    elif isinstance(value, tuple | list):
+        for index, each in enumerate(value):
+            yield from _leaves(each, f"{path}/{index}")
+    elif value is not None:
+        yield path, value
+
+
+def _read(path: Path) -> Program | None:
+    """The program in a file, handed to TensorFlow; None where there is none, or not a whole one."""
+    try:
+        head, _, body = zlib.decompress(path.read_bytes()).partition(b"\n")
+        texts = json.loads(head)
+        library = tf.compat.v1.GraphDef.FromString(body).library
+        names = [function.signature.name.encode() for function in library.function]
+        kept = Program(names, texts["outputs"], texts["structure"])
+    except (OSError, ValueError, KeyError, zlib.error, DecodeError):
+        return None
+    for function in library.function:
+        context.context().add_function_def(function)
+    with suppress(OSError):
+        path.touch()  # used just now
+    return kept
+
+
+def _keep(traced: Any, arguments: tuple[Any, ...], path: Path) -> Function:
+    """The tf.function, traced for these arguments and, where it reads nothing else, written into a file."""
+    concrete = traced.get_concrete_function(*arguments)
+    structure = tf.nest.map_structure(lambda spec: "", concrete.structured_outputs)
+    if concrete.captured_inputs or len(concrete.outputs) != len(tf.nest.flatten(structure)):
+        return traced
+    library = tf.compat.v1.GraphDef(library=concrete.graph.as_graph_def().library)
+    library.library.function.append(concrete.function_def)
+    _rename(library.library.function, path.name)
+    texts = {"outputs": len(concrete.outputs), "structure": structure}
+    with suppress(OSError):  # a full disk, or a folder that only others may write: nothing is kept
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+            whole = Path(aside, path.name)
+            whole.write_bytes(zlib.compress(json.dumps(texts).encode() + b"\n" + library.SerializeToString(), 1))
+            whole.replace(path)
+    return traced
+
+
+def _rename(functions: Sequence[Any], key: str) -> None:
+    """Give functions names that no program of another process has, wherever they are called.
+
+    TensorFlow numbers functions by process; two with one name in one process would be an error.
+    """
+    names = {each.signature.name: f"{key}_{number}" for number, each in enumerate(functions)}
+    for function in functions:
+        function.signature.name = names[function.signature.name]
+        for node in function.node_def:
+            node.op = names.get(node.op, node.op)
+            for value in node.attr.values():
+                for called in [value.func, *value.list.func]:
+                    if called.name:
+                        called.name = names.get(called.name, called.name)
+
+
+def make_room() -> None:
+    """Remove the programs unused for longest, so that ``MOST`` are left."""
+    where = folder()
+    if where is None:
+        return
+    with suppress(OSError):  # another process may do the same
+        files = [(file.stat().st_mtime, file) for file in where.iterdir() if file.is_file()]
+        for _, file in sorted(files)[: max(0, len(files) - MOST)]:
+            file.unlink(missing_ok=True)

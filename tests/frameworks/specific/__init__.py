@@ -1,0 +1,1 @@
+"""What one framework alone has, or is asked."""

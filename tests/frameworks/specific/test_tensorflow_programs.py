@@ -1,0 +1,147 @@
+"""TensorFlow's traced programs on disk: the same bits without tracing, and a program of anything else is never run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.interface.layer import inputs_of
+from backends.worker.execution import execute
+from common.case import Case
+from tests.cases import a_case
+from tests.frameworks.conftest import only_with
+
+TENSORFLOW = only_with("tensorflow")
+
+import tensorflow as tf  # noqa: E402 (where it is missing, the file has been skipped)
+
+from backends.tensorflow_keras.layer import implementation, programs  # noqa: E402
+
+CASE = a_case("gru", lengths=(5, 0, 1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for programs, in a process that knows none."""
+    monkeypatch.setenv(programs.FOLDER, str(tmp_path))
+    monkeypatch.setattr(programs, "_KNOWN", {})
+    return tmp_path
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passes that are traced, as they come."""
+    passes: list[str] = []
+    graph = implementation._graph
+
+    def noted(*arguments: object) -> Callable:
+        passes.append(str(arguments[-1]))
+        return graph(*arguments)
+
+    monkeypatch.setattr(implementation, "_graph", noted)
+    return passes
+
+
+def run(name: str = "scratch", case: Case = CASE) -> dict[str, np.ndarray]:
+    """What an implementation gives, in a process that may have forgotten the programs it knew."""
+    programs._KNOWN.clear()
+    return execute(TENSORFLOW, case, name, "float32", "cpu").tensors
+
+
+@pytest.mark.parametrize("name", TENSORFLOW.implementations)
+def test_a_kept_program_gives_the_same_bits_untraced(folder: Path, traced: list[str], name: str) -> None:
+    first = run(name)
+    assert traced == ["forward_backward"]
+    again = run(name)
+    assert traced == ["forward_backward"]
+    assert first.keys() == again.keys()
+    assert all(first[each].tobytes() == again[each].tobytes() for each in first)
+
+
+def test_other_shapes_lengths_and_surroundings_are_other_programs(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    run(case=a_case("gru", seq_len=6, lengths=(5, 0, 1)))
+    run(case=a_case("gru", lengths=None))
+    run(case=a_case("gru", lengths=(5, 0, 1), bias=False))
+    for name in ("_sources", "_files_of_tensorflow"):
+        monkeypatch.setattr(programs, name, lambda: "changed")
+        run()
+    assert len(traced) == len(list(folder.iterdir())) == 6
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"\x00" * 64])
+def test_a_damaged_program_is_traced_and_kept_anew(
+    folder: Path, traced: list[str], damage: Callable[[bytes], bytes]
+) -> None:
+    first = run()
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert all(np.array_equal(value, first[name]) for name, value in run().items())
+    assert len(traced) == 2
+    assert len(file.read_bytes()) > len(whole) // 2
+    run()
+    assert len(traced) == 2
+
+
+def test_a_class_from_elsewhere_is_always_traced(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is in no key."""
+    theirs = type("Scratch", (TENSORFLOW.implementations["scratch"],), {"__module__": "theirs"})
+    monkeypatch.setattr(TENSORFLOW, "implementations", {"scratch": theirs})
+    run()
+    run()
+    assert len(traced) == 2
+    assert not list(folder.iterdir())
+
+
+def test_nothing_is_kept_where_functions_run_eagerly_or_no_folder_is_named(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf.config.run_functions_eagerly(True)
+    try:
+        run()
+    finally:
+        tf.config.run_functions_eagerly(False)
+    monkeypatch.setenv(programs.FOLDER, "")
+    run()
+    assert len(traced) == 2
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "file").touch()
+    monkeypatch.setenv(programs.FOLDER, str(folder / "file"))
+    run()
+    assert traced == ["forward_backward"]
+    assert [*folder.iterdir()] == [folder / "file"]
+
+
+def test_programs_unused_for_longest_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "MOST", 4)
+    files = [folder / str(number) for number in range(6)]
+    for number, file in enumerate(files):
+        file.touch()
+        os.utime(file, (9 - number, 9 - number))
+    programs.make_room()
+    assert [file.exists() for file in files] == [True, True, True, True, False, False]
+
+
+def test_what_is_timed_is_the_traced_function(folder: Path, traced: list[str]) -> None:
+    """A kept program is called past tf.function, whose own time is part of what users wait for."""
+    for _ in range(2):
+        network = TENSORFLOW.implementations["scratch"](CASE.spec, "float32", "cpu")
+        network.load_weights(CASE.weights)
+        network.move_inputs(inputs_of(CASE))
+        network.forward()
+    assert traced == ["forward", "forward"]
+    assert not list(folder.iterdir())
