@@ -14,7 +14,7 @@ import numpy as np
 from backends.interface.framework import LANES
 from backends.pool.pool import NoAnswer
 from backends.registry import backends
-from backends.worker.messages import CloseWork, NotDone, OpenWork, TimeBlock
+from backends.worker.messages import CloseWork, NotDone, OpenWork, SetUp, TimeBlock
 from backends.worker.opening import files_sha256
 from benchmarks.analysis.statistics import Interval, is_steady, paired_ratio_interval
 from benchmarks.cases.case import BenchmarkCase
@@ -33,11 +33,11 @@ from common.result import read_result
 DTYPE = "float32"
 THREADS = len(os.sched_getaffinity(0))
 FEWEST_CYCLES, MOST_CYCLES = 6, 30
-SECONDS = 0.8
+SECONDS = 0.5
 """How long each variant is timed at most, once there are ``FEWEST_CYCLES``."""
 MOST_WARM_SECONDS = 2.0
 TWIN = "the same again"
-"""The first variant a second time: how far its ratio is from 1 is noise."""
+"""The first variant a second time in each cycle: how far its ratio is from 1 is noise."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,20 @@ def time_side_by_side(workshop: Workshop, framework: str, variants: Sequence[Var
     try:
         for variant in variants:
             contest.enter(variant, variant.name)
-        contest.enter(variants[0], TWIN)
         return contest.hold(variants[0].name)
     finally:
-        workshop.ask(framework, CloseWork())
-        for path in workshop.pool.folder.glob("*.safetensors"):
-            path.unlink()
+        contest.leave()
+
+
+def peak_bytes(workshop: Workshop, framework: str, variants: Sequence[Variant]) -> dict[str, int | None]:
+    """What a call of each variant takes at its peak over what was resident before it, in bytes; raises as
+    ``time_side_by_side``.
+    """
+    contest = _Contest(workshop, framework)
+    try:
+        return {variant.name: contest.enter(variant, variant.name).peak_host_bytes for variant in variants}
+    finally:
+        contest.leave()
 
 
 class _Contest:
@@ -101,7 +109,7 @@ class _Contest:
         self._peaks: dict[str, int | None] = {}
         self._rng = np.random.default_rng(0)
 
-    def enter(self, variant: Variant, handle: str) -> None:
+    def enter(self, variant: Variant, handle: str) -> SetUp:
         """Open a variant, judged the first time."""
         self._workshop.tell(f"{handle}, to be verified")
         judged = variant not in self._judged
@@ -113,23 +121,31 @@ class _Contest:
             self._judged.add(variant)
         self._warm[handle] = list(reply.samples)
         self._peaks[handle] = reply.peak_host_bytes
+        return reply
+
+    def leave(self) -> None:
+        """Close everything, and remove the files."""
+        self._workshop.ask(self._framework, CloseWork())
+        for path in self._workshop.pool.folder.glob("*.safetensors"):
+            path.unlink()
 
     def hold(self, first: str) -> dict[str, Timed]:
         """Warm up, then time in cycles."""
-        for handle in self._in_random_order():
+        for handle in self._warm:
             self._warm_up(handle)
         for name, pid in self._workshop.pool.pids().items():
             if name != self._framework:
                 settle(pid)
         self._workshop.tell("timed")
-        samples: dict[str, dict[tuple[int, int], Sequence[float]]] = {handle: {} for handle in self._warm}
-        end = time.monotonic() + SECONDS * len(self._warm)
+        names = [*self._warm, TWIN]
+        samples: dict[str, dict[tuple[int, int], Sequence[float]]] = {name: {} for name in names}
+        end = time.monotonic() + SECONDS * len(names)
         for cycle in range(MOST_CYCLES):
-            for handle in self._in_random_order():
-                samples[handle][0, cycle] = self._block(handle)
+            for name in self._rng.permutation(names).tolist():
+                samples[name][0, cycle] = self._block(first if name == TWIN else name)
             if cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= end:
                 break
-        return {handle: _timed(samples[first], found, self._peaks[handle]) for handle, found in samples.items()}
+        return {name: _timed(samples[first], found, self._peaks.get(name)) for name, found in samples.items()}
 
     def _request(self, variant: Variant, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
         job = Job(variant.case, variant.passed, DTYPE, "cpu", LANES[0], THREADS)
@@ -174,10 +190,6 @@ class _Contest:
     def _block(self, handle: str) -> list[float]:
         request = TimeBlock(handle=handle, seconds=BLOCK_SECONDS, least=1, most=MOST_CALLS)
         return self._workshop.done(self._framework, request).samples
-
-    def _in_random_order(self) -> list[str]:
-        handles = list(self._warm)
-        return [handles[i] for i in self._rng.permutation(len(handles))]
 
 
 def _timed(

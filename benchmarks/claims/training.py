@@ -20,13 +20,14 @@ DTYPE = "float32"
 
 @dataclass(frozen=True)
 class Learned:
-    """What a training gave: the ``losses`` of its steps; ``accuracies`` on the held-out examples after each epoch; and
-    the last ``answers`` to them, batch by batch.
+    """What a training gave: the ``losses`` of its steps; ``accuracies`` on the held-out examples after each epoch; the
+    last ``answers`` to them, batch by batch; and those to what was asked ``besides``.
     """
 
     losses: Sequence[float]
     accuracies: Sequence[float]
     answers: Sequence[np.ndarray]
+    besides: Sequence[np.ndarray] = ()
 
 
 def train(
@@ -38,6 +39,7 @@ def train(
     weights: Arrays | None = None,
     forcing: Callable[[int], float] | None = None,
     also: list[Arrays] | None = None,
+    besides: Sequence[Arrays] = (),
 ) -> Learned:
     """Train a task in ``framework/implementation``, from other first ``weights`` than its own where they are given.
 
@@ -49,6 +51,8 @@ def train(
         The share of teacher forcing in each epoch, from 0 on; default: the task's.
     also
         Filled with all parameters after the last step, where it is given.
+    besides
+        Further batches without labels that are asked at the end.
 
     Raises
     ------
@@ -76,8 +80,9 @@ def train(
         accuracies.append(float(counts[:, 0].sum() / counts[:, 1].sum()))
     if also is not None:
         also.append(network.save()[0])
+    others = [found[spec.answer] for found in network.answers(spec.question, besides, most)] if besides else []
     network.close()
-    return Learned(losses, accuracies, answers)
+    return Learned(losses, accuracies, answers, others)
 
 
 def right_by_length(task: Task, answers: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:

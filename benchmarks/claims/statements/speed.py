@@ -28,12 +28,20 @@ def layer_case(
     *,
     lengths: Spread | None = None,
     num_layers: int = 1,
-    merge: Merge = "concat",
+    merge: Merge | None = "concat",
 ) -> BenchmarkCase:
-    """A bidirectional layer to be timed; ``sizes`` are seq_len, batch, input_size, hidden_size."""
+    """A bidirectional layer, or one of one direction without a merge, to be timed; ``sizes`` are seq_len, batch,
+    input_size, hidden_size.
+    """
     seq_len, batch, input_size, hidden_size = sizes
     spec = Specification(
-        cell=cell, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, bias=True, merge=merge
+        cell=cell,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        bias=True,
+        merge=merge,
+        num_directions=1 if merge is None else 2,
     )
     name = case_name(spec, seq_len, batch, lengths is not None)
     name = name if lengths is None else f"{name}-from-{lengths.low}"
@@ -45,7 +53,7 @@ def own(name: str) -> str:
     return name.partition("/")[2]
 
 
-def _against_first(workshop: Workshop, framework: str, variants: Sequence[Variant], **place: str) -> list[Point]:
+def against_first(workshop: Workshop, framework: str, variants: Sequence[Variant], **place: str) -> list[Point]:
     """A point for each variant but the first, with its time over the first one's; and one for the first again."""
     found = time_side_by_side(workshop, framework, variants)
     points = []
@@ -69,7 +77,7 @@ def _packing(workshop: Workshop, framework: str) -> list[Point]:
             case = layer_case(cell, sizes, lengths=Spread(low=low, high=SEQ_LEN))
             padding[name] = 1 - case.real_steps() / (case.batch * case.seq_len)
             variants.append(Variant(name, case, own(RAGGED[framework])))
-        for point in _against_first(workshop, framework, variants, cell=cell):
+        for point in against_first(workshop, framework, variants, cell=cell):
             what = str(point.where["what"])
             also = {"padding": padding[what]} if what in padding else {}
             points.append(point.model_copy(update={"numbers": point.numbers | also}))
@@ -93,7 +101,7 @@ def _gru_for_lstm(workshop: Workshop, framework: str) -> list[Point]:
     points = []
     for shape, sizes in SHAPES.items():
         variants = [Variant(cell, layer_case(cell, sizes), own(NATIVE[framework])) for cell in ("lstm", "gru")]
-        points += _against_first(workshop, framework, variants, shape=shape)
+        points += against_first(workshop, framework, variants, shape=shape)
     return points
 
 
@@ -101,7 +109,7 @@ def _merges(workshop: Workshop, framework: str) -> list[Point]:
     sizes = (SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE)
     cases = {merge: layer_case("gru", sizes, num_layers=2, merge=merge) for merge in ("concat", *MERGES)}
     variants = [Variant(merge, case, own(NATIVE[framework])) for merge, case in cases.items()]
-    return _against_first(workshop, framework, variants)
+    return against_first(workshop, framework, variants)
 
 
 def _by_hand(workshop: Workshop, framework: str) -> list[Point]:
@@ -109,7 +117,7 @@ def _by_hand(workshop: Workshop, framework: str) -> list[Point]:
     for cell in ("gru", "lstm"):
         case = layer_case(cell, (SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE))
         variants = [Variant(name, case, name) for name in (own(NATIVE[framework]), "scratch")]
-        points += _against_first(workshop, framework, variants, cell=cell)
+        points += against_first(workshop, framework, variants, cell=cell)
     return points
 
 
@@ -130,7 +138,7 @@ def _two_narrower(workshop: Workshop, framework: str) -> list[Point]:
         two = layer_case(cell, (SEQ_LEN, BATCH, INPUT_SIZE, narrow), num_layers=2)
         names = (f"one layer of {HIDDEN_SIZE}", f"two layers of {narrow}")
         variants = [Variant(name, case, own(NATIVE[framework])) for name, case in zip(names, (one, two), strict=True)]
-        points += _against_first(workshop, framework, variants, cell=cell)
+        points += against_first(workshop, framework, variants, cell=cell)
     return points
 
 
@@ -164,7 +172,7 @@ def _attention(workshop: Workshop, framework: str) -> list[Point]:
             Variant(name, attention_case(source_len, name == "with attention"), own(NATIVE[framework]), "train_step")
             for name in ("without attention", "with attention")
         ]
-        points += _against_first(workshop, framework, variants, source=f"{source_len} steps")
+        points += against_first(workshop, framework, variants, source=f"{source_len} steps")
     return points
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from backends.pool.pool import NoAnswer, Pool
+from benchmarks.analysis.statistics import Interval
 from benchmarks.cases.case import Spread
 from benchmarks.claims import ledger, timing
 from benchmarks.claims.claim import Point
 from benchmarks.claims.pictures import curves
+from benchmarks.claims.statements.directions import (
+    letters_task,
+    off_two,
+    one_direction,
+    past_task,
+    units_of_equal_size,
+)
 from benchmarks.claims.statements.learning import rnn_of_task, with_rnn
 from benchmarks.claims.statements.memory import copy_task
 from benchmarks.claims.statements.speed import attention_case, layer_case, narrower_size
@@ -22,8 +30,10 @@ from benchmarks.claims.timing import TWIN, Variant, time_side_by_side
 from benchmarks.claims.training import over_seeds, right_by_length
 from benchmarks.claims.workshop import Workshop
 from common.data.embeddings import load_vectors
+from common.data.examples import SequenceExample
 from common.data.vocabulary import build_vocabulary
 from common.models.batch import labels
+from common.models.specification import SequenceModel, rnn_of
 from common.specification import Specification
 from common.tasks.building import build_task
 from common.tasks.task import Options
@@ -138,3 +148,40 @@ def test_packing_is_drawn_over_the_part_that_is_padding() -> None:
     drawn = claim.picture([*points, twin])
     assert b"torch gru" in drawn
     assert b"jax lstm" in drawn
+
+
+def labelled(examples: Sequence[object]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inputs and labels of examples that have both."""
+    found = [each for each in examples if isinstance(each, SequenceExample)]
+    return [(each.inputs, each.labels) for each in found if each.labels is not None]
+
+
+def test_beginnings_end_before_the_letter_that_is_asked() -> None:
+    task, asked, after = letters_task(0)
+    whole = {tuple(inputs.tolist()): following for inputs, following in labelled(task.held_out)}
+    for batch, letters in zip(asked, after, strict=True):
+        for tokens, length, letter in zip(batch["tokens"], batch["lengths"], letters, strict=True):
+            begun = tuple(tokens[:length].tolist())
+            assert letter in [following[length - 1] for word, following in whole.items() if word[:length] == begun]
+    assert sum(len(letters) for letters in after) == sum(len(word) for word in whole)
+
+
+def test_labels_of_the_past_say_nothing_of_the_future() -> None:
+    past, both = labelled(past_task(0).training), labelled(build_task("pipeline", Options(seed=0)).training)
+    for (inputs, found), (other_inputs, other) in zip(past, both, strict=True):
+        assert np.array_equal(inputs, other_inputs)
+        assert np.array_equal(found == 2, other == 4)
+        assert np.array_equal(found == 1, np.isin(other, (2, 3)))
+
+
+def test_one_direction_of_equal_size_has_no_more_parameters_and_one_unit_more_would() -> None:
+    task = build_task("pipeline", Options())
+    assert isinstance(task.spec, SequenceModel)
+    units = units_of_equal_size(task.spec.rnn)
+    sizes = [count(rnn_of(one_direction(task, each).spec)) for each in (units, units + 1)]
+    assert sizes[0] <= count(task.spec.rnn) < sizes[1]
+
+
+def test_how_far_a_ratio_is_from_2_has_the_interval_of_the_ratio() -> None:
+    assert off_two(Interval(1.5, 1.4, 1.7)) == pytest.approx({"off": 0.5, "off_low": 0.3, "off_high": 0.6})
+    assert off_two(Interval(2.1, 1.9, 2.2)) == pytest.approx({"off": 0.1, "off_low": 0.0, "off_high": 0.2})

@@ -1,0 +1,255 @@
+"""Claims on the second direction: what it costs, and when it is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.analysis.statistics import Interval
+from benchmarks.claims.claim import NATIVE, Claim, Part, Point, Rule, in_each_framework
+from benchmarks.claims.statements.learning import FRAMEWORK, HOW, IMPLEMENTATION, SEEDS, with_rnn
+from benchmarks.claims.statements.speed import BATCH, HIDDEN_SIZE, INPUT_SIZE, SEQ_LEN, layer_case, own
+from benchmarks.claims.timing import TWIN, Variant, peak_bytes, time_side_by_side
+from benchmarks.claims.training import over_seeds, train
+from benchmarks.claims.workshop import Workshop
+from common.data.batching import Batching, evaluation_batches
+from common.data.examples import SequenceExample
+from common.data.pronunciations import read_pronunciations
+from common.data.vocabulary import build_vocabulary
+from common.models.specification import END, START, SequenceModel, initialise
+from common.specification import Cell, Specification
+from common.tasks.building import ADAM, build_task
+from common.tasks.task import Baseline, Options, Task, unlabelled
+from common.weights import count
+
+TWO, ONE, ONE_WIDE = "two directions", "one direction", f"one direction, {2 * HIDDEN_SIZE} units"
+NEAR = 0.2
+"""A factor within this of 2 is twice."""
+CELLS: tuple[Cell, ...] = ("gru", "lstm")
+WORDS, HELD_OUT_WORDS, WORD_EPOCHS, WORD_SEEDS = 3000, 150, 5, 2
+
+
+def _sizes(units: int) -> tuple[int, int, int, int]:
+    return SEQ_LEN, BATCH, INPUT_SIZE, units
+
+
+def _variants(framework: str, cell: Cell) -> list[Variant]:
+    cases = {
+        ONE: layer_case(cell, _sizes(HIDDEN_SIZE), merge=None),
+        TWO: layer_case(cell, _sizes(HIDDEN_SIZE)),
+        ONE_WIDE: layer_case(cell, _sizes(2 * HIDDEN_SIZE), merge=None),
+    }
+    return [Variant(name, case, own(NATIVE[framework])) for name, case in cases.items()]
+
+
+def off_two(ratio: Interval) -> dict[str, float]:
+    """How far a ratio is from 2, as a number with its interval."""
+    ends = sorted(abs(end - 2) for end in (ratio.low, ratio.high))
+    low = 0.0 if ratio.low <= 2 <= ratio.high else ends[0]
+    return {"off": abs(ratio.median - 2), "off_low": low, "off_high": ends[1]}
+
+
+def _time(workshop: Workshop, framework: str) -> list[Point]:
+    points = []
+    for cell in CELLS:
+        found = time_side_by_side(workshop, framework, _variants(framework, cell))
+        for name in (TWO, ONE_WIDE, TWIN):
+            numbers = found[name].numbers("twin_ratio" if name == TWIN else "ratio")
+            numbers |= off_two(found[name].ratio) if name == TWO else {}
+            points.append(Point(where={"framework": framework, "cell": cell, "what": name}, numbers=numbers))
+    return points
+
+
+def _memory(workshop: Workshop, framework: str) -> list[Point]:
+    points = []
+    for cell in CELLS:
+        found = peak_bytes(workshop, framework, _variants(framework, cell))
+        one, two = found[ONE], found[TWO]
+        numbers = {name.replace(",", ""): peak / 2**20 for name, peak in found.items() if peak is not None}
+        if one and two:
+            numbers |= {"ratio": two / one, "off": abs(two / one - 2)}
+        points.append(Point(where={"framework": framework, "cell": cell}, numbers=numbers))
+    return points
+
+
+def one_direction(task: Task, units: int) -> Task:
+    """The task with an RNN of one direction."""
+    assert isinstance(task.spec, SequenceModel)
+    changes = {"merge": None, "num_directions": 1, "hidden_size": units}
+    return with_rnn(task, Specification.model_validate(task.spec.rnn.model_dump() | changes))
+
+
+def units_of_equal_size(rnn: Specification) -> int:
+    """The most units of one direction that has no more parameters than both of ``rnn``."""
+
+    def parameters(units: int) -> int:
+        changes = {"merge": None, "num_directions": 1, "hidden_size": units}
+        return count(Specification.model_validate(rnn.model_dump() | changes))
+
+    return max(units for units in range(1, 3 * rnn.hidden_size) if parameters(units) <= count(rnn))
+
+
+def past_task(seed: int) -> Task:
+    """The pipeline with labels that hang on the past alone."""
+    task = build_task("pipeline", Options(seed=seed))
+    assert isinstance(task.spec, SequenceModel)
+    spec = task.spec.model_copy(update={"classes": 3})
+
+    def without_future(examples: Sequence[object]) -> list[SequenceExample]:
+        found = [each for each in examples if isinstance(each, SequenceExample) and each.labels is not None]
+        return [SequenceExample(each.inputs, each.labels // 2) for each in found if each.labels is not None]
+
+    return replace(
+        task,
+        name="past",
+        spec=spec,
+        weights=initialise(spec, np.random.default_rng([seed, 1])),
+        training=without_future(task.training),
+        held_out=without_future(task.held_out),
+    )
+
+
+def _better(name: str, make: Callable[[int], Task]) -> Part:
+    """Two directions beside one of as many units, and one of as many parameters, over seeds."""
+
+    def measure(workshop: Workshop) -> list[Point]:
+        found: dict[str, list[float]] = {}
+        for seed in range(SEEDS):
+            task = make(seed)
+            assert isinstance(task.spec, SequenceModel)
+            rnn = task.spec.rnn
+            one = {"as many units": rnn.hidden_size, "as many parameters": units_of_equal_size(rnn)}
+            tasks = {TWO: task, **{what: one_direction(task, units) for what, units in one.items()}}
+            for what, each in tasks.items():
+                workshop.tell(f"{what}, seed {seed}")
+                found.setdefault(what, []).append(train(workshop, IMPLEMENTATION, each).accuracies[-1])
+        points = []
+        for what in one:
+            numbers = over_seeds("gain", [two - other for two, other in zip(found[TWO], found[what], strict=True)])
+            numbers |= {"two": float(np.mean(found[TWO])), "one": float(np.mean(found[what]))}
+            where: dict[str, str | float] = {"framework": FRAMEWORK, "task": name, "one direction of": what}
+            points.append(Point(where=where, numbers=numbers))
+        return points
+
+    return Part(name, FRAMEWORK, measure)
+
+
+def letters_task(seed: int) -> tuple[Task, list[dict[str, np.ndarray]], list[np.ndarray]]:
+    """The next letter of a word; with the beginnings of held-out words as batches, and the letter after each."""
+    words = [pair.letters for pair in read_pronunciations()]
+    rng = np.random.default_rng([seed, 7])
+    chosen = [words[row] for row in rng.choice(len(words), WORDS + HELD_OUT_WORDS, replace=False)]
+    vocabulary = build_vocabulary(chosen[:WORDS])
+
+    def example(word: Sequence[str]) -> SequenceExample:
+        ids = vocabulary.ids(word)
+        return SequenceExample(np.concatenate([[START], ids]), np.concatenate([ids, [END]]))
+
+    rnn = Specification(cell="gru", input_size=32, hidden_size=64, num_layers=1, bias=True, merge="concat")
+    spec = SequenceModel(rnn=rnn, num_embeddings=len(vocabulary), readout="steps", classes=len(vocabulary))
+    batching = Batching(32, by_length=True, length_multiple=8)
+    held_out = [example(word) for word in chosen[WORDS:]]
+    task = Task(
+        f"letters-{seed}",
+        spec,
+        initialise(spec, np.random.default_rng([seed, 1])),
+        [example(word) for word in chosen[:WORDS]],
+        held_out,
+        batching,
+        Baseline(0.0, "nothing"),
+        seed,
+        WORD_EPOCHS,
+        ADAM,
+    )
+    beginnings = [
+        SequenceExample(each.inputs[: step + 1], each.labels[: step + 1])
+        for each in held_out
+        if each.labels is not None
+        for step in range(len(each.inputs))
+    ]
+    asked = [unlabelled(batch) for batch in evaluation_batches(beginnings, batching)]
+    after = [batch["labels"][np.arange(len(batch["lengths"])), batch["lengths"] - 1] for batch in _labelled(beginnings)]
+    return task, asked, after
+
+
+def _labelled(examples: Sequence[SequenceExample]) -> list[dict[str, np.ndarray]]:
+    return list(evaluation_batches(examples, Batching(32, by_length=True, length_multiple=8)))
+
+
+def _next_letter(workshop: Workshop) -> list[Point]:
+    found: dict[str, dict[str, list[float]]] = {name: {"whole": [], "beginnings": []} for name in (TWO, ONE)}
+    for seed in range(WORD_SEEDS):
+        task, asked, after = letters_task(seed)
+        assert isinstance(task.spec, SequenceModel)
+        for name, each in ((TWO, task), (ONE, one_direction(task, task.spec.rnn.hidden_size))):
+            workshop.tell(f"{name}, seed {seed}")
+            learned = train(workshop, IMPLEMENTATION, each, besides=asked)
+            said = [
+                answer[np.arange(len(answer)), batch["lengths"] - 1]
+                for answer, batch in zip(learned.besides, asked, strict=True)
+            ]
+            right = np.concatenate([a == b for a, b in zip(said, after, strict=True)])
+            found[name]["whole"].append(learned.accuracies[-1])
+            found[name]["beginnings"].append(float(right.mean()))
+    apart = [two - one for two, one in zip(found[TWO]["beginnings"], found[ONE]["beginnings"], strict=True)]
+    numbers = over_seeds("gain", apart)
+    for name, of_name in found.items():
+        numbers |= {f"{name}, {what}": float(np.mean(values)) for what, values in of_name.items()}
+    return [Point(where={"framework": FRAMEWORK, "task": "next letter"}, numbers=numbers)]
+
+
+CLAIMS = (
+    Claim(
+        name="two-directions-take-twice-as-long",
+        module=__name__,
+        kind="time",
+        sentence="A bidirectional layer takes twice as long as one direction.",
+        where="introductions that weigh the second direction",
+        measured=f"Forward and backward of each framework's own layer, {BATCH} rows of {SEQ_LEN} steps, {HIDDEN_SIZE} "
+        f"units a direction, against one direction; beside it one direction of {2 * HIDDEN_SIZE} units.",
+        rule=Rule("off", "how far the time over that of one direction is from 2", "below", NEAR),
+        parts=in_each_framework(_time),
+        limits="The two directions know nothing of each other, so they can run at once; one of twice the units has "
+        "twice as many recurrent weights as both.",
+    ),
+    Claim(
+        name="two-directions-take-twice-the-memory",
+        module=__name__,
+        sentence="A bidirectional layer takes twice the memory of one direction.",
+        where="introductions that weigh the second direction",
+        measured="The memory that a forward and backward call of the same layers takes at its peak, over what was "
+        "resident before, in MiB.",
+        rule=Rule("off", "how far the peak over that of one direction is from 2", "below", NEAR),
+        parts=in_each_framework(_memory),
+        limits="Activations and gradients of the directions double; what the framework holds besides does not.",
+    ),
+    Claim(
+        name="two-directions-are-always-better",
+        module=__name__,
+        sentence="Two directions are always more accurate than one.",
+        where="introductions to bidirectional layers",
+        measured="The pipeline, whose labels need both sides, the same with labels that hang on the past alone, and "
+        f"digits read column by column, beside one direction of as many units and one of as many parameters, {HOW}.",
+        rule=Rule("gain", "the accuracy of two directions minus that of one", "above", 0.005, 0.0),
+        parts=(
+            _better("pipeline", lambda seed: build_task("pipeline", Options(seed=seed))),
+            _better("past alone", past_task),
+            _better("digits", lambda seed: build_task("classifier", Options(seed=seed))),
+        ),
+        limits="The second direction helps where the future says something.",
+    ),
+    Claim(
+        name="two-directions-cannot-predict-the-next-token",
+        module=__name__,
+        sentence="A bidirectional model cannot predict the next token.",
+        where="introductions to language models",
+        measured=f"The next letter of {WORDS} words, {WORD_EPOCHS} epochs, {WORD_SEEDS} seeds, {IMPLEMENTATION}: the "
+        "share of right letters after the beginnings of held-out words, of two directions minus that of one; and over "
+        "whole words, where two directions see their own answer.",
+        rule=Rule("gain", "the accuracy of two directions minus that of one, after a beginning,", "below", -0.05, 0.0),
+        parts=(Part("next letter", FRAMEWORK, _next_letter),),
+        limits="Over whole words it looks nearly perfect, for it reads the answer from the right.",
+    ),
+)
