@@ -17,7 +17,7 @@ from benchmarks.analysis.noise import Floor, floors_of
 from benchmarks.analysis.ranking import standings
 from benchmarks.report.content import Content
 from benchmarks.report.summary import summary, warnings
-from benchmarks.store.records import Row
+from benchmarks.store.records import Row, Run
 from common.errors import InputError
 from common.judging.agreement import worst_calibrated
 
@@ -33,9 +33,12 @@ def data_of(contents: Sequence[Content]) -> dict[str, Any]:
     found: dict[str, Any] = {"published": published["figure"], "environments": []}
     for content in contents:
         floors = floors_of(content.blocks)  # a run that was not finished has none stored yet
+        directions = directions_of(content.run)
         part = {
             "runs": [_plain(dataclasses.asdict(content.run) | _floor(floors.of_run)) | _words(content)],
-            "rows": [_flat(row) | {"far": is_far(row)} for row in content.rows],
+            "rows": [
+                _flat(row) | {"far": is_far(row), "directions": directions.get(row.key.case, 2)} for row in content.rows
+            ],
             "standings": [
                 _flat(standing) | {"run": content.run.run}
                 for standing in standings(content.rows, content.blocks, floors.of_job)
@@ -49,6 +52,12 @@ def data_of(contents: Sequence[Content]) -> dict[str, Any]:
             if (one := _plain(dataclasses.asdict(environment))) not in found["environments"]:
                 found["environments"].append(one)
     return found
+
+
+def directions_of(run: Run) -> dict[str, int]:
+    """How many directions each case of a run has; runs from before there was one direction have two."""
+    cases = [case for case in run.settings.get("cases", ()) if isinstance(case, dict)]
+    return {case["name"]: case.get("spec", {}).get("num_directions", 2) for case in cases}
 
 
 def is_far(row: Row) -> bool:

@@ -78,7 +78,7 @@ def _run(cases: Sequence[BenchmarkCase], floor: Floor | None) -> Run:
         label="made up",
         settings={
             "set_name": "laptop",
-            "cases": [{"name": case.name} for case in cases],
+            "cases": [{"name": case.name, "spec": case.spec.model_dump()} for case in cases],
             "passes": {case.name: list(PASSES) for case in cases},
             "processes": PROCESSES,
             "budget_seconds": 600,

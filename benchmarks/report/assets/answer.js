@@ -21,8 +21,8 @@ function isLevel(row) {
   return !standing || NOT_JUDGED.includes(standing.verdict) || levelOf(standing).includes(row.implementation);
 }
 
-const sizesOf = (row) => [`T ${row.seq_len} · B ${row.batch}`, `I ${row.input_size} · H ${row.hidden_size}${row.num_layers > 1 ? ` · L ${row.num_layers}` : ""}${row.ragged ? " · ragged" : ""}`];
-const shapeOf = (row) => `T ${row.seq_len}, B ${row.batch}, I ${row.input_size}, H ${row.hidden_size}, L ${row.num_layers}${row.ragged ? ", ragged" : ""}`;
+const sizesOf = (row) => [`T ${row.seq_len} · B ${row.batch}`, `I ${row.input_size} · H ${row.hidden_size}${row.num_layers > 1 ? ` · L ${row.num_layers}` : ""}${row.ragged ? " · ragged" : ""}${row.directions === 1 ? " · one direction" : ""}`];
+const shapeOf = (row) => `T ${row.seq_len}, B ${row.batch}, I ${row.input_size}, H ${row.hidden_size}, L ${row.num_layers}${row.ragged ? ", ragged" : ""}${row.directions === 1 ? ", one direction" : ""}`;
 // What a case's name says besides its cell: cases of one shape and different cells stand in one line of the map.
 const nameInMap = (row) => (row.case.startsWith(`${row.cell}-`) ? row.case.slice(row.cell.length + 1) : row.case);
 const saysItsSizes = (row) => nameInMap(row).startsWith(`T${row.seq_len}-B${row.batch}-`);

@@ -31,6 +31,7 @@ IN_COLUMNS = {
 }
 """By title and unit: what the store calls it, and what it is multiplied by."""
 CEILINGS = {"product": ("GFLOP/s", 1e-9), "copy": ("GB/s", 1e-9), "on_chip": ("MiB", 2.0**-20)}
+ONE = "a case of one direction"
 Table = list[dict[str, Any]]
 
 
@@ -38,7 +39,9 @@ Table = list[dict[str, Any]]
 def tables() -> dict[str, Table]:
     """By caption: the records of each table with the texts in their columns of words and numbers."""
     driver = pytest.importorskip("playwright._impl._driver", reason="Node comes with Playwright")
-    content = made_up_content(cases=load_set("laptop").cases[3:5])
+    first, second = load_set("laptop").cases[3:5]
+    forward = first.spec.model_copy(update={"merge": None, "num_directions": 1})
+    content = made_up_content(cases=[first, second, first.model_copy(update={"name": ONE, "spec": forward})])
     rows = [replace(row, peak_device_bytes=None if row.peak_host_bytes is None else 3 * row.peak_host_bytes)
             for row in content.rows]  # fmt: skip
     data = json.dumps(data_of([replace(content, rows=rows)]))
@@ -66,6 +69,14 @@ def test_every_column_of_results_is_the_stored_number_in_the_unit_of_its_head(ta
     assert min(counts.values()) > 20, counts
 
 
+def test_one_direction_stands_in_a_shape_and_no_line_joins_it_with_two(tables: dict[str, Any]) -> None:
+    """Its sizes are those of the first case."""
+    said = {case: texts for case, *texts in tables["shapes"]}
+    two = next(texts for case, texts in said.items() if case.startswith("rnn_tanh"))
+    assert said[ONE] == [f"{two[0]}, one direction", f"{two[1]} · one direction", two[2][:-1] + "1"]
+    assert two[2].endswith(",2")
+
+
 def test_a_time_of_any_size_has_its_unit(tables: dict[str, Any]) -> None:
     used = set()
     for seconds, text in tables["times"]:
@@ -91,7 +102,7 @@ def test_the_fastest_has_its_time_with_the_right_unit(tables: dict[str, Table]) 
     records = [line["record"] for line in tables["All results"]]
     rows = {tuple(record[name] for name in names): record for record in records}
     lines = tables["The fastest implementation of each case and pass"]
-    assert len(lines) == 12, "two cases, two passes, three tracks"
+    assert len(lines) == 18, "three cases, two passes, three tracks"
     for line in lines:
         row = rows[tuple(line["record"][name] for name in names)]
         found = re.fullmatch(r"([\d.,]+) \(([\d.,]+)–([\d.,]+)\) (\S+)", line["shown"]["Median (95 % interval)"])
