@@ -85,6 +85,9 @@ def measure(claim: Claim, order: Order, told: Told) -> Measurement | None:
             company = watch.company()
             measurement.others_cpu = max(company.taken or 0.0, measurement.others_cpu or 0.0)
             write_measurement(unfinished, measurement)
+    if not measurement.parts and not failed:
+        reasons = "; ".join(dict.fromkeys(measurement.left_out.values()))
+        told.note(f"{claim.name}: no part of it can be measured here: {reasons}")
     if failed or not measurement.parts:
         return None
     write_measurement(finished, measurement)

@@ -110,6 +110,12 @@ def test_what_a_framework_declines_is_left_out_with_the_reason(tmp_path: Path, t
     assert verdict_of(a_claim(gives(2.0), gives(2.0), gives(2.0)), found).word == NOT_MEASURED, "a part is missing"
 
 
+def test_a_claim_of_which_nothing_can_be_measured_says_why(tmp_path: Path, told: Told, notes: list[str]) -> None:
+    claim = a_claim(raises(no_answer(UNSUPPORTED)))
+    assert measure(claim, order(tmp_path), told) is None
+    assert notes[-1] == "made-up: no part of it can be measured here: the reason"
+
+
 @pytest.fixture
 def workshop(told: Told) -> Iterator[Workshop]:
     with Pool.open() as pool:
