@@ -40,12 +40,32 @@ def cleared(x, lengths):
     return torch.where((torch.arange(x.shape[1]) < lengths[:, None])[..., None], x, 0)
 
 
+def run_packed(layer, weights, x, lengths, h_0, c_0):
+    """The same on rows packed by length."""
+    rows = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    output, states = run(layer, weights, rows, h_0, c_0)
+    return pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0], states
+
+
+def one_way(spec, weights, h_0, c_0, direction):
+    """A layer of one direction, with that direction's weights and initial states."""
+    layer = module(spec, bidirectional=False)
+    mine = {name: weights[name + ("", "_reverse")[direction]] for name in dict(layer.named_parameters())}
+    given = (None if state is None else state[direction : direction + 1].contiguous() for state in (h_0, c_0))
+    return layer, mine, *given
+
+
+def joined(forward, reverse):
+    """Output and final states of two directions, (output, states) each, as a bidirectional layer has them."""
+    states = (torch.cat(pair) for pair in zip(forward[1], reverse[1], strict=True))
+    return torch.cat([forward[0], reverse[0]], dim=-1), *states
+
+
 def packed(spec, weights, x, lengths, h_0, c_0):
     """Rows packed by length: right."""
     supported(spec, lengths)
-    rows = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    output, states = run(module(spec), weights, rows, h_0, c_0)
-    return pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0], *states
+    output, states = run_packed(module(spec), weights, x, lengths, h_0, c_0)
+    return output, *states
 
 
 def padding_fed(spec, weights, x, lengths, h_0, c_0):
@@ -59,17 +79,34 @@ def padded_batch_flipped(spec, weights, x, lengths, h_0, c_0):
     """Two layers of one direction, the second on the flipped batch: the padding comes first there."""
     supported(spec, lengths)
     x = cleared(x, lengths)
-    one_way = module(spec, bidirectional=False)
-    outputs, states = [], []
-    for direction, suffix in enumerate(("", "_reverse")):
-        mine = {name: weights[f"{name}{suffix}"] for name in dict(one_way.named_parameters())}
-        part = slice(direction, direction + 1)
-        given = (h_0[part].contiguous(), None if c_0 is None else c_0[part].contiguous())
-        output, ends = run(one_way, mine, x.flip(1) if direction else x, *given)
-        outputs.append(output.flip(1) if direction else output)
-        states.append(ends)
-    output = cleared(torch.cat(outputs, dim=-1), lengths)
-    return output, *(torch.cat(pair) for pair in zip(*states, strict=True))
+    layer, mine, *initial = one_way(spec, weights, h_0, c_0, 0)
+    forward = run(layer, mine, x, *initial)
+    layer, mine, *initial = one_way(spec, weights, h_0, c_0, 1)
+    output, states = run(layer, mine, x.flip(1), *initial)
+    output, *states = joined(forward, (output.flip(1), states))
+    return cleared(output, lengths), *states
+
+
+def time_over_the_batch(spec, weights, x, lengths, h_0, c_0):
+    """The same on layers that are time-major, as torch.nn's are by default, fed batch-first data: rows take the place
+    of steps, which raises with initial states, unless there are as many rows as steps.
+    """
+    supported(spec, lengths)
+    x = cleared(x, lengths)
+    output, states = run(module(spec, batch_first=False), weights, x, h_0, c_0)
+    return cleared(output, lengths), *states
+
+
+def reverse_half_not_flipped_back(spec, weights, x, lengths, h_0, c_0):
+    """Two layers of one direction, the second on rows reversed by length, its output left in that order."""
+    supported(spec, lengths)
+    steps = torch.arange(x.shape[1])
+    back = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (batch, seq_len)
+    reversed_rows = x.gather(1, back[..., None].expand_as(x))
+    layer, mine, *initial = one_way(spec, weights, h_0, c_0, 0)
+    forward = run_packed(layer, mine, x, lengths, *initial)
+    layer, mine, *initial = one_way(spec, weights, h_0, c_0, 1)
+    return joined(forward, run_packed(layer, mine, reversed_rows, lengths, *initial))
 
 
 def last_output_as_state(spec, weights, x, lengths, h_0, c_0):
@@ -85,8 +122,8 @@ def states_reversed(spec, weights, x, lengths, h_0, c_0):
     return output, *(state.flip(0) for state in states)
 
 
-def states_in_keras_order(spec, weights, x, lengths, h_0, c_0):
-    """(c, h) where (h, c) is meant."""
+def states_in_flax_order(spec, weights, x, lengths, h_0, c_0):
+    """(c, h), as Flax has them, where (h, c) is meant."""
     if spec.cell != "lstm":
         raise NotImplementedError("an LSTM's states")
     return packed(spec, weights, x, lengths, c_0, h_0)
@@ -97,18 +134,19 @@ def relu_for_tanh(spec, weights, x, lengths, h_0, c_0):
     if spec.cell != "rnn_tanh":
         raise NotImplementedError("a tanh RNN")
     supported(spec, lengths)
-    rows = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    output, states = run(module(spec, nonlinearity="relu"), weights, rows, h_0, c_0)
-    return pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0], *states
+    output, states = run_packed(module(spec, nonlinearity="relu"), weights, x, lengths, h_0, c_0)
+    return output, *states
 
 
 PATTERNS = (
     packed,
     padding_fed,
     padded_batch_flipped,
+    time_over_the_batch,
+    reverse_half_not_flipped_back,
     last_output_as_state,
     states_reversed,
-    states_in_keras_order,
+    states_in_flax_order,
     relu_for_tanh,
 )
 
