@@ -13,7 +13,7 @@ import numpy as np
 
 from backends.pool.pool import Pool
 from backends.registry import backends
-from backends.worker.messages import AskedPlain, AskedRecurrent, NotDone, RunCheckpoint
+from backends.worker.messages import FAILED, AskedPlain, AskedRecurrent, NotDone, RunCheckpoint
 from common.case import Case, write_case
 from common.checkpoints.contents import Arrays, Contents, PlainLayer, RecurrentLayer, summed
 from common.checkpoints.formats.keras import model_config, single_layers
@@ -110,10 +110,10 @@ def prove(pool: Pool, source: Side, target: Side, names: Mapping[str, str], time
     for layer in layers:
         yard = yardstick(cases[layer.name], _precision(layer))
         found = [results[side.name][layer.name] for side in (source, target)]
-        first, second = (_judged(each, yard, layer) for each in found)
+        first, second = (judged_side(each, yard, layer) for each in found)
         proof.layers.append(LayerProof(layer.name, first, second, _between(found, yard)))
     for each in target.contents.plain:
-        proof.plain[each.name] = _same_plain(each, plain[each.name])
+        proof.plain[each.name] = same_plain(each, plain[each.name])
     return proof
 
 
@@ -171,7 +171,8 @@ def _run(
     )
     reply = pool.ask(backend, request, timeout_seconds)
     if isinstance(reply, NotDone):
-        raise _NotRunError(f"{backend_name} did not load it: {reply.reason}")
+        what = f"{backend_name} did not load it: " if reply.status == FAILED else ""
+        raise _NotRunError(what + reply.reason)
     proof.versions[side.name] = reply.versions
     found = {each.name: _read(each.result, reply.layers.get(each.name, "it is not in the reply")) for each in asked}
     others = {each.name: _read(each.result, reply.plain.get(each.name, "it is not in the reply")) for each in plain}
@@ -187,7 +188,8 @@ def _read(path: Path, reason: str) -> Arrays | str:
         return str(error)
 
 
-def _judged(found: Arrays | str, yard: Yardstick, layer: RecurrentLayer) -> SideProof:
+def judged_side(found: Arrays | str, yard: Yardstick, layer: RecurrentLayer) -> SideProof:
+    """One side's result, held against the reference; a text is why there is none."""
     if isinstance(found, str):
         return SideProof(CANONICAL) if found == CANONICAL else SideProof(NOT_RUN, found)
     try:
@@ -220,7 +222,7 @@ def _between(found: list[Arrays | str], yard: Yardstick) -> str:
     return SAME
 
 
-def _same_plain(layer: PlainLayer, found: Arrays | str) -> str:
+def same_plain(layer: PlainLayer, found: Arrays | str) -> str:
     """Whether a framework has loaded a layer's very numbers."""
     if isinstance(found, str):
         return found
@@ -254,13 +256,11 @@ def _at(name: str, layer: int) -> str:
     return f"{stem}_l{layer}{SUFFIXES[1] if name.endswith(SUFFIXES[1]) else ''}"
 
 
-def _transposed(weights: Arrays, layer: RecurrentLayer) -> Arrays:
-    found = dict(weights)
-    for name, value in weights.items():
-        if name.startswith("weight_ih"):
-            units = layer.kind.hidden_sizes[name.endswith(SUFFIXES[1])]
-            found[name] = np.concatenate([gate.T for gate in np.split(value, len(value) // units)])
-    return found
+def _reshaped(weights: Arrays, layer: RecurrentLayer) -> Arrays:
+    return {
+        name: np.ascontiguousarray(value.T).reshape(value.shape) if name.startswith("weight_ih") else value
+        for name, value in weights.items()
+    }
 
 
 def _without_b_hn(weights: Arrays, layer: RecurrentLayer) -> Arrays:
@@ -287,7 +287,7 @@ CONVERTER_MISTAKES: dict[str, Change] = {
     "bias_ih and bias_hh summed where two are meant": _summed,
     "the forward direction's weights copied to the reverse": _copied,
     "layers shifted by one": _shifted,
-    "input kernel transposed": _transposed,
+    "input kernel reshaped where it must be transposed": _reshaped,
 }
 
 

@@ -9,18 +9,19 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from common.checkpoints.contents import Arrays, Contents
+from common.checkpoints.contents import Contents
 from common.checkpoints.formats.archive import Archive, stored_entry
 from common.checkpoints.formats.pickled import STORAGES, Storage, StoredTensor, unpickled
 from common.checkpoints.formats.state_dict import contents_of, tensors_of
 from common.checkpoints.limits import (
     DEEPEST,
+    LONGEST_NAME,
     MOST_HEADER,
     array_in,
     checked_bytes,
@@ -38,6 +39,8 @@ MODELS = ("state_dict", "model_state_dict", "model", "module")
 """Under what names training programs put a model's state_dict beside an optimizer's."""
 ROOT = "archive"
 WHAT = "a file of torch.save"
+MOST_VALUES = 100_000
+"""Numbers, texts and tensors of a state_dict and of what it lies in."""
 
 
 def read(path: Path) -> Contents:
@@ -50,7 +53,9 @@ def read(path: Path) -> Contents:
             raise InputError(f"{path}: {error}") from None
         state, left = _state(found, path)
         tensors: dict[str, np.ndarray] = {}
-        _flatten(state, "", tensors, lambda tensor, name: _array(tensor, storage, f"{path}: {name}"), path, 0)
+        for name, tensor in _tensors_in(state):
+            tensors[checked_name(name, str(path))] = _array(tensor, storage, f"{path}: {name[:LONGEST_NAME]}")
+            checked_count(len(tensors), str(path))
     contents = contents_of(tensors, "torch", str(path))
     return Contents(contents.format, contents.layers, (*contents.notes, *left))
 
@@ -100,7 +105,7 @@ def _legacy(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], n
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise InputError("must have a list of its storages' keys")
     storages: dict[str, Storage] = {}
-    _collect(found, storages, 0)
+    _collect(found, storages)
     places: dict[str, np.ndarray] = {}
     start = stream.tell()
     for key in keys:
@@ -116,16 +121,32 @@ def _legacy(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], n
     return found, lambda each: places[each.key]
 
 
-def _collect(found: Any, storages: dict[str, Storage], depth: int) -> None:
+def _collect(found: Any, storages: dict[str, Storage]) -> None:
     """Every storage that tensors name, by key."""
-    if depth > DEEPEST:
-        raise InputError(f"must be nested at most {DEEPEST} deep")
-    if isinstance(found, StoredTensor):
-        storages[found.storage.key] = found.storage
-        checked_count(len(storages), "the file")
-    elif isinstance(found, dict | list | tuple):
-        for each in found.values() if isinstance(found, dict) else found:
-            _collect(each, storages, depth + 1)
+    for _, tensor in _tensors_in(found):
+        storages[tensor.storage.key] = tensor.storage
+
+
+def _tensors_in(found: Any) -> Iterator[tuple[str, StoredTensor]]:
+    """Every tensor with the names of all that it lies in, joined by dots; other values are passed by.
+
+    A value may lie in several places, and even in itself: how deep this goes, and how far, is bounded.
+    """
+    waiting: list[tuple[str, Any, int]] = [("", found, 0)]
+    seen = 0
+    while waiting:
+        name, value, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES or depth > DEEPEST:
+            raise InputError(
+                f"a state_dict must be nested at most {DEEPEST} deep and have at most {MOST_VALUES:,} values"
+            )
+        if isinstance(value, StoredTensor):
+            yield name, value
+        elif isinstance(value, dict | list | tuple):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            inner = [(f"{name}.{key}" if name else str(key), each, depth + 1) for key, each in items]
+            waiting += reversed(inner)
 
 
 def _state(found: Any, path: Path) -> tuple[Any, list[str]]:
@@ -139,28 +160,6 @@ def _state(found: Any, path: Path) -> tuple[Any, list[str]]:
     if not isinstance(found, dict):
         raise InputError(f"{path}: must hold a state_dict; got a {type(found).__name__}")
     return found, []
-
-
-def _flatten(
-    value: Any,
-    name: str,
-    found: Arrays,
-    array: Callable[[StoredTensor, str], np.ndarray],
-    path: Path,
-    depth: int,
-) -> None:
-    """Every tensor under the names of all that it lies in, joined by dots; other values are passed by."""
-    if depth > DEEPEST:
-        raise InputError(f"{path}: must be nested at most {DEEPEST} deep")
-    if isinstance(value, StoredTensor):
-        found[checked_name(name, str(path))] = array(value, name)
-        checked_count(len(found), str(path))
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            _flatten(each, f"{name}.{key}" if name else str(key), found, array, path, depth + 1)
-    elif isinstance(value, list | tuple):
-        for number, each in enumerate(value):
-            _flatten(each, f"{name}.{number}" if name else str(number), found, array, path, depth + 1)
 
 
 def _array(tensor: StoredTensor, storage: Callable[[Storage], np.ndarray], what: str) -> np.ndarray:

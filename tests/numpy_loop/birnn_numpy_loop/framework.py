@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework
 from backends.interface.gaps import Gap
 from backends.interface.layer import Arrays, Implementation, Inputs
@@ -65,6 +67,11 @@ class NumPy(Framework):
 
     def devices(self) -> dict[str, str]:
         return {"cpu": "1 thread"}
+
+    def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        from birnn_numpy_loop.checkpoints import NumPyCheckpoint
+
+        return NumPyCheckpoint(path)
 
     def network(self, spec: Model, implementation: str, dtype: str, device: str) -> Network:
         from birnn_numpy_loop.networks import LoopNetwork

@@ -1,0 +1,78 @@
+"""Checkpoints of ``birnn train`` through every format in a row: they predict the same, and are checkpoints again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from birnn.commands.convert import write_checkpoint_file
+from common.checkpoints.converting import IMPOSSIBLE, judged
+from common.checkpoints.table import FORMATS
+from common.checkpoints.told import read_known
+from common.models.reference import decode, predict
+from common.models.specification import Model, Seq2Seq, SequenceModel
+from common.specification import Specification
+from common.tasks.checkpoint import read_checkpoint
+from common.tensorfile import as_bytes, read
+from tests.attacks.test_files import PAIRS, TAGGER, checkpoint_file, words
+from tests.common.checkpoints.packages import require_packages
+
+require_packages()
+ENDINGS = {"flax-linen": ".msgpack", "flax-nnx": ".msgpack", "mxnet-prefix": ".params", "birnn": ".safetensors"}
+LSTM = Specification(cell="lstm", input_size=4, hidden_size=3, num_layers=2, bias=True, merge="concat")
+ATTENTION = PAIRS.model_copy(update={"attention": True, "attention_size": 5})
+
+
+def through(path: Path, name: str) -> Path:
+    """A file converted to a format, in a new one."""
+    contents = read_known(path)
+    assert all(each.verdict != IMPOSSIBLE for each in judged(contents, name)), (name, judged(contents, name))
+    target = path.with_name(f"{path.name[:1]}-{name}{FORMATS[name].ending or ENDINGS[name]}")
+    write_checkpoint_file(contents, name, target, durable=False)
+    return target
+
+
+def answers(path: Path) -> dict[str, np.ndarray]:
+    """What a checkpoint answers to a batch."""
+    found = read_checkpoint(path)
+    batch = {"tokens": np.array([[3, 4, 3], [4, 0, 0]]), "lengths": np.array([3, 1])}
+    if isinstance(found.spec, Seq2Seq):
+        batch = {"tokens": np.array([[3, 3, 2], [3, 2, 0]]), "lengths": np.array([3, 2])}
+        return {"tokens": decode(found.spec, found.weights, batch, 5)}
+    return predict(found.spec, found.weights, batch)
+
+
+@pytest.mark.parametrize(
+    ("spec", "left_out"),
+    [(TAGGER.model_copy(update={"rnn": LSTM}), ()), (TAGGER, ("flax-nnx",)), (ATTENTION, ("flax-nnx",))],
+    ids=["lstm", "gru", "seq2seq"],
+)
+def test_all_formats_in_a_row_answer_the_same(spec: Model, left_out: tuple[str, ...], tmp_path: Path) -> None:
+    """A GRU's b_hn cannot pass through flax.nnx."""
+    changes: dict[str, Any] = {}
+    if isinstance(spec, Seq2Seq):
+        changes = {"task": "seq2seq", "vocabularies": {"source": words(1), "target": words(2)}}
+    else:
+        assert isinstance(spec, SequenceModel)
+    path = first = checkpoint_file(tmp_path / "c.safetensors", spec, **changes)
+    for name in FORMATS:
+        if name not in left_out:
+            path = through(path, name)
+    assert path.name == "c-birnn.safetensors"
+    before, after = read_checkpoint(first), read_checkpoint(path)
+    assert (before.header, before.spec, list(before.weights)) == (after.header, after.spec, list(after.weights))
+    for name, value in answers(first).items():
+        if value.dtype.kind == "f":
+            assert np.allclose(value, answers(path)[name], rtol=1e-13, atol=1e-15), name
+        else:
+            assert np.array_equal(value, answers(path)[name]), name
+
+
+def test_the_optimizer_is_left_behind_and_that_is_said(tmp_path: Path) -> None:
+    path = checkpoint_file(tmp_path / "c.safetensors")
+    tensors, metadata = read(path)
+    path.write_bytes(as_bytes(tensors | {"optimizer.m": np.zeros(3)}, metadata))
+    assert read_known(path).notes == ("the optimizer's state, 1 tensors, is left behind",)

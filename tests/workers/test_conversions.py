@@ -1,0 +1,108 @@
+"""The certificate of ``birnn convert``: both files run in workers; nothing that was not run is called proved.
+
+Here NumPy's worker (tests/numpy_loop) loads torch's files; the frameworks' own loaders are in tests/frameworks.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.registry import BUILT_IN
+from birnn.commands import convert
+from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer
+from common.checkpoints.table import FORMATS
+from common.checkpoints.told import sha256_of
+from tests.command_line.running import birnn
+
+FILES = Path(__file__).parents[1] / "common" / "checkpoints" / "files"
+ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in BUILT_IN}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps({"rnn": {"activation": "relu"}, "embedding": {"kind": "embedding"}}))
+    return path
+
+
+@pytest.fixture
+def _numpy_loads_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "safetensors", "mxnet"):
+        monkeypatch.setitem(FORMATS, name, replace(FORMATS[name], backend="numpy"))
+
+
+def certificate(target: Path) -> dict[str, Any]:
+    return json.loads(target.with_name(f"{target.name}.proof.json").read_text())
+
+
+@pytest.mark.usefixtures("_numpy_loads_torch")
+def test_a_conversion_that_ran_on_both_sides_is_proved(tmp_path: Path, spec: Path) -> None:
+    source, target = FILES / "mxnet.params", tmp_path / "o.pt"
+    done = birnn("convert", source, target, "--spec", spec, "--layer", "lstm=encoder")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("proved")
+    found = certificate(target)
+    assert found["proved"] is True
+    assert found["source"] == {"file": "mxnet.params", "format": "mxnet", "sha256": sha256_of(source)}
+    assert found["target"] == {"file": "o.pt", "format": "torch", "sha256": sha256_of(target)}
+    assert {each["layer"]: each["target"]["status"] for each in found["layers"]} == dict.fromkeys(
+        ("encoder", "gru", "rnn"), "agrees"
+    )
+    assert found["others"] == {"embedding": "same", "head": "same"}
+    assert set(found["versions"]) == {"source", "target"}
+
+
+@pytest.mark.usefixtures("_numpy_loads_torch")
+def test_a_writer_that_is_wrong_is_1_and_named(tmp_path: Path, spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directions swapped in one layer, and a number changed in the dense layer."""
+    right = FORMATS["torch"].write
+
+    def wrong(contents: Contents, file: Any) -> None:
+        layers: dict[str, RecurrentLayer | PlainLayer] = dict(contents.layers)
+        gru, head = layers["gru"], layers["head"]
+        assert isinstance(gru, RecurrentLayer)
+        assert isinstance(head, PlainLayer)
+        weights = {name: gru.weights[_other(name)] for name in gru.weights}
+        layers["gru"] = replace(gru, weights=weights)
+        layers["head"] = replace(head, arrays={name: value * 2 for name, value in head.arrays.items()})
+        right(replace(contents, layers=layers), file)
+
+    monkeypatch.setitem(FORMATS, "torch", replace(FORMATS["torch"], write=wrong))
+    target = tmp_path / "o.pt"
+    done = birnn("convert", FILES / "mxnet.params", target, "--spec", spec)
+    assert done.returncode == 1
+    assert "gru, target: disagrees" in done.stdout
+    assert "matches: the two directions' weights swapped" in done.stdout
+    assert done.stdout.strip().endswith("WRONG: do not use the target")
+    found = certificate(target)
+    assert found["proved"] is False
+    assert found["others"] == {"embedding": "same", "head": "different"}
+    statuses = {each["layer"]: (each["source"]["status"], each["target"]["status"]) for each in found["layers"]}
+    assert statuses == {"lstm": ("agrees",) * 2, "rnn": ("agrees",) * 2, "gru": ("agrees", "disagrees")}
+
+
+def _other(name: str) -> str:
+    return name.removesuffix("_reverse") if name.endswith("_reverse") else f"{name}_reverse"
+
+
+def test_without_an_environment_nothing_is_proved_and_that_is_3(tmp_path: Path, spec: Path) -> None:
+    target = tmp_path / "o.pt"
+    done = birnn("convert", FILES / "mxnet.params", target, "--spec", spec, **ABSENT)
+    assert done.returncode == 3, done.stderr
+    assert "gru, target: not run: the environment of torch must exist" in done.stdout
+    assert done.stdout.strip().endswith("not proved")
+    assert certificate(target)["proved"] is False
+    assert target.exists()
+
+
+def test_no_prove_says_proved_false(tmp_path: Path, spec: Path) -> None:
+    target = tmp_path / "o.pt"
+    assert birnn("convert", FILES / "mxnet.params", target, "--spec", spec, "--no-prove").returncode == 0
+    found = certificate(target)
+    assert (found["proved"], found["why_not"]) == (False, "--no-prove")
+    assert convert.proof_as_json(convert.Proof())["proved"] is False, "a proof of nothing is none"
