@@ -24,7 +24,9 @@ from benchmarks.store.store import LAST, Store
 from common.errors import InputError, shown
 
 UNDER_LOAD = "cannot be told: measured under load"
+"""The verdict on a combination that was measured while others were at work."""
 RUN, ENVIRONMENT, IMPLEMENTATION = "run", "environment", "implementation"
+"""What a side of a comparison may be."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,12 @@ class Comparison:
     @property
     def changed_machine(self) -> dict[str, tuple[object, object]]:
         """What differs between the machines of the runs."""
-        found: dict[str, tuple[object, object]] = {}
+        changes: dict[str, tuple[object, object]] = {}
         for a, b in self.runs:
             for name in {**a.machine, **b.machine}:
                 if a.machine.get(name) != b.machine.get(name):
-                    found[name] = (a.machine.get(name), b.machine.get(name))
-        return found
+                    changes[name] = (a.machine.get(name), b.machine.get(name))
+        return changes
 
 
 def geometric_mean(compared: Iterable[Compared]) -> float:
@@ -156,6 +158,7 @@ def compare(store: Store, a_text: str, b_text: str, same: float = SAME) -> Compa
 
 
 def _has_times(row: Row) -> bool:
+    """Whether a row has a median."""
     return row.status in TIMED and row.median_seconds is not None
 
 
@@ -173,8 +176,10 @@ def side_of(store: Store, text: str) -> Side:
     is_run = text != "" and (text in names or any(run.run.startswith(text) for run in store.runs()))
     if environments and not is_run:
         if len(environments) > 1:
-            found = ", ".join(each.environment for each in environments)
-            raise InputError(f"{store.path}: {shown(text)} must begin one environment's id alone; there are {found}")
+            environment_names = ", ".join(each.environment for each in environments)
+            raise InputError(
+                f"{store.path}: {shown(text)} must begin one environment's id alone; there are {environment_names}"
+            )
         return _environment_side(store, environments[0].environment, environments)
     if not is_run:
         raise InputError(
@@ -187,9 +192,10 @@ def side_of(store: Store, text: str) -> Side:
 
 
 def _listed(names: Iterable[str], limit: int = 10) -> str:
-    found = list(names)
-    more = f" and {len(found) - limit} more" if len(found) > limit else ""
-    return ", ".join(found[-limit:]) + more if found else "(none)"
+    """The last of some names as an error lists them, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[-limit:]) + more if listed else "(none)"
 
 
 def _environment_side(store: Store, title: str, environments: Sequence[Environment]) -> Side:
@@ -202,7 +208,7 @@ def _environment_side(store: Store, title: str, environments: Sequence[Environme
 
 
 def _environments_with(environments: Sequence[Environment], text: str) -> list[Environment]:
-    """Those that have this version of a package: 2.13.0 is meant by 2.13.0+build, too, as in requirements."""
+    """The environments that have this version of a package; 2.13.0 means 2.13.0+build, too, as in requirements."""
     name, _, version = text.partition("==")
 
     def fits(environment: Environment) -> bool:
@@ -210,8 +216,8 @@ def _environments_with(environments: Sequence[Environment], text: str) -> list[E
         its = given.get(_normal(name), "")
         return version in (its, its.partition("+")[0]) and bool(version)
 
-    found = [environment for environment in environments if fits(environment)]
-    if not found:
+    fitting = [environment for environment in environments if fits(environment)]
+    if not fitting:
         versions = sorted(
             {
                 its
@@ -221,14 +227,16 @@ def _environments_with(environments: Sequence[Environment], text: str) -> list[E
             }
         )
         raise InputError(f"{text!r} must name a version that was measured; of {name} there are {_listed(versions)}")
-    return found
+    return fitting
 
 
 def _normal(package: str) -> str:
+    """The name of a package as package indexes compare it."""
     return package.strip().lower().replace("_", "-")
 
 
 def _implementation_side(store: Store, text: str) -> Side:
+    """The side of an implementation, in the run that is named before it or in the latest that has it."""
     where, _, name = text.rpartition(":")
     runs = [store.find_run(where)] if where else list(reversed(store.runs()))
     for run in runs:
@@ -247,15 +255,15 @@ def changed_versions(environments: Sequence[Environment], pairs: Iterable[tuple[
     environment names as its framework's come first.
     """
     known = {each.environment: each for each in environments}
-    found: dict[str, None] = {}
+    changes: dict[str, None] = {}
     both = [ids for ids in dict.fromkeys((a.environment, b.environment) for a, b in pairs) if known.keys() >= {*ids}]
     for part in ("versions", "packages"):
         for a, b in both:
             mine, other = getattr(known[a], part), getattr(known[b], part)
             for name in mine:
                 if mine[name] != other.get(name, mine[name]):
-                    found[f"{name} {mine[name]} → {other[name]}"] = None
-    return list(found)
+                    changes[f"{name} {mine[name]} → {other[name]}"] = None
+    return list(changes)
 
 
 # How the two are judged.
@@ -271,6 +279,7 @@ class _Judge:
         self._ceilings: dict[str, list[Ceiling]] = {}
 
     def compared(self, key: Key, a: Row, b: Row, same: float) -> Compared:
+        """The ratio of two rows and the verdict on it."""
         a_blocks, b_blocks = self._blocks_of(a.run)[a.key], self._blocks_of(b.run)[b.key]
         for row, blocks in ((a, a_blocks), (b, b_blocks)):
             if not by_process(blocks):
@@ -290,6 +299,7 @@ class _Judge:
         return Compared(key, a, b, ratio, paired, noise, judged, why)
 
     def _noise(self, a: Row, b: Row) -> Noise:
+        """The noise of two rows, and of the machine between their runs."""
         if a.run == b.run:
             return Noise(self._floor(a), self._floor(b), 0.0)
         before, after = self._product(a), self._product(b)
@@ -297,6 +307,7 @@ class _Judge:
         return Noise(self._floor(a), self._floor(b), machine)
 
     def _blocks_of(self, run: str) -> dict[Key, list[Block]]:
+        """The blocks of a run by key, read once."""
         if run not in self._blocks:
             self._blocks[run] = defaultdict(list)
             for block in self._store.blocks(run):

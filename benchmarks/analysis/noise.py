@@ -26,6 +26,7 @@ NEAREST = 3
 OUTER, INNER, DRAWN = 60, 100, 20
 """Resamples of a pair, resamples of each of those, and cycles drawn from a process at most."""
 DRAWS = 1000
+"""Resamples of a job's processes."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ def floors_of(blocks: Iterable[Block]) -> Floors:
             pairs.append(pair)
     if not pairs:
         return Floors()
-    levels = {job: math.log(max(float(np.median(found)), 1e-12)) for job, found in seconds.items()}
-    found: dict[tuple[int, ...], Floor] = {}
+    levels = {job: math.log(max(float(np.median(floors)), 1e-12)) for job, floors in seconds.items()}
+    floors: dict[tuple[int, ...], Floor] = {}
     of_job = {}
     for job in levels:
         chosen = _like(job, pairs, levels)
         if chosen:
-            if chosen not in found:
-                found[chosen] = _floor([pairs[index] for index in chosen])
-            of_job[job] = found[chosen]
+            if chosen not in floors:
+                floors[chosen] = _floor([pairs[index] for index in chosen])
+            of_job[job] = floors[chosen]
     return Floors(_floor(pairs), of_job)
 
 
@@ -95,6 +96,7 @@ def _like(job: Job, pairs: Sequence[Pair], levels: dict[Job, float]) -> tuple[in
 
 
 def _pair(job: Job, blocks: Sequence[Block]) -> Pair | None:
+    """The times of the implementation that ran twice; None where one of the two has none."""
     first, second = by_place(blocks), by_place(blocks, twin=1)
     processes: dict[int, list[float]] = defaultdict(list)
     for place in first.keys() & second.keys():
@@ -126,6 +128,7 @@ def _pair(job: Job, blocks: Sequence[Block]) -> Pair | None:
 
 
 def _floor(pairs: Sequence[Pair]) -> Floor:
+    """The noise floor of some pairs, with its interval."""
     part = float(np.quantile(np.concatenate([pair.draws for pair in pairs]), COVERAGE))
     again = np.stack([pair.again for pair in pairs])  # (pairs, OUTER, INNER)
     chosen = np.random.default_rng(0).integers(len(pairs), size=(OUTER, len(pairs)))

@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks.analysis.statistics import Groups, Interval, Place
 
 APART = 0.1
-"""The two ratios differ much when one is so much more than the other, as a part,"""
+"""The part by which one of two ratios exceeds the other when they differ much."""
 UNEVEN = 1.5
-"""and the machine's speed was uneven when the slowest tenth of the cycles took so many times as long as the fastest."""
+"""How many times as long the slowest tenth of the cycles takes as the fastest when the machine's speed was uneven."""
 
 
 def why_apart(
@@ -47,6 +47,7 @@ def why_apart(
 
 
 def _slowdown(levels: Sequence[float]) -> float:
+    """How many times as long the slowest tenth takes as the fastest."""
     low, high = np.quantile(levels, [0.1, 0.9])
     return float(high / low) if low > 0 else math.inf
 

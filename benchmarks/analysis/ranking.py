@@ -14,7 +14,9 @@ from benchmarks.analysis.summary import Job, by_place, by_process, rows_by_job
 from benchmarks.store.records import TIMED, Block, Key, Row
 
 ALONE, TIE, AMBIGUOUS, CLEAR, NO_FLOOR = "alone", "tie", "ambiguous", "clear", "no noise floor"
+"""How the fastest stands to the others."""
 UNDER_LOAD = "under load"
+"""How it stands where others were at work while it was measured."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,22 @@ def _standing(ordered: Sequence[Row], of: Mapping[Key, Sequence[Block]], floors:
     first, *others = [row.key for row in ordered]
     loaded = {row.key for row in ordered if row.under_load}
     floor = floors.get(first.job)
-    found = None
+    nearest = None
     level: list[str] = []
     for other in others:
         ratio, paired = _ratio(of[first], of[other])
         judged = NO_FLOOR if floor is None else verdict(ratio, floor.part)
         if loaded & {first, other}:
             judged = UNDER_LOAD
-        if found is None:
+        if nearest is None:
             # Called faster, a runner-up's pooled median and the comparison cycle by cycle contradict each other.
             words = {SLOWER: CLEAR, SAME_SPEED: TIE, NO_FLOOR: NO_FLOOR, UNDER_LOAD: UNDER_LOAD}
             known = ratio if np.isfinite(ratio.high) else None  # of too few calls there is no interval
-            found = Standing(first, other.implementation, known, paired, words.get(judged, AMBIGUOUS), level, floor)
+            nearest = Standing(first, other.implementation, known, paired, words.get(judged, AMBIGUOUS), level, floor)
         if judged in (SLOWER, NO_FLOOR):
             break
         level.append(other.implementation)
-    return found or Standing(first, verdict=UNDER_LOAD if loaded else ALONE, floor=floor)
+    return nearest or Standing(first, verdict=UNDER_LOAD if loaded else ALONE, floor=floor)
 
 
 def _ratio(a: Sequence[Block], b: Sequence[Block]) -> tuple[Interval, bool]:

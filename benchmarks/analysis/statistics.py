@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 1000
+"""Resamples from which an interval is taken."""
 COVERAGE = 0.95
+"""The coverage of an interval."""
 FEWEST = 3
 """With fewer samples in all there is no interval: it is infinitely wide."""
 DRAWN = 200
@@ -21,20 +23,24 @@ DRAWN = 200
 SAME = 0.05
 """Ratios within this of 1 are the same for practical purposes, when the noise floor is below half of it."""
 GAP = 5.0
-"""Two groups of samples are two modes when their distance is so many times the spread within them,"""
+"""How many times the spread within two groups of samples their distance is, at least, when they are two modes."""
 GAP_OVER_MEDIAN = 0.03
-"""and at least this part of the median,"""
+"""The part of the median that the distance of two modes is, at least."""
 GROUP = 0.15
-"""and each holds at least this part of the samples."""
+"""The part of the samples that each of two modes holds, at least."""
 FEWEST_FOR_MODES = 20
+"""Samples below which modes are not looked for."""
 STEADY = 0.05
-"""Samples are steady when the medians of the last two windows differ by at most this part,"""
+"""The part by which the medians of the last two windows differ, at most, when samples are steady."""
 LONGEST_WINDOW = 5
-"""each of as many samples, or a third of those there are."""
+"""Samples of such a window, at most; it is a third of those there are where these are few."""
 
 FASTER, SLOWER, SAME_SPEED, AMBIGUOUS = "faster", "slower", "same", "ambiguous"
+"""The verdicts on a ratio."""
 Groups = Sequence[Sequence[float]]
+"""Samples by process."""
 Place = tuple[int, int]
+"""A process and a cycle in it."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ def _levelled(
 
 
 def _ratio(a: Groups, b: Groups) -> float:
+    """The median of b over that of a."""
     return float(np.median(np.concatenate(_arrays(b))) / np.median(np.concatenate(_arrays(a))))
 
 
@@ -184,6 +191,7 @@ def _resampled_medians(samples: Groups, rng: np.random.Generator) -> np.ndarray:
 
 
 def _interval(median: float, drawn: np.ndarray) -> Interval:
+    """The interval of what was drawn, around the median."""
     outside = (1 - COVERAGE) / 2
     low, high = np.quantile(drawn, [outside, 1 - outside])
     # The medians of resamples need not surround the median of the samples; an interval must.
@@ -191,11 +199,13 @@ def _interval(median: float, drawn: np.ndarray) -> Interval:
 
 
 def _too_few(samples: Groups) -> bool:
+    """Whether there are too few samples for an interval."""
     return sum(len(group) for group in samples) < FEWEST
 
 
 def _arrays(samples: Groups) -> list[np.ndarray]:
-    found = [np.asarray(group, float) for group in samples if len(group)]
-    if not found:
+    """The groups that hold samples, as arrays."""
+    arrays = [np.asarray(group, float) for group in samples if len(group)]
+    if not arrays:
         raise ValueError("there must be samples; got none")
-    return found
+    return arrays

@@ -18,7 +18,9 @@ from benchmarks.store.records import MEASURED, NEVER_STEADY, NOT_REACHED, Block,
 from common.judging.precision import numpy_dtype
 
 TAILS = {95: "p95_seconds", 99: "p99_seconds"}
+"""The column of each percentile."""
 Job = tuple[str, str, str, str, str, int]
+"""What implementations compete in: case, pass, dtype, device, lane and threads."""
 
 
 def new_row(run: str, key: Key, case: BenchmarkCase, command: str) -> Row:
@@ -41,20 +43,20 @@ def new_row(run: str, key: Key, case: BenchmarkCase, command: str) -> Row:
 
 def by_process(blocks: Iterable[Block], twin: int = 0) -> list[list[float]]:
     """The samples of the steady state, one list a process."""
-    found: dict[int, list[float]] = defaultdict(list)
+    samples_by_process: dict[int, list[float]] = defaultdict(list)
     for block in blocks:
         if not block.warmup and block.twin == twin:
-            found[block.process] += block.samples
-    return list(found.values())
+            samples_by_process[block.process] += block.samples
+    return list(samples_by_process.values())
 
 
 def by_place(blocks: Iterable[Block], twin: int = 0) -> dict[tuple[int, int], list[float]]:
     """The samples of the steady state by process and cycle, for paired ratios."""
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    samples_by_place: dict[tuple[int, int], list[float]] = defaultdict(list)
     for block in blocks:
         if not block.warmup and block.twin == twin:
-            found[block.process, block.cycle] += block.samples
-    return dict(found)
+            samples_by_place[block.process, block.cycle] += block.samples
+    return dict(samples_by_place)
 
 
 def with_times(
@@ -104,21 +106,21 @@ def with_times(
 
 def ceilings_of(ceilings: Iterable[Ceiling], key: Key) -> Ceilings | None:
     """The ceilings that hold for a row: those of its device, dtype and threads; None when some were not measured."""
-    found = {
+    values = {
         each.name: each.value
         for each in ceilings
         if (each.device, each.dtype, each.threads) == (key.device, key.dtype, key.threads)
     }
-    if not found.keys() >= {PRODUCT, COPY}:
+    if not values.keys() >= {PRODUCT, COPY}:
         return None
     # A CPU without a measured barrier gets none, which only makes the limit lower; a GPU has published ones.
-    barrier = None if key.device == "gpu" else found.get(BARRIER, 0.0)
-    return Ceilings(found[PRODUCT], found[COPY], barrier, found.get(ON_CHIP, math.inf))
+    barrier = None if key.device == "gpu" else values.get(BARRIER, 0.0)
+    return Ceilings(values[PRODUCT], values[COPY], barrier, values.get(ON_CHIP, math.inf))
 
 
 def rows_by_job(rows: Iterable[Row]) -> dict[Job, list[Row]]:
     """Rows of the same job, which compete, together; in their order."""
-    found: dict[Job, list[Row]] = defaultdict(list)
+    by_job: dict[Job, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row.key.job].append(row)
-    return found
+        by_job[row.key.job].append(row)
+    return by_job

@@ -18,10 +18,13 @@ from common.specification import Size, Specification
 from common.weights import count
 
 LEARNING_RATE = 0.01
+"""The learning rate of a timed train step."""
 LARGEST_SIZE = 1_000_000
+"""The largest width, number of rows, or number of steps of a case."""
 LARGEST_ARRAY = 2**32
 """Numbers in the inputs or the outputs of a case: 32 GiB of float64."""
 PASSES_OF_SYSTEM = ("train_step",)
+"""The passes in which a system is timed."""
 
 
 class Spread(BaseModel):
@@ -134,9 +137,9 @@ class BenchmarkCase(BaseModel):
         if not isinstance(self.lengths, Spread):
             return self.lengths
         rng = self._rng("lengths")
-        found = rng.integers(self.lengths.low, self.lengths.high, self.batch, endpoint=True)
-        found[rng.integers(self.batch)] = self.seq_len
-        return tuple(found.tolist())
+        drawn = rng.integers(self.lengths.low, self.lengths.high, self.batch, endpoint=True)
+        drawn[rng.integers(self.batch)] = self.seq_len
+        return tuple(drawn.tolist())
 
     def real_steps(self) -> int:
         """Steps over all rows: the sum of the lengths."""

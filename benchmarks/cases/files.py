@@ -57,38 +57,46 @@ from common.models.specification import Model, Seq2Seq, model_from_json, rnn_of
 from common.specification import CELLS, NUM_DIRECTIONS, Cell, Merge, Size, Specification
 
 SETS = Path(__file__).resolve().parent / "sets"
+"""The folder of the sets that come with the suite."""
 MOST_LAYERS, MOST_CASES = 1_000, 10_000
+"""How many layers a case may have, and how many cases a set."""
 LARGEST_FILE = 8 * 2**20
+"""Bytes of the largest file of a set that is read."""
 MOST_PARTS = 20
+"""How many sets a set may be made of."""
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 DEEP_KEY = re.compile(rf"^[ \t]*\[{{0,2}}[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_PARTS},}}", re.MULTILINE)
 """A dotted key that makes tables in tables; tomllib (3.11) takes 50 s for 20,000 of them."""
 SAME_AS_HIDDEN = "hidden_size"
+"""What stands for an input_size that is the hidden_size."""
 
 
 def _several(rule: str, holds: Callable[[Any], bool]) -> BeforeValidator:
     """Take one value or a list of them, without repeats; ``rule`` says what each must be."""
 
     def check(value: object) -> tuple[Any, ...]:
-        found = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if not found or not all(holds(each) for each in found):
+        values = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not values or not all(holds(each) for each in values):
             raise ValueError(f"must be {rule}, or a list of such")
-        if len(set(found)) < len(found):
+        if len(set(values)) < len(values):
             raise ValueError("must name nothing twice")
-        return found
+        return values
 
     return BeforeValidator(check)
 
 
 def _whole(value: object, least: int, most: int) -> bool:
+    """Whether a value is a whole number in a range."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _one_of(names: tuple[str, ...]) -> BeforeValidator:
+    """Reads one name or several, all of them among these."""
     return _several(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
 
 
 def _sizes(most: int) -> BeforeValidator:
+    """Reads one size or several."""
     return _several(f"a whole number from 1 to {most:,}", lambda value: _whole(value, 1, most))
 
 
@@ -103,10 +111,12 @@ def _lengths(value: object) -> object:
 
 
 def _is_pattern(value: object) -> bool:
+    """Whether a value is a pattern."""
     return isinstance(value, str) and value != ""
 
 
 Sizes = Annotated[tuple[int, ...], _sizes(LARGEST_SIZE)]
+"""One size or several."""
 InputSizes = Annotated[
     tuple[int | str, ...],
     _several(
@@ -114,7 +124,9 @@ InputSizes = Annotated[
         lambda value: value == SAME_AS_HIDDEN or _whole(value, 1, LARGEST_SIZE),
     ),
 ]
+"""One input_size or several, each a number or ``SAME_AS_HIDDEN``."""
 Passes = Annotated[tuple[str, ...], _one_of(PASSES)]
+"""One pass or several."""
 
 
 class CaseTable(BaseModel):
@@ -278,6 +290,7 @@ def load_set(text: str) -> CaseSet:
 
 
 def _read(path: Path, what: str) -> SetFile:
+    """The content of a set's file, checked."""
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
@@ -300,16 +313,17 @@ def _read(path: Path, what: str) -> SetFile:
 
 
 def _cases(table: dict[str, Any], what: str) -> list[BenchmarkCase]:
+    """The cases of one table."""
     try:
         if "system" in table:
             system = model_from_json(table["system"], f"{what}: system")
             return [SystemTable.model_validate(table | {"system": system}).case()]
-        found = CaseTable.model_validate(table)
-        many = found.count()
+        content = CaseTable.model_validate(table)
+        many = content.count()
         if many > MOST_CASES:
             raise InputError(f"{what} must mean at most {MOST_CASES:,} cases; got lists that make {many:,}")
-        if found.name is not None and many > 1:
-            raise InputError(f"{what}: name must be left out where lists make {many} cases; got {shown(found.name)}")
-        return list(found.cases())
+        if content.name is not None and many > 1:
+            raise InputError(f"{what}: name must be left out where lists make {many} cases; got {shown(content.name)}")
+        return list(content.cases())
     except ValidationError as error:
         raise from_validation(error, what) from None

@@ -18,13 +18,15 @@ from benchmarks.store.records import Ceiling
 SECONDS = 0.4
 """How long a framework's product and copy are timed each, after they have been set up."""
 BUSY_SECONDS = 0.3
+"""Seconds for which threads are counted."""
 TIMEOUT_SECONDS = 60.0
 """How long a worker may take for one of these at most."""
 CACHES_COPIED = 4
-"""A copied array is at least so many times as large as the last level of cache,"""
+"""How many times as large as the last level of cache a copied array is, at least."""
 SMALLEST_COPY = 256 * 2**20
-"""and at least so many bytes."""
+"""Bytes of a copied array, at least."""
 PRODUCT, COPY, BARRIER, ON_CHIP = "product", "copy", "barrier", "on_chip"
+"""The names of the ceilings."""
 
 
 def measure_ceilings(
@@ -92,6 +94,7 @@ def _barrier(
 
 
 def _published_barriers() -> list[tuple[str, float, str]]:
+    """What a barrier costs on a GPU, by how much of it takes part: name, seconds, and where that is from."""
     sizes = ((SM_BYTES, "sm", "one SM"), (CLUSTER_BYTES, "cluster", "a cluster of 8 SMs"), (None, "grid", "the grid"))
     return [
         (

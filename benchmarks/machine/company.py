@@ -14,10 +14,11 @@ from benchmarks.machine.idleness import total_cpu_seconds
 from benchmarks.store.records import Look, Process, Row
 
 STAT = Path("/proc/stat")
+"""The kernel's file on what each core has done."""
 CROWDED = 0.05
-"""Others disturb when they take more than this part of the usable cores together, stolen time included,"""
+"""The part of the usable cores that others take together, stolen time included, above which they disturb."""
 SLACK_SECONDS = 0.03
-"""beyond so much CPU time, which the kernel's clock ticks may put on the wrong side."""
+"""CPU seconds of others that disturb nobody: the kernel's clock ticks may put as many on the wrong side."""
 FALLEN = 0.8
 """A clock below this part of the highest in the session has been slowed down."""
 THREADS_GOT = 0.85
@@ -25,6 +26,7 @@ THREADS_GOT = 0.85
 LOOK_SECONDS = 0.5
 """How long a look lasts while the machine is waited for."""
 NAMED = 6
+"""How many processes are named at most."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Watch:
         return Company(seconds, others, stolen / seconds if known else None, os.getloadavg()[0], clock_mhz())
 
     def _own_seconds(self) -> float:
+        """CPU seconds of the workers and of this process."""
         return total_cpu_seconds(self._ours) + time.process_time()
 
 
@@ -86,8 +89,8 @@ def machine_seconds() -> tuple[float, float]:
 
 def clock_mhz() -> float | None:
     """The mean clock of the cores now; None where the kernel does not say."""
-    found = [read(path) for path in CPU.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
-    clocks = [int(each) / 1e3 for each in found if each and each.isdigit()]
+    texts = [read(path) for path in CPU.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
+    clocks = [int(each) / 1e3 for each in texts if each and each.isdigit()]
     if not clocks:
         clocks = [
             float(each) for each in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", read(Path("/proc/cpuinfo")) or "", re.M)
@@ -115,15 +118,15 @@ def wait_for_rest(pids: Callable[[], Mapping[str, int]], seconds: float, tell: C
     while True:
         watch = Watch(pids)
         time.sleep(LOOK_SECONDS)
-        found = watch.company()
+        company = watch.company()
         left = end - time.monotonic()
-        if not is_crowded(found.taken):
-            return found
-        others = f"other processes take {found.taken:.1f} of {usable_cores()} cores"
+        if not is_crowded(company.taken):
+            return company
+        others = f"other processes take {company.taken:.1f} of {usable_cores()} cores"
         if left <= 0:
             if told:
                 tell(f"the machine has not come to rest within {seconds:.0f} s: {others}")
-            return found
+            return company
         if not told:
             tell(f"waiting for the machine to come to rest, at most {seconds:.0f} s: {others}")
             told = True
@@ -148,18 +151,18 @@ def unfit(rows: Sequence[Row], processes: Iterable[Process], looks: Iterable[Loo
     few = [share for share in shares if share < THREADS_GOT]
     if not loaded and not few:
         return ""
-    found = list(looks)
+    every = list(looks)
     reasons = []
-    taken = [each.others_cpu + (each.stolen_cpu or 0.0) for each in found if each.others_cpu is not None]
+    taken = [each.others_cpu + (each.stolen_cpu or 0.0) for each in every if each.others_cpu is not None]
     if taken and is_crowded(max(taken)):
         reasons.append(
-            f"other processes took up to {max(taken):.1f} cores (load up to {max(e.load for e in found):.1f})"
+            f"other processes took up to {max(taken):.1f} cores (load up to {max(e.load for e in every):.1f})"
         )
     if few:
         reasons.append(
             f"{len(few)} of {len(shares)} worker processes got {min(few):.0%} to {max(few):.0%} of their threads"
         )
-    clocks = [each.clock_mhz for each in found if each.clock_mhz]
+    clocks = [each.clock_mhz for each in every if each.clock_mhz]
     if clocks and min(clocks) < FALLEN * max(clocks):
         reasons.append(f"the clock fell from {max(clocks):.0f} to {min(clocks):.0f} MHz")
     text = f"The machine was not fit to measure on: {'; '.join(reasons) or 'see the marked rows'}."

@@ -11,10 +11,13 @@ from typing import Any
 from benchmarks.machine import nvidia
 
 CPU = Path("/sys/devices/system/cpu")
+"""The kernel's folder on the cores."""
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_bf16")
 """Instruction sets that decide how fast a product is."""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+"""Bytes of each unit in which the kernel tells a cache's size."""
 UNKNOWN = "unknown"
+"""What stands for what the machine does not tell."""
 
 
 def fingerprint() -> dict[str, Any]:
@@ -23,7 +26,7 @@ def fingerprint() -> dict[str, Any]:
     ``memory_bytes`` is what the kernel manages, in whole GiB; ``caches`` bytes in all by level; the GPU's keys are
     there when there is one.
     """
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)),
@@ -37,7 +40,7 @@ def fingerprint() -> dict[str, Any]:
     }
     gpu = nvidia.gpu_state()
     if gpu is not None:
-        found |= {
+        content |= {
             "gpu": gpu["name"],
             "gpu_driver": gpu["driver_version"],
             "gpu_memory_mib": nvidia.number(gpu["memory.total"]),
@@ -46,7 +49,7 @@ def fingerprint() -> dict[str, Any]:
             "gpu_power_limit_watts": nvidia.number(gpu["power.limit"]),
             "gpu_cache_bytes": nvidia.gpu_cache_bytes(),
         }
-    return found
+    return content
 
 
 def read(path: Path) -> str | None:
@@ -59,25 +62,25 @@ def read(path: Path) -> str | None:
 
 def processor() -> str:
     """The processor's model name."""
-    found = re.search(r"model name\s*:\s*(.*)", read(Path("/proc/cpuinfo")) or "")
-    return found[1] if found else platform.machine() or UNKNOWN
+    match = re.search(r"model name\s*:\s*(.*)", read(Path("/proc/cpuinfo")) or "")
+    return match[1] if match else platform.machine() or UNKNOWN
 
 
 def governor() -> str:
     """What picks the processor's clock; more than one when the cores differ; unknown in most virtual machines."""
-    found = {read(path) for path in CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {None}
-    return ", ".join(sorted(str(each) for each in found)) or UNKNOWN
+    names = {read(path) for path in CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {None}
+    return ", ".join(sorted(str(each) for each in names)) or UNKNOWN
 
 
 def memory() -> dict[str, int]:
-    """/proc/meminfo in bytes: MemTotal, MemAvailable, SwapTotal, SwapFree, …"""
+    """The machine's memory in bytes, as /proc/meminfo names it: MemTotal, MemAvailable, SwapTotal, SwapFree, …"""
     lines = re.findall(r"^(\w+):\s+(\d+) kB$", read(Path("/proc/meminfo")) or "", re.MULTILINE)
     return {name: int(amount) * 1024 for name, amount in lines}
 
 
 def caches() -> dict[str, int]:
     """Bytes of data cache by level, over all of the machine's."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     counted = set()
     for folder in sorted(CPU.glob("cpu[0-9]*/cache/index[0-9]*")):
         level, kind, size, sharers = (read(folder / name) for name in ("level", "type", "size", "shared_cpu_list"))
@@ -85,16 +88,17 @@ def caches() -> dict[str, int]:
         if match is None or level is None or kind == "Instruction" or (level, sharers) in counted:
             continue
         counted.add((level, sharers))
-        found[f"L{level}"] = found.get(f"L{level}", 0) + int(match[1]) * UNITS[match[2]]
-    return found
+        sizes[f"L{level}"] = sizes.get(f"L{level}", 0) + int(match[1]) * UNITS[match[2]]
+    return sizes
 
 
 def largest_cache() -> int | None:
     """Bytes of the last level of cache, over all of the machine's; None where the kernel does not say."""
-    found = caches()
-    return found[max(found)] if found else None
+    sizes = caches()
+    return sizes[max(sizes)] if sizes else None
 
 
 def _cpu_flags() -> set[str]:
-    found = re.search(r"^flags\s*:\s*(.*)", read(Path("/proc/cpuinfo")) or "", re.MULTILINE)
-    return set(found[1].split()) if found else set()
+    """The instruction sets of the processor."""
+    match = re.search(r"^flags\s*:\s*(.*)", read(Path("/proc/cpuinfo")) or "", re.MULTILINE)
+    return set(match[1].split()) if match else set()

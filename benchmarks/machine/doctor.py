@@ -18,6 +18,7 @@ from benchmarks.machine.description import UNKNOWN, governor, memory, read
 from benchmarks.machine.idleness import settle
 
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+"""The kernel's folders on processes and on control groups."""
 LOOK_SECONDS = 0.5
 """How long processes are watched."""
 SOME_LOAD, SOME_CPU, SOME_STEAL = 0.25, 0.05, 0.01
@@ -26,10 +27,13 @@ which on a benchmark suffers."""
 THREADS_OFF = 0.15
 """How far CPU over wall time may be from the number of threads, as a part of it."""
 LEAST_MEMORY = 4 * 2**30
+"""Bytes that should be free."""
 WARM_GPU = 80.0
+"""Degrees Celsius above which a GPU is warm."""
 SOME_GPU_MEMORY = 0.05
 """The part of the GPU's memory that our own workers may hold before anything is measured."""
 GIB = 2**30
+"""Bytes of a GiB."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Check:
 
     name: str
     ok: bool | None
-    found: str
+    state: str
     advice: str = ""
 
 
@@ -55,18 +59,18 @@ def examine(pool: Pool, selection: Selection, threads: int, device: str) -> list
         ``cpu`` or ``gpu``; for ``gpu`` the driver is asked, too.
     """
     pids = pool.pids()
-    found = [check_load(), *check_processes(own_processes(os.getpid(), pids.values()))]
-    found += [check_cores(threads), check_quota(), check_governor(), check_memory(), check_swap()]
+    checks = [check_load(), *check_processes(own_processes(os.getpid(), pids.values()))]
+    checks += [check_cores(threads), check_quota(), check_governor(), check_memory(), check_swap()]
     if device == "gpu":
-        found += check_gpu(nvidia.gpu_state(), nvidia.gpu_slowdowns(), nvidia.gpu_users(), set(pids.values()))
-        found += [check_device(name, said.devices) for name, said in selection.descriptions.items()]
+        checks += check_gpu(nvidia.gpu_state(), nvidia.gpu_slowdowns(), nvidia.gpu_users(), set(pids.values()))
+        checks += [check_device(name, said.devices) for name, said in selection.descriptions.items()]
     for name in selection.descriptions:
         busy = busy_threads(pool, backends()[name], threads)
         # Its pid is asked for again: a worker that died has been replaced.
         pid = pool.pids().get(name)
-        found.append(check_threads(name, busy, threads, pid is not None and settle(pid)))
+        checks.append(check_threads(name, busy, threads, pid is not None and settle(pid)))
     absent = [*selection.missing.values(), *selection.broken.values()]
-    return found + [Check("environment", False, "not there", sentence) for sentence in absent]
+    return checks + [Check("environment", False, "not there", sentence) for sentence in absent]
 
 
 def check_load() -> Check:
@@ -87,7 +91,7 @@ def check_processes(ours: set[int]) -> list[Check]:
     others = busiest(before, cpu_ticks(), ours, ticks)
     taken = sum(cores for _, _, cores in others)
     names = ", ".join(f"{name} ({pid}) {cores:.2f}" for pid, name, cores in others[:5])
-    found = [
+    checks = [
         Check(
             "other processes",
             taken <= SOME_CPU,
@@ -98,7 +102,7 @@ def check_processes(ours: set[int]) -> list[Check]:
     stolen = max(0.0, _stolen() - stolen_before) / ticks / (os.cpu_count() or 1)
     ok = stolen <= SOME_STEAL
     advice = "" if ok else "the machine's host is busy: measure at another time, or on a machine of its own"
-    return [*found, Check("stolen time", ok, f"{100 * stolen:.1f} % taken by the host", advice)]
+    return [*checks, Check("stolen time", ok, f"{100 * stolen:.1f} % taken by the host", advice)]
 
 
 def check_cores(threads: int) -> Check:
@@ -121,11 +125,11 @@ def check_quota() -> Check:
 
 def check_governor() -> Check:
     """What picks the processor's clock."""
-    found = governor()
-    if found == UNKNOWN:
+    name = governor()
+    if name == UNKNOWN:
         return Check("governor", None, "the kernel does not say, as in most virtual machines")
-    ok = found == "performance"
-    return Check("governor", ok, found, "" if ok else "sudo cpupower frequency-set --governor performance")
+    ok = name == "performance"
+    return Check("governor", ok, name, "" if ok else "sudo cpupower frequency-set --governor performance")
 
 
 def check_memory() -> Check:
@@ -151,17 +155,17 @@ def check_swap() -> Check:
 
 def check_threads(name: str, busy: float, threads: int, rests: bool) -> Check:
     """Whether a framework uses the threads that it was given, and lets go of them afterwards."""
-    found = f"{busy:.2f} of {threads} threads work on a product" + ("" if rests else ", and go on when it is done")
+    told = f"{busy:.2f} of {threads} threads work on a product" + ("" if rests else ", and go on when it is done")
     title = f"threads of {name}"
     if busy == 0:
         return Check(title, None, "its worker has no product to measure")
     if busy > (1 + THREADS_OFF) * threads:
-        return Check(title, False, found, "its times will be too good: report this with the environment's package list")
+        return Check(title, False, told, "its times will be too good: report this with the environment's package list")
     if not rests:
-        return Check(title, False, found, "its threads spin while others are measured: unset OMP_WAIT_POLICY")
+        return Check(title, False, told, "its threads spin while others are measured: unset OMP_WAIT_POLICY")
     if busy < (1 - THREADS_OFF) * threads:
-        return Check(title, False, found, "end what runs beside; else the framework ignores its thread variables here")
-    return Check(title, True, found)
+        return Check(title, False, told, "end what runs beside; else the framework ignores its thread variables here")
+    return Check(title, True, told)
 
 
 def check_device(name: str, devices: Mapping[str, str]) -> Check:
@@ -178,36 +182,38 @@ def check_gpu(
     """What the driver says of the GPU: its clocks, its temperature, and who else uses it."""
     if state is None:
         return [Check("GPU", False, "nvidia-smi shows none", "install the driver, or measure with --device cpu")]
-    found = [Check("GPU", True, f"{state['name']}, driver {state['driver_version']}")]
+    checks = [Check("GPU", True, f"{state['name']}, driver {state['driver_version']}")]
     mode = state["persistence_mode"]
     advice = (
         "" if mode == "Enabled" else "sudo nvidia-smi --persistence-mode=1: else the first call waits for the driver"
     )
-    found.append(Check("GPU persistence", None if mode is None else mode == "Enabled", mode or UNKNOWN, advice))
+    checks.append(Check("GPU persistence", None if mode is None else mode == "Enabled", mode or UNKNOWN, advice))
     clocks = f"{state['clocks.sm']} of {state['clocks.max.sm']} MHz, memory {state['clocks.mem']} MHz"
     if slowdowns:
         reason = f"{clocks}; slowed down: {', '.join(slowdowns)}"
-        found.append(Check("GPU clocks", False, reason, "let it cool, or raise its power limit, before measuring"))
+        checks.append(Check("GPU clocks", False, reason, "let it cool, or raise its power limit, before measuring"))
     else:
-        found.append(Check("GPU clocks", True, f"{clocks} at rest; not slowed down"))
+        checks.append(Check("GPU clocks", True, f"{clocks} at rest; not slowed down"))
     degrees = nvidia.number(state["temperature.gpu"])
     if degrees is not None:
         ok = degrees < WARM_GPU
-        found.append(Check("GPU temperature", ok, f"{degrees:.0f} °C", "" if ok else "let it cool before measuring"))
+        checks.append(Check("GPU temperature", ok, f"{degrees:.0f} °C", "" if ok else "let it cool before measuring"))
     power = f"{state['power.draw'] or UNKNOWN} of {state['power.limit'] or UNKNOWN} W"
-    found.append(Check("GPU power", None if state["power.limit"] is None else True, power))
+    checks.append(Check("GPU power", None if state["power.limit"] is None else True, power))
     used, total = nvidia.number(state["memory.used"]), nvidia.number(state["memory.total"])
     if used is not None and total is not None:
         ok = used < SOME_GPU_MEMORY * total
         advice = "" if ok else "end what holds it: cases that fit may not fit now"
-        found.append(Check("GPU memory", ok, f"{used:.0f} of {total:.0f} MiB in use", advice))
+        checks.append(Check("GPU memory", ok, f"{used:.0f} of {total:.0f} MiB in use", advice))
     strangers = [user for user in users if user.pid not in ours]
     load = state["utilization.gpu"]
     names = ", ".join(f"{user.name} ({user.pid})" for user in strangers)
     text = f"{load or UNKNOWN} % busy; {names or 'nobody else'} on it"
     quiet = not strangers and (nvidia.number(load) or 0.0) == 0.0
-    found.append(Check("GPU users", quiet, text, "" if quiet else "end them or wait: they share its clocks and memory"))
-    return found
+    checks.append(
+        Check("GPU users", quiet, text, "" if quiet else "end them or wait: they share its clocks and memory")
+    )
+    return checks
 
 
 # What the kernel says.
@@ -234,12 +240,12 @@ def busiest(
 
     ``ticks`` are the clock ticks between the two looks.
     """
-    found = [
+    processes = [
         (pid, name, (now - before[pid][1]) / ticks)
         for pid, (name, now) in after.items()
         if pid in before and pid not in ours and now > before[pid][1]
     ]
-    return sorted(found, key=lambda each: -each[2])
+    return sorted(processes, key=lambda each: -each[2])
 
 
 def cpu_quota(proc: Path, cgroup: Path) -> float | None:
@@ -263,6 +269,7 @@ def cpu_quota(proc: Path, cgroup: Path) -> float | None:
 
 
 def _quota(texts: list[str | None]) -> float | None:
+    """The cores that a control group allows, from its numbers; None where it sets no bound."""
     numbers = re.findall(r"-?\w+", " ".join(text or "" for text in texts))
     if len(numbers) != 2 or numbers[0] in ("max", "-1"):
         return None
@@ -270,6 +277,7 @@ def _quota(texts: list[str | None]) -> float | None:
 
 
 def _all_pids() -> list[int]:
+    """Every process id."""
     return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]
 
 

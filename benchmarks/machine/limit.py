@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from benchmarks.cases.case import BenchmarkCase
 
 COMPUTE, MEMORY, CHAIN = "compute", "memory", "chain"
+"""What may bound a pass: its products, its bytes, or its steps, one after another."""
 POINTWISE_FLOPS = {1: 3, 3: 14, 4: 15}
 """By number of gates: operations of a step, for each unit and row, besides the products."""
 KEPT_FOR_BACKWARD = {1: 0, 3: 4, 4: 5}
@@ -35,8 +36,11 @@ CHAIN_MARGIN = 1.05
 # direction's recurrent weights: one SM (256 KiB of registers and, for one block, 227 KiB of shared memory: NVIDIA's
 # Hopper tuning guide), one portable cluster of 8, or the whole grid.
 SM_BYTES = (256 + 227) * 1024
+"""Bytes of registers and shared memory of one SM of a Hopper GPU."""
 CLUSTER_BYTES = 8 * SM_BYTES
+"""Bytes of a cluster of eight SMs."""
 HOPPER_BARRIERS = ((SM_BYTES, 0.5e-6), (CLUSTER_BYTES, 0.63e-6), (math.inf, 1.9e-6))
+"""Seconds of a barrier on a Hopper GPU, by the most bytes that what takes part in it holds."""
 
 
 @dataclass(frozen=True)

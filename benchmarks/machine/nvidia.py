@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 SECONDS = 20.0
+"""Seconds that nvidia-smi may take."""
 LOOKS, LOOK_SECONDS = 3, 0.5
 """How often, and how far apart, the GPU's load is looked at before it counts as somebody else's."""
 GPU_FIELDS = (
@@ -28,7 +29,9 @@ GPU_FIELDS = (
     "memory.total",
     "compute_mode",
 )
+"""What is asked of a GPU."""
 PROCESS_FIELDS = ("pid", "process_name", "used_memory")
+"""What is asked of a process on a GPU."""
 SLOWDOWNS = {
     0x4: "power cap",
     0x8: "hardware slowdown",
@@ -53,13 +56,13 @@ class GpuUser:
 
 def parse_table(text: str, fields: tuple[str, ...]) -> list[dict[str, str | None]]:
     """The lines of nvidia-smi's ``--format=csv,noheader,nounits``; what it does not know ([N/A], …) is None."""
-    found = []
+    rows = []
     for line in text.strip().splitlines():
         values = [value.strip() for value in line.split(", ")]
         if len(values) == len(fields):
             known = (None if value.startswith("[") or value in ("", "N/A") else value for value in values)
-            found.append(dict(zip(fields, known, strict=True)))
-    return found
+            rows.append(dict(zip(fields, known, strict=True)))
+    return rows
 
 
 def parse_users(text: str) -> list[GpuUser]:
@@ -140,11 +143,11 @@ def gpu_trouble(ignore_users: bool = False) -> str | None:
 
 
 class Refused(Exception):
-    """nvidia-smi gave no answer; the text says what it did instead."""
+    """The exception for no answer from nvidia-smi; the text says what it did instead."""
 
 
 def _ask(query: str) -> str:
-    """nvidia-smi's answer; empty when it fails, since not every driver knows every field."""
+    """The answer of nvidia-smi; empty when it fails, since not every driver knows every field."""
     try:
         return _answer(query)
     except Refused:
@@ -152,7 +155,7 @@ def _ask(query: str) -> str:
 
 
 def _answer(query: str) -> str:
-    """nvidia-smi's answer; ``Refused`` when there is none."""
+    """The answer of nvidia-smi; ``Refused`` when there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
         raise Refused("is not on the path")

@@ -43,7 +43,9 @@ from common.specification import Specification
 from common.tensorfile import write_bytes
 
 MARGIN = 2.5
+"""How many times the worst error of correct code a threshold is."""
 TABLE = Path(__file__).parents[2] / "docs" / "calibration.md"
+"""The page with the table of what was measured."""
 SIZES: tuple[tuple[Shape, dict[str, Any]], ...] = (
     (Shape(3, 5), {"input_size": 4, "hidden_size": 6, "num_layers": 2, "merge": "concat"}),
     (Shape(1, 1), {"input_size": 3, "hidden_size": 2, "num_layers": 1, "merge": "sum"}),
@@ -51,9 +53,11 @@ SIZES: tuple[tuple[Shape, dict[str, Any]], ...] = (
     (Shape(2, 60), {"input_size": 5, "hidden_size": 24, "num_layers": 1, "merge": "concat"}),
     (Shape(8, 20), {"input_size": 33, "hidden_size": 17, "num_layers": 1, "merge": "ave"}),
 )
+"""The shapes and sizes of the cases that thresholds are calibrated on."""
 MAGNITUDES = ((1.0, 1.0), (1.0, 1.0), (1000.0, 1.0), (1.0, 1.0), (0.001, 1.0), (1.0, 4.0), (1.0, 1.0), (30.0, 0.1))
 """What the inputs and the weights are multiplied by, seed by seed."""
 Worst = dict[tuple[str, str], dict[str, float]]
+"""The worst of each measure, by dtype and kind of tensor."""
 
 
 def calibration_cases(seeds: int) -> Iterator[Case]:
@@ -76,13 +80,13 @@ def calibration_cases(seeds: int) -> Iterator[Case]:
 
 def worst_of_correct_code(outcomes: list[Outcome]) -> Worst:
     """For each implementation and dtype, the largest of each measure over all cases and tensors."""
-    found: Worst = defaultdict(lambda: dict.fromkeys(MEASURES, 0.0))
+    worst: Worst = defaultdict(lambda: dict.fromkeys(MEASURES, 0.0))
     for outcome in outcomes:
         if outcome.verdict is not None:
-            row = found[outcome.implementation, outcome.dtype]
+            row = worst[outcome.implementation, outcome.dtype]
             for name in MEASURES:
                 row[name] = max(row[name], outcome.verdict.worst(name))
-    return found
+    return worst
 
 
 def limits_from(worst: Worst) -> dict[str, dict[str, float]]:
@@ -109,8 +113,8 @@ def nearest_mistakes(limits: dict[str, dict[str, float]]) -> dict[str, tuple[flo
             for mistake in mistakes(case.spec):
                 if mistake.applies(yard.case, dtype):
                     result = mistake.results(yard.case, dtype)
-                    found = [measure(name, result[name], yard) for name in yard.truth]
-                    told = [each for each in found if not each.untold]
+                    measures = [measure(name, result[name], yard) for name in yard.truth]
+                    told = [each for each in measures if not each.untold]
                     ratio = max(max(each.rms / limits[dtype]["rms"], each.max / limits[dtype]["max"]) for each in told)
                     key = (mistake.name, dtype, cell)
                     seen[key] = max(seen[key], ratio)
@@ -180,6 +184,7 @@ def table(
 
 
 def _rounded_up(value: float) -> float:
+    """A number rounded up to two digits."""
     digits = 1 - math.floor(math.log10(value))
     return math.ceil(value * 10**digits) / 10**digits
 

@@ -73,7 +73,9 @@ class OtherSigmoid(Reference):
 
 
 class OtherTanh(Reference):
-    """tanh from e^−2|a| − 1, which is right to about two spacings everywhere and saturates a little early or late."""
+    """A loop whose tanh is made of e^−2|a| − 1, which is right to about two spacings everywhere and saturates a little
+    early or late.
+    """
 
     def tanh(self) -> Elementwise:
         def tanh(a: np.ndarray) -> np.ndarray:
@@ -99,25 +101,26 @@ def _with_summed_biases(case: Case, dtype: str) -> Arrays:
 
 def _row_by_row(case: Case, dtype: str) -> Arrays:
     """Every row of the batch by itself, the last first; the weights' gradients added up over them."""
-    found: Arrays = {}
+    results: Arrays = {}
     rows = []
     for row in reversed(range(case.batch)):
         rows.append(run_reference(_one_row(case, row), numpy_dtype(dtype)))
     for name in rows[0]:
         parts = [each[name] for each in rows]
         if name in ("output", "grad.x"):
-            found[name] = np.concatenate(parts[::-1])
+            results[name] = np.concatenate(parts[::-1])
         elif name in ("h_n", "c_n", "grad.h_0", "grad.c_0"):
-            found[name] = np.concatenate(parts[::-1], axis=1)  # (num_layers·2, batch, hidden_size)
+            results[name] = np.concatenate(parts[::-1], axis=1)  # (num_layers·2, batch, hidden_size)
         else:
             total = parts[0]
             for part in parts[1:]:
                 total = total + part
-            found[name] = total
-    return found
+            results[name] = total
+    return results
 
 
 def _one_row(case: Case, row: int) -> Case:
+    """The case with one row of its batch alone."""
     kept = slice(row, row + 1)
     return replace(
         case,
@@ -131,6 +134,7 @@ def _one_row(case: Case, row: int) -> Case:
 
 
 def _of(kind: type[Reference]) -> Callable[[Case, str], Arrays]:
+    """A function that runs a case by a kind of loop."""
     return lambda case, dtype: run_reference(case, numpy_dtype(dtype), kind)
 
 

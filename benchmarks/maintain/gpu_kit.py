@@ -30,9 +30,11 @@ from common.errors import InputError, shown
 LARGEST = 48 * 2**20
 """Bytes that all files together may have."""
 KIND = "birnn GPU kit"
+"""What the kit calls itself in its files."""
 DESCRIPTION = "kit.json"
 """By this file a folder is known for a kit."""
 SOURCES, WHEELS, SCRIPT = "sources.tar.gz", "wheels", "run.sh"
+"""The names of what is in the kit."""
 LACKING = (
     "annotated-types",
     "duckdb",
@@ -155,10 +157,10 @@ def pip() -> list[str]:
     """The command pip: this interpreter's, or else the one on the path."""
     if find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
-    found = shutil.which("pip")
-    if found is None:
+    program = shutil.which("pip")
+    if program is None:
         raise InputError(f"pip must be there to take the wheels with; neither {sys.executable} nor the path has one")
-    return [found]
+    return [program]
 
 
 def check_size(folder: Path) -> int:

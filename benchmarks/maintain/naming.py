@@ -27,6 +27,7 @@ from common.reference import Arrays
 from common.tensorfile import write_bytes
 
 MARKER = "the naming"
+"""The name of the part of the page that this command writes."""
 SIZES = (-5.0, 1.0)
 """Decimal exponents between which the size of an error lies, relative to a tensor's own."""
 FEWEST = 3
@@ -34,6 +35,7 @@ FEWEST = 3
 MOST_ZEROS = 0.9
 """The largest share of a tensor that is 0 where zeros are in random places."""
 MATCHES, NEAREST, UNNAMED = "matches", "nearest", "no name"
+"""How an error that is no known mistake was named."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,24 @@ def _noise(value: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarr
 
 
 def _everywhere(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
+    """Noise in every tensor."""
     return {name: value + _noise(value, size, rng) for name, value in yard.truth.items()}
 
 
 def _forward_pass(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
+    """Noise in the forward pass alone."""
     noisy = _everywhere(yard, size, rng)
     return {name: value if name.startswith("grad.") else noisy[name] for name, value in yard.truth.items()}
 
 
 def _gradients(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
+    """Noise in the gradients alone."""
     noisy = _everywhere(yard, size, rng)
     return {name: noisy[name] if name.startswith("grad.") else value for name, value in yard.truth.items()}
 
 
 def _one_tensor(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
+    """Noise in one tensor."""
     name = str(rng.choice(list(yard.truth)))
     return yard.truth | {name: yard.truth[name] + _noise(yard.truth[name], size, rng)}
 
@@ -73,7 +79,7 @@ def _one_tensor(yard: Yardstick, size: float, rng: np.random.Generator) -> Array
 def _one_direction(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
     """Noise in the states, the half of the output and the weights' gradients of one direction."""
     direction = int(rng.integers(2))
-    found = {}
+    errors = {}
     for name, value in yard.truth.items():
         wrong = _noise(value, size, rng)
         if name in ("h_n", "c_n", "grad.h_0", "grad.c_0"):
@@ -82,22 +88,22 @@ def _one_direction(yard: Yardstick, size: float, rng: np.random.Generator) -> Ar
             np.split(wrong, [yard.case.spec.hidden_size], axis=-1)[1 - direction][:] = 0
         elif name.startswith(("grad.weight", "grad.bias")) and name.endswith("_reverse") != bool(direction):
             wrong[:] = 0
-        found[name] = value + wrong
-    return found
+        errors[name] = value + wrong
+    return errors
 
 
 def _one_layer(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
     """Noise in the top layer's states and weights' gradients, and in the output."""
     top = yard.case.spec.num_layers - 1
-    found = {}
+    errors = {}
     for name, value in yard.truth.items():
         wrong = _noise(value, size, rng)
         if name in ("h_n", "c_n", "grad.h_0", "grad.c_0"):
             wrong[: 2 * top] = 0
         elif name != "output" and f"_l{top}" not in name:
             wrong[:] = 0
-        found[name] = value + wrong
-    return found
+        errors[name] = value + wrong
+    return errors
 
 
 def _scaled(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
@@ -111,13 +117,13 @@ def _scaled(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
 def _few_numbers(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
     """All right but a few numbers of one tensor, or of each."""
     chosen = str(rng.choice(["", *yard.truth]))
-    found = {}
+    errors = {}
     for name, value in yard.truth.items():
         wrong = np.zeros(value.shape)
         places = rng.integers(value.size, size=int(rng.integers(1, FEWEST + 1)))
         wrong.ravel()[places] = _noise(value, size, rng).ravel()[places] if chosen in ("", name) else 0
-        found[name] = value + wrong
-    return found
+        errors[name] = value + wrong
+    return errors
 
 
 def _zeros_in_places(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
@@ -131,10 +137,10 @@ def _shuffled(yard: Yardstick, size: float, rng: np.random.Generator) -> Arrays:
     """The batch's rows, or the features, in another order in the output and in the states."""
     rows = rng.permutation(yard.case.batch)
     units = rng.permutation(yard.case.spec.hidden_size)
-    found = dict(yard.truth)
+    tensors = dict(yard.truth)
     if yard.case.batch > 1 and rng.random() < 0.5:
-        return found | {"output": found["output"][rows], "h_n": found["h_n"][:, rows]}
-    return found | {"h_n": np.concatenate([found["h_n"][..., units], found["h_n"][..., len(units) :]], axis=-1)}
+        return tensors | {"output": tensors["output"][rows], "h_n": tensors["h_n"][:, rows]}
+    return tensors | {"h_n": np.concatenate([tensors["h_n"][..., units], tensors["h_n"][..., len(units) :]], axis=-1)}
 
 
 ERRORS: dict[str, Callable[[Yardstick, float, np.random.Generator], Arrays]] = {
@@ -149,6 +155,7 @@ ERRORS: dict[str, Callable[[Yardstick, float, np.random.Generator], Arrays]] = {
     "zeros in random places": _zeros_in_places,
     "rows or units in another order": _shuffled,
 }
+"""The kinds of errors that are no known mistake."""
 
 
 def errors(yard: Yardstick, seed: int) -> Iterator[tuple[str, Arrays]]:
@@ -156,16 +163,16 @@ def errors(yard: Yardstick, seed: int) -> Iterator[tuple[str, Arrays]]:
     padding = yard.case.padding_mask()[..., None]
     for number, (kind, make) in enumerate(ERRORS.items()):
         rng = np.random.default_rng([seed, 4, number])
-        found = make(yard, float(10 ** rng.uniform(*SIZES)), rng)
+        tensors = make(yard, float(10 ** rng.uniform(*SIZES)), rng)
         for name in ("output", "grad.x"):
-            found[name] = np.where(padding, 0, found[name])
-        yield kind, {name: np.asarray(value, yard.dtype) for name, value in found.items()}
+            tensors[name] = np.where(padding, 0, tensors[name])
+        yield kind, {name: np.asarray(value, yard.dtype) for name, value in tensors.items()}
 
 
 def named(seed: int) -> list[Named]:
     """What errors in one drawn case are called; those that nobody would see are left out."""
     case, dtype = drawn_case(seed), FRAMEWORK_LANES[seed % len(FRAMEWORK_LANES)]
-    explainer, found = Explainer(), []
+    explainer, names = Explainer(), []
     with np.errstate(all="ignore"):
         yard = yardstick(case, dtype)
         if not all(np.isfinite(value).all() for value in yard.truth.values()):
@@ -174,14 +181,14 @@ def named(seed: int) -> list[Named]:
             if judge(result, yard).status == DISAGREES:
                 explanation = explainer.explain(result, yard)
                 how = MATCHES if explanation.matches else NEAREST if explanation.nearest else UNNAMED
-                found.append(Named(kind, how, explanation.matches or explanation.nearest))
-    return found
+                names.append(Named(kind, how, explanation.matches or explanation.nearest))
+    return names
 
 
-def table(found: Iterable[Named], cases: int) -> str:
+def table(attempts: Iterable[Named], cases: int) -> str:
     """The naming's part of docs/calibration.md."""
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in ERRORS}
-    for each in found:
+    for each in attempts:
         counts[each.kind][each.how] += 1
     counts["all"] = sum(counts.values(), Counter())
     lines = [
@@ -206,11 +213,11 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Run the simulation and write its table."""
-    found: list[Named] = []
+    attempts: list[Named] = []
     with ProcessPoolExecutor(jobs) as executor, Progress(transient=True) as bar:
         for each in bar.track(executor.map(named, range(cases), chunksize=4), total=cases):
-            found += each
-    page = replaced(TABLE, {MARKER: table(found, cases)})
+            attempts += each
+    page = replaced(TABLE, {MARKER: table(attempts, cases)})
     write_bytes(TABLE, page.encode())
 
 

@@ -30,12 +30,17 @@ from benchmarks.maintain.marked_pages import replaced
 from common.tensorfile import write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
+"""The folder of the sources."""
 README = ROOT / "README.md"
+"""The README."""
 MEASURED = ROOT / "docs" / "measured.md"
+"""The page with what was measured."""
 HEAD = 11
 """Lines of the table of agreement that the README shows; docs/measured.md has it whole."""
 FINDINGS = ROOT / "docs" / "findings.json"
+"""The record of the probes."""
 VERIFY_RUNS, HELP_RUNS, EMPTY_CALLS, WORST = 3, 20, 1000, 5
+"""How often each thing is timed, and how many findings are named."""
 
 
 def timed(command: list[str], folder: Path = ROOT, **environment: str) -> tuple[float, str]:
@@ -66,7 +71,7 @@ def help_seconds() -> float:
 
 def empty_call_seconds() -> dict[str, float]:
     """An empty call to a warm worker of each framework, median."""
-    found = {}
+    medians = {}
     with Pool.open() as pool:
         for backend in BUILT_IN:
             pool.ask(backend, Ping(), 60)
@@ -75,8 +80,8 @@ def empty_call_seconds() -> dict[str, float]:
                 started = time.perf_counter()
                 pool.ask(backend, Ping(), 60)
                 samples.append(time.perf_counter() - started)
-            found[backend.name] = statistics.median(samples)
-    return found
+            medians[backend.name] = statistics.median(samples)
+    return medians
 
 
 def cold_study() -> tuple[float, int]:
@@ -106,8 +111,8 @@ def probe_seconds() -> float:
 
 def worst_findings() -> str:
     """The worst of the record, as a list."""
-    found = worst(read_record(FINDINGS).findings, WORST)
-    return "\n".join(f"- **{each.key}** ({each.status}). {each.what} {each.consequence}" for each in found)
+    findings = worst(read_record(FINDINGS).findings, WORST)
+    return "\n".join(f"- **{each.key}** ({each.status}). {each.what} {each.consequence}" for each in findings)
 
 
 def machine() -> str:
@@ -121,8 +126,8 @@ def machine() -> str:
 
 def kept_cold_figure(text: str) -> str:
     """The figure of an earlier ``--cold``, as the README has it."""
-    found = re.search(r"\| `tox run -m study`.*?\| ([^|]*) \|$", text, re.MULTILINE)
-    return found[1] if found else "not measured"
+    match = re.search(r"\| `tox run -m study`.*?\| ([^|]*) \|$", text, re.MULTILINE)
+    return match[1] if match else "not measured"
 
 
 def write_table(printed: str) -> None:

@@ -27,8 +27,11 @@ from common.models.trace import ReferenceTrainer
 from common.tensorfile import write_bytes
 
 MODELS = ROOT / "docs" / "models.md"
+"""The page on models."""
 TRACES = ROOT / "docs" / "traces.md"
+"""The page on traces."""
 PICTURES = ROOT / "docs" / "traces"
+"""The folder of the pictures of traces."""
 FLIPPED = "flipped"
 """Is in the twin's name."""
 
@@ -68,13 +71,13 @@ def summary(traces: dict[str, dict], shown: dict[str, str]) -> str:
         f"|---|---:|{'---:|' * len(frameworks)}---:|---:|---|",
     ]
     for name, trace in traces.items():
-        found = trace["implementations"]
-        partings = [found[each]["parting"] for each in frameworks if found[each]["parting"]]
+        trainings = trace["implementations"]
+        partings = [trainings[each]["parting"] for each in frameworks if trainings[each]["parting"]]
         verdict = ", ".join(dict.fromkeys(parting["verdict"] for parting in partings))
         lines.append(
             f"| [`{shown[name]}`](traces/{name}.svg) | {trace['baseline']['accuracy']:.4f} | "
-            + " | ".join(f"{found[each]['accuracies'][-1]:.4f}" for each in frameworks)
-            + f" | {len(found[frameworks[0]]['steps'])} | {max(parting['largest'] for parting in partings):.1e} | "
+            + " | ".join(f"{trainings[each]['accuracies'][-1]:.4f}" for each in frameworks)
+            + f" | {len(trainings[frameworks[0]]['steps'])} | {max(parting['largest'] for parting in partings):.1e} | "
             + f"{verdict} |"
         )
     return "\n".join(lines)
@@ -102,11 +105,11 @@ def main(
         shown[name] = " ".join(files.get(each, each) for each in arguments)
         printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
         blocks.append(f"## `birnn {shown[name]}`\n\n![curves](traces/{name}.svg)\n\n```text\n{printed}\n```")
-    found = description.fingerprint()
+    machine = description.fingerprint()
     day = datetime.now(UTC).date().isoformat()
     measured = (
-        f"Measured by `python -m benchmarks.maintain.own_training` on {found['usable_cores']} cores "
-        f"of {found['processor']}, commit {commit_of_suite()}, {day}. DEV and TEST are UD_English-EWT's dev and test "
+        f"Measured by `python -m benchmarks.maintain.own_training` on {machine['usable_cores']} cores "
+        f"of {machine['processor']}, commit {commit_of_suite()}, {day}. DEV and TEST are UD_English-EWT's dev and test "
         "files."
     )
     text = "\n\n".join([summary(traces, shown), one_direction(), measured])

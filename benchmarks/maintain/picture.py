@@ -20,11 +20,15 @@ from common.errors import InputError
 from common.tensorfile import write_bytes
 
 PUBLISHED = ROOT / "results" / "laptop.csv"
+"""The published rows that the picture shows."""
 PICTURE = ROOT / "docs" / "speed.svg"
+"""The picture."""
 INK = "#808890"
 """Lines and text: 4.5 to 1 at least against white and against GitHub's dark ground."""
 COLOURS = {"torch": "#e4572e", "jax": "#2a9d8f", "tensorflow": "#e9a400", "mxnet": "#4a90d9"}
+"""The colour of each framework."""
 MARKERS = {"native": "o", "manual": "s", "scratch": "^", "tuned": "D"}
+"""The marker of each implementation."""
 QUERY = """
     WITH timed AS (
         SELECT * FROM read_csv(?)

@@ -31,6 +31,7 @@ from benchmarks.store.store import Store
 from common.tensorfile import write_bytes
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+"""The page that the table is written into."""
 COMPARED = (
     ("torch", "native", "gru-T128-B32-I128-H128"),
     ("torch", "native", "lstm-T25-B16-I512-H512"),
@@ -38,6 +39,7 @@ COMPARED = (
     ("tensorflow", "native", "rnn_tanh-T512-B8-I64-H64"),
     ("mxnet", "native", "lstm-T128-B32-I128-H128"),
 )
+"""The combinations that are timed by hand and by the suite."""
 TURNS = 3
 """Fresh processes of each, one after the other."""
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
@@ -100,6 +102,7 @@ def compare(framework: str, implementation: str, case: BenchmarkCase) -> str:
 
 
 def _spread(seconds: list[float]) -> str:
+    """The median and the range of some times, in milliseconds."""
     return f"{statistics.median(seconds) * 1e3:.4g} ({min(seconds) * 1e3:.4g} to {max(seconds) * 1e3:.4g})"
 
 
@@ -114,13 +117,13 @@ def main() -> None:
     for framework, implementation, name in COMPARED:
         lines.append(compare(framework, implementation, cases[name]))
         print(lines[-1], flush=True)
-    found = description.fingerprint()
+    machine = description.fingerprint()
     day = datetime.now(UTC).date().isoformat()
     lines += [
         "",
         f"Medians over {TURNS} fresh processes each, in turn, of the median call, with the least and the largest of "
         f"them; forward_backward, float32. Measured by `python -m benchmarks.maintain.plain_loops` on "
-        f"{found['usable_cores']} cores of {found['processor']}, commit {commit_of_suite()}, {day}.",
+        f"{machine['usable_cores']} cores of {machine['processor']}, commit {commit_of_suite()}, {day}.",
     ]
     write_bytes(PAGE, replaced(PAGE, {"hand loop": "\n".join(lines)}).encode())
 

@@ -33,8 +33,11 @@ from benchmarks.store.transfer import export
 from common.tensorfile import write_bytes
 
 MEASURED = ROOT / "docs" / "measured.md"
+"""The page with what was measured."""
 TUNING = ROOT / "docs" / "tuning.md"
+"""The page on tuning."""
 RESULTS = ROOT / "results"
+"""The folder of the published results."""
 
 
 def main(
@@ -50,14 +53,14 @@ def main(
             print(page)
         return
     with Store.open(store) as opened:
-        found = opened.find_run(run)
-        file = RESULTS / (name or Path(found.settings["set_name"]).stem)
-        export(opened, file.with_suffix(".csv"), found.run)
-        write_bytes(file.with_suffix(".html"), drawn(data_of(read_contents(store, [found.run]))).encode())
+        chosen = opened.find_run(run)
+        file = RESULTS / (name or Path(chosen.settings["set_name"]).stem)
+        export(opened, file.with_suffix(".csv"), chosen.run)
+        write_bytes(file.with_suffix(".html"), drawn(data_of(read_contents(store, [chosen.run]))).encode())
         if readme:
-            write_bytes(MEASURED, replaced(MEASURED, {file.name: table(opened, found)}).encode())
+            write_bytes(MEASURED, replaced(MEASURED, {file.name: table(opened, chosen)}).encode())
         if readme and file.name == "laptop":
-            write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(found.run))}).encode())
+            write_bytes(TUNING, replaced(TUNING, {"speedups": speedups(opened.rows(chosen.run))}).encode())
     print(f"{file}.csv, {file}.html")
 
 
@@ -106,9 +109,9 @@ def speedups(rows: Sequence[Row]) -> str:
             for cell in (cells[case], "all"):
                 ratios.setdefault((framework, cell, passed), []).append(native / best[framework, case, passed, True])
     lines = ["| tuned | cell | pass | cases | geometric mean | least |", "|---|---|---|---:|---:|---:|"]
-    for (framework, cell, passed), found in sorted(ratios.items()):
-        mean = math.exp(sum(map(math.log, found)) / len(found))
-        lines.append(f"| {framework}/tuned | {cell} | {passed} | {len(found)} | {mean:.2f} | {min(found):.2f} |")
+    for (framework, cell, passed), of_cell in sorted(ratios.items()):
+        mean = math.exp(sum(map(math.log, of_cell)) / len(of_cell))
+        lines.append(f"| {framework}/tuned | {cell} | {passed} | {len(of_cell)} | {mean:.2f} | {min(of_cell):.2f} |")
     return "\n".join(lines)
 
 

@@ -36,15 +36,17 @@ from common.judging.yardstick import yardstick
 from common.tensorfile import write_bytes
 
 LANES = ("float32", "float64")
+"""The dtypes in which each known mistake is to be caught."""
 LONGEST = 100
 """Steps up to which a case's mistakes are looked at: the reference takes seconds for each past that."""
 PROGRAM_COST, CASE_COST, NUMBER_COST = 100.0, 1.0, 1e-7
+"""What a further program, a further case and a further number cost the smallest set."""
 
 
 def caught(case: Case) -> set[Hashable]:
     """What the case catches: a mistake of a cell and so many directions, in all of them or one, in a lane."""
     cell = (case.spec.cell, case.spec.reset_after, case.spec.num_directions)
-    found: set[Hashable] = set()
+    pairs: set[Hashable] = set()
     for dtype in LANES:
         yard = yardstick(case, dtype)
         for mistake in mistakes(case.spec):
@@ -55,8 +57,8 @@ def caught(case: Case) -> set[Hashable]:
                 tries |= {name: mistake.in_direction(case, dtype, each) for each, name in DIRECTIONS.items()}
             for direction, results in tries.items():
                 if judge(results, yard).status == DISAGREES:
-                    found.add((cell, dtype, mistake.name, direction))
-    return found
+                    pairs.add((cell, dtype, mistake.name, direction))
+    return pairs
 
 
 def taken(cases: Sequence[Case], console: Console) -> dict[str, set[Hashable]]:
@@ -93,14 +95,14 @@ def smallest_cover(
     for row, name in enumerate(names):
         needs[row, row], needs[row, len(names) + groups.index(programs[name])] = -1, 1
     costs = [CASE_COST + NUMBER_COST * sizes[name] for name in names] + [PROGRAM_COST] * len(groups)
-    found = milp(
+    solution = milp(
         costs,
         integrality=np.ones(len(costs)),
         bounds=Bounds(0, 1),
         constraints=[LinearConstraint(cover, lb=1), LinearConstraint(needs, lb=0)],
     )
-    assert found.success, found.message
-    return [name for name, chosen in zip(names, found.x, strict=False) if chosen > 0.5]
+    assert solution.success, solution.message
+    return [name for name, chosen in zip(names, solution.x, strict=False) if chosen > 0.5]
 
 
 def program_of(case: Case) -> Hashable:

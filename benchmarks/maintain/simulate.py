@@ -41,19 +41,27 @@ from common.specification import MERGES, Specification
 from common.tensorfile import write_bytes
 
 TABLE = Path(__file__).parents[2] / "docs" / "calibration.md"
+"""The page with the tables."""
 MARKER = "the simulation"
+"""The name of the part of the page that this command writes."""
 LANES = ("float32", "float64", "float16", "bfloat16")
+"""The dtypes that are simulated."""
 FRAMEWORK_LANES = LANES[:2]
 """Where frameworks compute in what they are asked for; every case is compiled in each."""
 FRESH = 10_000
 """The first seed of cases that the rule was not made with."""
 LARGEST_EXPONENT = 3
+"""The power of ten by which inputs and weights are scaled at most, up or down."""
 SEQ_LENS, SHARES = (1, 3, 8, 20, 60, 150), (0.1, 0.25, 0.3, 0.22, 0.1, 0.03)
+"""The numbers of steps that are drawn from, and how often each is drawn."""
 CONFIDENCE = 0.95
+"""The confidence of the bounds that are told."""
 GATE_ORDERS, OTHER_MISTAKES = 2, 12
 """Of the many wrong orders of gates, and of the other mistakes, how many are tried on a case."""
 WRONG, CORRECT = "wrong", "correct"
+"""The kinds of code that are judged."""
 BY_EYE = ("zeros", "noise of the right size")
+"""Wrong results that one look would show, beside known mistakes."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +122,20 @@ def noise(yard: Yardstick, seed: int) -> Arrays:
     """Numbers of every tensor's own size that keep the exact rules, so that nothing but their values is wrong."""
     rng = np.random.default_rng([seed, 2])
     case, spec = yard.case, yard.case.spec
-    found = {
+    tensors = {
         name: rng.normal(scale=float(np.sqrt(np.mean(np.square(value.astype(np.longdouble))))), size=value.shape)
         for name, value in yard.truth.items()
     }
     padding = case.padding_mask()[..., None]
     for name in ("output", "grad.x"):
-        found[name] = np.where(padding, 0, found[name])
+        tensors[name] = np.where(padding, 0, tensors[name])
     if spec.keeps_directions:
         lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
-        halves = np.split(found["output"], [spec.hidden_size], axis=-1)
-        found["h_n"][-spec.num_directions] = halves[0][np.arange(case.batch), lengths - 1]
+        halves = np.split(tensors["output"], [spec.hidden_size], axis=-1)
+        tensors["h_n"][-spec.num_directions] = halves[0][np.arange(case.batch), lengths - 1]
         if spec.num_directions > 1:
-            found["h_n"][-1] = halves[1][:, 0]
-    return found
+            tensors["h_n"][-1] = halves[1][:, 0]
+    return tensors
 
 
 def wrong_results(yard: Yardstick, seed: int) -> Iterator[tuple[str, Arrays]]:
@@ -149,16 +157,16 @@ def trials(seed: int) -> list[Attempt]:
     case, dtype = drawn_case(seed), LANES[seed % len(LANES)]
     with np.errstate(all="ignore"):
         yard = yardstick(case, dtype)
-        found = [
+        attempts = [
             Attempt(CORRECT, name, dtype, judge(loop(yard.case, dtype), yard).status)
             for name, loop in CORRECT_LOOPS.items()
         ]
         if not all(np.isfinite(value).all() for value in yard.truth.values()):
-            return found  # nothing is right there, and nothing of a right size
+            return attempts  # nothing is right there, and nothing of a right size
         for name, result in wrong_results(yard, seed):
             verdict = judge(result, yard)
-            found.append(Attempt(WRONG, name, dtype, verdict.status, effect(verdict, result, yard)))
-    return found
+            attempts.append(Attempt(WRONG, name, dtype, verdict.status, effect(verdict, result, yard)))
+    return attempts
 
 
 def effect(verdict: Verdict, result: Arrays, yard: Yardstick) -> float:
@@ -192,20 +200,20 @@ class VerdictTally:
     counts: dict[tuple[str, str, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     effects: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, found: Iterable[Attempt]) -> None:
+    def add(self, attempts: Iterable[Attempt]) -> None:
         """Count some trials."""
-        for each in found:
+        for each in attempts:
             self.counts[each.kind, each.name, each.dtype][each.status] += 1
             if each.kind == WRONG and each.status == AGREES:
                 self.effects[each.kind, each.name] = max(self.effects[each.kind, each.name], each.effect)
 
     def total(self, kind: str, name: str | None = None, dtype: str | None = None) -> Counter[str]:
         """The counts of one kind, of one name or all, in one dtype or all."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for (of_kind, of_name, of_dtype), count in self.counts.items():
             if of_kind == kind and name in (None, of_name) and dtype in (None, of_dtype):
-                found += count
-        return found
+                counts += count
+        return counts
 
     def names(self, kind: str) -> list[str]:
         """What there are trials of, in the order of the first."""
@@ -253,17 +261,17 @@ def _rate(count: Counter[str], status: str) -> str:
 
 def judged_frameworks(seeds: Iterable[int]) -> list[Attempt]:
     """What the frameworks' implementations make of drawn cases."""
-    found: list[Attempt] = []
+    attempts: list[Attempt] = []
 
     def report(outcome: Outcome) -> None:
         if outcome.status not in DECLINED:
-            found.append(Attempt(CORRECT, outcome.implementation, outcome.dtype, outcome.status))
+            attempts.append(Attempt(CORRECT, outcome.implementation, outcome.dtype, outcome.status))
 
     with Pool.open() as pool:
         selection = select(pool, [f"{backend.name}/*" for backend in BUILT_IN])
         cases = [drawn_case(seed) for seed in seeds]
         CaseStudy(pool, selection, Plan(cases, FRAMEWORK_LANES, "cpu", timeout_seconds=600), report).run()
-    return sorted(found, key=lambda each: (each.name, LANES.index(each.dtype)))
+    return sorted(attempts, key=lambda each: (each.name, LANES.index(each.dtype)))
 
 
 def main(
@@ -275,8 +283,8 @@ def main(
     """Run the simulation and write its table."""
     tally = VerdictTally()
     with ProcessPoolExecutor(jobs) as executor, Progress(transient=True) as bar:
-        for found in bar.track(executor.map(trials, range(first, first + cases), chunksize=4), total=cases):
-            tally.add(found)
+        for attempts in bar.track(executor.map(trials, range(first, first + cases), chunksize=4), total=cases):
+            tally.add(attempts)
     if frameworks:
         tally.add(judged_frameworks(range(first, first + frameworks)))
     page = replaced(TABLE, {MARKER: table(tally, cases, frameworks, first)})

@@ -15,6 +15,7 @@ GPU_FASTER = 200.0
 AMPLE = 0.2
 """A budget is ample for a round that is expected to take this part of what is left of it."""
 Item = TypeVar("Item")
+"""What is put in turn."""
 
 
 def require_room(settings: Settings, product: float) -> None:
@@ -46,6 +47,7 @@ def in_turn(cases: Sequence[Sequence[Job]], is_new: Callable[[Job], bool], ample
 
 
 def _joined(groups: Iterable[Sequence[Item]]) -> list[Item]:
+    """The groups in one list."""
     return [each for group in groups for each in group]
 
 

@@ -65,6 +65,7 @@ def opening(
 
 
 def _case_file(judge: Judge, folder: Path, other_padding: bool) -> Path:
+    """The file of the layer's case, written where it is not there yet."""
     path = folder / f"{judge.case.name}{'-padding' * other_padding}.safetensors"
     if not path.exists():
         made = judge.made
@@ -75,12 +76,14 @@ def _case_file(judge: Judge, folder: Path, other_padding: bool) -> Path:
 
 
 def _training_file(judge: Judge, folder: Path) -> Path:
+    """The file of the head and the labels, written where it is not there yet."""
     training = judge.training
     arrays = {"weight": training.weight, "bias": training.bias, "labels": training.labels}
     return _file(folder / f"{judge.case.name}-training.safetensors", arrays)
 
 
 def _file(path: Path, arrays: Arrays) -> Path:
+    """The file, with the arrays written into it where it is not there yet."""
     if not path.exists():
         write_bytes(path, as_bytes(arrays, {}), durable=False)
     return path

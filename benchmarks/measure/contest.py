@@ -51,13 +51,17 @@ from common.reference import Arrays
 from common.result import read_result
 
 BLOCK_SECONDS = 0.03
+"""Seconds of a block of calls."""
 MOST_CALLS = 200
+"""Calls of a block, at most."""
 WARM_CALLS = 9
+"""Calls of a warm-up, at least, unless ``WARM_SECONDS`` are over first."""
 WARM_SECONDS = 0.05
-"""Warm-up takes at least so many calls, or so long a time when that is over first,"""
+"""Seconds of a warm-up, at least, unless ``WARM_CALLS`` have been made first."""
 MOST_WARM_CALLS = 60
+"""Calls of a warm-up of which the samples do not get steady; it ends when ``MOST_WARM_SECONDS`` are over, too."""
 MOST_WARM_SECONDS = 3.0
-"""and at most both of these."""
+"""Seconds of a warm-up of which the samples do not get steady; it ends when ``MOST_WARM_CALLS`` have been made, too."""
 FEWEST_CYCLES, MOST_CYCLES = 3, 20
 """Fewer cycles say nothing of the noise, so they are run even when a job's share of the budget is over."""
 NARROW = 0.01
@@ -65,8 +69,11 @@ NARROW = 0.01
 FALLING = 0.9
 """Noise still falls when the widest interval is below this part of what it was ``LOOKED_BACK`` cycles ago."""
 LOOKED_BACK = 3
+"""Cycles over which it is told whether noise still falls."""
 NARROW_ENOUGH, NO_LONGER_FALLS, BUDGET = "interval narrow enough", "noise no longer falls", "budget"
+"""Why a contest stopped."""
 MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
+"""Why a contest stopped that did not before."""
 DIED = (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
 """Failures after which the worker is another one."""
 
@@ -105,12 +112,12 @@ class Runner:
 
     @property
     def handle(self) -> str:
-        """Its name in the worker."""
+        """The name of what is opened in the worker."""
         return f"{self.key.implementation}#{self.twin}"
 
 
 @dataclass
-class Found:
+class ContestResult:
     """What a contest found out, by key: facts, failures, kernels, who never got steady; why it stopped; who else was at
     work meanwhile.
     """
@@ -161,11 +168,11 @@ class Contest:
         self._runners: list[Runner] = []
         self._last: str | None = None
         self._end = np.inf
-        self.found = Found()
+        self.result = ContestResult()
 
     def hold(
         self, implementations: Sequence[str], twin: str, unknown: set[str], deadline: float, end: float = np.inf
-    ) -> Found:
+    ) -> ContestResult:
         """Time the implementations until ``deadline`` (of time.monotonic) or until more time would not help.
 
         At ``end``, that of the budget, it stops after the block or opening at work, however few cycles there are.
@@ -186,14 +193,14 @@ class Contest:
             for runner in self._in_random_order():
                 self._warm_up(runner)
             self._time(deadline)
-            self.found.company = watch.company()
+            self.result.company = watch.company()
             asked = [each.key.implementation for each in self._runners if each.twin == 0]
             self._in_each_framework([name for name in asked if name in unknown], self._note_kernels)
         finally:
             self._remove_files()
         for backend in {runner.backend.name: runner.backend for runner in self._runners}.values():
             self._pool.ask(backend, CloseWork(), self._timeout)
-        return self.found
+        return self.result
 
     def _in_each_framework(self, names: Sequence[str], work: Callable[[str], None]) -> None:
         """Do something that is not timed for each implementation, frameworks side by side."""
@@ -214,26 +221,28 @@ class Contest:
                 raise
 
     def _note_kernels(self, name: str) -> None:
+        """Ask what really runs in an implementation."""
         runner = next(each for each in self._runners if each.key.implementation == name and each.twin == 0)
         reply = self._ask(runner, ListKernels(handle=runner.handle))
-        self.found.kernels[runner.key] = [] if isinstance(reply, NotDone) else reply.kernels
+        self.result.kernels[runner.key] = [] if isinstance(reply, NotDone) else reply.kernels
 
     # Opening and judging.
 
     def _is_over(self) -> bool:
         """Whether the budget is; the reason to stop is noted then."""
         over = time.monotonic() >= self._end
-        self.found.stop = BUDGET if over else self.found.stop
+        self.result.stop = BUDGET if over else self.result.stop
         return over
 
     def _enter(self, name: str, twin: int, judged: bool) -> None:
+        """Open an implementation and let it take part, unless the budget is over or it cannot be opened."""
         if self._is_over():
             return
         key = self._job.key(name)
         runner = Runner(key, twin, backends()[key.framework], [])
         if self._open(runner, judged):
             self._runners.append(runner)
-        elif self.found.failures[key].status in DIED:
+        elif self.result.failures[key].status in DIED:
             self._reopen(runner.backend)
 
     def _open(self, runner: Runner, judged: bool) -> bool:
@@ -244,15 +253,16 @@ class Contest:
             return self._opened(runner, judged, result)
         except CalculationEnded as error:
             reason = f"the reference, which --timeout bounds too, {error}"
-            self.found.failures[runner.key] = Failure(NOT_JUDGED, reason)
+            self.result.failures[runner.key] = Failure(NOT_JUDGED, reason)
             self._ask(runner, CloseWork(handles=(runner.handle,)))
             return False
 
     def _opened(self, runner: Runner, judged: bool, result: Path) -> bool:
+        """Open an implementation and judge its first call; whether it may be timed."""
         request = self._request(runner, runner.handle, result if judged else None)
         reply = self._ask(runner, request)
         if isinstance(reply, NotDone):
-            self.found.failures[runner.key] = failure_of(reply)
+            self.result.failures[runner.key] = failure_of(reply)
             return False
         facts = Facts(
             reply.build_seconds,
@@ -262,9 +272,9 @@ class Contest:
             reply.peak_device_bytes,
         )
         if runner.twin == 0:
-            self.found.facts.setdefault(runner.key, facts)
+            self.result.facts.setdefault(runner.key, facts)
         if judged and (failure := self._disagreement(runner, request, result, facts)) is not None:
-            self.found.failures[runner.key] = failure
+            self.result.failures[runner.key] = failure
             self._ask(runner, CloseWork(handles=(runner.handle,)))
             return False
         runner.warm = reply.samples
@@ -308,10 +318,10 @@ class Contest:
             return failure_of(self._pool.distrust(runner.backend, str(error)))
         path.unlink()
         key, header = runner.key, result.header
-        found = (header.case_sha256, header.implementation, header.dtype, header.device)
+        got = (header.case_sha256, header.implementation, header.dtype, header.device)
         wanted = (files_sha256(request), key.implementation, key.dtype, key.device)
-        if found != wanted:
-            reason = f"its result must be of {', '.join(wanted)}; got {', '.join(found)}"
+        if got != wanted:
+            reason = f"its result must be of {', '.join(wanted)}; got {', '.join(got)}"
             return failure_of(self._pool.distrust(runner.backend, reason))
         return result.tensors
 
@@ -322,6 +332,7 @@ class Contest:
         return opening(self._judge, self._job, name, handle, folder, result=result, other_padding=other_padding)
 
     def _remove_files(self) -> None:
+        """Remove what the workers were given."""
         for path in self._pool.folder.glob("*.safetensors"):
             path.unlink()
 
@@ -329,7 +340,7 @@ class Contest:
 
     def _warm_up(self, runner: Runner) -> None:
         """Call until the samples are steady, or until enough calls have been made to say that they will not be."""
-        while not runner.steady and runner.key not in self.found.failures:
+        while not runner.steady and runner.key not in self.result.failures:
             if self._is_over():
                 return
             enough = len(runner.warm) >= WARM_CALLS or sum(runner.warm) >= WARM_SECONDS
@@ -340,7 +351,7 @@ class Contest:
             else:
                 runner.warm += self._block(runner, cycle=-1)
         if not runner.steady:
-            self.found.unsteady.add(runner.key)
+            self.result.unsteady.add(runner.key)
 
     def _time(self, deadline: float) -> None:
         """Cycles of blocks; ``found.stop`` says why there are no more."""
@@ -349,20 +360,20 @@ class Contest:
             for runner in self._in_random_order():
                 if self._is_over():
                     return
-                if runner.key not in self.found.failures:  # one may fail while others of this cycle wait
+                if runner.key not in self.result.failures:  # one may fail while others of this cycle wait
                     runner.timed += self._block(runner, cycle)
             if not self._runners:
                 return
             widths.append(max(median_interval([runner.timed]).half_width for runner in self._runners if runner.timed))
             if cycle + 1 >= FEWEST_CYCLES and widths[-1] <= NARROW:
-                self.found.stop = NARROW_ENOUGH
+                self.result.stop = NARROW_ENOUGH
             elif cycle + 1 >= FEWEST_CYCLES + LOOKED_BACK and widths[-1] > FALLING * widths[-1 - LOOKED_BACK]:
-                self.found.stop = NO_LONGER_FALLS
+                self.result.stop = NO_LONGER_FALLS
             elif cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= deadline:
-                self.found.stop = BUDGET
-            if self.found.stop:
+                self.result.stop = BUDGET
+            if self.result.stop:
                 return
-        self.found.stop = MOST_CYCLES_DONE
+        self.result.stop = MOST_CYCLES_DONE
 
     def _block(self, runner: Runner, cycle: int) -> list[float]:
         """The samples of one block of calls, in seconds, which are stored, too; none where the block failed, and the
@@ -395,7 +406,7 @@ class Contest:
 
     def _drop(self, runner: Runner, failure: Failure) -> None:
         """Take a failed implementation out; when its worker died, open the framework's others in a new one."""
-        self.found.failures[runner.key] = failure
+        self.result.failures[runner.key] = failure
         self._runners = [each for each in self._runners if each.key != runner.key]
         if failure.status in DIED:
             self._reopen(runner.backend)
@@ -406,9 +417,10 @@ class Contest:
         for runner in others:
             if not self._open(runner, judged=False):
                 self._runners.remove(runner)
-                if self.found.failures[runner.key].status in DIED:
+                if self.result.failures[runner.key].status in DIED:
                     self._reopen(backend)
                     return
 
     def _in_random_order(self) -> list[Runner]:
+        """The runners in an order that is drawn."""
         return [self._runners[i] for i in self._rng.permutation(len(self._runners))]

@@ -9,6 +9,7 @@ from backends.worker.messages import NotDone
 from benchmarks.store.records import CRASHED, FAILED, OUT_OF_MEMORY, TIMED_OUT
 
 MEMORY_WORDS = ("out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate", "bad_alloc")
+"""What errors say, in lower case, when memory runs out."""
 
 
 @dataclass(frozen=True)

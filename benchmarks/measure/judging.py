@@ -31,7 +31,9 @@ Paddings = Mapping[str, Callable[[], Arrays | None]]
 LARGEST_REFERENCE = 5e10
 """Flops of a forward pass up to which the reference takes all rows; about four seconds on two cores."""
 FEW_ROWS = 2
+"""Rows of a large case that are judged."""
 BATCH_AXIS = {"output": 0, "grad.x": 0, "h_n": 1, "c_n": 1, "grad.h_0": 1, "grad.c_0": 1}
+"""The axis of the batch in each tensor that has one."""
 
 
 def forward_flops(case: BenchmarkCase) -> float:
@@ -129,6 +131,7 @@ class Judge:
         return judge_trial(result, yard, judge=self._judge_rows, explain=None, paddings=paddings)
 
     def _judge_rows(self, result: Arrays, yard: Yardstick) -> Verdict:
+        """The verdict on the rows that are judged."""
         return judge(result if self.rows is None else only(self.rows, result), yard)
 
     def is_padded(self, passed: str) -> bool:
@@ -144,12 +147,14 @@ class Judge:
         return self._telling_rate
 
     def _yard(self, dtype: str) -> Yardstick:
+        """The yardstick of the passes but for a train step."""
         if dtype not in self._yards:
             judged = self.made if self.rows is None else sliced(self.made, self.rows)
             self._yards[dtype] = self.reference(("passes", dtype), yardstick, judged, dtype, self.tf32)
         return self._yards[dtype]
 
     def _step(self, dtype: str) -> Yardstick:
+        """The yardstick of a train step."""
         if dtype not in self._steps:
             training = replace(self.training, learning_rate=self.telling_rate())
             wanted = (training_yardstick, self.made, training, dtype, self.tf32)

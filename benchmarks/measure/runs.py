@@ -18,6 +18,7 @@ from benchmarks.store.records import Run
 from benchmarks.store.store import Store
 
 HARNESS = "benchmarks.measure.session"
+"""The module whose sources measure."""
 COMMIT_FILE = "COMMIT"
 """Not tracked: benchmarks/maintain/gpu_kit.py writes it into the sources that it packs."""
 
@@ -109,6 +110,7 @@ def commit_of_suite() -> str:
 
 
 def _git(*arguments: str) -> str:
+    """What git says of the checkout."""
     # A checkout of another user is read all the same: its code runs already. Nothing of its configuration does.
     safely = ("-c", f"safe.directory={ROOT}", "-c", "core.fsmonitor=false", "--no-optional-locks")
     return subprocess.run(["git", *safely, *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -24,7 +24,7 @@ from benchmarks.analysis.summary import ceilings_of, new_row, with_times
 from benchmarks.machine.ceilings import busy_threads, measure_ceilings
 from benchmarks.machine.company import Company, wait_for_rest, with_company
 from benchmarks.measure.budget import AMPLE, in_turn
-from benchmarks.measure.contest import Contest, Found
+from benchmarks.measure.contest import Contest, ContestResult
 from benchmarks.measure.judging import Judge, SystemJudge, judge_of
 from benchmarks.measure.settings import Job, Settings
 from benchmarks.store.records import (
@@ -181,18 +181,21 @@ class Session:
         self._add_look(company, threads, "")
 
     def _add_look(self, company: Company, threads: int, what: str) -> None:
+        """Put a look at who else is at work into the store."""
         started = datetime.now(UTC) - timedelta(seconds=company.seconds)
-        found = {name: value for name, value in vars(company).items() if name not in ("seconds", "load")}
+        numbers = {name: value for name, value in vars(company).items() if name not in ("seconds", "load")}
         self.store.add_look(
-            Look(self.run.run, self._process, threads, what, started, company.seconds, company.load, **found)
+            Look(self.run.run, self._process, threads, what, started, company.seconds, company.load, **numbers)
         )
 
     def _shuffled(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs in an order that is drawn."""
         return [jobs[i] for i in self._rng.permutation(len(jobs))]
 
     # What is left to do.
 
     def _plan(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
+        """Put a row for every combination that has none into the store."""
         for job in jobs:
             for name in names:
                 key = job.key(name)
@@ -204,6 +207,7 @@ class Session:
         return [name for name in names if self._is_wanted(job.key(name))]
 
     def _is_wanted(self, key: Key) -> bool:
+        """Whether a combination still has to be measured."""
         row = self._rows[key]
         if row.status not in (*TIMED, NOT_REACHED):
             return False
@@ -260,47 +264,51 @@ class Session:
             report=self._keep,
         )
         twin = sorted(wanted)[int.from_bytes(digest[:8], "big") % len(wanted)]
-        found = contest.hold(wanted, twin, unknown, time.monotonic() + seconds, self._deadline)
-        if found.company is not None:
-            self._clock = max(self._clock, found.company.clock_mhz or 0.0)
-            self._add_look(found.company, job.threads, f"{job.case.name}, {job.passed}, {job.dtype}")
+        result = contest.hold(wanted, twin, unknown, time.monotonic() + seconds, self._deadline)
+        if result.company is not None:
+            self._clock = max(self._clock, result.company.clock_mhz or 0.0)
+            self._add_look(result.company, job.threads, f"{job.case.name}, {job.passed}, {job.dtype}")
         for name in wanted:
-            self._note(job, job.key(name), found)
+            self._note(job, job.key(name), result)
 
     def _median(self, job: Job, name: str) -> float | None:
+        """The median of an implementation's times in a job, so far."""
         return self._rows[job.key(name)].median_seconds
 
     def _keep(self, block: Block) -> None:
+        """Put a block into the store."""
         self.store.add_block(block)
         self.progress.left(max(0.0, self._deadline - time.monotonic()))
         if not block.warmup:
             self._blocks[block.key].append(block)
 
-    def _note(self, job: Job, key: Key, found: Found) -> None:
+    def _note(self, job: Job, key: Key, result: ContestResult) -> None:
         """Put what a contest found out about one combination into its row."""
         row = self._rows[key]
-        if facts := found.facts.get(key):
+        if facts := result.facts.get(key):
             first = {} if key in self._compiled or row.first_call_seconds else asdict(facts)
             self._compiled.add(key)
             first = {name: value for name, value in first.items() if value is not None}
-            row = replace(row, **first, kernels=found.kernels.get(key, row.kernels), stop=found.stop)
+            row = replace(row, **first, kernels=result.kernels.get(key, row.kernels), stop=result.stop)
         row = replace(row, **self._process_facts(key))
-        if failure := found.failures.get(key):
+        if failure := result.failures.get(key):
             row = replace(row, status=failure.status, reason=failure.reason, log=failure.log)
         elif any(block.process == self._process for block in self._blocks[key]):  # else the budget cut it off before
-            self._unsteady[key] += key in found.unsteady
+            self._unsteady[key] += key in result.unsteady
             ceilings = ceilings_of(self._ceilings, key)
             rounds = row.processes + 1
             row = with_times(row, self._blocks[key], job.case, ceilings, self._unsteady[key], rounds)
-            if found.company is not None:
-                row = with_company(row, found.company, self._clock)
+            if result.company is not None:
+                row = with_company(row, result.company, self._clock)
         self._put(row)
 
     def _process_facts(self, key: Key) -> dict[str, Any]:
+        """What a row tells of the process that it was measured in."""
         process = self._processes[key.framework]
         return {"import_seconds": process.import_seconds, "environment": process.environment}
 
     def _put(self, row: Row) -> None:
+        """Put a row into the store."""
         self._rows[row.key] = row
         self.store.put_row(row)
         self.progress.row(row)
@@ -322,6 +330,7 @@ class Session:
                     self.store.put_row(self._rows[key])
 
     def _tell(self, job: Job, position: int, waiting: Sequence[Job], names: Sequence[str]) -> None:
+        """Tell of the job that begins."""
         text = f"process {self._process + 1}: {job.case.name} {job.passed} {job.dtype}"
         self.progress.job(text, position, len(waiting), max(0.0, self._deadline - time.monotonic()))
 
@@ -347,6 +356,7 @@ class Session:
             self._processes[name] = process
 
     def _command(self, key: Key) -> str:
+        """The command that measures one combination again."""
         return (
             f"birnn bench --cases {self.settings.set_name} --case {key.case} --implementation {key.implementation} "
             f"--passes {key.passed} --dtype {key.dtype} --device {key.device} --lane {key.lane} --threads {key.threads}"
@@ -357,7 +367,7 @@ def environments_of(pool: Pool, selection: Selection, timeout_seconds: float) ->
     """The started backends' environments with their full package lists, by name; the selection loses those whose worker
     has none.
     """
-    found = {}
+    environments = {}
     for name, description in list(selection.descriptions.items()):
         versions = description.versions
         reply = pool.ask(backends()[name], ListPackages(), min(PACKAGES_SECONDS, timeout_seconds))
@@ -366,8 +376,8 @@ def environments_of(pool: Pool, selection: Selection, timeout_seconds: float) ->
             continue
         packages = reply.packages
         digest = hashlib.sha256(json.dumps([name, versions, packages], sort_keys=True).encode()).hexdigest()
-        found[name] = Environment(digest[:12], name, versions, packages)
-    return found
+        environments[name] = Environment(digest[:12], name, versions, packages)
+    return environments
 
 
 def _too_large(job: Job) -> str:

@@ -14,15 +14,17 @@ from benchmarks.measure.judging import forward_flops
 from benchmarks.store.records import Key
 
 FLOPS_OF_PASS = {"forward": 1.0, "forward_backward": 3.0, "train_step": 3.0}
+"""Flops of each pass over those of a forward pass."""
 REACHED = 0.3
 """The part of the product rate that estimates assume."""
 STEP_SECONDS = 30e-6
 """What estimates assume a step to take besides its products."""
 SET_UP_SECONDS = 1.2
-"""What estimates assume the set-up of an implementation to take when its programs have to be compiled,"""
+"""Seconds that estimates assume the set-up of an implementation to take when its programs have to be compiled."""
 SET_UP_AGAIN_SECONDS = 0.4
-"""and later."""
+"""Seconds that estimates assume the set-up of an implementation to take when its programs are kept."""
 CALLS_BEFORE, CALLS_AGAIN, CALLS_TIMED = 7, 3, 4
+"""Calls that estimates assume before the timed ones, in a first process and in a further one, and timed ones."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,16 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
-        found = vars(self) | {"cases": [case.model_dump(mode="json") for case in self.cases]}
-        return json.loads(json.dumps(found | {"passes": dict(self.passes)}))
+        content = vars(self) | {"cases": [case.model_dump(mode="json") for case in self.cases]}
+        return json.loads(json.dumps(content | {"passes": dict(self.passes)}))
 
     def fingerprint(
         self, machine: Mapping[str, Any], environments: Iterable[str], commit: str, sources: Mapping[str, str]
     ) -> str:
         """SHA-256 of all that must be equal for a run to go on where an earlier one stopped; the budget need not."""
-        found = self.as_json()
-        del found["budget_seconds"], found["timeout_seconds"], found["processes"], found["wait_seconds"]
-        content = [found, dict(machine), sorted(environments), commit, dict(sources)]
+        compared = self.as_json()
+        del compared["budget_seconds"], compared["timeout_seconds"], compared["processes"], compared["wait_seconds"]
+        content = [compared, dict(machine), sorted(environments), commit, dict(sources)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

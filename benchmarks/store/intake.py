@@ -36,10 +36,10 @@ def tables_of(connection: Any, catalog: str) -> set[str]:
 def require_tables_alone(connection: Any, path: Path, catalog: str) -> None:
     """See that a file brings nothing that runs: an ``InputError`` names the first view, macro or type in it."""
     for kind, query in _MORE_THAN_TABLES.items():
-        found = sorted(name for database, name in connection.execute(query).fetchall() if database == catalog)
-        if found:
+        views = sorted(name for database, name in connection.execute(query).fetchall() if database == catalog)
+        if views:
             raise InputError(
-                f"{path}: must hold tables alone, for nothing in it is to run; got the {kind} {shown(found[0])}"
+                f"{path}: must hold tables alone, for nothing in it is to run; got the {kind} {shown(views[0])}"
             )
 
 
@@ -51,8 +51,8 @@ def version_of(connection: Any, path: Path, catalog: str, oldest: int) -> int:
         raise InputError(f"{path}: must be a store; got a DuckDB file without the table 'store'")
     if ("store", "schema_version") not in {line[:2] for line in connection.execute(_COLUMNS, [catalog]).fetchall()}:
         raise InputError(f"{path}: must be a store; got a file without the column store.schema_version")
-    found = connection.execute(f"SELECT schema_version FROM {quoted(catalog)}.main.store").fetchone()
-    version = found[0] if found else None
+    row = connection.execute(f"SELECT schema_version FROM {quoted(catalog)}.main.store").fetchone()
+    version = row[0] if row else None
     if not isinstance(version, int):
         raise InputError(f"{path}: must be a store with a schema version; got {shown(version)}")
     if version > SCHEMA_VERSION:
@@ -66,14 +66,14 @@ def require_tables(connection: Any, path: Path, catalog: str) -> None:
     """See that every table and column is there, of its type, and none NULL that must not be; an ``InputError`` names
     the first that is not.
     """
-    found = {line[:2]: line[2:] for line in connection.execute(_COLUMNS, [catalog]).fetchall()}
+    there = {line[:2]: line[2:] for line in connection.execute(_COLUMNS, [catalog]).fetchall()}
     for table, columns in TABLES.items():
         unchecked = []
         for column, kind in columns.items():
             wanted, *rule = kind.split(" ", 1)
-            if (table, column) not in found:
+            if (table, column) not in there:
                 raise InputError(f"{path}: must be a store; got a file without the column {table}.{column}")
-            type_found, nullable = found[table, column]
+            type_found, nullable = there[table, column]
             if type_found != wanted:
                 raise InputError(f"{path}: {table}.{column} must be of type {wanted}; got {shown(type_found)}")
             if rule and nullable:

@@ -61,6 +61,7 @@ def refusing(path: Path) -> Iterator[None]:
 
 
 def _complaint(path: Path, text: str, version: str) -> str:
+    """What is wrong with a store that DuckDB does not open, in one sentence."""
     first = text.splitlines()[0].rstrip(".") if text else "nothing"
     holder = re.search(r"held in (\S+) \(PID (\d+)\)", text)
     if holder:
@@ -129,6 +130,7 @@ def readable(path: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _version_at(path: Path) -> int:
+    """The schema version of a store."""
     connection = connect(path, write=False)
     try:
         return version_of(connection, path, KEPT, oldest_version())
@@ -168,6 +170,7 @@ def _migrate_to(path: Path, version: int, target: Path) -> None:
 
 
 def _copy_migrated(connection: Any, path: Path, target: Path, version: int) -> None:
+    """Copy a store into a new file of the latest version."""
     connection.execute(f"ATTACH {literal(target)} AS migrated")
     seal(connection)
     require_tables_alone(connection, path, "original")

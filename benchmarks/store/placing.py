@@ -33,6 +33,7 @@ def put_in_place(part: Path, path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    """Have the kernel write a folder or a file to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -59,16 +60,16 @@ def is_new(path: Path) -> bool:
         If there is something that is no file: DuckDB would wait at a FIFO for ever.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError as error:
         raise InputError(f"{path}: must be a store; got: {error.strerror}") from None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: must be a store; got a folder")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: must be a store, a regular file; got a device, FIFO or socket")
-    return found.st_size == 0
+    return status.st_size == 0
 
 
 def log_of(path: Path) -> Path:
@@ -79,10 +80,10 @@ def log_of(path: Path) -> Path:
 def identity(path: Path) -> tuple[int, int] | None:
     """What tells the file that is at ``path`` now from one that takes its place; None where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def make_new(path: Path, make: Callable[[Path], None]) -> None:

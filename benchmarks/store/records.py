@@ -9,9 +9,13 @@ from typing import Any
 from backends.interface.gaps import DECLINED
 
 MEASURED, NEVER_STEADY, DISAGREES = "measured", "never steady", "disagrees"
+"""The statuses of what was measured, of what never got steady, and of wrong results."""
 NOT_JUDGED = "not judged"
+"""The status of what nothing could be told of."""
 FAILED, CRASHED, TIMED_OUT, OUT_OF_MEMORY = "failed", "crashed", "timed out", "out of memory"
+"""The statuses of what did not come to its end."""
 NOT_REACHED = "not reached"
+"""The status of what the budget has not reached."""
 STATUSES = (
     MEASURED,
     NEVER_STEADY,
@@ -24,6 +28,7 @@ STATUSES = (
     OUT_OF_MEMORY,
     NOT_REACHED,
 )
+"""Every status of a row."""
 TIMED = (MEASURED, NEVER_STEADY)
 """Statuses that have times."""
 RETRIED = (DISAGREES, FAILED, CRASHED, TIMED_OUT, OUT_OF_MEMORY)

@@ -14,6 +14,7 @@ from benchmarks.store.records import STATUSES, TIMED, Block, Ceiling, Environmen
 from common.errors import shown
 
 SCHEMA_VERSION = 4
+"""The version of the tables."""
 MOST_NESTED = 20
 """Levels of a JSON value."""
 
@@ -157,6 +158,7 @@ TABLE_OF = {
     Ceiling: "ceilings",
     Row: "rows",
 }
+"""The table of each kind of record."""
 _PYTHON: Mapping[str, Any] = {
     _TEXT: str,
     _JSON: str,
@@ -185,7 +187,9 @@ IDENTITY = {
 """What tells the lines of a table apart, where a later line takes the place of an earlier one."""
 
 Record = TypeVar("Record", Run, Environment, Process, Block, Look, Ceiling, Row)
+"""The kind of a record."""
 AnyRecord = Run | Environment | Process | Block | Look | Ceiling | Row
+"""A record of any kind."""
 
 
 def create_statements() -> list[str]:
@@ -208,18 +212,18 @@ def literal(text: object) -> str:
 
 def line_of(record: AnyRecord) -> dict[str, Any]:
     """A record as its table's columns."""
-    found: dict[str, Any] = {}
+    line: dict[str, Any] = {}
     for field in fields(record):
         value = getattr(record, field.name)
-        found |= key_columns(value) if isinstance(value, Key) else {field.name: _stored(value)}
-    return found
+        line |= key_columns(value) if isinstance(value, Key) else {field.name: _stored(value)}
+    return line
 
 
 def key_columns(key: Key) -> dict[str, Any]:
     """A key's columns, with the framework."""
-    found = {field.name: getattr(key, field.name) for field in fields(key)}
-    found["pass"] = found.pop("passed")
-    return found | {"framework": key.framework}
+    columns = {field.name: getattr(key, field.name) for field in fields(key)}
+    columns["pass"] = columns.pop("passed")
+    return columns | {"framework": key.framework}
 
 
 def record_of(kind: type[Record], columns: Sequence[str], values: Sequence[Any]) -> Record:
@@ -245,9 +249,9 @@ def record_of(kind: type[Record], columns: Sequence[str], values: Sequence[Any])
         content["key"] = Key(**parts)
     if kind is Block:
         content["samples"] = tuple(content["samples"])
-    found = kind(**content)
-    _require_sense(found)
-    return found
+    record = kind(**content)
+    _require_sense(record)
+    return record
 
 
 def _require_sense(record: Any) -> None:
@@ -266,10 +270,12 @@ def _require_sense(record: Any) -> None:
 
 
 def _texts_of(environment: Environment) -> list[Any]:
+    """The texts of an environment."""
     return [*environment.versions.values(), *environment.packages.values()]
 
 
 def _stored(value: Any) -> Any:
+    """A value as a table holds it."""
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple | list):
@@ -301,8 +307,8 @@ def _loaded(value: Any, kind: str) -> Any:
     if not isinstance(value, _PYTHON[kind]):
         raise ValueError
     if kind == _JSON:
-        found = json.loads(value)
-        if not isinstance(found, dict) or not _is_shallow(found, MOST_NESTED):
+        content = json.loads(value)
+        if not isinstance(content, dict) or not _is_shallow(content, MOST_NESTED):
             raise ValueError
-        return found
+        return content
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

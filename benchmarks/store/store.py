@@ -71,6 +71,7 @@ class Store:
 
     @classmethod
     def _opened_to_read(cls, path: Path) -> Self:
+        """The store, for reading; an older version is read by way of a copy."""
         with contextlib.ExitStack() as stack:
             file, version = stack.enter_context(readable(path))
             connection = connect(file, write=False)
@@ -82,6 +83,7 @@ class Store:
 
     @classmethod
     def _opened_to_write(cls, path: Path) -> Self:
+        """The store, for writing; it is made where it is not there."""
         if not path.parent.is_dir():
             raise InputError(f"{path}: must be in a folder that exists; {path.parent} is none")
         connection, note = _connected(path), ""
@@ -151,27 +153,27 @@ class Store:
         """
         runs = self.runs()
         for fits in (lambda run: run.run == text, lambda run: run.label == text != "", lambda run: text == LAST):
-            found = [run for run in runs if fits(run)]
-            if found:
-                return found[-1]
-        found = [run for run in runs if text and run.run.startswith(text)]
-        if len(found) == 1:
-            return found[0]
-        listed = found or runs
+            matching = [run for run in runs if fits(run)]
+            if matching:
+                return matching[-1]
+        matching = [run for run in runs if text and run.run.startswith(text)]
+        if len(matching) == 1:
+            return matching[0]
+        listed = matching or runs
         names = ", ".join(f"{run.run} ({run.label})" if run.label else run.run for run in listed[-10:])
         more = f" and {len(listed) - 10} older" if len(listed) > 10 else ""
-        rule = "begin the name of one run alone" if found else "be a run's name, label or beginning, or last"
+        rule = "begin the name of one run alone" if matching else "be a run's name, label or beginning, or last"
         raise InputError(f"{self.path}: {shown(text)} must {rule}; there are {names or 'no runs'}{more}")
 
     def unfinished_run(self, fingerprint: str) -> Run | None:
         """The latest run with this fingerprint that is not finished."""
-        found = self._select(Run, "fingerprint = $fingerprint AND finished IS NULL", {"fingerprint": fingerprint})
-        return found[-1] if found else None
+        matching = self._select(Run, "fingerprint = $fingerprint AND finished IS NULL", {"fingerprint": fingerprint})
+        return matching[-1] if matching else None
 
     def latest_run(self, fingerprint: str) -> Run | None:
         """The latest run with this fingerprint."""
-        found = self._select(Run, "fingerprint = $fingerprint", {"fingerprint": fingerprint})
-        return found[-1] if found else None
+        matching = self._select(Run, "fingerprint = $fingerprint", {"fingerprint": fingerprint})
+        return matching[-1] if matching else None
 
     def add_environment(self, environment: Environment) -> None:
         """Add an environment where it is not there yet: its name says what is in it."""
@@ -248,23 +250,26 @@ class Store:
             self._in_transaction = False
 
     def _select(self, kind: type[Record], condition: str = "true", parameters: Any = None) -> list[Record]:
+        """The records of a kind that meet a condition."""
         table = TABLE_OF[kind]
         columns = list(TABLES[table])
         order = "started, rowid" if "started" in columns else "rowid"
         chosen = ", ".join(map(quoted, columns))
-        found = self.execute(f"SELECT {chosen} FROM {table} WHERE {condition} ORDER BY {order}", parameters)
+        rows = self.execute(f"SELECT {chosen} FROM {table} WHERE {condition} ORDER BY {order}", parameters)
         try:
-            return [record_of(kind, columns, values) for values in found.fetchall()]
+            return [record_of(kind, columns, values) for values in rows.fetchall()]
         except ValueError as error:
             raise InputError(f"{self.path}: {error}") from None
 
     def _insert(self, record: AnyRecord) -> None:
+        """Put a record into its table."""
         line = line_of(record)
         columns = ", ".join(map(quoted, line))
         places = ", ".join("?" * len(line))
         self.execute(f"INSERT INTO {TABLE_OF[type(record)]} ({columns}) VALUES ({places})", list(line.values()))
 
     def _replace(self, record: Process | Ceiling | Row) -> None:
+        """Put a record into its table in the place of the one with its identity."""
         table = TABLE_OF[type(record)]
         line = line_of(record)
         same = {column: line[column] for column in IDENTITY[table]}
@@ -279,6 +284,7 @@ def _equal(wanted: Mapping[str, Any]) -> str:
 
 
 def _steps(version: int) -> str:
+    """How far a migration goes, in words."""
     return f"from schema version {version} to {SCHEMA_VERSION}"
 
 

@@ -21,10 +21,13 @@ from common.output import write_bytes
 from common.terminal import CONTROLS
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet"}
+"""How DuckDB calls the format of each kind of file."""
 CONTROLS_IN_RE2 = "[" + "".join(f"\\x{{{low:x}}}-\\x{{{high:x}}}" for low, high in CONTROLS if low < 0xD800) + "]"
 """All of them but surrogates, which no text of DuckDB holds."""
 EXPORTED_OF_THE_RUN = ("label", "started", "finished", "suite_version", "commit", "machine")
+"""What of a run stands in every exported row."""
 OF_A_RUN = ("processes", "blocks", "looks", "ceilings", "rows")
+"""The tables that hold what belongs to a run."""
 MEASURED_BY = ("processes", "blocks")
 """The tables that a run which goes on only adds to."""
 
@@ -80,6 +83,7 @@ def merge(target: Path, sources: Sequence[Path]) -> list[str]:
 
 
 def _from(version: int) -> str:
+    """Which version a store has, in words."""
     return f"from schema version {version}"
 
 
@@ -135,6 +139,7 @@ def _take(store: Store, path: Path, source: str) -> list[str]:
 
 
 def _take_runs(store: Store, path: Path, source: str) -> list[str]:
+    """Take over the runs of another store; a sentence on each."""
     done = []
     with store.transaction():
         columns = ", ".join(map(quoted, TABLES["environments"]))
@@ -148,6 +153,7 @@ def _take_runs(store: Store, path: Path, source: str) -> list[str]:
 
 
 def _take_run(store: Store, path: Path, source: str, run: str) -> str:
+    """Take over one run, as far as it is not there; a sentence on it."""
     query = (
         f"SELECT mine.run FROM runs mine JOIN {source}.runs other USING (fingerprint, seed, started) "
         "WHERE other.run = ?"
@@ -182,6 +188,7 @@ def _take_run(store: Store, path: Path, source: str, run: str) -> str:
 
 
 def _copy(store: Store, source: str, run: str, name: str, tables: Sequence[str]) -> None:
+    """Copy a run's records out of another store."""
     for table in tables:
         columns = ", ".join("? AS run" if column == "run" else quoted(column) for column in TABLES[table])
         chosen = f"SELECT {columns} FROM {source}.{table} WHERE run = ? ORDER BY rowid"
@@ -194,12 +201,13 @@ def _only_in(store: Store, this: str, run: str, other: str, other_run: str) -> i
     for table in MEASURED_BY:
         columns = ", ".join(quoted(column) for column in TABLES[table] if column != "run")
         mine, theirs = (f"SELECT {columns} FROM {each}.{table} WHERE run = ?" for each in (this, other))
-        found = store.execute(f"SELECT count(*) FROM ({mine} EXCEPT ALL {theirs})", [run, other_run])
-        count += found.fetchone()[0]
+        rows = store.execute(f"SELECT count(*) FROM ({mine} EXCEPT ALL {theirs})", [run, other_run])
+        count += rows.fetchone()[0]
     return count
 
 
 def _finished_later(store: Store, source: str, run: str, name: str) -> bool:
+    """Whether the other store's run has gone further than this one's."""
     query = (
         "SELECT coalesce(other.finished > coalesce(mine.finished, '-infinity'), false) "
         f"FROM runs mine, {source}.runs other WHERE mine.run = ? AND other.run = ?"
@@ -227,13 +235,13 @@ def export(store: Store, file: Path, run: str | None = None) -> int:
         f"SELECT {', '.join(columns)} FROM rows JOIN runs USING (run) LEFT JOIN environments USING (environment)"
         f"{'' if run is None else f' WHERE rows.run = {literal(run)}'} ORDER BY runs.started, runs.run, rows.rowid"
     )
-    found = store.execute(query).fetchall()
+    rows = store.execute(query).fetchall()
     with tempfile.TemporaryDirectory(prefix="birnn-export-") as folder:
         part = Path(folder) / f"rows{file.suffix.lower()}"
         with refusing(file):
-            _write_table(part, found, options)
+            _write_table(part, rows, options)
         write_bytes(file, part.read_bytes())
-    return len(found)
+    return len(rows)
 
 
 def _write_table(file: Path, lines: Sequence[Sequence[Any]], options: str) -> None:
@@ -270,4 +278,5 @@ def _without_controls(connection: Any, query: str) -> str:
 
 
 def _plain(column: str) -> str:
+    """The expression for a column without control characters."""
     return f"regexp_replace({column}, {literal(CONTROLS_IN_RE2)}, '\ufffd', 'g')"

@@ -308,7 +308,7 @@ def examine(wishes: Wishes) -> int:
         selection = select(pool, settings.patterns)
         checks = doctor.examine(pool, selection, settings.threads[0], settings.device)
     for check in checks:
-        table.add_row(check.name, marks[check.ok], escape(check.found), escape("" if check.ok else check.advice))
+        table.add_row(check.name, marks[check.ok], escape(check.state), escape("" if check.ok else check.advice))
     stdout().print(table)
     return exit_codes.decide(
         wrong=any(check.ok is False for check in checks),

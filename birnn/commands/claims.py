@@ -19,6 +19,7 @@ from birnn.options import alone_in, one_of, writable_folder
 from common.errors import InputError
 
 COLOURS = {HOLDS: "green", LIMITED: "yellow", FAILS: "red"}
+"""The colour of each verdict."""
 
 
 def measure_claims(

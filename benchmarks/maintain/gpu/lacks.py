@@ -21,6 +21,7 @@ NEEDED = {
 }
 """Modules by the name of their package: all that the suite imports besides a framework."""
 FRAMEWORKS = ("torch", "jax")
+"""The frameworks that are measured on a GPU."""
 
 
 def main() -> int:
@@ -41,6 +42,7 @@ def main() -> int:
 
 
 def _imports(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
         import_module(module)
     except Exception:  # what is broken is as good as missing

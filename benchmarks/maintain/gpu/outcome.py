@@ -21,6 +21,7 @@ MOST_FILES, MOST_BYTES = 8, 16 * 2**20
 MOST_LOG = 4 * 2**20
 """Of a longer log its end is kept."""
 STATE = "state.tar.gz"
+"""The name of the file by which another machine goes on."""
 KEPT = ("results.duckdb", "state.json", "probes.json", "verify-*.json", "train-*")
 """What going on elsewhere takes, in the folder of all that is kept."""
 
@@ -67,6 +68,7 @@ def _report(store: Path, labels: Sequence[str], file: Path) -> None:
 
 
 def _rows(store: Path, file: Path) -> None:
+    """Write a store's rows into a file."""
     if store.exists():
         with Store.open(store) as opened:
             export(opened, file)
@@ -74,13 +76,14 @@ def _rows(store: Path, file: Path) -> None:
 
 def _joined(work: Path, pattern: str, file: Path) -> None:
     """The contents of JSON files by the name of the file, or of its folder where they share one."""
-    found = sorted(work.glob(pattern))
-    content = {path.stem if path.parent == work else path.parent.name: json.loads(path.read_text()) for path in found}
+    files = sorted(work.glob(pattern))
+    content = {path.stem if path.parent == work else path.parent.name: json.loads(path.read_text()) for path in files}
     if content:
         write_bytes(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _keep(work: Path, file: Path) -> None:
+    """Pack what another machine needs to go on."""
     with tarfile.open(file, "w:gz") as archive:
         for pattern in KEPT:
             for path in sorted(work.glob(pattern)):

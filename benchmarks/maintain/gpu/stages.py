@@ -43,8 +43,11 @@ LEAST_SECONDS = 10.0
 PATIENCE_SECONDS = 20.0
 """How long a step has after Ctrl-C before it is killed."""
 LEAST_DISK = 2**30
+"""Bytes of disk that should be free."""
 DONE, PARTLY, FAILED = "done", "to go on", "failed"
+"""What became of a step."""
 INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C has ended."""
 
 
 @dataclass
@@ -60,10 +63,10 @@ class KitState:
         """The state of this commit's kit; a new one where there is none."""
         fresh = cls(commit_of_suite())
         try:
-            found = cls(**json.loads(file.read_text()))
+            state = cls(**json.loads(file.read_text()))
         except (OSError, ValueError, TypeError):
             return fresh
-        return found if found.commit == fresh.commit else fresh
+        return state if state.commit == fresh.commit else fresh
 
     def write(self, file: Path) -> None:
         """Keep it, whole or not at all."""
@@ -110,6 +113,7 @@ class Measuring:
         return self.state.steps.get(step.name, ("", 0))[0] == DONE
 
     def _stage(self, stage: str, mine: list[KitStep], again: bool) -> None:
+        """Run the steps of a stage that are left."""
         left = [step for step in mine if not self.is_done(step) and not (again and self._has_failed(step))]
         if not left or self._time_left() < LEAST_SECONDS:
             return
@@ -124,12 +128,15 @@ class Measuring:
         self._gpu(f"after {stage}")
 
     def _has_failed(self, step: KitStep) -> bool:
+        """Whether a step has failed."""
         return self.state.steps.get(step.name, ("", 0))[0] == FAILED
 
     def _time_left(self) -> float:
+        """Seconds until the time is up."""
         return self._end - time.monotonic()
 
     def _step(self, step: KitStep, seconds: float) -> None:
+        """Run a step and note what became of it."""
         arguments = list(step.arguments)
         if step.label:
             arguments += ["--budget", f"{max(seconds - LAST_JOB_SECONDS, LEAST_BUDGET_SECONDS):.0f}s"]
@@ -138,14 +145,15 @@ class Measuring:
         started = time.monotonic()
         code, printed = self._command(arguments, seconds)
         took = time.monotonic() - started
-        found = self._found(step, code)
+        status = self._found(step, code)
         self._log.say(printed)
-        self._log.say(f"{step.name}: {found}, exit code {code}, {took:.0f} s\n")
+        self._log.say(f"{step.name}: {status}, exit code {code}, {took:.0f} s\n")
         self.state.seconds[step.stage] = self.state.seconds.get(step.stage, 0.0) + took
-        self.state.steps[step.name] = (found, code)
+        self.state.steps[step.name] = (status, code)
         self.state.write(self._file)
 
     def _found(self, step: KitStep, code: int) -> str:
+        """What became of a step, by its exit code."""
         if code == INTERRUPTED or code < 0:
             return PARTLY
         if code not in (0, 1, 3):
@@ -153,6 +161,7 @@ class Measuring:
         return PARTLY if step.label and not self._is_finished(step.label) else DONE
 
     def _is_finished(self, label: str) -> bool:
+        """Whether the run of a label has come to its end."""
         with Store.open(self._options.store) as store:
             return store.find_run(label).finished is not None
 
@@ -173,6 +182,7 @@ class Measuring:
             return process.returncode, out.read().rstrip()
 
     def _gpu(self, when: str) -> None:
+        """Note the state of the GPU."""
         if self._options.device == "gpu":
             self._log.say(f"GPU {when}: {gpu_now()}")
 
@@ -252,10 +262,10 @@ def main(
     for name in dict.fromkeys(step.stage for step in left):
         log.say(f"{name}: not done; the same command goes on with it")
     outcome.write(options, [step.label for step in chosen if step.label], log.say, (out or work / "out").resolve())
-    codes = [measuring.state.steps.get(step.name, ("", 0)) for step in chosen if not step.found]
+    codes = [measuring.state.steps.get(step.name, ("", 0)) for step in chosen if not step.finds]
     if measuring.interrupted:
         sys.exit(INTERRUPTED)
-    sys.exit(1 if any(found == FAILED or code == 1 for found, code in codes) else 0)
+    sys.exit(1 if any(status == FAILED or code == 1 for status, code in codes) else 0)
 
 
 def check(stages: list[str], device: str, shared: bool, work: Path) -> None:
@@ -278,14 +288,14 @@ def frameworks() -> tuple[str, ...]:
 
     For the second kind the variable that names an interpreter is set to this one, for all that is started from here.
     """
-    found = []
+    names = []
     for backend in BUILT_IN:
         variable = override_variable(backend)
         if not os.environ.get(variable) and backend.name in FRAMEWORKS and importlib.util.find_spec(backend.name):
             os.environ[variable] = sys.executable
         if os.environ.get(variable):
-            found.append(backend.name)
-    return tuple(found)
+            names.append(backend.name)
+    return tuple(names)
 
 
 if __name__ == "__main__":

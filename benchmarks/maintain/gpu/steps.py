@@ -15,6 +15,7 @@ from common.specification import Specification
 STAGES = {"doctor": 1.0, "verify": 6.0, "short": 12.0, "long": 3.0, "systems": 2.0, "probes": 1.0, "train": 2.0}
 """Minutes of each stage, in their order: 27 together."""
 LANES = ("exact", "fast")
+"""The precision lanes in which a GPU is measured."""
 SEED = "13"
 """Of the order: the same in both lanes, so that what time allows of one it allows of the other."""
 BRAUN = ("lstm-T1000-B32-I123-H320*",)
@@ -60,7 +61,7 @@ class KitOptions:
 @dataclass(frozen=True)
 class KitStep:
     """One command: ``arguments`` of ``birnn``; ``label`` is that of its run in the store, "" where it measures
-    nothing; the steps of one ``group`` of a stage share what is left of its time; ``found`` says that exit code 1 is a
+    nothing; the steps of one ``group`` of a stage share what is left of its time; ``finds`` says that exit code 1 is a
     finding and no failure.
     """
 
@@ -69,16 +70,16 @@ class KitStep:
     arguments: tuple[str, ...]
     label: str = ""
     group: str = ""
-    found: bool = False
+    finds: bool = False
 
 
 def steps(options: KitOptions) -> list[KitStep]:
     """Every step in the order of its worth."""
-    found = [_doctor(options), *_verify(options)]
-    found += _bench(options, "short", {"gpu": ()})
-    found += _bench(options, "long", {"deepbench": ()} | ({} if options.rehearse else {"standard": BRAUN}))
-    found += _bench(options, "systems", {"systems": ()})
-    return [*found, *_probes(options), *_train(options)]
+    every = [_doctor(options), *_verify(options)]
+    every += _bench(options, "short", {"gpu": ()})
+    every += _bench(options, "long", {"deepbench": ()} | ({} if options.rehearse else {"standard": BRAUN}))
+    every += _bench(options, "systems", {"systems": ()})
+    return [*every, *_probes(options), *_train(options)]
 
 
 def write_rehearsal_case(options: KitOptions) -> None:
@@ -92,13 +93,14 @@ def write_rehearsal_case(options: KitOptions) -> None:
 
 
 def _doctor(options: KitOptions) -> KitStep:
+    """The step that looks at the machine."""
     arguments = ("bench", "--doctor", "--cases", "gpu", "--device", options.device, *_implementations(["*"], options))
-    return KitStep("doctor", "doctor", arguments, found=True)
+    return KitStep("doctor", "doctor", arguments, finds=True)
 
 
 def _verify(options: KitOptions) -> list[KitStep]:
-    """float32 in both lanes and float64; then the narrow types."""
-    found = []
+    """The steps that verify: float32 in both lanes and float64, then the narrow types."""
+    steps = []
     cases: tuple[str, ...] = (str(options.rehearsal_case),) if options.rehearse else ()
     kinds = [
         ("float32", "exact"),
@@ -112,13 +114,13 @@ def _verify(options: KitOptions) -> list[KitStep]:
         file = options.work / f"verify-{dtype}-{lane}.json"
         arguments = ("verify", *cases, "--device", options.device, "--dtype", dtype, "--lane", lane, "--timeout", "60")
         chosen = _implementations(FEW_IMPLEMENTATIONS if options.rehearse else ["*"], options)
-        found.append(KitStep("verify", name, (*arguments, "--json", str(file), *chosen), group=name))
-    return found
+        steps.append(KitStep("verify", name, (*arguments, "--json", str(file), *chosen), group=name))
+    return steps
 
 
 def _bench(options: KitOptions, stage: str, sets: Mapping[str, Sequence[str]]) -> list[KitStep]:
     """Sets, or the cases of each that match its globs, in both lanes; first in one process each, then in three."""
-    found = []
+    steps = []
     for processes in ("1",) if options.rehearse else ("1", "3"):
         for cases, globs in sets.items():
             for lane in FEW_LANES[cases] if options.rehearse else LANES:
@@ -130,8 +132,8 @@ def _bench(options: KitOptions, stage: str, sets: Mapping[str, Sequence[str]]) -
                 arguments += ["--threads", "1", "--wait", "0", *FEW_OPTIONS[cases]] if options.rehearse else []
                 label = f"{cases}-{lane}"
                 name = f"{label}, {processes} process{'' if processes == '1' else 'es'}"
-                found.append(KitStep(stage, name, (*arguments, "--label", label), label, group=processes))
-    return found
+                steps.append(KitStep(stage, name, (*arguments, "--label", label), label, group=processes))
+    return steps
 
 
 def _probes(options: KitOptions) -> list[KitStep]:
@@ -150,16 +152,18 @@ def _probes(options: KitOptions) -> list[KitStep]:
 
 
 def _train(options: KitOptions) -> list[KitStep]:
-    found = []
+    """The steps that train."""
+    steps = []
     for dtype in ("float32", "float64"):
         arguments = ["train", "pipeline", "--dtype", dtype, "--device", options.device]
         arguments += ["--out", str(options.work / f"train-{dtype}")]
         arguments += ["--epochs", "1", "--limit", "200"] if options.rehearse else []
         arguments += _implementations(["manual"] if options.rehearse else ["native*", "manual", "tuned"], options)
-        found.append(KitStep("train", f"train {dtype}", tuple(arguments)))
-    return found
+        steps.append(KitStep("train", f"train {dtype}", tuple(arguments)))
+    return steps
 
 
 def _implementations(names: Sequence[str], options: KitOptions) -> tuple[str, ...]:
+    """The options that choose implementations of the frameworks."""
     pairs = (f"{framework}/{name}" for framework in options.frameworks for name in names)
     return tuple(word for pair in pairs for word in ("--implementation", pair))

@@ -44,9 +44,13 @@ from common.errors import InputError, shown
 from common.output import write_bytes
 
 HERE = Path(__file__).parent
+"""The folder of this command."""
 PAGE = ROOT / "docs" / "testing.md"
+"""The page that the outcome is written into."""
 KILLED, TIMED_OUT, SURVIVED, EXPLAINED = "killed", "timed out", "survived", "explained"
+"""What became of a mutant."""
 GOAL = 0.9
+"""The share of mutants that tests should notice."""
 PATIENCE = 4.0
 """A mutant has timed out when its tests take so many times as long as without it, and 30 seconds more."""
 LARGEST_BYTES = 12 * 2**30
@@ -164,7 +168,7 @@ def read_fates(store: Path, commit: str, explained: Collection[tuple[str, str, s
     """What earlier runs found: who was noticed, or is explained, while its file is the same; who was not, at the same
     commit alone, since a test may have come that notices it.
     """
-    found: dict[Mutant, Fate] = {}
+    fates: dict[Mutant, Fate] = {}
     for line in store.read_text().splitlines() if store.exists() else []:
         content = json.loads(line)
         fate = Fate(**{**content, "mutant": Mutant(**content["mutant"])})
@@ -172,11 +176,12 @@ def read_fates(store: Path, commit: str, explained: Collection[tuple[str, str, s
         same = file.exists() and fate.source == _digest(file.read_text())
         known = fate.status != SURVIVED or (fate.mutant.file, fate.before, fate.after) in explained
         if same and (known or fate.commit == commit):
-            found[fate.mutant] = fate
-    return found
+            fates[fate.mutant] = fate
+    return fates
 
 
 def _digest(text: str) -> str:
+    """The SHA-256 of a text."""
     return sha256(text.encode()).hexdigest()
 
 
@@ -184,7 +189,7 @@ def _digest(text: str) -> str:
 def clones(count: int) -> Iterator[list[Path]]:
     """Clones of the checkout's last commit, each in a folder of its own, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="birnn-mutation-") as name:
-        found = []
+        folders = []
         for number in range(count):
             folder = Path(name) / str(number) / "checkout"
             subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(folder)], check=True)
@@ -193,8 +198,8 @@ def clones(count: int) -> Iterator[list[Path]]:
             cache = tox_folder() / "jax" / "jax-cache"
             if cache.is_dir():  # links, so that a mutant's programs stay in its clone
                 shutil.copytree(cache, folder.parent / "jax-cache", copy_function=os.link)
-            found.append(folder)
-        yield found
+            folders.append(folder)
+        yield folders
 
 
 class MutationRun:
@@ -224,6 +229,7 @@ class MutationRun:
         return list(self._executor.map(self._timed, rooms))
 
     def _timed(self, room: Room) -> Room:
+        """The room with the time that its tests take without a mistake."""
         checkout = self._free.get()
         tests = []
         for each in room.tests:
@@ -238,7 +244,7 @@ class MutationRun:
 
     def fates(self, work: Sequence[tuple[Room, Mutant]], deadline: float) -> dict[Mutant, Fate]:
         """Test them all, as far as the time goes; every answer is kept at once."""
-        found: dict[Mutant, Fate] = {}
+        by_mutant: dict[Mutant, Fate] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task("mutants", total=len(work))
@@ -250,14 +256,15 @@ class MutationRun:
 
             for fate in self._executor.map(one, work):
                 if fate is not None:
-                    found[fate.mutant] = fate
+                    by_mutant[fate.mutant] = fate
                     bar.update(task, advance=1, description=f"{fate.mutant.file}: {fate.status}")
                     if not self._console.is_terminal:
                         where = f"{fate.mutant.file}:{fate.mutant.line}"
-                        self._console.print(f"{len(found)}/{len(work)} {where} {fate.status}", markup=False)
-        return found
+                        self._console.print(f"{len(by_mutant)}/{len(work)} {where} {fate.status}", markup=False)
+        return by_mutant
 
     def _fate(self, room: Room, mutant: Mutant) -> Fate:
+        """What becomes of a mutant in a checkout of its own."""
         checkout = self._free.get()
         file = checkout / mutant.file
         source = file.read_text()
@@ -310,7 +317,7 @@ class MutationRun:
 
 
 def named_after(file: str, tests: Suite) -> Suite:
-    """Those of the tests whose own name, or whose file's, has the mutated file's in it: most mistakes fall here."""
+    """The tests whose own name, or whose file's, has the mutated file's in it: most mistakes fall here."""
     return replace(tests, paths=(*tests.paths, "-k", Path(file).stem))
 
 
@@ -330,6 +337,7 @@ def _variables(checkout: Path) -> dict[str, str]:
 
 
 def _explained(fate: Fate, explained: Mapping[tuple[str, str, str], str]) -> Fate:
+    """The fate, explained where a sentence on the mutant is there."""
     if fate.status == SURVIVED and (fate.mutant.file, fate.before, fate.after) in explained:
         return Fate(**{**vars(fate), "status": EXPLAINED})
     return fate

@@ -70,6 +70,7 @@ def program(source: str) -> str:
 
 
 def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a text alone, such as a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
@@ -90,13 +91,13 @@ def places(root: Path, file: str) -> dict[str, list[Mutant]]:
         positions = (start for node in nodes for start, _ in operator.mutation_positions(node))
         for occurrence, (line, column) in enumerate(positions):
             at.setdefault((kind, line, column), []).append(Mutant(file, line, name, occurrence))
-    found: dict[str, list[Mutant]] = {}
+    by_file: dict[str, list[Mutant]] = {}
     seen: Counter[str] = Counter()
     for (kind, line, _), mutants in sorted(at.items()):
         text = f"{file} {kind} {lines[line - 1].strip()}"
         seen[text] += 1
-        found[f"{text} {seen[text]}"] = mutants
-    return found
+        by_file[f"{text} {seen[text]}"] = mutants
+    return by_file
 
 
 def sampled(root: Path, rooms: Mapping[str, Sequence[str]], count: int, seed: int) -> dict[str, list[Mutant]]:

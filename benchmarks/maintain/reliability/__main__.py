@@ -36,7 +36,9 @@ from benchmarks.maintain.reliability.hard_ends import (
 from common.tensorfile import write_bytes
 
 PAGE = ROOT / "docs" / "reliability.md"
+"""The page that the outcome is written into."""
 FULL_DISKS = "bench, train, merge and export on a disk that gets full"
+"""The name of the trials on a disk that gets full."""
 
 
 def full_disks(times: int, folder: Path, seed: int) -> list[Tally]:

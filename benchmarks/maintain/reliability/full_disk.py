@@ -31,7 +31,9 @@ from benchmarks.maintain.reliability.hard_ends import (
 )
 
 SIZE = 64 << 20
+"""Bytes of the disk."""
 LEAST_LEFT = 4096
+"""Bytes that are left on it, at least."""
 
 
 class Disk:
@@ -45,9 +47,9 @@ class Disk:
 
     def leave(self, count: int) -> None:
         """Fill the disk but for so many bytes."""
-        found = os.statvfs(self.folder)
+        room = os.statvfs(self.folder)
         with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - count))
+            os.posix_fallocate(file.fileno(), 0, max(1, room.f_bavail * room.f_frsize - count))
 
     def free(self) -> None:
         """Leave all of it."""

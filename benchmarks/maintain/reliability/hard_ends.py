@@ -23,8 +23,11 @@ from common.errors import InputError
 from common.tasks.checkpoint import Checkpoint, read_checkpoint
 
 IMPLEMENTATION = "numpy/loop"
+"""The implementation that is killed."""
 PROCESSES = 2
+"""Sets of processes of a run that is killed."""
 EPOCHS = 20
+"""Epochs of a training that is killed."""
 LONGEST = 600.0
 """Seconds after which a command hangs."""
 GOOD_ENDS = (0, 2, -signal.SIGKILL)
@@ -37,6 +40,7 @@ batch = 3
 input_size = 4
 hidden_size = 5
 """
+"""The set of cases of a run that is killed."""
 
 
 @dataclass
@@ -170,14 +174,14 @@ def checkpoint_of(out: Path) -> Checkpoint | None:
 def missing_epochs(epoch: int, whole: Checkpoint, out: Path) -> tuple[int, list[str]]:
     """How many epochs there are, and a sentence where they are fewer than before, or others than without a kill."""
     try:
-        found = checkpoint_of(out)
+        checkpoint = checkpoint_of(out)
     except InputError as error:
         return 0, [f"a checkpoint that cannot be read: {error}"]
-    if found is None:
+    if checkpoint is None:
         return 0, [f"a checkpoint of {epoch} epochs"] if epoch else []
-    trace = found.header.trace
+    trace = checkpoint.header.trace
     told = [] if trace == whole.header.trace[: len(trace)] else ["the trace: it is another one than without a kill"]
-    return found.header.epoch, [*told, *([f"{epoch} epochs"] if found.header.epoch < epoch else [])]
+    return checkpoint.header.epoch, [*told, *([f"{epoch} epochs"] if checkpoint.header.epoch < epoch else [])]
 
 
 def kill_train(times: int, folder: Path, rng: random.Random) -> Tally:
@@ -208,7 +212,7 @@ def stores(folder: Path, count: int) -> list[Path]:
     code, errors, _ = run(bench(folder, first))
     if code:
         raise SystemExit(f"a store must be measured first; got: {errors}")
-    found = []
+    files = []
     for number in range(count):
         path = folder / f"in-{number}.duckdb"
         merge(path, [first])
@@ -218,8 +222,8 @@ def stores(folder: Path, count: int) -> list[Path]:
             for table in ("processes", "blocks", "ceilings", "rows", "runs"):
                 store.execute(f"UPDATE {table} SET run = run || '-{number}'")
             store.execute(f"UPDATE runs SET fingerprint = fingerprint || '{number}'")
-        found.append(path)
-    return found
+        files.append(path)
+    return files
 
 
 def counts(store: Path) -> dict[str, int]:
@@ -298,8 +302,11 @@ print(folder, flush=True)
 sys.stdin.read()
 print((folder / "arrays").read_text())
 """
+"""A program that makes an exchange folder and holds it until its input ends."""
 ORPHANS = 20
+"""Exchange folders that are left behind."""
 STARTS_AT_ONCE = 5
+"""Processes that sweep at once."""
 
 
 def holder() -> tuple[subprocess.Popen[str], Path]:

@@ -69,11 +69,11 @@ def test_examine_answers_for_the_machine_and_for_every_worker(started: tuple[Poo
     found = by_name(examine(*started, 1, "cpu"))
     machine = {"load", "other processes", "stolen time", "cores", "CPU quota", "governor", "memory", "swap"}
     assert found.keys() == machine | {"threads of fast", "threads of neither"}
-    assert all(check.found for check in found.values())
+    assert all(check.state for check in found.values())
     assert all(check.advice for check in found.values() if check.ok is False)
     assert not any(check.advice for check in found.values() if check.ok)
     assert found["threads of neither"].ok is None
-    assert "of 1 threads work on a product" in found["threads of fast"].found
+    assert "of 1 threads work on a product" in found["threads of fast"].state
 
 
 def test_examine_for_a_gpu_says_that_there_is_none(
@@ -82,7 +82,7 @@ def test_examine_for_a_gpu_says_that_there_is_none(
     monkeypatch.setenv("PATH", "")
     found = by_name(examine(*started, 1, "gpu"))
     assert found["GPU"].ok is False
-    assert found["GPU of fast"].found == "fast sees none"
+    assert found["GPU of fast"].state == "fast sees none"
 
 
 def test_a_missing_environment_is_a_finding(started: tuple[Pool, Selection]) -> None:
@@ -158,11 +158,11 @@ def test_a_quota_is_found_in_both_versions_of_control_groups_and_above_one(tmp_p
 def test_a_gpu_at_rest_is_well() -> None:
     found = by_name(check_gpu(state(GPU_AT_REST), [], [], set()))
     assert all(check.ok for check in found.values())
-    assert found["GPU"].found == "NVIDIA H100 80GB HBM3, driver 550.54.15"
-    assert "345 of 1980 MHz" in found["GPU clocks"].found
-    assert found["GPU users"].found == "0 % busy; nobody else on it"
-    assert found["GPU power"].found == "71.35 of 700.00 W"
-    assert found["GPU memory"].found == "4 of 81559 MiB in use"
+    assert found["GPU"].state == "NVIDIA H100 80GB HBM3, driver 550.54.15"
+    assert "345 of 1980 MHz" in found["GPU clocks"].state
+    assert found["GPU users"].state == "0 % busy; nobody else on it"
+    assert found["GPU power"].state == "71.35 of 700.00 W"
+    assert found["GPU memory"].state == "4 of 81559 MiB in use"
 
 
 def test_a_warm_gpu_with_other_users_is_not() -> None:
@@ -173,8 +173,8 @@ def test_a_warm_gpu_with_other_users_is_not() -> None:
     for name in ("GPU persistence", "GPU clocks", "GPU temperature", "GPU memory", "GPU users"):
         assert found[name].ok is False
         assert found[name].advice
-    assert found["GPU users"].found == "37 % busy; python3.11 (18123) on it"
-    assert "slowed down: power cap, too warm (software)" in found["GPU clocks"].found
+    assert found["GPU users"].state == "37 % busy; python3.11 (18123) on it"
+    assert "slowed down: power cap, too warm (software)" in found["GPU clocks"].state
 
 
 def test_nvidia_smis_answers_are_read() -> None:
