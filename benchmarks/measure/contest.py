@@ -9,46 +9,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from backends.pool.calculator import CalculationEnded
 from backends.pool.pool import Pool
 from backends.pool.waiting import result_of
 from backends.registry import Backend, backends
 from backends.worker.messages import (
-    Answer,
     CloseWork,
     ListKernels,
     NotDone,
-    OpenWork,
     TimeBlock,
-    WorkerRequest,
 )
-from backends.worker.opening import files_sha256
 from benchmarks.analysis.statistics import is_steady, median_interval
-from benchmarks.machine.company import Company, Watch
+from benchmarks.machine.company import Watch
 from benchmarks.machine.idleness import settle, total_cpu_seconds
-from benchmarks.measure.case_on_disk import opening
 from benchmarks.measure.failures import Failure, failure_of
 from benchmarks.measure.judging import Judge, SystemJudge
+from benchmarks.measure.opener import ContestResult, Opener, Runner
 from benchmarks.measure.settings import Job
 from benchmarks.store.records import (
     CRASHED,
-    NOT_JUDGED,
     OUT_OF_MEMORY,
     TIMED_OUT,
     Block,
-    Key,
 )
-from common.errors import InputError
-from common.judging.trial import TAME
-from common.reference import Arrays
-from common.result import read_result
 
 BLOCK_SECONDS = 0.03
 """Seconds of a block of calls."""
@@ -76,58 +62,6 @@ MOST_CYCLES_DONE = f"{MOST_CYCLES} cycles"
 """Why a contest stopped that did not before."""
 DIED = (CRASHED, TIMED_OUT, OUT_OF_MEMORY)
 """Failures after which the worker is another one."""
-
-
-class _Failed(Exception):
-    """An implementation that gave one result gave no second one."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
-
-
-@dataclass
-class Facts:
-    """What opening an implementation told: what the row of its key holds besides times."""
-
-    build_seconds: float
-    first_call_seconds: float
-    path: str
-    peak_host_bytes: int | None
-    peak_device_bytes: int | None
-    error_rms: float | None = None
-    error_max: float | None = None
-
-
-@dataclass
-class Runner:
-    """An opened implementation; ``twin`` is 1 for the second of the A/A pair."""
-
-    key: Key
-    twin: int
-    backend: Backend
-    warm: list[float]
-    timed: list[float] = field(default_factory=list)
-    steady: bool = False
-
-    @property
-    def handle(self) -> str:
-        """The name of what is opened in the worker."""
-        return f"{self.key.implementation}#{self.twin}"
-
-
-@dataclass
-class ContestResult:
-    """What a contest found out, by key: facts, failures, kernels, who never got steady; why it stopped; who else was at
-    work meanwhile.
-    """
-
-    facts: dict[Key, Facts] = field(default_factory=dict)
-    failures: dict[Key, Failure] = field(default_factory=dict)
-    kernels: dict[Key, list[str]] = field(default_factory=dict)
-    unsteady: set[Key] = field(default_factory=set)
-    stop: str = ""
-    company: Company | None = None
 
 
 class Contest:
@@ -161,7 +95,7 @@ class Contest:
         timeout_seconds: float,
         report: Callable[[Block], None],
     ) -> None:
-        self._pool, self._job, self._judge = pool, job, judge
+        self._pool, self._job = pool, job
         self._run, self._process, self._rng = run, process, rng
         self._timeout = timeout_seconds
         self._report = report
@@ -169,6 +103,7 @@ class Contest:
         self._last: str | None = None
         self._end = np.inf
         self.result = ContestResult()
+        self._opener = Opener(pool, job, judge, timeout_seconds, self.result)
 
     def hold(
         self, implementations: Sequence[str], twin: str, unknown: set[str], deadline: float, end: float = np.inf
@@ -223,10 +158,10 @@ class Contest:
     def _note_kernels(self, name: str) -> None:
         """Ask what really runs in an implementation."""
         runner = next(each for each in self._runners if each.key.implementation == name and each.twin == 0)
-        reply = self._ask(runner, ListKernels(handle=runner.handle))
+        reply = self._opener.ask(runner, ListKernels(handle=runner.handle))
         self.result.kernels[runner.key] = [] if isinstance(reply, NotDone) else reply.kernels
 
-    # Opening and judging.
+    # Opening.
 
     def _is_over(self) -> bool:
         """Whether the budget is; the reason to stop is noted then."""
@@ -240,96 +175,10 @@ class Contest:
             return
         key = self._job.key(name)
         runner = Runner(key, twin, backends()[key.framework], [])
-        if self._open(runner, judged):
+        if self._opener.open(runner, judged):
             self._runners.append(runner)
         elif self.result.failures[key].status in DIED:
             self._reopen(runner.backend)
-
-    def _open(self, runner: Runner, judged: bool) -> bool:
-        """Open an implementation in its worker; False, and a failure noted, when that cannot be."""
-        result = self._pool.folder / "result.safetensors"
-        result.unlink(missing_ok=True)  # of a worker that died when it had written it
-        try:
-            return self._opened(runner, judged, result)
-        except CalculationEnded as error:
-            reason = f"the reference, which --timeout bounds too, {error}"
-            self.result.failures[runner.key] = Failure(NOT_JUDGED, reason)
-            self._ask(runner, CloseWork(handles=(runner.handle,)))
-            return False
-
-    def _opened(self, runner: Runner, judged: bool, result: Path) -> bool:
-        """Open an implementation and judge its first call; whether it may be timed."""
-        request = self._request(runner, runner.handle, result if judged else None)
-        reply = self._ask(runner, request)
-        if isinstance(reply, NotDone):
-            self.result.failures[runner.key] = failure_of(reply)
-            return False
-        facts = Facts(
-            reply.build_seconds,
-            reply.first_call_seconds,
-            reply.path,
-            reply.peak_host_bytes,
-            reply.peak_device_bytes,
-        )
-        if runner.twin == 0:
-            self.result.facts.setdefault(runner.key, facts)
-        if judged and (failure := self._disagreement(runner, request, result, facts)) is not None:
-            self.result.failures[runner.key] = failure
-            self._ask(runner, CloseWork(handles=(runner.handle,)))
-            return False
-        runner.warm = reply.samples
-        return True
-
-    def _disagreement(self, runner: Runner, request: OpenWork, result: Path, facts: Facts) -> Failure | None:
-        """Judge the first call's results, and that the padding has no influence on them; the errors go to ``facts``."""
-        tensors = self._taken(runner, request, result)
-        if isinstance(tensors, Failure):
-            return tensors
-        paddings = {TAME: partial(self._with_other_padding, runner, result)}
-        try:
-            verdict = self._judge.judge(
-                self._job.passed, self._job.dtype, tensors, paddings if self._judge.is_padded(self._job.passed) else {}
-            )
-        except _Failed as ended:
-            return ended.failure
-        facts.error_rms, facts.error_max = verdict.worst("rms"), verdict.worst("max")
-        return None if verdict.agrees else Failure(verdict.status, "; ".join(verdict.reasons))
-
-    def _with_other_padding(self, runner: Runner, result: Path) -> Arrays:
-        """The tensors of the case with other numbers in its padding; ``_Failed`` when there are none."""
-        handle = "other padding"
-        request = self._request(runner, handle, result, other_padding=True)
-        reply = self._ask(runner, request)
-        if isinstance(reply, NotDone):
-            raise _Failed(failure_of(reply))
-        tensors = self._taken(runner, request, result)
-        if isinstance(tensors, Failure):
-            raise _Failed(tensors)
-        self._ask(runner, CloseWork(handles=(handle,)))
-        return tensors
-
-    def _taken(self, runner: Runner, request: OpenWork, path: Path) -> Arrays | Failure:
-        """The tensors of the result that a request asked for, whose file is removed; a failure, and the worker's end,
-        when it is not that.
-        """
-        try:
-            result = read_result(path)
-        except InputError as error:
-            return failure_of(self._pool.distrust(runner.backend, str(error)))
-        path.unlink()
-        key, header = runner.key, result.header
-        got = (header.case_sha256, header.implementation, header.dtype, header.device)
-        wanted = (files_sha256(request), key.implementation, key.dtype, key.device)
-        if got != wanted:
-            reason = f"its result must be of {', '.join(wanted)}; got {', '.join(got)}"
-            return failure_of(self._pool.distrust(runner.backend, reason))
-        return result.tensors
-
-    def _request(self, runner: Runner, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
-        """The request to open a runner's implementation."""
-        name = runner.key.implementation.partition("/")[2]
-        folder = self._pool.folder
-        return opening(self._judge, self._job, name, handle, folder, result=result, other_padding=other_padding)
 
     def _remove_files(self) -> None:
         """Remove what the workers were given."""
@@ -389,7 +238,7 @@ class Contest:
         others = [pid for name, pid in pids.items() if name != runner.backend.name]
         before, started, clock = total_cpu_seconds(others), datetime.now(UTC), time.perf_counter()
         request = TimeBlock(handle=runner.handle, seconds=BLOCK_SECONDS, least=1, most=MOST_CALLS)
-        reply = self._ask(runner, request)
+        reply = self._opener.ask(runner, request)
         others_cpu = (total_cpu_seconds(others) - before) / (time.perf_counter() - clock)
         if isinstance(reply, NotDone):
             self._drop(runner, failure_of(reply))
@@ -399,10 +248,6 @@ class Contest:
             Block(self._run, runner.key, self._process, cycle, runner.twin, cycle < 0, started, samples, others_cpu)
         )
         return list(samples)
-
-    def _ask(self, runner: Runner, request: WorkerRequest[Answer]) -> Answer | NotDone:
-        """The reply of a runner's worker."""
-        return self._pool.ask(runner.backend, request, self._timeout)
 
     def _drop(self, runner: Runner, failure: Failure) -> None:
         """Take a failed implementation out; when its worker died, open the framework's others in a new one."""
@@ -415,7 +260,7 @@ class Contest:
         """Open a framework's others in a new worker; anew without each that ends that one, too."""
         others = [each for each in self._runners if each.backend == backend]
         for runner in others:
-            if not self._open(runner, judged=False):
+            if not self._opener.open(runner, judged=False):
                 self._runners.remove(runner)
                 if self.result.failures[runner.key].status in DIED:
                     self._reopen(backend)

@@ -24,8 +24,9 @@ from benchmarks.analysis.summary import ceilings_of, new_row, with_times
 from benchmarks.machine.ceilings import busy_threads, measure_ceilings
 from benchmarks.machine.company import Company, wait_for_rest, with_company
 from benchmarks.measure.budget import AMPLE, in_turn
-from benchmarks.measure.contest import Contest, ContestResult
+from benchmarks.measure.contest import Contest
 from benchmarks.measure.judging import Judge, SystemJudge, judge_of
+from benchmarks.measure.opener import ContestResult
 from benchmarks.measure.settings import Job, Settings
 from benchmarks.store.records import (
     NEVER_STEADY,
