@@ -22,6 +22,7 @@ import ml_dtypes
 import numpy as np
 
 from common.case import Case
+from common.judging.exact import broken_rules, direction_name, index_of
 from common.judging.precision import epsilon, numpy_dtype
 from common.judging.wider import wider_arithmetic
 from common.judging.yardstick import Yardstick
@@ -242,58 +243,6 @@ def with_reasons(verdict: Verdict, reasons: list[str]) -> Verdict:
     return replace(verdict, agrees=False, judged=True, reasons=kept + reasons)
 
 
-def broken_rules(result: Arrays, case: Case) -> list[str]:
-    """The exact rules that a result breaks, checked with equality; one sentence each.
-
-    Outputs and the input gradient are 0 past a length; a row of length 0 keeps its initial states; where the top
-    layer's output holds each direction's, its h_n equals the outputs at the last step (forward) and the first
-    (reverse). Of tensors that are missing nothing is said.
-    """
-    broken = []
-    padding = case.padding_mask()
-    for name in ("output", "grad.x"):
-        if name in result and (places := np.argwhere((result[name] != 0) & padding[..., None])).size:
-            broken.append(
-                f"{name} must be 0 past the length; got {result[name][tuple(places[0])]} at {_index(places[0])}"
-            )
-    lengths = np.full(case.batch, case.seq_len) if case.lengths is None else case.lengths
-    empty = lengths == 0
-    beyond = np.arange(case.spec.state_size) >= np.array(case.spec.hidden_sizes * case.spec.num_layers)[:, None, None]
-    for name in result:
-        if name in ("h_n", "c_n", "grad.h_0", "grad.c_0") and ((result[name] != 0) & beyond).any():
-            index = _index(np.argwhere((result[name] != 0) & beyond)[0])
-            broken.append(f"{name} must be 0 beyond the units of its direction; got {result[name][index]} at {index}")
-    for state in (each for each in case.state_names if f"{each}_n" in result):
-        differs = (result[f"{state}_n"] != case.initial_state(state)) & empty[:, None]
-        if differs.any():
-            index = _index(np.argwhere(differs)[0])
-            broken.append(f"{state}_n must equal {state}_0 where the length is 0; it differs at {index}")
-    if case.spec.keeps_directions and not empty.all() and {"output", "h_n"} <= set(result):
-        rows = np.flatnonzero(~empty)
-        halves = np.split(result["output"], [case.spec.hidden_size], axis=-1)[: case.spec.num_directions]
-        for direction, half in enumerate(halves):
-            h_n = result["h_n"][direction - case.spec.num_directions][rows, : half.shape[-1]]
-            if not np.array_equal(h_n, half[rows, 0 if direction else lengths[rows] - 1], equal_nan=True):
-                step = "step 0" if direction else "the last step"
-                broken.append(
-                    f"the top layer's {_direction(direction)} h_n must equal its outputs at {step}; they differ"
-                )
-    return broken
-
-
-def differing(first: Arrays, second: Arrays) -> list[str]:
-    """Sentences on the tensors of two results that are not equal to the last bit (the padding's content apart)."""
-    reasons = []
-    for name in first | second:
-        shapes = [tensors[name].shape if name in tensors else "no such tensor" for tensors in (first, second)]
-        if shapes[0] != shapes[1]:
-            reasons.append(f"{name} must not depend on the padding's content; got {shapes[0]}, then {shapes[1]}")
-        elif not np.array_equal(first[name], second[name], equal_nan=True):
-            index = _index(np.argwhere(first[name] != second[name])[0])
-            reasons.append(f"{name} must not depend on the padding's content; it differs at {index}")
-    return reasons
-
-
 def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
     """The place at which a result first goes wrong, in the order in which it is computed: tensor, index, layer,
     direction and, where it can be told, time step.
@@ -304,22 +253,22 @@ def first_wrong(wrong: list[Measure], result: Arrays, yard: Yardstick) -> str:
     names = [each.tensor for each in wrong]
     for name in ("h_n", "c_n"):
         if name in names:
-            index = _index(np.argwhere(_far_off(name, result, yard))[0])
+            index = index_of(np.argwhere(_far_off(name, result, yard))[0])
             layer, direction = divmod(index[0], yard.case.spec.num_directions)
             if layer < yard.case.spec.num_layers - 1 or "output" not in names:
-                return f"{name} at {index}: layer {layer}, {_direction(direction)}"
+                return f"{name} at {index}: layer {layer}, {direction_name(direction)}"
     if "output" in names:
         return _first_wrong_output(_far_off("output", result, yard), yard.case)
     name = names[0]
-    index = _index(np.argwhere(_far_off(name, result, yard))[0])
+    index = index_of(np.argwhere(_far_off(name, result, yard))[0])
     if name == "grad.x":
         return f"{name} at {index}: batch row {index[0]}, time step {index[1]}"
     if name in ("grad.h_0", "grad.c_0"):
         layer, direction = divmod(index[0], yard.case.spec.num_directions)
-        return f"{name} at {index}: layer {layer}, {_direction(direction)}"
+        return f"{name} at {index}: layer {layer}, {direction_name(direction)}"
     layer_text = name.rpartition("_l")[2].removesuffix("_reverse")
     direction = index[0] if "merge_weight" in name else int(name.endswith("_reverse"))  # its rows are directions
-    return f"{name} at {index}: layer {layer_text}, {_direction(direction)}"
+    return f"{name} at {index}: layer {layer_text}, {direction_name(direction)}"
 
 
 def _first_wrong_output(far: np.ndarray, case: Case) -> str:
@@ -332,9 +281,9 @@ def _first_wrong_output(far: np.ndarray, case: Case) -> str:
         steps = np.flatnonzero(half.any(axis=(0, 2)))
         if steps.size:
             step = int(steps[-1] if direction else steps[0])
-            row, unit = _index(np.argwhere(half[:, step])[0])
+            row, unit = index_of(np.argwhere(half[:, step])[0])
             index = (row, step, unit + direction * case.spec.hidden_size)
-            which = _direction(direction) if spec.keeps_directions else "both directions merged"
+            which = direction_name(direction) if spec.keeps_directions else "both directions merged"
             places.append(f"output at {index}: layer {layer}, {which}, time step {step}")
     return "; ".join(places)
 
@@ -375,7 +324,7 @@ def _unexpected(result: Arrays, yard: Yardstick, limits: dict[str, float]) -> li
         off = np.abs(result[name] - expected)
         wrong = ~(off <= allowed) & ~np.isnan(expected)
         if wrong.any():
-            index = _index(np.argwhere(wrong)[0])
+            index = index_of(np.argwhere(wrong)[0])
             reasons.append(
                 f"{name} must be within {allowed[index]:.3g} of the case's expected {expected[index]:.6g} at {index}; "
                 f"got {result[name][index]:.6g}"
@@ -409,13 +358,3 @@ def _ratio(error: float, unit: float) -> float:
 def _inf_if_nan(value: float) -> float:
     """Infinity for NaN, so that it is the largest."""
     return float("inf") if np.isnan(value) else value
-
-
-def _index(place: np.ndarray) -> tuple[int, ...]:
-    """A position as a tuple of Python's integers."""
-    return tuple(int(i) for i in place)
-
-
-def _direction(direction: int) -> str:
-    """The name of a direction."""
-    return ("forward", "reverse")[direction]

@@ -14,7 +14,8 @@ import numpy as np
 
 from common.case import Case
 from common.cases.seeded import GARBAGE_SCALE
-from common.judging.agreement import DISAGREES, Verdict, differing, judge
+from common.judging.agreement import DISAGREES, Verdict, judge
+from common.judging.exact import differing
 from common.judging.explanation import Explanation, explained
 from common.judging.yardstick import without_gradients
 from common.reference import Arrays

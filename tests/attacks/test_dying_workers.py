@@ -29,7 +29,7 @@ from backends.worker.messages import Done, NotDone, OtherResults, Ping
 from benchmarks.machine.ceilings import busy_threads
 from benchmarks.measure.session import environments_of
 from benchmarks.store.store import Store
-from common.judging.agreement import differing
+from common.judging.exact import differing
 from common.models.optimizers import OptimizerSettings
 from common.tasks.building import build_task
 from common.tasks.task import Options

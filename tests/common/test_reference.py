@@ -162,7 +162,7 @@ def test_flip_reverses_by_length_and_is_its_own_inverse() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_reference_keeps_the_exact_rules(cell: str) -> None:
-    from common.judging.agreement import broken_rules, differing
+    from common.judging.exact import broken_rules, differing
 
     case = a_case(cell, lengths=(5, 0, 3), num_layers=2)
     found = run_reference(case, np.float32)

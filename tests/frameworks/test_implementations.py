@@ -17,7 +17,8 @@ from backends.worker.execution import Unsupported, execute
 from common.case import Case, result_shapes
 from common.cases.builtin import CELLS, quick_cases, small_cases
 from common.cases.fuzzed import LAYERS, LENGTHS, MERGES, SIZES, STEPS, Draw, case_of
-from common.judging.agreement import differing, judge
+from common.judging.agreement import judge
+from common.judging.exact import differing
 from common.judging.precision import DTYPES, rounded_case
 from common.judging.yardstick import yardstick
 from tests.cases import a_case

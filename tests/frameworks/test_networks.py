@@ -12,7 +12,7 @@ import pytest
 
 from backends.interface.framework import Framework
 from backends.interface.network import Network
-from common.judging.agreement import differing
+from common.judging.exact import differing
 from common.judging.models import judge_model, model_yardstick
 from common.models.batch import Batch, check_batch, has_dropout, padding_mask
 from common.models.optimizers import OptimizerName, OptimizerSettings, state_shapes

@@ -23,7 +23,8 @@ from benchmarks.maintain.simulate import (
 )
 from common.cases.builtin import CELLS
 from common.cells import Elementwise
-from common.judging.agreement import AGREES, DISAGREES, MEASURES, NOT_JUDGED, TELLING, broken_rules, judge, thresholds
+from common.judging.agreement import AGREES, DISAGREES, MEASURES, NOT_JUDGED, TELLING, judge, thresholds
+from common.judging.exact import broken_rules
 from common.judging.precision import DTYPES, numpy_dtype
 from common.judging.yardstick import run_reference, yardstick
 from common.reference import Reference

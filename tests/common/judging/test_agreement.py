@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from common.cases.builtin import CELLS
-from common.judging.agreement import MEASURES, THRESHOLDS_FILE, broken_rules, differing, judge, measure, thresholds
+from common.judging.agreement import MEASURES, THRESHOLDS_FILE, judge, measure, thresholds
+from common.judging.exact import broken_rules, differing
 from common.judging.models import model_yardstick
 from common.judging.precision import DTYPES, epsilon, numpy_dtype
 from common.judging.yardstick import KINK_WIDTH, Yardstick, kink_width, run_network, run_reference, yardstick
