@@ -14,7 +14,8 @@ import numpy as np
 from flax import linen
 
 from backends.interface.probe import Observation, observed
-from backends.jax_flax.probes.silent import FULL, H_0, HIDDEN_SIZE, PROBES, X, linen_parameters, ran, run_linen
+from backends.jax_flax.probes.silent import PROBES, ran
+from backends.jax_flax.probes.subject import FULL, H_0, HIDDEN_SIZE, X, linen_parameters, run_linen
 
 QR_REFUSES = ("NotImplementedError", "qr does not accept")
 """How QR refuses a half-precision matrix: in jax 0.10.2, and in 0.11.2 and 0.12.0."""

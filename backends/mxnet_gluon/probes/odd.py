@@ -19,9 +19,9 @@ from mxnet.gluon import rnn
 
 from backends.interface.layer import Arrays
 from backends.interface.probe import Observation, observed
-from backends.mxnet_gluon.probes.silent import (
+from backends.mxnet_gluon.probes.silent import PROBES  # so that those come first
+from backends.mxnet_gluon.probes.subject import (
     CLOSE,
-    PROBES,
     SQUARE,
     a_case,
     complaint,

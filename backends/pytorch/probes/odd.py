@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from backends.interface.probe import Observation, observed
-from backends.pytorch.probes.silent import FAR, LENGTHS, PROBES, a_layer, apart, draw
+from backends.pytorch.probes.silent import PROBES  # so that those come first
+from backends.pytorch.probes.subject import FAR, LENGTHS, a_layer, apart, draw
 
 
 def repadded(layer: nn.RNNBase, x: Tensor, lengths: tuple[int, ...]) -> Tensor:

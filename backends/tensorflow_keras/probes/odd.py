@@ -14,7 +14,8 @@ import tensorflow as tf
 from keras.layers import GRU, LSTM, Bidirectional
 
 from backends.interface.probe import Observation, observed
-from backends.tensorflow_keras.probes.silent import HIDDEN, MASK, PROBES, Behaviour, X, filled, raised, run, same
+from backends.tensorflow_keras.probes.silent import PROBES  # so that those come first
+from backends.tensorflow_keras.probes.subject import HIDDEN, MASK, Behaviour, X, filled, raised, run, same
 
 
 @PROBES.add(

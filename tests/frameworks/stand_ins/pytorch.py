@@ -12,16 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from backends.pytorch.probes.odd import float32_layer
-from backends.pytorch.probes.silent import (
-    HIDDEN,
-    LENGTHS,
-    Groups,
-    a_layer,
-    errors_on_the_gpu,
-    half_rate_for_biases,
-    one_rate,
-    onnx_final_state,
-)
+from backends.pytorch.probes.silent import errors_on_the_gpu, half_rate_for_biases, one_rate, onnx_final_state
+from backends.pytorch.probes.subject import HIDDEN, LENGTHS, Groups, a_layer
 
 
 def packed(layer: nn.RNNBase, x: Tensor) -> tuple[Tensor, Tensor]:

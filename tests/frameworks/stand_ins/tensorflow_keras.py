@@ -13,18 +13,13 @@ from keras.layers import GRU, LSTM, Bidirectional
 
 from backends.tensorflow_keras.layer.layout import KERAS_GATES
 from backends.tensorflow_keras.probes.silent import (
-    HIDDEN,
-    MASK,
-    SEQ_LEN,
-    X,
-    filled,
     gru_with,
     joined,
     loss_and_gradients,
     outputs_in_a_graph,
     pulled_back,
-    run,
 )
+from backends.tensorflow_keras.probes.subject import HIDDEN, MASK, SEQ_LEN, X, filled, run
 from common.specification import GATES
 
 
