@@ -78,11 +78,6 @@ def tree(folder: str, file: str) -> ast.Module:
     return ast.parse((ROOT / "backends" / folder / file).read_text())
 
 
-def functions(folder: str, file: str) -> list[str]:
-    """Public functions of a file, in order."""
-    return [node.name for node in tree(folder, file).body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
-
-
 def imports(path: Path) -> set[str]:
     """Top-level packages that a file imports."""
     return {name.partition(".")[0] for name in imported(path)}
@@ -120,12 +115,6 @@ def test_the_page_on_adding_a_backend_names_every_file() -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", page.partition("| file |")[2].partition("\n\n")[0]))
     rooms = {file for file in files_of("pytorch") | OF_SOME if file.endswith("/__init__.py")}
     assert named == (files_of("pytorch") | OF_SOME) - rooms
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_lengths_has_the_same_functions_in_the_same_order(folder: str) -> None:
-    names = [name for name in functions(folder, "layer/lengths.py") if name in functions("pytorch", "layer/lengths.py")]
-    assert names == functions("pytorch", "layer/lengths.py")
 
 
 @pytest.mark.parametrize("file", ["layer/implementation.py", "layer/native.py", "layer/manual.py", "layer/scratch.py"])

@@ -90,9 +90,9 @@ class TorchImplementation(Implementation):
         return most_important(in_profile(profiler.key_averages()))
 
 
-def in_profile(events: Iterable[Any]) -> dict[str, Spent]:
+def in_profile(profile: Iterable[Any]) -> dict[str, Spent]:
     """What ran, with its own time in µs: a GPU's kernels where one took part, else the CPU's operators."""
-    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    on_gpu = [event for event in profile if event.device_type == torch.autograd.DeviceType.CUDA]
     if on_gpu:
         return {event.key: Spent(event.count, event.self_device_time_total) for event in on_gpu}
-    return {event.key: Spent(event.count, event.self_cpu_time_total) for event in events}
+    return {event.key: Spent(event.count, event.self_cpu_time_total) for event in profile}

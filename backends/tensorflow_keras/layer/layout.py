@@ -64,6 +64,11 @@ def variable_names(spec: Specification, layer: int, *directions: int) -> list[st
     return [weight_name(kind, layer, direction) for direction in directions for kind in kinds]
 
 
+def summed_gates(spec: Specification) -> tuple[str, ...]:
+    """The gates whose two biases Keras holds as one, their sum: all, or none where it has two."""
+    return () if _has_two_biases(spec) else GATES[spec.cell]
+
+
 def load_layer(spec: Specification, weights: Mapping[str, np.ndarray], layer: int, direction: int) -> Arrays:
     """Canonical weights as Keras' variables by name; where Keras has one bias, it is the sum of the two."""
     kinds = KINDS if spec.bias else KINDS[:2]
@@ -89,11 +94,6 @@ def canonical_gradients(spec: Specification, gradients: Arrays) -> Arrays:
             for kind, array in zip(KINDS, arrays, strict=False):
                 canonical[weight_name(kind, layer, direction)] = _reorder(array, KERAS_GATES, GATES, spec)
     return canonical
-
-
-def summed_gates(spec: Specification) -> tuple[str, ...]:
-    """The gates whose two biases Keras holds as one, their sum: all, or none where it has two."""
-    return () if _has_two_biases(spec) else GATES[spec.cell]
 
 
 def _has_two_biases(spec: Specification) -> bool:

@@ -41,9 +41,6 @@ class Manual(TensorFlowImplementation):
                 self.parameters |= {name: self.tensor(array) for name, array in arrays.items()}
         self.parameters |= {name: self.tensor(array) for name, array in merge_weights(weights).items()}
 
-    def canonical(self, gradients: Arrays) -> Arrays:
-        return canonical_gradients(self.spec, gradients)
-
     def build(self) -> None:
         self._modules = {}
         for layer in range(self.spec.num_layers):
@@ -73,6 +70,9 @@ class Manual(TensorFlowImplementation):
         output = tf.where(step_mask(lengths, x.shape[1]), output, tf.zeros_like(output))
         some = (lengths > 0)[:, None]
         return output, tuple(tf.where(some, new, old) for new, old in zip(final, states, strict=True))
+
+    def canonical(self, gradients: Arrays) -> Arrays:
+        return canonical_gradients(self.spec, gradients)
 
     def summed_gates(self) -> tuple[str, ...]:
         return summed_gates(self.spec)

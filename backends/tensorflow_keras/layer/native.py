@@ -40,9 +40,6 @@ class Native(TensorFlowImplementation):
                 self.parameters |= {name: self.tensor(array) for name, array in arrays.items()}
         self.parameters |= {name: self.tensor(array) for name, array in merge_weights(weights).items()}
 
-    def canonical(self, gradients: Arrays) -> Arrays:
-        return canonical_gradients(self.spec, gradients)
-
     def build(self) -> None:
         self._modules = []
         for layer in range(self.spec.num_layers):
@@ -73,6 +70,9 @@ class Native(TensorFlowImplementation):
                 x = merge(self.spec, parameters[merge_weight_name(layer)], x, reverse)
             finals += [final[i : i + len(states)] for i in range(0, len(final), len(states))]  # (h, c) a direction
         return {"output": x} | dict(zip(("h_n", "c_n"), join_states(self.spec, finals), strict=False))
+
+    def canonical(self, gradients: Arrays) -> Arrays:
+        return canonical_gradients(self.spec, gradients)
 
     def summed_gates(self) -> tuple[str, ...]:
         return summed_gates(self.spec)

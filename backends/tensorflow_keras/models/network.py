@@ -74,19 +74,6 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         for layer in self._rnn:
             layer.build()
 
-    def own(self, weights: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-        """All weights, or anything else by canonical name that is added where they are, laid out as ``variables``."""
-        arrays = {name: self.tensor(value) for name, value in weights.items() if not name.startswith(LAID_OUT)}
-        for i, (layer, of_layer) in enumerate(zip(self._rnn, self.split(weights), strict=True)):
-            layer.load_weights(of_layer)
-            arrays |= with_prefix(f"stage.{i}.", layer.parameters)
-        return arrays
-
-    def canonical(self, gradients: Arrays) -> Arrays:
-        """The adjoint of ``own``: the gradient of one bias is that of both."""
-        layers = [layer.canonical(without_prefix(f"stage.{i}.", gradients)) for i, layer in enumerate(self._rnn)]
-        return {name: value for name, value in gradients.items() if name in parameters(self.spec)} | self.join(layers)
-
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         own = self.own(weights)
         if not self.variables:
@@ -152,6 +139,19 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         if labelled:
             arrays |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
         return {name: self.tensor(value) for name, value in arrays.items()}
+
+    def own(self, weights: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+        """All weights, or anything else by canonical name that is added where they are, laid out as ``variables``."""
+        arrays = {name: self.tensor(value) for name, value in weights.items() if not name.startswith(LAID_OUT)}
+        for i, (layer, of_layer) in enumerate(zip(self._rnn, self.split(weights), strict=True)):
+            layer.load_weights(of_layer)
+            arrays |= with_prefix(f"stage.{i}.", layer.parameters)
+        return arrays
+
+    def canonical(self, gradients: Arrays) -> Arrays:
+        """The adjoint of ``own``: the gradient of one bias is that of both."""
+        layers = [layer.canonical(without_prefix(f"stage.{i}.", gradients)) for i, layer in enumerate(self._rnn)]
+        return {name: value for name, value in gradients.items() if name in parameters(self.spec)} | self.join(layers)
 
     def values(self) -> Parameters:
         """What the variables hold."""
