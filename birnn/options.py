@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import importlib.util
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,6 +97,9 @@ def _leave_out(names: list[str]) -> list[str]:
 def register_layer(layer: str | None, framework: str | None, python: Path | None) -> list[str]:
     """Make a backend of the layer that was asked for, if any; the patterns that select it.
 
+    It runs in ``python``, or in the framework's tox environment, or, where there is none, in this interpreter if that
+    has the framework, which is said.
+
     Raises
     ------
     InputError
@@ -107,12 +112,17 @@ def register_layer(layer: str | None, framework: str | None, python: Path | None
         return []
     if framework is None:
         raise InputError("--layer must come with --framework, what the layer is written in; got none")
-    from backends.pool.environments import override_variable
+    from backends.pool.environments import interpreter, override_variable
     from backends.registry import add
     from backends.worker.own_layer import layer_backend
+    from birnn.display import stderr
 
     backend = layer_backend(layer, framework)
     add(backend)
+    if python is None and interpreter(backend) is None and importlib.util.find_spec(framework) is not None:
+        python = Path(sys.executable)
+        note = f"birnn: own runs in this interpreter, which has {framework}: there is no tox environment of it"
+        stderr().print(note, markup=False)
     if python is not None:
         os.environ[override_variable(backend)] = str(python)
     return [f"{backend.name}/*"]
