@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from backends.interface.gaps import DECLINED
 from backends.interface.layer import PASSES
 from backends.pool.pool import NoAnswer
@@ -67,14 +69,19 @@ def costs_of(
             passed=passed,
             variant=variant,
             seconds=timed[variant].seconds,
-            ratio=1 / timed[variant].ratio.median,  # of two directions over it, where the contest has it over two
-            low=1 / timed[variant].ratio.high,
-            high=1 / timed[variant].ratio.low,
+            ratio=_inverse(timed[variant].ratio.median),  # two directions over it; the contest has it over two
+            low=_inverse(timed[variant].ratio.high),
+            high=_inverse(timed[variant].ratio.low),
             peak_bytes=timed[variant].peak_bytes,
             twin=timed[TWIN].ratio.median,
         )
         for variant in (TWO, ONE, WIDE)
     ]
+
+
+def _inverse(ratio: float) -> float:
+    """1 over a ratio; infinite for an end of an interval that is 0, where there were too few cycles."""
+    return 1 / ratio if ratio > 0 else math.inf
 
 
 def parts() -> list[tuple[str, str, Cell, str]]:

@@ -21,7 +21,7 @@ class Cost(BaseModel):
     over themselves, which is noise.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     implementation: str
     cell: str
@@ -76,7 +76,7 @@ class Taken(BaseModel):
 class Measured(BaseModel):
     """All of it; ``costs_taken`` and ``learned_taken`` are of the last time that something was added."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     version: int = 1
     costs: list[Cost] = []

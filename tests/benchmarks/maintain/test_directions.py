@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,11 @@ def test_the_ratio_is_of_two_directions_over_the_variant(workshop: Workshop, mon
     assert not isinstance(found, Declined)
     one = next(cost for cost in found if cost.variant == ONE)
     assert (one.ratio, one.low, one.high, one.peak_bytes) == (2.0, 1.25, 2.5, 1_000)
+    given[ONE] = timing.Timed(0.1, Interval(0.5, 0.0, 0.8), 2)  # too few cycles for an end
+    unbounded = costs_of(workshop, "numpy", "loop", "gru", "forward")
+    assert not isinstance(unbounded, Declined)
+    command.write_measured(Measured(costs=unbounded), workshop.pool.folder / "kept.json")
+    assert read_measured(workshop.pool.folder / "kept.json").costs[1].high == math.inf
 
 
 def test_what_is_declined_is_said_and_what_is_wrong_is_never_timed(workshop: Workshop) -> None:
