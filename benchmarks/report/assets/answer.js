@@ -27,6 +27,9 @@ const shapeOf = (row) => `T ${row.seq_len}, B ${row.batch}, I ${row.input_size},
 const nameInMap = (row) => (row.case.startsWith(`${row.cell}-`) ? row.case.slice(row.cell.length + 1) : row.case);
 const saysItsSizes = (row) => nameInMap(row).startsWith(`T${row.seq_len}-B${row.batch}-`);
 
+const WORDS = { forward_backward: "forward + backward", train_step: "training step" };
+const inWords = (name) => WORDS[name] ?? name.replaceAll("_", " ");
+
 function choose(name, value) {
   chosen[name] = value;
   choiceListeners.forEach((listener) => listener());
@@ -51,7 +54,7 @@ function drawChoosers() {
   document.querySelectorAll(".chooser").forEach((host, place) => {
     host.replaceChildren(...Object.entries({ pass: "Pass", cell: "Cell" }).map(([name, title]) => {
       const values = unique(timedInTrack().map((row) => row[name]));
-      return pills(title, `${name}-${place}`, values.map((value) => [value, value.replace("_", " + ")]), chosen[name], (value) => choose(name, value));
+      return pills(title, `${name}-${place}`, values.map((value) => [value, inWords(value)]), chosen[name], (value) => choose(name, value));
     }));
   });
   if (focused) document.querySelector(`.chooser input[name="${focused}"]:checked`)?.focus();
@@ -91,15 +94,16 @@ function drawMap(standings) {
   // Systems: each case has a cell of its own, and a column for each would be mostly empty.
   const together = lines.every((line) => line.length === 1);
   const columns = together ? [null] : cells;
-  const headOf = (cell) => el("th", { scope: "col", class: cell === chosen.cell || together ? "chosen" : "" }, cell ?? "Fastest");
+  const headOf = (cell) => el("th", { scope: "col", class: cell === chosen.cell || together ? "chosen" : "" }, cell ? inWords(cell) : "Fastest");
   const line = (own) => {
     const row = fastestRow(own[0]);
-    const [first, second] = saysItsSizes(row) ? sizesOf(row) : [nameInMap(row), sizesOf(row).join(" · ")];
+    const [first, sizes] = saysItsSizes(row) ? sizesOf(row) : [nameInMap(row), sizesOf(row).join(" · ")];
+    const second = together && cells.length > 1 ? `${inWords(row.cell)} · ${sizes}` : sizes;
     return el("tr", {}, el("th", { scope: "row" }, first, el("small", {}, second)), ...columns.map((cell) =>
       el("td", { class: cell === chosen.cell || together ? "chosen" : "" }, answerCell(own.find((each) => together || fastestRow(each).cell === cell)))));
   };
   byId("map").replaceChildren(el("table", {},
-    el("caption", {}, `Fastest at ${chosen.pass}: shapes down, cells across`),
+    el("caption", {}, `Fastest at ${inWords(chosen.pass)}: shapes down, cells across`),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Shape"), ...columns.map(headOf))),
     el("tbody", {}, ...lines.map(line))));
 }
@@ -135,7 +139,7 @@ function drawLeague(standings) {
     el("span", { class: "ahead", style: `width: ${100 * ahead / races.length}%` }), el("span", { class: "level", style: `width: ${100 * level / races.length}%` }));
   byId("league").hidden = !races.length;
   byId("league").replaceChildren(el("table", {},
-    el("caption", { class: "shown" }, `Of ${plural(races.length, "job")} of ${chosen.pass}`),
+    el("caption", { class: "shown" }, `Of ${plural(races.length, "job")} of ${inWords(chosen.pass)}`),
     el("thead", {}, el("tr", {}, ...["Implementation", "ahead", "level"].map((each, index) => el("th", { scope: "col", class: index ? "numeric" : "" }, each)))),
     el("tbody", {}, ...counts.map((each) => el("tr", {}, el("th", { scope: "row" }, named(each.name), bar(each)),
       el("td", { class: "numeric" }, String(each.ahead)), el("td", { class: "numeric" }, String(each.level)))))));
@@ -147,7 +151,7 @@ function drawWins(standings, winners) {
   const judged = standings.filter((each) => !NOT_JUDGED.includes(each.verdict) && each.verdict !== "alone").length;
   const parts = winners.flatMap(({ name, ahead: count }, index) => [index ? ", " : "", named(name), ` ${count}`]);
   byId("wins").replaceChildren(...(!standings.length ? ["Nothing has a time in this track."] : [
-    `At ${ahead} of ${plural(standings.length, "job")} (a shape and a cell) one implementation is ahead of all others beyond the noise`, ...(ahead ? [": ", ...parts] : []), ". ",
+    `At ${ahead || "none"} of ${plural(standings.length, "job")} (a shape and a cell) one implementation is ahead of all others beyond the noise`, ...(ahead ? [": ", ...parts] : []), ". ",
     judged > ahead ? `At ${judged - ahead} the fastest cannot be told apart. ` : "", standings.length > judged ? `At ${standings.length - judged} nothing is judged.` : ""]));
 }
 
