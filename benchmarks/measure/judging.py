@@ -55,9 +55,11 @@ def _sizes_beside_rnn(system: Model) -> int:
     )
 
 
-def judged_rows(case: BenchmarkCase) -> np.ndarray | None:
-    """The rows of the batch that the reference computes, drawn from the case's seed; None for all."""
-    if case.batch <= FEW_ROWS or forward_flops(case) <= LARGEST_REFERENCE:
+def judged_rows(case: BenchmarkCase, largest: float | None = None) -> np.ndarray | None:
+    """The rows of the batch that the reference computes, drawn from the case's seed; None for all, up to ``largest``
+    flops of a forward pass (default: ``LARGEST_REFERENCE``).
+    """
+    if case.batch <= FEW_ROWS or forward_flops(case) <= (LARGEST_REFERENCE if largest is None else largest):
         return None
     return np.sort(np.random.default_rng(case.seed).choice(case.batch, FEW_ROWS, replace=False))
 
@@ -105,18 +107,19 @@ class Judge:
     """Judges the results of one benchmark case; the reference runs once for each dtype, when it is first needed.
 
     ``made`` is the case as implementations get it; ``tf32`` whether the lane multiplies float32 as TF32; ``reference``
-    calls what takes long.
+    calls what takes long; up to ``largest`` flops of a forward pass it takes all rows.
     """
 
     case: BenchmarkCase
     tf32: bool = False
     reference: Callable[..., Any] = at_once
+    largest: float | None = None
     _telling_rate: float | None = None
     _yards: dict[str, Yardstick] = field(default_factory=dict)
     _steps: dict[str, Yardstick] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rows = judged_rows(self.case)
+        self.rows = judged_rows(self.case, self.largest)
         made = self.case.make()
         self.made = made if self.rows is None else with_cotangents_on(made, self.rows)
         self.training: Training = self.case.training()
@@ -193,6 +196,11 @@ class SystemJudge:
         return False
 
 
-def judge_of(case: BenchmarkCase, tf32: bool, reference: Callable[..., Any] = at_once) -> Judge | SystemJudge:
-    """A case's judge."""
-    return Judge(case, tf32, reference) if case.system is None else SystemJudge(case, tf32, reference)
+def judge_of(
+    case: BenchmarkCase,
+    tf32: bool,
+    reference: Callable[..., Any] = at_once,
+    largest: float | None = None,
+) -> Judge | SystemJudge:
+    """A case's judge; ``largest`` is for a layer."""
+    return Judge(case, tf32, reference, largest) if case.system is None else SystemJudge(case, tf32, reference)
