@@ -64,6 +64,7 @@ Directions = Annotated[
         help="Cases of 2 directions, or of 1: forward only. Default: both; 2 with --layer.",
     ),
 ]
+"""The option that chooses one direction or two."""
 
 LayerFile = Annotated[
     str | None,

@@ -71,6 +71,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object], *, durable: bool
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
+    """The error for a file that cannot be written."""
     return InputError(
         f"{path}: must be a file that can be written, in a folder that can; got: {error.strerror or error}"
     )

@@ -14,6 +14,7 @@ Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 Merge = Literal["concat", "sum", "mul", "ave", "weighted"]
 """The names of the merges."""
 FileVersion = Literal[1, 2, 3]
+"""The versions of the file formats."""
 
 
 def _not_a_bool(value: object) -> object:
@@ -24,7 +25,9 @@ def _not_a_bool(value: object) -> object:
 
 
 NOT_A_BOOL = BeforeValidator(_not_a_bool)
+"""Refuses true and false where a number is wanted, which Python takes for 1 and 0."""
 Directions = Annotated[Literal[1, 2], NOT_A_BOOL]
+"""One direction or two."""
 Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 """A width, from 1 to 1,000,000."""
 Depth = Annotated[int, Field(strict=True, ge=1, le=1_000)]

@@ -92,4 +92,5 @@ def _load(path: Path, layer: gluon.Block, name: str, by_block: bool, names: list
 
 
 def _array(value: np.ndarray, dtype: str) -> nd.NDArray:
+    """An array of MXNet's on the CPU."""
     return nd.array(value, ctx=mx.cpu(0), dtype=dtype)

@@ -42,5 +42,6 @@ def _written(compute: Callable[[], Arrays], result: Path) -> str:
 
 
 def _run(loaded: LoadedCheckpoint, each: AskedRecurrent) -> Arrays:
+    """The results of one layer of a checkpoint on a case."""
     case = rounded_case(read_case(each.case), each.dtype)
     return loaded.run(AskedLayer(each.name, kind_of(each.spec), each.parts), each.dtype, inputs_of(case))

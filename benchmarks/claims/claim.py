@@ -23,10 +23,10 @@ NATIVE = {
     "tensorflow": "tensorflow/native",
     "mxnet": "mxnet/native",
 }
-"""The framework's own bidirectional layer,"""
+"""Each framework's own bidirectional layer."""
 RAGGED = NATIVE | {"mxnet": "mxnet/manual"}
-"""and what takes rows of unequal length: MXNet's own layer ignores lengths on a CPU, its layers of one direction do not
-have to know them.
+"""What takes rows of unequal length in each framework: MXNet's own layer ignores lengths on a CPU, its layers of one
+direction do not have to know them.
 """
 
 

@@ -26,7 +26,9 @@ BATCH = 20
 LONGEST_SECONDS = 60.0
 """Of a batch; a reader that needs longer hangs."""
 MOST_MEMORY = 4 * 2**30
+"""Bytes of memory that a reader may take."""
 EDGES = (0, 1, 0x7F, 0x80, 0xFF)
+"""Bytes that readers are likely to trip over."""
 
 
 def mutant(content: bytes, seed: int) -> bytes:

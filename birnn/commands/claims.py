@@ -77,10 +77,12 @@ def print_claims(
 
 
 def _checked(names: Sequence[str], kind: str | None) -> list[Claim]:
+    """The claims that were chosen; an ``InputError`` for a kind that is none."""
     return chosen(names, None if kind is None else one_of("--kind", kind, KINDS))
 
 
 def _table(found: Sequence[Entry]) -> Table:
+    """The claims as a table with a row for each."""
     table = close_table()
     table.add_column("claim", overflow="fold", ratio=3)
     table.add_column("verdict", overflow="fold", min_width=8)

@@ -26,6 +26,7 @@ from common.output import write_file
 from common.tensorfile import write_bytes
 
 COLOURS = {"exact": "green", "re-parameterised": "yellow", "impossible": "red", "left out": "dim"}
+"""The colour of each thing that may become of a layer."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def convert(asked: Asked) -> int:
 
 
 def _sides(asked: Asked, read: Contents, contents: Contents, target: str) -> tuple[Side, Side]:
+    """Both sides of a conversion, as the proof runs them."""
     parts = {layer.name: parts_in(layer, target) for layer in contents.recurrent}
     source = Side("source", asked.source, read.format, read, parts_in_file(asked.source, read))
     return source, Side("target", asked.target, target, contents, parts)
@@ -102,6 +104,7 @@ def certificate_of(
 
 
 def _write_certificate(asked: Asked, content: dict[str, Any]) -> None:
+    """Write what was proved, or was not, beside the target."""
     path = asked.target.with_name(f"{asked.target.name}.proof.json")
     write_bytes(path, json_bytes(content))
     say_written(path, "the certificate" if content["proved"] else "what was not proved")
@@ -172,6 +175,7 @@ def print_verdicts(verdicts: Sequence[LayerVerdict]) -> None:
 
 
 def _names(layers: Sequence[str]) -> dict[str, str]:
+    """The new names of layers, read from ``NAME=NEW``."""
     names = {}
     for text in layers:
         name, equals, new = text.partition("=")
@@ -182,6 +186,7 @@ def _names(layers: Sequence[str]) -> dict[str, str]:
 
 
 def _check_target(asked: Asked) -> None:
+    """Raise an ``InputError`` for a target that is there already, or is the source."""
     if asked.target.exists() and not asked.force:
         raise InputError(f"{asked.target}: must not be there; --force replaces it")
     if asked.target.exists() and asked.source.exists() and asked.target.samefile(asked.source):

@@ -50,6 +50,7 @@ MERGES: dict[str, dict[str, Any]] = {
 ONES: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "num_layers": 2, "bias": False, "merge": "weighted"}
 """The specification whose sizes are all 1."""
 FORWARD: dict[str, Any] = {"merge": None, "num_directions": 1}
+"""What makes a specification one of a single direction."""
 FORWARD_LAYERS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 2, "gru_before": 1, "lstm": 2}
 """Of the cases with one direction."""
 LONG = 210

@@ -127,11 +127,11 @@ class Half:
         return {name: value for name, value in found.items() if value is not None}
 
     def without_bias(self) -> Half:
-        """The same without its biases."""
+        """The weights of the direction without biases."""
         return Half(self.weight_ih, self.weight_hh)
 
     def with_bias(self) -> Half:
-        """The same with biases of zeros where it has none."""
+        """The weights of the direction with biases of zeros where it has none."""
         zeros = np.zeros(self.weight_ih.shape[0], self.weight_ih.dtype)
         biases = (zeros if bias is None else bias for bias in (self.bias_ih, self.bias_hh))
         return Half(self.weight_ih, self.weight_hh, *biases)

@@ -141,7 +141,7 @@ def linen_denses(spec: Specification) -> Denses:
 
 
 def nnx_denses(spec: Specification) -> Denses:
-    """The same of an nnx cell, whose two have all gates; a GRU's recurrent one is replaced where there are biases."""
+    """The two dense layers of an nnx cell; a GRU's recurrent one is replaced where there are biases."""
     gates = list(range(spec.num_gates))
     from_x, from_h = {"lstm": ([], BOTH), "gru": (BOTH[:1], BOTH[1:] if spec.bias else [])}.get(spec.cell, (BOTH, []))
     return {"dense_i": ("weight_ih", gates, from_x), "dense_h": ("weight_hh", gates, from_h)}
@@ -154,19 +154,21 @@ def linen_parts(draw: Draw) -> dict[str, str]:
 
 
 def nnx_parts(draw: Draw) -> dict[str, str]:
-    """The same with flax.nnx."""
+    """The parts of a script that uses flax.nnx."""
     spec = draw.spec()
     bias = RECURRENT_BIAS if spec.cell == "gru" and spec.bias else ""
     return _parts(draw, "nnx", nnx_denses(spec), NNX.substitute(_named(spec), bias=bias))
 
 
 def _named(spec: Specification) -> dict[str, str]:
+    """What a script calls the cell, its activation and the merge."""
     merge = f", merge_fn=lambda a, b: {MERGES[spec.merge]}" if spec.merge in MERGES else ""
     activation = "activation_fn=jax.nn.relu, " if spec.cell == "rnn_relu" else ""
     return {"cell": CELLS[spec.cell], "activation": activation, "merge": merge}
 
 
 def _parts(draw: Draw, library: str, denses: Denses, apply: str) -> dict[str, str]:
+    """The parts of a script that both libraries share."""
     spec = draw.spec()
     shape = {"dtype": draw.dtype, "sizes": spec.hidden_sizes, "layers": f"range({spec.num_layers})"}
     return {

@@ -94,6 +94,7 @@ def script(implementation: str, draw: Draw, file: str, outcome: Outcome) -> str:
 
 
 def _call(outcome: Outcome) -> str:
+    """The call that shows the failure."""
     reason = outcome.reason
     for name, what in OTHERS.items():
         if reason.startswith(what):

@@ -41,6 +41,7 @@ SOURCES = ("backends/interface", "backends/tensorflow_keras", "backends/tensorfl
 """Folders of ours whose files tracing may read."""
 
 Function = Callable[..., Any]
+"""A function that is traced."""
 _KNOWN: dict[str, Function] = {}
 """The programs of this process by key."""
 

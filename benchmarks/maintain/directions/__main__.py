@@ -34,7 +34,9 @@ from benchmarks.measure.runs import commit_of_suite
 from common.tensorfile import write_bytes
 
 PAGE = ROOT / "docs" / "one-direction.md"
+"""The page that the outcome is written into."""
 FILE = ROOT / "results" / "directions.json"
+"""The file with all that was measured."""
 
 
 def taken(others_cpu: float | None = None) -> Taken:

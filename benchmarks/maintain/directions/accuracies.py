@@ -14,6 +14,7 @@ from common.tasks.building import build_task
 from common.tasks.task import Options, Task
 
 VARIANTS = (TWO, ONE, WIDE)
+"""The networks that are compared."""
 TASKS = {
     "pipeline": "a class for each step, by a rule on the steps before and behind it",
     "tagger": "a part of speech for each word",
@@ -22,6 +23,7 @@ TASKS = {
 }
 """The tasks, with what is asked; the last gives its answer where one direction has read everything, too."""
 OF_FILES = ("tagger", "masked")
+"""The tasks that need files."""
 
 
 def variant_of_task(task: str, variant: str, seed: int, conllu: Sequence[Path]) -> Task:

@@ -14,13 +14,16 @@ from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Cost, Declined
 from common.specification import Cell, Specification
 
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "gru", "lstm")
+"""The cells that are timed."""
 SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE = 100, 32, 64, 128
+"""The sizes of what is timed."""
 IMPLEMENTATIONS = {
     "torch": ("native", "tuned"),
     "jax": ("native-linen", "tuned"),
     "tensorflow": ("native", "tuned"),
     "mxnet": ("native",),
 }
+"""The implementations that are timed."""
 
 
 def specification(cell: Cell, variant: str, hidden_size: int = HIDDEN_SIZE) -> Specification:

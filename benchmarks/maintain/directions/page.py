@@ -10,6 +10,7 @@ from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Cost, Learned,
 from common.weights import count
 
 COMMAND = "python -m benchmarks.maintain.directions"
+"""The command that writes the page."""
 CROWDED = 0.05
 """Cores that others may take while times are measured, as ``birnn bench`` has it."""
 
@@ -98,13 +99,16 @@ def said(taken: Taken) -> str:
 
 
 def _beside(cost: Cost) -> str:
+    """A cost in milliseconds, and its ratio with the interval."""
     return f"{1e3 * cost.seconds:.3g} | {cost.ratio:.2f} ({cost.low:.2f}–{cost.high:.2f})"
 
 
 def _megabytes(number: int | None) -> str:
+    """Bytes in megabytes; a dash where they are not known."""
     return "–" if number is None else f"{number / 1e6:.1f}"
 
 
 def _spread(values: Sequence[float]) -> str:
+    """The mean of some values, with their range where there is more than one."""
     mean = sum(values) / len(values)
     return f"{mean:.4f}" if len(values) == 1 else f"{mean:.4f} ({min(values):.4f}–{max(values):.4f})"
