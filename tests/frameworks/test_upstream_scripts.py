@@ -17,7 +17,6 @@ from backends.interface.framework import Framework
 from backends.interface.gaps import request_of
 from backends.studies.fuzzing import Failure
 from backends.studies.study import Outcome
-from backends.studies.upstream.script import OF_ONE_DIRECTION, no_script
 from birnn.commands.fuzz import write_failure
 from common.case import read_case
 from common.cases.fuzzed import Draw, case_of
@@ -32,6 +31,7 @@ MODULES = {
 LINE = re.compile(r"(\S+) +largest error (\S+) at \((.*)\): (\S+), right (\S+)")
 BASE = Draw("gru", 4, 6, 0, 2, 2, True, "concat", 3, 5, "drawn", "usual", "given", "all", "float32", 3)
 RELU = replace(BASE, cell="rnn_relu", num_layers=1, states="absent", cotangents="none")
+FORWARD = replace(BASE, directions=1, merge="sum")
 LSTM = replace(BASE, cell="lstm", bias=False, num_layers=1, cotangents="states", dtype="float64")
 
 
@@ -82,7 +82,9 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return run
 
 
-@pytest.mark.parametrize("draw", [BASE, LSTM], ids=["gru", "lstm without biases, from the states alone"])
+@pytest.mark.parametrize(
+    "draw", [BASE, FORWARD, LSTM], ids=["gru", "forward-only gru", "lstm without biases, from the states alone"]
+)
 def test_where_nothing_is_wrong_the_script_shows_nothing(
     framework: Framework, draw: Draw, shown: Callable[..., Any]
 ) -> None:
@@ -92,23 +94,6 @@ def test_where_nothing_is_wrong_the_script_shows_nothing(
         largest = max(np.abs(value).max() for value in failure.case.tensors().values())
         for tensor, (error, _, _) in shown(failure).items():
             assert error < (1e-5 if draw.dtype == "float32" else 1e-13) * max(largest, 1), (name, tensor)
-
-
-def test_of_one_direction_there_is_a_script_or_it_is_said_that_there_is_none(
-    framework: Framework, shown: Callable[..., Any]
-) -> None:
-    forward = replace(BASE, directions=1)
-    for name in natives(framework):
-        reason = no_script(f"{framework.name}/{name}", forward, "cpu")
-        if reason is not None:
-            assert (
-                reason
-                == f"no script of {framework.name} alone: one is written for two directions; the case file serves"
-            )
-            assert framework.name not in OF_ONE_DIRECTION
-            continue
-        for error, _, _ in shown(found(framework, name, forward)).values():
-            assert error < 1e-4
 
 
 def doubling(layer: Any, from_call: int = 1) -> Any:

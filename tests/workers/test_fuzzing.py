@@ -126,6 +126,7 @@ def test_what_is_no_layer_of_a_framework_gets_no_script_and_says_why() -> None:
         )
     summed, learned = (replace(SIMPLEST, merge=merge) for merge in ("sum", "weighted"))
     assert no_script("tensorflow/native", summed, "cpu") is None
+    assert no_script("mxnet/native", replace(summed, directions=1), "cpu") is None, "one direction merges nothing"
     for framework, draw in (("torch", summed), ("mxnet", summed), ("tensorflow", learned)):
         assert no_script(f"{framework}/native", draw, "cpu") == (
             f"no script of {framework} alone: merge {draw.merge} is code around its layer; the case file serves"

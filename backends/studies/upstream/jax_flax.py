@@ -1,4 +1,4 @@
-"""What scripts of Flax alone are made of: flax.linen's and flax.nnx's bidirectional layers."""
+"""What scripts of Flax alone are made of: flax.linen's and flax.nnx's bidirectional layers, or RNN by itself."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from safetensors.numpy import load_file"""
 """The script's imports."""
 RUN = Template('''jax.config.update("jax_enable_x64", True)
 dtype, sizes = jnp.$dtype, $sizes
+halves = ("forward_rnn", "backward_rnn")[: len(sizes)]
 denses = $denses  # of a cell: which kernel, which gates of it, and which biases, summed
 
 
 def dense_layers():
     """The layer, half and dense layer that kernel[rows] and the biases' rows go to."""
     for k in $layers:
-        for half, end, units in zip(("forward_rnn", "backward_rnn"), (f"_l{k}", f"_l{k}_reverse"), sizes):
+        for half, end, units in zip(halves, (f"_l{k}", f"_l{k}_reverse"), sizes):
             for name, (kernel, gates, biases) in denses.items():
                 rows = slice(gates[0] * units, (gates[-1] + 1) * units)
                 yield k, half, name, rows, kernel + end, [bias + end for bias in biases]
 
 
 def flax_layout():
-    layers = [{"forward_rnn": {"cell": {}}, "backward_rnn": {"cell": {}}} for _ in $layers]
+    layers = [{half: {"cell": {}} for half in halves} for _ in $layers]
     for k, half, name, rows, kernel, biases in dense_layers():
         dense = layers[k][half]["cell"][name] = {"kernel": weights[kernel][rows].T}  # (gates·units, in) to (in, …)
         if biases:
@@ -60,10 +61,9 @@ def network(parameters, x, lengths, states):
     for k, own in enumerate(parameters):
         initial = []
         for direction, units in enumerate(sizes):
-            carry = tuple(state[2 * k + direction, :, :units] for state in states)[::-1]  # an LSTM's is (c, h)
+            carry = tuple(state[len(sizes) * k + direction, :, :units] for state in states)[::-1]  # an LSTM's is (c, h)
             initial.append(carry if len(carry) == 2 else carry[0])
-        options = {"initial_carry": tuple(initial), "seq_lengths": lengths, "return_carry": True}
-        carries, x = apply(own, x, **options)
+        carries, x = apply(own, x, tuple(initial), seq_lengths=lengths, return_carry=True)
         finals += [carry[::-1] if isinstance(carry, tuple) else (carry,) for carry in carries]
     if lengths is not None:  # Flax hands out live numbers past a length
         real = jnp.arange(x.shape[1]) < lengths[:, None]
@@ -95,26 +95,32 @@ def run(x):
 LINEN = Template("""zeros = linen.initializers.zeros_init()
 
 
-def apply(own, x, **options):
+def apply(own, x, initial, **options):
     given = {"kernel_init": zeros, "recurrent_kernel_init": zeros, "dtype": dtype, "param_dtype": dtype}
-    halves = [linen.RNN(linen.$cell(units, $activation**given)) for units in sizes]
-    return linen.Bidirectional(*halves$merge).apply({"params": own}, x, **options)""")
+    rnns = [linen.RNN(linen.$cell(units, $activation**given)) for units in sizes]
+    if len(rnns) == 1:
+        carry, x = rnns[0].apply({"params": own["forward_rnn"]}, x, initial_carry=initial[0], **options)
+        return (carry,), x
+    return linen.Bidirectional(*rnns$merge).apply({"params": own}, x, initial_carry=initial, **options)""")
 """One layer of flax.linen on its parameters."""
 NNX = Template("""zeros = nnx.initializers.zeros_init()
 
 
 def build(input_size):
-    halves = []
+    rnns = []
     for units in sizes:
         given = {"kernel_init": zeros, "dtype": dtype, "param_dtype": dtype, "rngs": nnx.Rngs(0)}
         cell = nnx.$cell(input_size, units, recurrent_kernel_init=zeros, $activation**given)
-$bias        halves.append(nnx.RNN(cell, rngs=False))
-    return nnx.Bidirectional(*halves$merge, rngs=False)
+$bias        rnns.append(nnx.RNN(cell, rngs=False))
+    return rnns[0] if len(rnns) == 1 else nnx.Bidirectional(*rnns$merge, rngs=False)
 
 
-def apply(own, x, **options):
-    module = nnx.eval_shape(lambda: build(x.shape[-1]))
-    return nnx.merge(nnx.graphdef(module), nnx.State(own))(x, **options)""")
+def apply(own, x, initial, **options):
+    graph = nnx.graphdef(nnx.eval_shape(lambda: build(x.shape[-1])))
+    if len(sizes) == 1:
+        carry, x = nnx.merge(graph, nnx.State(own["forward_rnn"]))(x, initial_carry=initial[0], **options)
+        return (carry,), x
+    return nnx.merge(graph, nnx.State(own))(x, initial_carry=initial, **options)""")
 """One layer of flax.nnx on its parameters."""
 RECURRENT_BIAS = """\
         cell.dense_h = nnx.Linear(units, 3 * units, **given)  # GRUCell has no bias there, google/flax#5594
@@ -172,7 +178,7 @@ def _parts(draw: Draw, library: str, denses: Denses, apply: str) -> dict[str, st
     spec = draw.spec()
     shape = {"dtype": draw.dtype, "sizes": spec.hidden_sizes, "layers": f"range({spec.num_layers})"}
     return {
-        "layer": f"flax.{library}.Bidirectional of {CELLS[spec.cell]}",
+        "layer": f"flax.{library}.{'Bidirectional' if spec.num_directions == 2 else 'RNN'} of {CELLS[spec.cell]}",
         "imports": IMPORTS.replace("$library", library),
         "run": RUN.substitute(shape, denses=denses, apply=apply),
         "versions": '"jax", jax.__version__, "flax", flax.__version__',

@@ -16,7 +16,7 @@ from mxnet import autograd, nd
 from safetensors.numpy import load_file"""
 """The script's imports."""
 RUN = Template("""dtype = "$dtype"
-layer = mx.gluon.rnn.$layer($arguments, layout="NTC", bidirectional=True, dtype=dtype)
+layer = mx.gluon.rnn.$layer($arguments, layout="NTC", bidirectional=$bidirectional, dtype=dtype)
 layer.initialize(mx.init.Zero())
 layer.hybridize()
 kinds = {"weight_ih": "i2h_weight", "weight_hh": "h2h_weight", "bias_ih": "i2h_bias", "bias_hh": "h2h_bias"}
@@ -46,7 +46,7 @@ def run(x):
 
 
 def parts(draw: Draw) -> dict[str, str]:
-    """The script's parts for a draw of full rows, merged by concat."""
+    """The script's parts for a draw of full rows, merged by concat or of one direction."""
     spec = draw.spec()
     arguments = f"{spec.hidden_size}, num_layers={spec.num_layers}, input_size={spec.input_size}"
     if spec.cell.startswith("rnn"):
@@ -54,6 +54,8 @@ def parts(draw: Draw) -> dict[str, str]:
     return {
         "layer": f"mxnet.gluon.rnn.{LAYERS[spec.cell]}",
         "imports": IMPORTS,
-        "run": RUN.substitute(dtype=draw.dtype, layer=LAYERS[spec.cell], arguments=arguments),
+        "run": RUN.substitute(
+            dtype=draw.dtype, layer=LAYERS[spec.cell], arguments=arguments, bidirectional=spec.num_directions == 2
+        ),
         "versions": '"mxnet", mx.__version__',
     }

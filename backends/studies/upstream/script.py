@@ -62,8 +62,6 @@ SCRIPTS: dict[str, Callable[[Draw], dict[str, str]]] = {
 """What a framework's own layer needs of a script: its layer's name, imports, versions, and ``run``."""
 MERGES = {"torch": ("concat",), "mxnet": ("concat",)}
 """Which merges a framework's own layer has, where not all but a learned one."""
-OF_ONE_DIRECTION = ("torch",)
-"""Frameworks of which a script of one direction is written, too."""
 
 
 def no_script(implementation: str, draw: Draw, device: str) -> str | None:
@@ -71,10 +69,7 @@ def no_script(implementation: str, draw: Draw, device: str) -> str | None:
     if implementation not in SCRIPTS:
         return f"no script of a framework alone: {implementation} is code around it; the case file serves"
     framework = implementation.partition("/")[0]
-    if draw.directions == 1:
-        if framework not in OF_ONE_DIRECTION:
-            return f"no script of {framework} alone: one is written for two directions; the case file serves"
-    elif draw.merge not in MERGES.get(framework, ("concat", "sum", "mul", "ave")):
+    if draw.directions == 2 and draw.merge not in MERGES.get(framework, ("concat", "sum", "mul", "ave")):
         return f"no script of {framework} alone: merge {draw.merge} is code around its layer; the case file serves"
     if device != "cpu":
         return f"no script of {framework} alone: one is written for the CPU; the case file serves"

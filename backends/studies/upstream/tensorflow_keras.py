@@ -14,6 +14,7 @@ import tensorflow as tf
 from safetensors.numpy import load_file"""
 """The script's imports."""
 RUN = Template("""dtype, sizes, kinds = "$dtype", $sizes, $kinds
+ends = ("", "_reverse")[: len(sizes)]
 order = $order  # of the gates, canonical to Keras', and back
 
 
@@ -27,7 +28,7 @@ def reordered(value):
 
 
 def keras_layout(k):
-    for end in ("", "_reverse"):
+    for end in ends:
         kernel, recurrent, *biases = (reordered(weights[f"{kind}_l{k}{end}"]) for kind in kinds)
         yield from (kernel.T, recurrent.T)  # (gates·units, in) to (in, gates·units)
         if biases:
@@ -36,7 +37,7 @@ def keras_layout(k):
 
 def canonical_layout(k, gradients):
     gradients = iter(gradients)
-    for end in ("", "_reverse"):
+    for end in ends:
         own = [next(gradients).T, next(gradients).T]
         if len(kinds) > 2:
             bias = next(gradients)
@@ -49,7 +50,7 @@ for k in $layers:
     options = {"return_sequences": True, "return_state": True, "use_bias": $bias, "dtype": dtype$options}
     options |= {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
     halves = [keras.layers.$layer(units, go_backwards=i == 1, **options) for i, units in enumerate(sizes)]
-    layers.append(keras.layers.Bidirectional(halves[0], "$merge", backward_layer=halves[1], dtype=dtype))
+    layers.append($together)
     layers[k].build((None, None, width))
     width = $width
     for variable, value in zip(layers[k].trainable_variables, keras_layout(k)):
@@ -64,9 +65,9 @@ def network(x, lengths, states, cotangents):
         tape.watch([x, states])
         output = x
         for k, layer in enumerate(layers):
-            initial = [state[2 * k + i, :, :units] for i, units in enumerate(sizes) for state in states]
+            initial = [state[len(sizes) * k + i, :, :units] for i, units in enumerate(sizes) for state in states]
             output, *final = layer(output, initial_state=initial, mask=mask)
-            finals += [final[:count], final[count:]]
+            finals += [final[i : i + count] for i in range(0, len(final), count)]
         rows = [[tf.pad(row, ((0, 0), (0, max(sizes) - row.shape[1]))) for row in each] for each in zip(*finals)]
         found = {"output": output, **dict(zip(("h_n", "c_n"), map(tf.stack, rows)))}
     if not cotangents:
@@ -99,6 +100,9 @@ def parts(draw: Draw) -> dict[str, str]:
         options = ', "use_cudnn": False'
     if spec.cell == "gru":
         options += f', "reset_after": {spec.reset_after}'
+    together = f'keras.layers.Bidirectional(halves[0], "{spec.merge}", backward_layer=halves[1], dtype=dtype)'
+    if spec.num_directions == 1:
+        options, together = options + ', "zero_output_for_mask": True', "halves[0]"
     content = {
         "dtype": draw.dtype,
         "sizes": spec.hidden_sizes,
@@ -109,11 +113,12 @@ def parts(draw: Draw) -> dict[str, str]:
         "bias": spec.bias,
         "options": options,
         "layer": LAYERS[spec.cell],
-        "merge": spec.merge,
+        "together": together,
         "width": spec.output_size,
     }
+    name = f"keras.layers.{LAYERS[spec.cell]}"
     return {
-        "layer": f"keras.layers.Bidirectional({LAYERS[spec.cell]}) on TensorFlow",
+        "layer": f"{f'Bidirectional({name})' if spec.num_directions == 2 else name} on TensorFlow",
         "imports": IMPORTS,
         "run": RUN.substitute(content),
         "versions": '"keras", keras.__version__, "tensorflow", tf.__version__',
