@@ -43,24 +43,27 @@ def costs_table(costs: Sequence[Cost]) -> str:
 
 
 def accuracies_table(learned: Sequence[Learned]) -> str:
-    """A row for each task: the mean over seeds with the least and the greatest, and the parameters."""
+    """A row for each task: the mean over the seeds that all variants have, with the least and the greatest, and the
+    parameters.
+    """
     lines = [
         f"| task | what | trivial baseline | {' | '.join(VARIANTS)} "
         "| parameters: two | one | one, twice the units | seeds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for task, what in TASKS.items():
-        of = {
-            variant: [each for each in learned if (each.task, each.variant) == (task, variant)] for variant in VARIANTS
+        by_seed = {
+            variant: {each.seed: each for each in learned if (each.task, each.variant) == (task, variant)}
+            for variant in VARIANTS
         }
-        if not all(of.values()):
+        seeds = sorted(set.intersection(*(set(each) for each in by_seed.values())))
+        if not seeds:
             continue
+        of = {variant: [each[seed] for seed in seeds] for variant, each in by_seed.items()}
         numbers = (_spread([each.accuracy for each in group]) for group in of.values())
         sizes = (f"{group[0].parameters:,}" for group in of.values())
-        seeds = min(len(group) for group in of.values())
-        lines.append(
-            f"| {task} | {what} | {of[TWO][0].baseline:.4f} | {' | '.join(numbers)} | {' | '.join(sizes)} | {seeds} |"
-        )
+        baseline = _spread([each.baseline for each in of[TWO]])
+        lines.append(f"| {task} | {what} | {baseline} | {' | '.join(numbers)} | {' | '.join(sizes)} | {len(seeds)} |")
     return "\n".join(lines)
 
 

@@ -115,6 +115,8 @@ def test_what_is_learned_is_kept_and_not_trained_again(workshop: Workshop, tmp_p
     command.main(file=file, to=to)
     assert to.read_text() == text
     assert read_measured(file).learned == every
+    ahead = every[0].model_copy(update={"seed": 1, "accuracy": 1.0})
+    assert page.accuracies_table([*every, ahead]) == page.accuracies_table(every), "the others have no such seed"
 
 
 def test_the_table_of_costs_has_every_ratio_and_says_when_others_were_at_work() -> None:
