@@ -17,6 +17,10 @@ LEVELS = ("common", "backends", "benchmarks", "birnn")
 """What each may import is itself and what stands before it."""
 FULL = 13
 """Files of a room, ``__init__.py`` not counted."""
+LONG = 410
+"""Lines of a file; a longer one wants to be two."""
+IN_ONE_PIECE = {"backends/worker/messages.py"}
+"""What is longer all the same: both sides import every message from one module."""
 FOLDERS = [backend.load.partition(":")[0].rpartition(".")[2] for backend in BUILT_IN]
 FRAMEWORKS = {
     "pytorch": {"torch"},
@@ -88,6 +92,12 @@ def test_no_room_is_too_full(top: str) -> None:
     for room in {path.parent for path in (ROOT / top).rglob("*.py")}:
         files = [path.name for path in room.glob("*.py") if path.name != "__init__.py"]
         assert len(files) <= FULL, (room, sorted(files))
+
+
+@pytest.mark.parametrize("top", [*LEVELS, "tests", "examples"])
+def test_no_file_is_too_long(top: str) -> None:
+    lines = {path.relative_to(ROOT).as_posix(): path.read_text().count("\n") for path in (ROOT / top).rglob("*.py")}
+    assert {file for file, count in lines.items() if count > LONG} <= IN_ONE_PIECE
 
 
 def test_every_room_says_what_it_is_in_a_line() -> None:
