@@ -41,9 +41,10 @@ def as_markdown(found: Sequence[Entry]) -> str:
         "# What tutorials claim, measured",
         "",
         "Written by `python -m benchmarks.claims.page` from results/claims; do not edit. `birnn claims` prints the",
-        "same ledger; `birnn claims NAME --measure --again` measures a claim again. A verdict is computed from the",
-        "numbers by the rule that stands with the claim: it holds where every point that was measured",
-        "bears it out, with limits where some do, and not where none does.",
+        "same ledger; `birnn claims NAME --measure --again` measures a claim again, and `birnn claims --measure --kind",
+        "time --again`, on an idle machine, all that are about time. A verdict is computed from the",
+        "numbers by the rule that stands with the claim: it holds where every point that was measured bears it out,",
+        "with limits where some do, and not where none does.",
         "",
         f"Of {len(found)} claims {counts[HOLDS]} hold, {counts[LIMITED]} hold with limits, {counts[FAILS]} do not hold"
         + (f", and {rest} are not decided or not measured." if rest else "."),
@@ -74,7 +75,7 @@ def _section(entry: Entry) -> list[str]:
     lines += [f"- Left out: {name}: {reason}." for name, reason in entry.measurement.left_out.items()]
     if claim.picture is not None:
         lines += ["", f"![{claim.name}](claims/{claim.name}.svg)"]
-    points = [point for point in entry.measurement.points if claim.rule.number in point.numbers]
+    points = entry.measurement.points
     if len(points) <= MOST_ROWS:
         lines += ["", *_table(points)]
     else:
