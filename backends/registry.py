@@ -59,6 +59,9 @@ BUILT_IN = (
 )
 """The backends of this suite."""
 
+LOADERS = {"keras2": Backend("keras2", "backends.keras2:load", "keras2")}
+"""Environments that load checkpoints for the proof of a conversion and implement nothing, by name."""
+
 
 def load_framework(target: str) -> Framework:
     """Import ``module:function`` and call it."""

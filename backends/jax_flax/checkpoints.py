@@ -1,4 +1,4 @@
-"""Checkpoints read by flax.serialization, and their layers run as flax.linen's and flax.nnx's."""
+"""Checkpoints read by flax.serialization and Orbax, and their layers run as flax.linen's and flax.nnx's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as orbax
 from flax import linen, nnx, serialization
 
 from backends.interface.checkpoint import AskedLayer, LoadedCheckpoint, Part, in_results, parts_with_states
@@ -19,12 +20,16 @@ from backends.jax_flax.layer.native import DIRECTIONS, own_merge
 
 
 class FlaxCheckpoint(LoadedCheckpoint):
-    """The tree of a ``.msgpack`` file; each layer is a Bidirectional or an RNN that is given its part."""
+    """The tree of a ``.msgpack`` file or a folder; each layer is a Bidirectional or an RNN that is given its part."""
 
     def __init__(self, path: Path, format_name: str, config: str | None) -> None:
         self._is_nnx = format_name == "flax-nnx"
-        tree = serialization.msgpack_restore(path.read_bytes())
-        self._tree = tree.get("params", tree)
+        if path.is_dir():
+            with orbax.StandardCheckpointer() as checkpointer:
+                tree = checkpointer.restore(path)
+        else:
+            tree = serialization.msgpack_restore(path.read_bytes())
+        self._tree = _without_values(tree.get("params", tree))
 
     def run(self, asked: AskedLayer, dtype: str, inputs: Inputs) -> Arrays:
         lengths = jnp.asarray(inputs.lengths)
@@ -89,3 +94,10 @@ class FlaxCheckpoint(LoadedCheckpoint):
             return {"weight": np.asarray(tree["embedding"])}
         found = {"weight": np.asarray(tree["kernel"]).T}  # (in, out) to (out, in)
         return found | ({"bias": np.asarray(tree["bias"])} if "bias" in tree else {})
+
+
+def _without_values(tree: Any) -> Any:
+    """The tree of an nnx state that Orbax has kept, where each Param is a dictionary with its value."""
+    if not isinstance(tree, dict):
+        return tree
+    return tree["value"] if tree.keys() == {"value"} else {name: _without_values(each) for name, each in tree.items()}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.pool.environments import interpreter
 from backends.pool.pool import Pool
-from backends.registry import backends
+from backends.registry import LOADERS, Backend, backends
 from backends.worker.messages import FAILED, AskedPlain, AskedRecurrent, NotDone, RunCheckpoint
 from common.case import Case, write_case
 from common.checkpoints.contents import Arrays, Contents, PlainLayer, RecurrentLayer, summed
@@ -133,6 +134,14 @@ class _NotRunError(Exception):
     """A side could not be run; the text says why."""
 
 
+def loader(format_name: str) -> Backend:
+    """Whose environment loads files of a format: the one of its own writer where there is one, else its backend's."""
+    own = LOADERS.get(format_name)
+    if own is not None and interpreter(own) is not None:
+        return own
+    return backends()[str(FORMATS[format_name].backend)]
+
+
 def _run(
     pool: Pool, side: Side, own: Mapping[str, str], cases: Mapping[str, Case], proof: Proof, timeout_seconds: float
 ) -> tuple[dict[str, Arrays | str], dict[str, Arrays | str]]:
@@ -142,7 +151,7 @@ def _run(
         raise _NotRunError(CANONICAL)
     if backend_name is None:
         raise _NotRunError(f"no environment of the suite loads {side.format}")
-    backend = backends()[backend_name]
+    backend = loader(side.format)
     config = None
     if side.format == "keras-weights":
         config = json.dumps(model_config(list(single_layers(side.contents))))
@@ -171,7 +180,7 @@ def _run(
     )
     reply = pool.ask(backend, request, timeout_seconds)
     if isinstance(reply, NotDone):
-        what = f"{backend_name} did not load it: " if reply.status == FAILED else ""
+        what = f"{backend.name} did not load it: " if reply.status == FAILED else ""
         raise _NotRunError(what + reply.reason)
     proof.versions[side.name] = reply.versions
     found = {each.name: _read(each.result, reply.layers.get(each.name, "it is not in the reply")) for each in asked}

@@ -148,7 +148,11 @@ def print_proof(proof: Proof) -> None:
 
 def write_checkpoint_file(contents: Contents, target: str, path: Path, *, durable: bool = True) -> None:
     """Write contents in a format, and beside it what the format cannot hold."""
-    write_file(path, lambda file: FORMATS[target].write(contents, file), durable=durable)
+    held = FORMATS[target]
+    if held.write_folder is not None and not path.suffix:
+        held.write_folder(contents, path)
+    else:
+        write_file(path, lambda file: held.write(contents, file), durable=durable)
     if target == "birnn":
         beside_of(path).unlink(missing_ok=True)
     else:

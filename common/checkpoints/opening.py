@@ -43,6 +43,8 @@ def read_checkpoint_file(path: Path, name: str | None = None) -> Contents:
 
 def format_of(path: Path) -> str:
     """The format of a file, one of ``FORMATS``, by its first bytes and, where they say nothing, by its ending."""
+    if path.is_dir():
+        return "flax-nnx" if flax.is_nnx(path) else "flax-linen"
     content = opened(path)
     first = bytes(content[:8])
     if first.startswith(ZIP):

@@ -48,6 +48,8 @@ class Format:
     reset_before, uneven, without_bias, tensors
         Whether it holds a GRU that resets before the product, directions of different sizes, layers without biases
         (where not, as biases of zeros), and tensors of no known kind.
+    write_folder
+        The function that writes a folder, which a target without an ending is, where there is such a form.
     loose_merge
         Whether the merge that a file of one layer tells is what the format's own layer does, which a program may have
         left for another.
@@ -67,6 +69,7 @@ class Format:
     uneven: bool = False
     without_bias: bool = True
     tensors: bool = False
+    write_folder: Callable[[Contents, Path], None] | None = None
     loose_merge: bool = False
 
 
@@ -106,6 +109,7 @@ _FLAX = Format(
     merges=(),
     uneven=True,
     without_bias=False,
+    write_folder=flax.write_linen_folder,
 )
 _MXNET = Format(
     mxnet.read,
@@ -159,7 +163,12 @@ FORMATS: dict[str, Format] = {
     "keras2": replace(_KERAS, read=keras2.read, write=keras2.write, ending=".h5", what="a model of Keras 2"),
     "flax-linen": _FLAX,
     "flax-nnx": replace(
-        _FLAX, read=flax.read_nnx, write=flax.write_nnx, layout=NNX_LAYOUT, what="msgpack of a flax.nnx state"
+        _FLAX,
+        read=flax.read_nnx,
+        write=flax.write_nnx,
+        write_folder=flax.write_nnx_folder,
+        layout=NNX_LAYOUT,
+        what="msgpack of a flax.nnx state",
     ),
     "mxnet": _MXNET,
     "mxnet-prefix": replace(_MXNET, write=mxnet.write_prefixed, ending="", what="Gluon's collect_params().save"),

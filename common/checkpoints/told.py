@@ -65,8 +65,12 @@ def beside_of(path: Path) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal; of a folder, of its files' names and hashes, in their order."""
     digest = hashlib.sha256()
+    if path.is_dir():
+        for each in sorted(each for each in path.rglob("*") if each.is_file()):
+            digest.update(f"{each.relative_to(path)} {sha256_of(each)}\n".encode())
+        return digest.hexdigest()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)

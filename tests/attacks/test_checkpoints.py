@@ -293,9 +293,10 @@ def test_no_pickle_does_more_than_hold_plain_parts(content: bytes) -> None:
         unpickled(io.BytesIO(content))
 
 
-@pytest.mark.parametrize(
-    "name", [path.name for path in sorted(FILES.iterdir()) if path.suffix != ".json" and "answers" not in path.name]
-)
+MUTATED = [path.name for path in sorted(FILES.iterdir()) if path.is_file() and path.suffix != ".json"]
+
+
+@pytest.mark.parametrize("name", [name for name in MUTATED if "answers" not in name])
 def test_mutated_files_are_read_or_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
     content = (FILES / name).read_bytes()
     said = set()

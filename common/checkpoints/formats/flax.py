@@ -24,6 +24,7 @@ from common.checkpoints.contents import (
     parts_of,
     recurrent_layer,
 )
+from common.checkpoints.formats import orbax
 from common.checkpoints.layouts import LINEN, pack_linen, pack_nnx, unpack_linen, unpack_nnx
 from common.checkpoints.limits import (
     DEEPEST,
@@ -73,6 +74,16 @@ def write_linen(contents: Contents, file: BinaryIO) -> None:
 def write_nnx(contents: Contents, file: BinaryIO) -> None:
     """Write the pure dictionary of an nnx state, as ``flax.serialization.msgpack_serialize`` does."""
     _write(nnx_tree(contents), file)
+
+
+def write_linen_folder(contents: Contents, folder: Path) -> None:
+    """Write linen's variables as a folder of Orbax, as ``StandardCheckpointer`` does."""
+    orbax.write(linen_tree(contents), folder)
+
+
+def write_nnx_folder(contents: Contents, folder: Path) -> None:
+    """Write the pure dictionary of an nnx state as a folder of Orbax."""
+    orbax.write(nnx_tree(contents), folder)
 
 
 def linen_tree(contents: Contents) -> Arrays:
@@ -175,7 +186,9 @@ def _tree_of(contents: Contents, pack: Callable[..., Arrays]) -> Arrays:
 
 
 def _tree(path: Path) -> Arrays:
-    """Every array of a file by its path in the tree."""
+    """Every array of a file, or of a folder of Orbax, by its path in the tree."""
+    if path.is_dir():
+        return orbax.tree(path)
     content = opened(path)
     msgpack = needed("msgpack", f"reading {path}")
     with one_sentence(path, WHAT):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-MISSING = [name for name in ("h5py", "msgpack", "onnx") if find_spec(name) is None]
+MISSING = [name for name in ("h5py", "msgpack", "onnx", "tensorstore") if find_spec(name) is None]
 
 
 def require_packages() -> None:

@@ -39,6 +39,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "keras2-weights.h5": KERAS_WEIGHTS,
     "flax-linen.msgpack": {"activation": "tanh", "merge": "concat"},
     "flax-nnx.msgpack": {"activation": "tanh", "merge": "concat"},
+    "flax-orbax": {"activation": "tanh", "merge": "concat"},
     "mxnet.params": {"rnn": {"activation": "relu"}},
     "mxnet-prefix.params": {"model_rnn0": {"activation": "relu"}},
     "mxnet-export-0000.params": {},
@@ -48,6 +49,7 @@ ANSWERS = {name: name.partition(".")[0] for name in SPECS} | {
     "torch-before-1.6.pt": "torch",
     "keras-old-format.h5": "keras",
     "keras2-weights.h5": "keras2",
+    "flax-orbax": "flax-nnx",
     "mxnet-prefix.params": "mxnet",
     "mxnet-export-0000.params": "mxnet",
 }

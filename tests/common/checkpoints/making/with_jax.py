@@ -1,4 +1,4 @@
-"""Make Flax's files: ``python with_jax.py FOLDER`` where flax 0.12.8 is."""
+"""Make Flax's files: ``python with_jax.py FOLDER`` where flax 0.12.8 and orbax-checkpoint are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as orbax
 from flax import linen, nnx, serialization
 from safetensors.numpy import save_file
 
@@ -78,3 +79,5 @@ for name, width in widths.items():
     x = np.random.default_rng(3).normal(size=(2, 5, width)).astype(np.float32)
     answers |= {f"{name}.x": x, f"{name}.output": np.asarray(getattr(module, name)(x))}
 save_file(answers, folder / "flax-nnx.answers.safetensors")
+with orbax.StandardCheckpointer() as checkpointer:
+    checkpointer.save((folder / "flax-orbax").absolute(), nnx.state(module, nnx.Param))
