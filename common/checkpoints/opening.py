@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from common.checkpoints.containers.archive import Archive
+from common.checkpoints.containers.hdf5 import SIGNATURE, Hdf5
 from common.checkpoints.contents import Contents
 from common.checkpoints.formats import flax
-from common.checkpoints.formats.archive import Archive
 from common.checkpoints.formats.birnn import CHECKPOINT, WEIGHTS
-from common.checkpoints.formats.hdf5 import SIGNATURE, Hdf5
 from common.checkpoints.formats.mxnet import HEAD
 from common.checkpoints.formats.safetensors import tensors_and_metadata
 from common.checkpoints.formats.torch import ZIP

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from benchmarks.maintain.fuzz_readers import mutant, outcome
-from common.checkpoints.formats.pickled import unpickled
+from common.checkpoints.containers.pickled import unpickled
 from common.errors import InputError
 from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import assert_one_sentence

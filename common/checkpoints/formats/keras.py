@@ -20,6 +20,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.containers.archive import Archive
+from common.checkpoints.containers.hdf5 import Hdf5, write_hdf5
 from common.checkpoints.contents import (
     Arrays,
     Contents,
@@ -31,8 +33,6 @@ from common.checkpoints.contents import (
     recurrent_layer,
 )
 from common.checkpoints.formats import keras_config
-from common.checkpoints.formats.archive import Archive
-from common.checkpoints.formats.hdf5 import Hdf5, write_hdf5
 from common.checkpoints.formats.keras_config import Config, described, layers_of
 from common.checkpoints.layouts import pack_keras, unpack_keras
 from common.checkpoints.limits import one_sentence, opened

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.containers.hdf5 import Hdf5, write_hdf5
 from common.checkpoints.contents import Arrays, Contents, PlainLayer, RecurrentLayer
-from common.checkpoints.formats.hdf5 import Hdf5, write_hdf5
 from common.checkpoints.formats.keras import (
     VARIABLES,
     cells_of,

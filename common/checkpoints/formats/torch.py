@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.containers.archive import Archive, stored_entry
+from common.checkpoints.containers.pickled import STORAGES, Storage, StoredTensor, unpickled
 from common.checkpoints.contents import Contents
-from common.checkpoints.formats.archive import Archive, stored_entry
-from common.checkpoints.formats.pickled import STORAGES, Storage, StoredTensor, unpickled
 from common.checkpoints.formats.state_dict import contents_of, tensors_of
 from common.checkpoints.limits import (
     DEEPEST,
