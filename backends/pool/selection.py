@@ -116,8 +116,12 @@ def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) 
 def _check_patterns(
     patterns: Sequence[str], wanted: Mapping[str, list[str]], selection: Selection, option: str
 ) -> None:
-    """Raise an ``InputError`` for a pattern that matches nothing of the workers that are there."""
+    """Raise an ``InputError`` for a pattern that matches nothing of the workers that are there, unless it may mean one
+    of an environment that is not.
+    """
     for pattern in patterns:
+        if any(name in selection.missing for name in wanted[pattern]):
+            continue
         there = [name for name in wanted[pattern] if name in selection.descriptions]
         offered = [f"{name}/{each}" for name in there for each in selection.descriptions[name].implementations]
         if there and not any(fnmatchcase(offer, pattern) for offer in offered):
