@@ -59,8 +59,11 @@ BUILT_IN = (
 )
 """The backends of this suite."""
 
-LOADERS = {"keras2": Backend("keras2", "backends.keras2:load", "keras2")}
-"""Environments that load checkpoints for the proof of a conversion and implement nothing, by name."""
+LOADERS = {
+    "keras2": Backend("keras2", "backends.keras2:load", "keras2"),
+    "onnx": Backend("onnxruntime", "backends.onnx_runtime:load", "onnxruntime"),
+}
+"""Environments that load checkpoints for the proof of a conversion and implement nothing, by the format."""
 
 
 def load_framework(target: str) -> Framework:

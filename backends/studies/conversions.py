@@ -137,20 +137,18 @@ class _NotRunError(Exception):
 def loader(format_name: str) -> Backend:
     """Whose environment loads files of a format: the one of its own writer where there is one, else its backend's."""
     own = LOADERS.get(format_name)
-    if own is not None and interpreter(own) is not None:
+    general = FORMATS[format_name].backend
+    if own is not None and (general is None or interpreter(own) is not None):
         return own
-    return backends()[str(FORMATS[format_name].backend)]
+    return backends()[str(general)]
 
 
 def _run(
     pool: Pool, side: Side, own: Mapping[str, str], cases: Mapping[str, Case], proof: Proof, timeout_seconds: float
 ) -> tuple[dict[str, Arrays | str], dict[str, Arrays | str]]:
     """A side's results by the target's names of the layers, and its plain layers; a text where there is none."""
-    backend_name = FORMATS[side.format].backend
     if side.format == "birnn":
         raise _NotRunError(CANONICAL)
-    if backend_name is None:
-        raise _NotRunError(f"no environment of the suite loads {side.format}")
     backend = loader(side.format)
     config = None
     if side.format == "keras-weights":
