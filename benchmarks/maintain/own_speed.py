@@ -1,9 +1,10 @@
 """Measure how fast the suite itself is; put the figures, the table of agreement and the worst findings into the README.
 
-    python -m benchmarks.maintain.own_speed [--cold | --table-only | --first-only]
+    python -m benchmarks.maintain.own_speed [--cold | --table-only | --first-only | --against COMMIT]
 
 needs the environments in place; ``--cold`` also times the README's first command from a fresh clone with empty caches;
-without it the figure that the README has for that is kept.
+without it the figure that the README has for that is kept. ``--against`` times an older commit and this one in turn,
+and puts both into docs/measured.md.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Annotated
 
 import typer
 
+from backends.pool.environments import tox_folder
 from backends.pool.pool import Pool
 from backends.registry import BUILT_IN
 from backends.studies.probes import read_record, worst
@@ -84,13 +86,19 @@ def empty_call_seconds() -> dict[str, float]:
     return medians
 
 
-def cold_study() -> tuple[float, int]:
+def clone(commit: str, folder: Path) -> None:
+    """A clone of this repository in a new folder, at a commit."""
+    subprocess.run(["git", "clone", "-q", "--no-checkout", str(ROOT), str(folder)], check=True)
+    subprocess.run(["git", "checkout", "-q", commit], cwd=folder, check=True)
+
+
+def cold_study(commit: str = "HEAD") -> tuple[float, int]:
     """The README's first command in a fresh clone, with a fresh interpreter environment and empty caches: seconds, and
     the bytes of all that it leaves in the clone.
     """
     with tempfile.TemporaryDirectory(prefix="birnn-cold-") as name:
         folder = Path(name)
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(folder / "clone")], check=True)
+        clone(commit, folder / "clone")
         subprocess.run([sys.executable, "-m", "venv", str(folder / "python")], check=True)
         caches = {
             "UV_CACHE_DIR": str(folder / "uv"),
@@ -102,6 +110,46 @@ def cold_study() -> tuple[float, int]:
         command = "python -m pip install -q tox && tox run -m study"
         seconds = timed(["env", *unset, "bash", "-c", command], folder / "clone", **caches, **path)[0]
         return seconds, sum(path.lstat().st_blocks * 512 for path in (folder / "clone").rglob("*"))
+
+
+def verify_in_turn(commit: str) -> tuple[list[float], list[float]]:
+    """Wall seconds of ``birnn verify`` over everything of an older commit and of this checkout, in turn, with the same
+    environments, after one run of each that compiles.
+    """
+    command = [sys.executable, "-m", "birnn", "verify"]
+    with tempfile.TemporaryDirectory(prefix="birnn-old-") as name:
+        folders: dict[Path, list[float]] = {Path(name, "clone"): [], ROOT: []}
+        clone(commit, Path(name, "clone"))
+        for _ in range(1 + VERIFY_RUNS):
+            for folder, seconds in folders.items():
+                paths = {"TOX_WORK_DIR": str(tox_folder()), "PYTHONPATH": str(folder)}
+                seconds.append(timed(command, folder, **paths)[0])
+        old, new = folders.values()
+    return sorted(old[1:]), sorted(new[1:])
+
+
+def against_table(commit: str, cold: bool) -> str:
+    """An older commit beside this one: ``birnn verify``, and with ``cold`` the README's first command."""
+    old, new = verify_in_turn(commit)
+    rows = [
+        f"| what | {commit} | this commit | times as fast |",
+        "|---|---|---|---|",
+        f"| `birnn verify`, median of {VERIFY_RUNS} runs in turn (least to most) | {spread(old)} | {spread(new)} "
+        f"| {statistics.median(old) / statistics.median(new):.2f} |",
+    ]
+    option = ""
+    if cold:
+        before, after = cold_study(commit)[0], cold_study()[0]
+        ratio = before / after
+        rows += [f"| `tox run -m study`, fresh clone, cold caches | {before:.0f} s | {after:.0f} s | {ratio:.2f} |"]
+        option = " --cold"
+    told = f"Measured by `python -m benchmarks.maintain.own_speed --against {commit}{option}` on {machine()}."
+    return "\n".join([*rows, "", told])
+
+
+def spread(seconds: list[float]) -> str:
+    """The median of sorted seconds, with the least and the most."""
+    return f"{statistics.median(seconds):.1f} s ({seconds[0]:.1f} to {seconds[-1]:.1f})"
 
 
 def probe_seconds() -> float:
@@ -149,9 +197,13 @@ def first_sentence(seconds: float, size: int) -> str:
 def main(
     cold: Annotated[bool, typer.Option(help="Also time a fresh clone with empty caches.")] = False,
     table_only: Annotated[bool, typer.Option(help="Verify once, and write the table of agreement alone.")] = False,
+    against: Annotated[str, typer.Option(metavar="COMMIT", help="Time that commit and this one in turn.")] = "",
     first_only: Annotated[bool, typer.Option(help="Time a fresh clone, and write what it takes alone.")] = False,
 ) -> None:
     """Measure, and write the README's figures."""
+    if against:
+        write_bytes(MEASURED, replaced(MEASURED, {"against": against_table(against, cold)}).encode())
+        return
     if first_only:
         write_bytes(README, replaced(README, {"first": first_sentence(*cold_study())}).encode())
         return
