@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["number", "time"]
 KINDS: tuple[Kind, ...] = ("number", "time")
-"""What a claim is measured by: a number is the same on a busy machine, a time needs an idle one."""
+"""What a claim is measured by: a number is the same on a busy machine; time, and memory, need an idle one."""
 HOLDS, LIMITED, FAILS = "holds", "holds with limits", "does not hold"
 UNDECIDED, NOT_MEASURED = "not decided", "not measured"
 NATIVE = {

@@ -13,6 +13,8 @@ INK = "#808890"
 """Lines and text: 4.5 to 1 at least against white and against GitHub's dark ground."""
 COLOURS = ("#e4572e", "#2a9d8f", "#e9a400", "#4a90d9", "#9a6fd0", "#808890", "#c2569b", "#6a9f3a")
 MARKERS = "os^Dv*PX"
+APART = 1.4
+"""A tick is named that is at least so many times the last one that is."""
 
 
 def curves(
@@ -49,7 +51,11 @@ def curves(
         if log_x:
             axes.set_xscale("log")
             places = sorted({_at(point, across) for point in points})
-            axes.set_xticks(places, [f"{place:g}" for place in places])
+            told: list[float] = []
+            for place in places:
+                if not told or place >= APART * told[-1]:
+                    told.append(place)
+            axes.set_xticks(told, [f"{place:g}" for place in told])
             axes.minorticks_off()
         if log_y:
             axes.set_yscale("log")

@@ -20,7 +20,9 @@ def claims_command(
     ] = False,
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="Only claims of one kind: number, or time, which needs an idle machine."),
+        typer.Option(
+            "--kind", help="Only claims of one kind: number, or time (and memory), which needs an idle machine."
+        ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="With --measure: also what has been measured.")] = False,
     conllu: Annotated[

@@ -27,7 +27,7 @@ SENTENCES = (250, 1000, 100_000)
 TAGGER = "torch/native"
 
 
-def _seed_case(spec: Specification, seed: int) -> Case:
+def seed_case(spec: Specification, seed: int) -> Case:
     """A case of one row, as long as the seed says and one step more."""
     return make_case(
         f"claim-seed-{seed}",
@@ -68,7 +68,7 @@ def _sigma(workshop: Workshop, framework: str) -> list[Point]:
             task = build_task("pipeline", Options(seed=seed))
             assert isinstance(task.spec, SequenceModel)
             rnn = task.spec.rnn
-            own = cut(rnn, default_weights(_seed_case(rnn, seed), "float64")["output"].ravel())
+            own = cut(rnn, default_weights(seed_case(rnn, seed), "float64")["output"].ravel())
             spreads.append({name: float(value.std()) for name, value in own.items()})
             workshop.tell(f"seed {seed}")
             first = task.weights | {f"rnn.{name}": value for name, value in own.items()}

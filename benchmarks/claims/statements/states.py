@@ -86,7 +86,7 @@ def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
         workshop.own(framework, file, "state_of_one_direction") as as_claimed,
     ):
         for cell in CELLS:
-            case = _with_state(cell)
+            case = case_with_states(cell)
             as_it_has_to_be(case, DTYPE)  # else any error would count
             try:
                 found = as_claimed(case, DTYPE)
@@ -103,7 +103,8 @@ def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
 FOLDERS = {"torch": "pytorch", "jax": "jax_flax", "tensorflow": "tensorflow_keras", "mxnet": "mxnet_gluon"}
 
 
-def _with_state(cell: Cell) -> Case:
+def case_with_states(cell: Cell) -> Case:
+    """The small case on full rows with initial states."""
     case = small_case(cell, None)
     states = np.random.default_rng(2).normal(size=(2, 2, case.batch, HIDDEN_SIZE))
     return replace(case, h_0=states[0], c_0=states[1] if cell == "lstm" else None)
