@@ -13,12 +13,14 @@ import pytest
 
 from benchmarks.analysis.noise import floors_of
 from benchmarks.analysis.ranking import CLEAR, Standing, standings
+from benchmarks.cases.case import case_name
+from benchmarks.cases.files import load_set
 from benchmarks.maintain.publish import RESULTS
 from benchmarks.report.content import Content
 from benchmarks.report.data import data_in
 from benchmarks.report.page import render
 from benchmarks.store.records import TIMED
-from tests.benchmarks.made_up_run import TRACKS
+from tests.benchmarks.made_up_run import TRACKS, made_up_content
 from tests.browser.conftest import Shown, open_file
 
 LAPTOP = RESULTS / "laptop.html"
@@ -143,6 +145,25 @@ def test_a_panel_says_in_words_who_is_fastest_at_each_size(laptop: Any) -> None:
 def test_where_no_two_cases_differ_in_one_size_only_that_is_said(opened: Shown) -> None:
     assert opened.page.locator(PANELS).count() == 0
     assert opened.page.locator("#no-curves").is_visible()
+
+
+def test_what_is_unusual_is_said_and_no_line_joins_it_to_the_usual(opened: Shown, tmp_path: Path) -> None:
+    cases = [case for case in load_set("laptop").cases if case.name in (CASE, "lstm-T128-B1-I128-H128")]
+    for batch, changes in ((2, {"num_directions": 1, "merge": None}), (4, {"bias": False})):
+        spec = cases[0].spec.model_copy(update=changes)
+        name = case_name(spec, 128, batch, ragged=False)
+        cases.append(cases[0].model_copy(update={"spec": spec, "batch": batch, "name": name}))
+    content = made_up_content(cases=cases)
+    file = tmp_path / "directions.html"
+    file.write_text(render([content]), encoding="utf-8")
+    page = opened.page.context.browser.new_page()
+    open_file(page, file)
+    for batch, word in ((2, "one direction"), (4, "no bias")):
+        (line,) = page.locator("#map tbody tr", has_text=f"128 · {word}").all_inner_texts()
+        assert line.strip().startswith(f"T 128 · B {batch}")
+    assert page.locator(f"{PANELS} h3").all_inner_texts() == ["Over B, rows\nT 128 · I 128 · H 128"]
+    assert page.evaluate("document.getElementById('curve-0').data[0].x") == [1, 8]
+    page.close()
 
 
 def test_filled_marks_are_the_fastest_and_what_cannot_be_told_from_it(laptop: Any) -> None:

@@ -21,11 +21,23 @@ function isLevel(row) {
   return !standing || NOT_JUDGED.includes(standing.verdict) || levelOf(standing).includes(row.implementation);
 }
 
-const sizesOf = (row) => [`T ${row.seq_len} · B ${row.batch}`, `I ${row.input_size} · H ${row.hidden_size}${row.num_layers > 1 ? ` · L ${row.num_layers}` : ""}${row.ragged ? " · ragged" : ""}${row.directions === 1 ? " · one direction" : ""}`];
-const shapeOf = (row) => `T ${row.seq_len}, B ${row.batch}, I ${row.input_size}, H ${row.hidden_size}, L ${row.num_layers}${row.ragged ? ", ragged" : ""}${row.directions === 1 ? ", one direction" : ""}`;
 // What a case's name says besides its cell: cases of one shape and different cells stand in one line of the map.
 const nameInMap = (row) => (row.case.startsWith(`${row.cell}-`) ? row.case.slice(row.cell.length + 1) : row.case);
 const saysItsSizes = (row) => nameInMap(row).startsWith(`T${row.seq_len}-B${row.batch}-`);
+// And besides its sizes, such as no_bias.
+const besidesSizes = (row) => (saysItsSizes(row) ? nameInMap(row).split("-").filter((part) => !/^([TBIHL]\d+|ragged|one_direction)$/.test(part)) : []);
+const unusual = (row) => [...(row.ragged ? ["ragged"] : []), ...(row.directions === 1 ? ["one direction"] : []), ...besidesSizes(row).map((part) => part.replaceAll("_", " "))];
+const sizesOf = (row) => [`T ${row.seq_len} · B ${row.batch}`,
+  [`I ${row.input_size}`, `H ${row.hidden_size}`, ...(row.num_layers > 1 ? [`L ${row.num_layers}`] : []), ...unusual(row)].join(" · ")];
+const shapeOf = (row) => [`T ${row.seq_len}, B ${row.batch}, I ${row.input_size}, H ${row.hidden_size}, L ${row.num_layers}`, ...unusual(row)].join(", ");
+
+// All that a case asks for besides its sizes, for those that a line may join.
+const settingOf = new Map(content.runs.flatMap((run) => run.settings.cases.map((each) => [`${run.run}\n${each.name}`, each])));
+
+function variantOf(row) {
+  const { spec = {}, system = null, target_len: target = null } = settingOf.get(`${row.run}\n${row.case}`) ?? {};
+  return JSON.stringify([{ ...spec, cell: null, input_size: null, hidden_size: null, num_layers: null }, system, target]);
+}
 
 const WORDS = { forward_backward: "forward + backward", train_step: "training step" };
 const inWords = (name) => WORDS[name] ?? name.replaceAll("_", " ");

@@ -150,7 +150,7 @@ function drawCases() {
 const FIXED = { seq_len: "T", batch: "B", input_size: "I", hidden_size: "H", num_layers: "L", ragged: "", directions: "" };
 
 function familyOf(row, size) {
-  return Object.keys(FIXED).filter((name) => name !== size)
+  return variantOf(row) + Object.keys(FIXED).filter((name) => name !== size)
     .map((name) => (size === "hidden_size" && name === "input_size" && row.input_size === row.hidden_size ? "H" : row[name])).join();
 }
 
@@ -165,7 +165,7 @@ function families(list) {
 function fixedSizes({ size, own: [row, ...rest] }) {
   const tied = size === "hidden_size" && rest.some((other) => other.input_size !== row.input_size);
   return Object.entries(FIXED).filter(([name, letter]) => letter && name !== size && (name !== "num_layers" || row.num_layers > 1))
-    .map(([name, letter]) => (tied && name === "input_size" ? "I = H" : `${letter} ${row[name]}`)).join(" · ") + (row.ragged ? " · ragged" : "") + (row.directions === 1 ? " · one direction" : "");
+    .map(([name, letter]) => (tied && name === "input_size" ? "I = H" : `${letter} ${row[name]}`)).concat(unusual(row)).join(" · ");
 }
 
 // What a panel shows, in words.
