@@ -10,20 +10,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from birnn import exit_codes
-from birnn.display import say_written, stdout
+from birnn.display import say, stdout
 from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer
 from common.checkpoints.told import read_known
-from common.tensorfile import write_bytes
 
 
-def inspect(file: Path, spec: Path | None, json_file: Path | None) -> int:
-    """Print, and write as JSON; the exit code."""
+def inspect(file: Path, spec: Path | None, json_wanted: bool) -> int:
+    """Print what is in a checkpoint, as tables or as a JSON object; the exit code."""
     contents = read_known(file, spec)
-    if json_file is not None:
-        write_bytes(json_file, (json.dumps(as_json(contents), indent=1, ensure_ascii=False) + "\n").encode())
-    show(contents)
-    if json_file is not None:
-        say_written(json_file, "what is in it")
+    if json_wanted:
+        say(json.dumps(as_json(contents), indent=1, ensure_ascii=False))
+    else:
+        show(contents)
     return exit_codes.AGREED
 
 

@@ -25,12 +25,12 @@ def spec_file(folder: Path, **content: object) -> Path:
     return path
 
 
-def test_inspect_shows_the_layers_and_writes_them(tmp_path: Path) -> None:
-    done = birnn("inspect", FILES / "torch.pt", "--json", tmp_path / "o.json")
+def test_inspect_shows_the_layers_in_words_and_as_json() -> None:
+    done = birnn("inspect", FILES / "torch.pt")
     assert done.returncode == 0
     assert "lstm 3→4×2 concat" in done.stdout
     assert "rnn: not in the file: activation (--spec)" in done.stdout
-    found = json.loads((tmp_path / "o.json").read_text())
+    found = json.loads(birnn("inspect", FILES / "torch.pt", "--json").stdout)
     assert found["layers"]["gru"]["reset_after"] is True
     assert found["layers"]["rnn"]["not_told"] == ["activation"]
     assert found["others"]["head"] == {

@@ -14,9 +14,7 @@ def inspect_command(
         Path | None,
         typer.Option("--spec", metavar="JSON", help="What the file does not tell: cell, reset_after, merge …"),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write it as JSON, too; /dev/stdout works.")
-    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead.")] = False,
 ) -> None:
     """Show what is in a checkpoint: every recurrent layer, every other tensor, and what the file does not tell.
 
@@ -24,4 +22,4 @@ def inspect_command(
     """
     from birnn.commands.inspect import inspect
 
-    raise typer.Exit(inspect(file, spec, json_file))
+    raise typer.Exit(inspect(file, spec, as_json))
