@@ -17,6 +17,7 @@ from backends.interface.framework import Framework
 from backends.interface.layer import Arrays, Implementation, Inputs
 
 INNER = ("layer", "backward_layer")
+"""Where the configuration of Keras' Bidirectional holds those of its halves."""
 
 
 class Keras2(Framework):

@@ -19,6 +19,7 @@ TYPES = {
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
+"""NumPy's types of a model's inputs by the names that onnxruntime gives them."""
 
 
 class OnnxRuntime(Framework):
