@@ -72,11 +72,11 @@ def test_probes_end_when_no_worker_starts_any_more(
     register(BACKEND)
     starts("misbehaving", 1)
     with Pool.open() as pool:
-        found = run_probes(pool, select(pool, []), 20, lambda finding: None)
-    statuses = {finding.name: finding.status for finding in found}
+        findings = run_probes(pool, select(pool, []), 20, lambda finding: None)
+    statuses = {finding.name: finding.status for finding in findings}
     assert statuses["halves-are-swapped"] == "present"
     assert statuses["measuring-kills"] == statuses["needs-a-gpu"] == "failed"
-    assert "exited with code 9" in found[-1].evidence
+    assert "exited with code 9" in findings[-1].evidence
 
 
 def test_probes_that_cannot_be_listed_are_a_finding(register: Callable[..., None]) -> None:
@@ -84,9 +84,9 @@ def test_probes_that_cannot_be_listed_are_a_finding(register: Callable[..., None
     with Pool.open() as pool:
         selection = select(pool, [])
         pool.worker(BACKEND).kill()
-        (found,) = run_probes(pool, selection, 20, lambda finding: None)
-    assert (found.key, found.status) == ("misbehaving/probes", "failed")
-    assert "SIGKILL" in found.evidence
+        (findings,) = run_probes(pool, selection, 20, lambda finding: None)
+    assert (findings.key, findings.status) == ("misbehaving/probes", "failed")
+    assert "SIGKILL" in findings.evidence
 
 
 def test_training_ends_when_no_worker_starts_any_more(
@@ -100,9 +100,9 @@ def test_training_ends_when_no_worker_starts_any_more(
     with Pool.open() as pool:
         selection = select(pool, [])
         first = pool.worker(NUMPY)
-        found = Learner(pool, selection, course, lambda trained: first.kill()).run()
-    assert [trained.status for trained in found] == ["crashed", "crashed"]
-    assert "exited with code 9" in found[1].reason
+        trainings = Learner(pool, selection, course, lambda trained: first.kill()).run()
+    assert [trained.status for trained in trainings] == ["crashed", "crashed"]
+    assert "exited with code 9" in trainings[1].reason
 
 
 @pytest.fixture
@@ -198,9 +198,9 @@ def test_what_a_fork_answers_is_not_taken_for_the_next_answer(register: Callable
 def test_a_result_of_another_is_not_judged_as_what_was_asked_for(register: Callable[..., None]) -> None:
     """Of another case, hash of the case, implementation, dtype and device."""
     register(BACKEND)
-    found = outcomes(["misbehaving/of-another-*"], [ROWS])
-    assert len(found) == 5
-    for outcome in found.values():
+    by_case = outcomes(["misbehaving/of-another-*"], [ROWS])
+    assert len(by_case) == 5
+    for outcome in by_case.values():
         assert outcome.status == "crashed"
         assert "the worker broke the protocol: its result must be of" in outcome.reason
 
@@ -229,13 +229,13 @@ def test_the_reference_is_bounded_by_the_timeout(register: Callable[..., None]) 
     """In longdouble, which no library speeds up, it takes minutes where implementations take a second."""
     register(BACKEND)
     case = replace(a_case("lstm", 32, 100, None, with_cotangents=False, hidden_size=256), name="large")
-    found: list[Outcome] = []
+    told: list[Outcome] = []
     with Pool.open() as pool:
         selection = select(pool, ["misbehaving/zeros"])
         plan = Plan([case], ["float64"], "cpu", timeout_seconds=3)
-        CaseStudy(pool, selection, plan, found.append).run()
-    assert [outcome.status for outcome in found] == ["not judged"]
-    assert found[0].reason == "the reference, which --timeout bounds too, did not come to its end within 3 s"
+        CaseStudy(pool, selection, plan, told.append).run()
+    assert [outcome.status for outcome in told] == ["not judged"]
+    assert told[0].reason == "the reference, which --timeout bounds too, did not come to its end within 3 s"
 
 
 def test_ctrl_c_ends_a_start(tmp_path: Path) -> None:
@@ -244,15 +244,15 @@ def test_ctrl_c_ends_a_start(tmp_path: Path) -> None:
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started; exec sleep 100\n")
     program.chmod(0o755)
     environment = {**worker_environment(1), **{f"BIRNN_PYTHON_{name}": str(program) for name in BUILT_IN}}
-    with subprocess.Popen([sys.executable, "-m", "birnn", "backends"], env=environment) as found:
+    with subprocess.Popen([sys.executable, "-m", "birnn", "backends"], env=environment) as process:
         try:
             while not (tmp_path / "started").exists():
-                assert found.poll() is None
+                assert process.poll() is None
                 time.sleep(0.02)
-            found.send_signal(signal.SIGINT)
-            assert found.wait(timeout=20) == 130
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 130
         finally:
-            found.kill()
+            process.kill()
 
 
 def test_nothing_waits_longer_at_once_than_ctrl_c_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,12 +296,14 @@ with Pool.open() as pool:
     CaseStudy(pool, selection, Plan([case], ["float64"], "cpu", timeout_seconds=600), print).run()
 """
     command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=worker_environment(1)) as found:
-        assert found.stdout is not None
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=worker_environment(1)
+    ) as process:
+        assert process.stdout is not None
         try:
-            assert found.stdout.readline() == b"judging\n"
-            found.send_signal(signal.SIGINT)
-            _, errors = found.communicate(timeout=10)  # alone it takes some minutes
+            assert process.stdout.readline() == b"judging\n"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=10)  # alone it takes some minutes
         finally:
-            found.kill()
+            process.kill()
     assert errors.strip().endswith(b"KeyboardInterrupt")

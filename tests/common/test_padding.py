@@ -107,7 +107,7 @@ def test_a_mistake_that_reads_nonfinite_padding_is_caught_and_explained_without_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yard = yardstick(nonfinite(a_case("gru")), dtype)
-        mistake = next(found for found in mistakes(yard.case.spec) if found.name == name)
+        mistake = next(each for each in mistakes(yard.case.spec) if each.name == name)
         with np.errstate(invalid="ignore"):
             result = mistake.results(yard.case, dtype)
         assert any(np.isnan(value).any() for value in result.values())

@@ -61,7 +61,7 @@ def test_forward_equals_steps_computed_by_hand(cell: str) -> None:
         for suffix in ("", "_reverse")
     }
     steps, h_0, c_0 = [0.7, -1.2, 0.4], (0.3, -0.6), (0.5, 0.9)
-    found = Reference(spec, weights, np.float64).forward(
+    outputs = Reference(spec, weights, np.float64).forward(
         np.array(steps).reshape(1, 3, 1), np.array([2]), np.array(h_0).reshape(2, 1, 1), np.array(c_0).reshape(2, 1, 1)
     )
     # Length 2: the forward half reads steps 0, 1; the reverse half reads 1, 0; step 2 is padding.
@@ -75,11 +75,11 @@ def test_forward_equals_steps_computed_by_hand(cell: str) -> None:
     for x in steps[1::-1]:
         back_h, back_c = step_by_hand(cell, x, back_h, back_c)
         reverse.insert(0, back_h)
-    np.testing.assert_allclose(found["output"][0, :, 0], [*forward, 0], rtol=1e-15, atol=0)
-    np.testing.assert_allclose(found["output"][0, :, 1], [*reverse, 0], rtol=1e-15, atol=0)
-    np.testing.assert_allclose(found["h_n"].ravel(), [h, back_h], rtol=1e-15)
+    np.testing.assert_allclose(outputs["output"][0, :, 0], [*forward, 0], rtol=1e-15, atol=0)
+    np.testing.assert_allclose(outputs["output"][0, :, 1], [*reverse, 0], rtol=1e-15, atol=0)
+    np.testing.assert_allclose(outputs["h_n"].ravel(), [h, back_h], rtol=1e-15)
     if cell == "lstm":
-        np.testing.assert_allclose(found["c_n"].ravel(), [c, back_c], rtol=1e-15)
+        np.testing.assert_allclose(outputs["c_n"].ravel(), [c, back_c], rtol=1e-15)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -94,16 +94,16 @@ def test_one_direction_is_the_forward_half_of_two(cell: str) -> None:
     one = replace(two, spec=spec, weights=forward, cotangents=halves, h_0=two.initial_state("h")[:1], c_0=c_0)
     silent = {name: value.copy() for name, value in two.cotangents.items()}
     silent["output"][..., units:] = 0
-    found, both = run_reference(one, np.float64), run_reference(replace(two, cotangents=silent), np.float64)
-    assert {name: value.shape for name, value in found.items()} == result_shapes(spec, 3, 5)
-    assert found["h_n"].shape == (1, 3, units)
-    assert not any(name.endswith("_reverse") for name in found)
-    np.testing.assert_array_equal(found["output"], both["output"][..., :units])
+    results, both = run_reference(one, np.float64), run_reference(replace(two, cotangents=silent), np.float64)
+    assert {name: value.shape for name, value in results.items()} == result_shapes(spec, 3, 5)
+    assert results["h_n"].shape == (1, 3, units)
+    assert not any(name.endswith("_reverse") for name in results)
+    np.testing.assert_array_equal(results["output"], both["output"][..., :units])
     for name in ("h_n", "c_n", "grad.h_0", "grad.c_0"):
-        if name in found:
-            np.testing.assert_array_equal(found[name], both[name][:1])
+        if name in results:
+            np.testing.assert_array_equal(results[name], both[name][:1])
     for name in forward:
-        np.testing.assert_array_equal(found[f"grad.{name}"], both[f"grad.{name}"])
+        np.testing.assert_array_equal(results[f"grad.{name}"], both[f"grad.{name}"])
 
 
 def derivative(case: Case, name: str, index: tuple[int, ...]) -> float:
@@ -113,8 +113,8 @@ def derivative(case: Case, name: str, index: tuple[int, ...]) -> float:
     moved[name][index] += COMPLEX_STEP * 1j
     network = Reference(case.spec, case.weights, np.complex128)
     network.weights = {key: moved[key] for key in case.weights}
-    found = network.forward(moved["x"], case.lengths, moved["h_0"], moved["c_0"])
-    return sum((case.cotangents[key] * found[key]).sum() for key in found).imag / COMPLEX_STEP
+    outputs = network.forward(moved["x"], case.lengths, moved["h_0"], moved["c_0"])
+    return sum((case.cotangents[key] * outputs[key]).sum() for key in outputs).imag / COMPLEX_STEP
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_a_wrong_gradient_is_noticed_by_the_complex_step() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
 def test_reference_keeps_its_dtype(dtype: type) -> None:
     for cell in CELLS:
-        found = run_reference(a_case(cell, num_layers=2, merge="ave"), dtype)
-        assert {value.dtype for value in found.values()} == {np.dtype(dtype)}
+        results = run_reference(a_case(cell, num_layers=2, merge="ave"), dtype)
+        assert {value.dtype for value in results.values()} == {np.dtype(dtype)}
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -165,9 +165,9 @@ def test_reference_keeps_the_exact_rules(cell: str) -> None:
     from common.judging.exact import broken_rules, differing
 
     case = a_case(cell, lengths=(5, 0, 3), num_layers=2)
-    found = run_reference(case, np.float32)
+    results = run_reference(case, np.float32)
     rng = np.random.default_rng(5)
     for other in (case.with_padding(rng, 3.0), case.with_nonfinite_padding(rng, 3.0)):
-        assert differing(found, run_reference(rounded_case(other, "float32"), np.float32)) == []
+        assert differing(results, run_reference(rounded_case(other, "float32"), np.float32)) == []
     rounded = {name: value.astype(np.float64) for name, value in run_reference(case, np.float64).items()}
     assert broken_rules(rounded, case) == []

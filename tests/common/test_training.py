@@ -49,9 +49,9 @@ def stepped(
     case, training = rounded_case(case, dtype), rounded_training(training, dtype)
     trainer = ReferenceStep(replace(case, weights=load(case.weights)), training, truth_dtype(dtype), kind, head)
     trainer.step()
-    found = trainer.results()
-    kernels = read({name: found[f"trained.{name}"] for name in trained_kernels(case.spec)})
-    return found | {f"trained.{name}": value for name, value in kernels.items()}
+    results = trainer.results()
+    kernels = read({name: results[f"trained.{name}"] for name in trained_kernels(case.spec)})
+    return results | {f"trained.{name}": value for name, value in kernels.items()}
 
 
 class LossNotMasked(ReferenceHead):
@@ -200,9 +200,9 @@ def test_an_empty_row_contributes_nothing() -> None:
     training = a_training(case)
     others = _rows(case, [0, 2])
     fewer = replace(training, labels=training.labels[[0, 2]])
-    found, expected = stepped(case, training, "float64"), stepped(others, fewer, "float64")
-    for name in found:
-        np.testing.assert_allclose(found[name].astype(float), expected[name].astype(float), rtol=1e-12, atol=1e-12)
+    moved, expected = stepped(case, training, "float64"), stepped(others, fewer, "float64")
+    for name in moved:
+        np.testing.assert_allclose(moved[name].astype(float), expected[name].astype(float), rtol=1e-12, atol=1e-12)
 
 
 def _rows(case: Case, rows: list[int]) -> Case:

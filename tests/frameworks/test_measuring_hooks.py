@@ -103,9 +103,9 @@ def a_network(framework: Framework) -> Implementation:
 
 @pytest.mark.parametrize("work", PASSES)
 def test_every_pass_says_what_ran(framework: Framework, work: str) -> None:
-    found = a_network(framework).kernels(work)
-    assert 0 < len(found) <= MOST_TEXTS
-    assert all("×" in text for text in found)
+    texts = a_network(framework).kernels(work)
+    assert 0 < len(texts) <= MOST_TEXTS
+    assert all("×" in text for text in texts)
 
 
 def test_looking_at_what_ran_leaves_the_machine_as_it_was(
@@ -149,9 +149,9 @@ def test_a_systems_train_step_is_opened_judged_and_timed(framework: Framework, t
     assert int(state["count"]) == before + 3
     reference = ReferenceTrainer(system, judge.made.weights, OPTIMIZER)
     reference.train([judge.made.batch] * int(state["count"]))
-    found, expected = network.weights(), reference.weights()
+    weights, expected = network.weights(), reference.weights()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(weights[name], value, rtol=0, atol=1e-12, err_msg=name)
     moved = max(np.abs(value - judge.made.weights[name]).max() for name, value in expected.items())
     assert moved > OPTIMIZER.learning_rate
 

@@ -68,9 +68,9 @@ def test_attention_and_loss_of_a_translator_are_wide(framework: Framework) -> No
         pytest.skip(f"no implementation takes bfloat16: {set(reasons.values())}")
     network = framework.network(TRANSLATOR, able[0], "bfloat16", "cpu")
     network.load_weights(alike_at_every_step())
-    found = network.results(batch)
-    losses = cross_entropies(found["logits"], labels(TRANSLATOR, batch))
-    assert found["loss"] == pytest.approx(losses[counted(TRANSLATOR, batch)].mean(), rel=1e-6)
-    size = np.abs(found["grad.head.0.weight"]).max()
+    results = network.results(batch)
+    losses = cross_entropies(results["logits"], labels(TRANSLATOR, batch))
+    assert results["loss"] == pytest.approx(losses[counted(TRANSLATOR, batch)].mean(), rel=1e-6)
+    size = np.abs(results["grad.head.0.weight"]).max()
     for name in ("v", "w1", "w2"):
-        assert np.abs(found[f"grad.attention.{name}"]).max() < 1e-6 * size
+        assert np.abs(results[f"grad.attention.{name}"]).max() < 1e-6 * size

@@ -142,10 +142,10 @@ def test_where_nothing_counts_loss_and_gradients_are_0(framework: Framework, nam
         batch["targets"], batch["target_lengths"] = np.zeros_like(batch["targets"]), 0 * batch["target_lengths"]
     check_batch(case.spec, batch)
     network.load_weights(case.weights)
-    found = network.results(batch)
-    assert found["loss"] == 0
-    assert found["correct"] == 0
-    assert all((value == 0).all() for key, value in found.items() if key.startswith("grad."))
+    results = network.results(batch)
+    assert results["loss"] == 0
+    assert results["correct"] == 0
+    assert all((value == 0).all() for key, value in results.items() if key.startswith("grad."))
 
 
 @pytest.mark.parametrize("name", ["translator", "translator-attention"])
@@ -171,11 +171,11 @@ def test_predictions_are_the_references(framework: Framework, name: str) -> None
     assert isinstance(case.spec, SequenceModel)
     expected = predict(case.spec, case.weights, batch)
     network.load_weights(case.weights)
-    found = network.predict(batch)
-    assert set(found) == {"labels", "logits"}
-    assert found["labels"].dtype == np.int64
-    np.testing.assert_array_equal(found["labels"], expected["labels"])
-    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-13)
+    answers = network.predict(batch)
+    assert set(answers) == {"labels", "logits"}
+    assert answers["labels"].dtype == np.int64
+    np.testing.assert_array_equal(answers["labels"], expected["labels"])
+    np.testing.assert_allclose(answers["logits"], expected["logits"], rtol=0, atol=1e-13)
     assert len(np.unique(expected["labels"])) > 1
 
 
@@ -307,9 +307,9 @@ def test_weights_come_back_as_they_were_loaded(framework: Framework, name: str) 
     """To the last bit, but for a ``bias_ih`` that was added to its ``bias_hh`` in between."""
     case, network = CASES[name], network_of(framework, name)
     network.load_weights(case.weights)
-    found = network.weights()
-    assert [(key, value.shape) for key, value in found.items()] == list(parameters(case.spec).items())
-    for key, value in found.items():
+    weights = network.weights()
+    assert [(key, value.shape) for key, value in weights.items()] == list(parameters(case.spec).items())
+    for key, value in weights.items():
         assert value.dtype == np.float64
         np.testing.assert_allclose(value, case.weights[key], rtol=0, atol=1e-15 if "bias_ih" in key else 0)
 
@@ -332,10 +332,10 @@ def test_both_biases_come_back_from_every_implementation(
 @pytest.mark.parametrize("name", RATES)
 def test_optimizer_state_is_zeros_before_the_first_step(framework: Framework, name: OptimizerName) -> None:
     course, optimizer = Course("gru-tagger", 1), settings(name)
-    found = course.network(framework, optimizer).optimizer_state()
+    state = course.network(framework, optimizer).optimizer_state()
     shapes = state_shapes(course.spec, optimizer) | {"count": ()}
-    assert {key: value.shape for key, value in found.items()} == shapes
-    assert all((value == 0).all() for value in found.values())
+    assert {key: value.shape for key, value in state.items()} == shapes
+    assert all((value == 0).all() for value in state.values())
 
 
 @pytest.mark.parametrize("name", ["momentum", "adam"])

@@ -19,10 +19,10 @@ def stand_ins(framework: Framework) -> dict[str, Callable[..., Any]]:
 
 def test_the_verdict_turns_with_the_behaviour(framework: Framework, probe: str) -> None:
     measure = framework.probes()[probe].measure
-    found = measure()
-    assert found.evidence
-    if found.status != "not applicable":
-        assert found.status == "present"
+    measured = measure()
+    assert measured.evidence
+    if measured.status != "not applicable":
+        assert measured.status == "present"
         corrected = measure(stand_ins(framework)[probe])
         assert corrected.status == "fixed", corrected.evidence
 

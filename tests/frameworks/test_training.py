@@ -61,8 +61,8 @@ def stepped(network: Implementation, steps: int = 1) -> dict[str, np.ndarray]:
 def test_a_step_agrees_with_the_reference(framework: Framework, implementation: str, name: str) -> None:
     case, dtype = CASES[name]
     training = a_training(case)
-    found = stepped(loaded(framework, implementation, case, training, dtype))
-    verdict = judge_step(found, training_yardstick(case, training, dtype))
+    moved = stepped(loaded(framework, implementation, case, training, dtype))
+    verdict = judge_step(moved, training_yardstick(case, training, dtype))
     assert verdict.agrees, verdict.reasons
 
 
@@ -96,15 +96,15 @@ def test_biases_are_trained(framework: Framework, implementation: str) -> None:
     """Each of the two, or their sum once: by the second step's loss, and by all that it moved."""
     case, dtype = CASES["lstm-two-layers"]
     training = a_training(case, learning_rate=0.5)
-    found = stepped(loaded(framework, implementation, case, training, dtype), steps=2)
+    moved = stepped(loaded(framework, implementation, case, training, dtype), steps=2)
     fitting = []
     for kind in (ReferenceStep, OneBias, NoBias):
         trainer = kind(case, training, np.float64)
         trainer.step()
         trainer.step()
         right = trainer.results()
-        assert found.keys() == right.keys()
-        if all(np.allclose(found[name], right[name], rtol=1e-9, atol=1e-12) for name in right):
+        assert moved.keys() == right.keys()
+        if all(np.allclose(moved[name], right[name], rtol=1e-9, atol=1e-12) for name in right):
             fitting.append(kind)
     assert fitting in ([ReferenceStep], [OneBias])
 

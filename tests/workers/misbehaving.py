@@ -150,8 +150,8 @@ class LosesATensor(Loop):
         self.whole = bool(self.made % 2)
 
     def extract(self) -> Arrays:
-        found = super().extract()
-        return found if self.whole else {name: found[name] for name in list(found)[:-1]}
+        tensors = super().extract()
+        return tensors if self.whole else {name: tensors[name] for name in list(tensors)[:-1]}
 
 
 class Raises(Loop):
@@ -163,42 +163,42 @@ class DirectionsSwapped(Loop):
     """Concatenates the reverse half first."""
 
     def extract(self) -> Arrays:
-        found = super().extract()
-        return found | {"output": np.roll(found["output"], self.spec.hidden_size, axis=-1)}
+        tensors = super().extract()
+        return tensors | {"output": np.roll(tensors["output"], self.spec.hidden_size, axis=-1)}
 
 
 class ReadsPadding(Loop):
     """Moves one number of a gradient by one bit, up or down with the sign of the last row's padding."""
 
     def extract(self) -> Arrays:
-        found = super().extract()
-        if "grad.h_0" not in found:
-            return found
-        gradient = found["grad.h_0"].copy()
+        tensors = super().extract()
+        if "grad.h_0" not in tensors:
+            return tensors
+        gradient = tensors["grad.h_0"].copy()
         gradient[0, 0, 0] = np.nextafter(gradient[0, 0, 0], np.float32(np.sign(self._inputs.x[-1, -1, 0]) * np.inf))
-        return found | {"grad.h_0": gradient}
+        return tensors | {"grad.h_0": gradient}
 
 
 class MasksTooLate(Loop):
     """Adds 0·x of the padding to a gradient, as a mask after the arithmetic does."""
 
     def extract(self) -> Arrays:
-        found, inputs = super().extract(), self._inputs
-        if "grad.weight_ih_l0" not in found:
-            return found
+        tensors, inputs = super().extract(), self._inputs
+        if "grad.weight_ih_l0" not in tensors:
+            return tensors
         padding = inputs.x[~step_mask(inputs.lengths, *inputs.x.shape[:2])]
         with np.errstate(invalid="ignore"):
-            return found | {"grad.weight_ih_l0": found["grad.weight_ih_l0"] + np.float32((0 * padding).sum())}
+            return tensors | {"grad.weight_ih_l0": tensors["grad.weight_ih_l0"] + np.float32((0 * padding).sum())}
 
 
 class WrongWhenWide(Loop):
     """Off by a thousandth in the output from 16 units and two rows on, as a kernel that small cases never reach."""
 
     def extract(self) -> Arrays:
-        found = super().extract()
+        tensors = super().extract()
         if self.spec.hidden_size < 16 or len(self._inputs.x) < 2:
-            return found
-        return found | {"output": found["output"] * np.float32(1.001)}
+            return tensors
+        return tensors | {"output": tensors["output"] * np.float32(1.001)}
 
 
 class DiesOfNaN(Loop):
@@ -262,8 +262,8 @@ class RoundsOtherwise(Loop):
 
     def extract(self) -> Arrays:
         self._calls = getattr(self, "_calls", 0) + 1
-        found = super().extract()
-        return {name: np.nextafter(value, value * np.float32(self._calls)) for name, value in found.items()}
+        tensors = super().extract()
+        return {name: np.nextafter(value, value * np.float32(self._calls)) for name, value in tensors.items()}
 
 
 PROBES = Probes()

@@ -46,15 +46,15 @@ def test_a_conversion_that_ran_on_both_sides_is_proved(tmp_path: Path, spec: Pat
     done = birnn("convert", source, target, "--spec", spec, "--layer", "lstm=encoder")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("proved")
-    found = certificate(target)
-    assert found["proved"] is True
-    assert found["source"] == {"file": "mxnet.params", "format": "mxnet", "sha256": sha256_of(source)}
-    assert found["target"] == {"file": "o.pt", "format": "torch", "sha256": sha256_of(target)}
-    assert {each["layer"]: each["target"]["status"] for each in found["layers"]} == dict.fromkeys(
+    proof = certificate(target)
+    assert proof["proved"] is True
+    assert proof["source"] == {"file": "mxnet.params", "format": "mxnet", "sha256": sha256_of(source)}
+    assert proof["target"] == {"file": "o.pt", "format": "torch", "sha256": sha256_of(target)}
+    assert {each["layer"]: each["target"]["status"] for each in proof["layers"]} == dict.fromkeys(
         ("encoder", "gru", "rnn"), "agrees"
     )
-    assert found["others"] == {"embedding": "same", "head": "same"}
-    assert set(found["versions"]) == {"source", "target"}
+    assert proof["others"] == {"embedding": "same", "head": "same"}
+    assert set(proof["versions"]) == {"source", "target"}
 
 
 @pytest.mark.usefixtures("_numpy_loads_torch")
@@ -79,10 +79,10 @@ def test_a_writer_that_is_wrong_is_1_and_named(tmp_path: Path, spec: Path, monke
     assert "gru, target: disagrees" in done.stdout
     assert "matches: the two directions' weights swapped" in done.stdout
     assert done.stdout.strip().endswith("WRONG: do not use the target")
-    found = certificate(target)
-    assert found["proved"] is False
-    assert found["others"] == {"embedding": "same", "head": "different"}
-    statuses = {each["layer"]: (each["source"]["status"], each["target"]["status"]) for each in found["layers"]}
+    proof = certificate(target)
+    assert proof["proved"] is False
+    assert proof["others"] == {"embedding": "same", "head": "different"}
+    statuses = {each["layer"]: (each["source"]["status"], each["target"]["status"]) for each in proof["layers"]}
     assert statuses == {"lstm": ("agrees",) * 2, "rnn": ("agrees",) * 2, "gru": ("agrees", "disagrees")}
 
 
@@ -103,6 +103,6 @@ def test_without_an_environment_nothing_is_proved_and_that_is_3(tmp_path: Path, 
 def test_no_prove_says_proved_false(tmp_path: Path, spec: Path) -> None:
     target = tmp_path / "o.pt"
     assert birnn("convert", FILES / "mxnet.params", target, "--spec", spec, "--no-prove").returncode == 0
-    found = certificate(target)
-    assert (found["proved"], found["why_not"]) == (False, "--no-prove")
+    proof = certificate(target)
+    assert (proof["proved"], proof["why_not"]) == (False, "--no-prove")
     assert convert.proof_as_json(convert.Proof())["proved"] is False, "a proof of nothing is none"

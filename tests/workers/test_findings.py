@@ -82,13 +82,13 @@ def test_only_probes_that_were_chosen_run_and_are_compared(registered: Callable[
     with Pool.open() as pool:
         selection = select(pool, [])
         every = run_probes(pool, selection, 5, lambda finding: None)
-        found = run_probes(pool, selection, 5, lambda finding: None, ["*/needs-*"])
+        findings = run_probes(pool, selection, 5, lambda finding: None, ["*/needs-*"])
         with pytest.raises(InputError, match="--only must match a probe"):
             run_probes(pool, selection, 5, lambda finding: None, ["needs-*"])
-    assert [finding.name for finding in found] == ["needs-a-gpu"]
+    assert [finding.name for finding in findings] == ["needs-a-gpu"]
     record = make_record(selection, every)
-    assert differences(record, found, ["*/needs-*"]) == []
-    assert len(differences(record, found)) == len(every) - 1
+    assert differences(record, findings, ["*/needs-*"]) == []
+    assert len(differences(record, findings)) == len(every) - 1
 
 
 def test_a_record_notices_a_changed_a_new_and_a_vanished_probe(

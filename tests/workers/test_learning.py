@@ -41,11 +41,11 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     folder = tmp_path_factory.mktemp("texts")
     files = [write_labelled(folder / f"{seed}", sentences(seed)) for seed in (1, 2)]
     sizes: dict[str, Any] = {"cell": "rnn_tanh", "hidden_size": 6, "embedding_size": 6, "batch_size": 3}
-    found = build_task("classifier", Options(data=(files[0], files[1]), **sizes))
-    labels = np.random.default_rng(0).integers(len(TAGS), size=len(found.held_out))
-    held_out = [replace(each, labels=label) for each, label in zip(found.held_out, labels, strict=True)]
+    built = build_task("classifier", Options(data=(files[0], files[1]), **sizes))
+    labels = np.random.default_rng(0).integers(len(TAGS), size=len(built.held_out))
+    held_out = [replace(each, labels=label) for each, label in zip(built.held_out, labels, strict=True)]
     assert all(isinstance(each, SequenceExample) for each in held_out)
-    return replace(found, held_out=held_out)
+    return replace(built, held_out=held_out)
 
 
 def a_course(task: Task, **changes: Any) -> Course:
@@ -54,9 +54,9 @@ def a_course(task: Task, **changes: Any) -> Course:
 
 
 def learned(pool: Pool, course: Course) -> Trained:
-    (found,) = Learner(pool, select(pool, [LOOP]), course, lambda trained: None).run()
-    assert found.status == "trained", found.reason
-    return found
+    (trainings,) = Learner(pool, select(pool, [LOOP]), course, lambda trained: None).run()
+    assert trainings.status == "trained", trainings.reason
+    return trainings
 
 
 def own_accuracy(task: Task, trainer: ReferenceTrainer) -> float:
@@ -71,15 +71,15 @@ def own_accuracy(task: Task, trainer: ReferenceTrainer) -> float:
 
 def test_every_batch_is_trained_on_once_and_the_held_out_examples_are_answered(pool: Pool, task: Task) -> None:
     course = a_course(task, epochs=2)
-    found = learned(pool, course)
+    trained = learned(pool, course)
     trainer = ReferenceTrainer(task.spec, task.weights, course.optimizer)
     assert len(task.epoch(0)) > CHUNK
     steps, accuracies = [], []
     for epoch in range(course.epochs):
         steps += trainer.train(task.epoch(epoch))
         accuracies.append(own_accuracy(task, trainer))
-    assert found.steps == steps
-    assert found.accuracies == accuracies
+    assert trained.steps == steps
+    assert trained.accuracies == accuracies
 
 
 def test_random_labels_are_answered_by_chance_and_a_leak_is_told(pool: Pool, task: Task) -> None:
@@ -96,9 +96,9 @@ def test_random_labels_are_answered_by_chance_and_a_leak_is_told(pool: Pool, tas
 def test_a_course_goes_on_from_its_own_checkpoint(pool: Pool, task: Task, tmp_path: Path) -> None:
     whole = learned(pool, a_course(task, epochs=2))
     assert learned(pool, a_course(task, epochs=1, out=tmp_path)).resumed == 0
-    found = learned(pool, a_course(task, epochs=2, out=tmp_path))
-    assert found.resumed == 1
-    assert (found.steps, found.accuracies) == (whole.steps, whole.accuracies)
+    trained = learned(pool, a_course(task, epochs=2, out=tmp_path))
+    assert trained.resumed == 1
+    assert (trained.steps, trained.accuracies) == (whole.steps, whole.accuracies)
     again = learned(pool, a_course(task, epochs=2, out=tmp_path))
     assert again.resumed == 2
     assert (again.steps, again.accuracies) == (whole.steps, whole.accuracies)
@@ -145,8 +145,8 @@ def assert_not_overwritten_unasked(pool: Pool, course: Course, reason: str) -> N
     assert reason in str(caught.value)
     assert "name another --out, or begin anew with --again" in str(caught.value)
     assert path.read_bytes() == before
-    found = learned(pool, replace(course, again=True))
-    assert (found.resumed, len(found.steps), len(found.accuracies)) == (0, 2, 1)
+    trained = learned(pool, replace(course, again=True))
+    assert (trained.resumed, len(trained.steps), len(trained.accuracies)) == (0, 2, 1)
     assert path.read_bytes() != before
 
 
@@ -161,8 +161,8 @@ def test_a_checkpoint_that_says_otherwise_is_left_alone(pool: Pool, task: Task, 
     course = left_by(pool, task, tmp_path)
     changes, reason = OTHER_HEADERS[change]
     path = checkpoint_path(course, LOOP)
-    found = read_checkpoint(path)
-    write_checkpoint(replace(found, header=found.header.model_copy(update=changes)), path)
+    checkpoint = read_checkpoint(path)
+    write_checkpoint(replace(checkpoint, header=checkpoint.header.model_copy(update=changes)), path)
     assert_not_overwritten_unasked(pool, course, reason)
 
 

@@ -31,8 +31,8 @@ class ForgetsABias(LoopNetwork):
     """Trains the head without its bias: its gradient is 0."""
 
     def results(self, batch: Batch) -> Arrays:
-        found = super().results(batch)
-        return found | {"grad.head.0.bias": np.zeros_like(found["grad.head.0.bias"])}
+        tensors = super().results(batch)
+        return tensors | {"grad.head.0.bias": np.zeros_like(tensors["grad.head.0.bias"])}
 
 
 class AnswersAnother(LoopNetwork):
@@ -77,12 +77,12 @@ def outcomes(registered: Callable[..., None]) -> dict[tuple[str, str], Outcome]:
     registered(BACKEND)
     judged = next(case for case in model_cases() if case.name == "classifier")
     cases = [judged, answered(judged)]
-    found: list[Outcome] = []
+    told: list[Outcome] = []
     with Pool.open() as pool:
-        study = ModelStudy(pool, select(pool, []), cases, ["float32"], "cpu", 30, found.append)
+        study = ModelStudy(pool, select(pool, []), cases, ["float32"], "cpu", 30, told.append)
         study.run()
-        assert len(found) == study.size() == len(NETWORKS) * len(cases)
-    return {(outcome.implementation.partition("/")[2], outcome.case): outcome for outcome in found}
+        assert len(told) == study.size() == len(NETWORKS) * len(cases)
+    return {(outcome.implementation.partition("/")[2], outcome.case): outcome for outcome in told}
 
 
 def answered(case: ModelCase) -> ModelCase:

@@ -197,9 +197,9 @@ def test_a_variable_overrides_the_interpreter(monkeypatch: pytest.MonkeyPatch) -
 def test_every_worker_gets_the_same_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    found = worker_environment(2)
-    assert {found[name] for name in THREAD_VARIABLES} == {"2"}
-    assert "PYTHONDONTWRITEBYTECODE" not in found
+    environment = worker_environment(2)
+    assert {environment[name] for name in THREAD_VARIABLES} == {"2"}
+    assert "PYTHONDONTWRITEBYTECODE" not in environment
 
 
 def test_a_dead_worker_can_be_asked_again_without_harm() -> None:

@@ -31,14 +31,14 @@ CASES = [
 
 def outcomes(patterns: list[str], cases: list[Case] = CASES, **options: Any) -> dict[tuple[str, str], Outcome]:
     """Run the cases in float32 and give the outcomes by implementation and case."""
-    found: list[Outcome] = []
+    told: list[Outcome] = []
     with Pool.open() as pool:
         selection = select(pool, patterns)
         plan = Plan(cases, ["float32"], "cpu", timeout_seconds=3, **options)
-        study = CaseStudy(pool, selection, plan, found.append)
+        study = CaseStudy(pool, selection, plan, told.append)
         study.run()
-        assert len(found) == study.size()
-    return {(outcome.implementation.partition("/")[2], outcome.case): outcome for outcome in found}
+        assert len(told) == study.size()
+    return {(outcome.implementation.partition("/")[2], outcome.case): outcome for outcome in told}
 
 
 @pytest.fixture(autouse=True)
@@ -47,20 +47,20 @@ def _register(registered: Callable[..., None]) -> None:
 
 
 def test_crashes_hangs_noise_and_exceptions_end_as_outcomes_and_the_rest_runs() -> None:
-    found = outcomes(["misbehaving/well", "misbehaving/[shnr]*s", "misbehaving/noisy"])
-    assert {found["well", case.name].status for case in CASES} == {"agrees"}
-    assert {found["noisy", case.name].status for case in CASES} == {"agrees"}
-    assert {found["raises", case.name].status for case in CASES} == {"failed"}
+    by_case = outcomes(["misbehaving/well", "misbehaving/[shnr]*s", "misbehaving/noisy"])
+    assert {by_case["well", case.name].status for case in CASES} == {"agrees"}
+    assert {by_case["noisy", case.name].status for case in CASES} == {"agrees"}
+    assert {by_case["raises", case.name].status for case in CASES} == {"failed"}
     for name, status in (("segfaults", "crashed"), ("hangs", "timed out")):
-        assert found[name, "one-row"].status == status
-        assert found[name, "one-row"].log
-        assert {found[name, "rows"].status, found[name, "deep"].status} == {"agrees"}
+        assert by_case[name, "one-row"].status == status
+        assert by_case[name, "one-row"].log
+        assert {by_case[name, "rows"].status, by_case[name, "deep"].status} == {"agrees"}
 
 
 def test_a_wrong_implementation_is_located_and_explained() -> None:
-    found = outcomes(["misbehaving/swapped"])
-    assert {outcome.status for outcome in found.values()} == {"disagrees"}
-    verdict = found["swapped", "rows"].verdict
+    by_case = outcomes(["misbehaving/swapped"])
+    assert {outcome.status for outcome in by_case.values()} == {"disagrees"}
+    verdict = by_case["swapped", "rows"].verdict
     assert verdict is not None
     assert (
         verdict.where
@@ -73,19 +73,19 @@ def test_what_nothing_can_be_told_of_is_not_judged() -> None:
     """Not even right code agrees where the plain loops overflow; what the exact rules tell is told all the same."""
     overflowing = a_case("rnn_relu", seq_len=80, lengths=None, with_states=False, with_cotangents=False)
     heavy = {name: value * 8 for name, value in overflowing.weights.items()}
-    found = outcomes(["misbehaving/well", "misbehaving/swapped"], [CASES[0], replace(overflowing, weights=heavy)])
-    statuses = {key: outcome.status for key, outcome in found.items()}
+    by_case = outcomes(["misbehaving/well", "misbehaving/swapped"], [CASES[0], replace(overflowing, weights=heavy)])
+    statuses = {key: outcome.status for key, outcome in by_case.items()}
     assert statuses == {
         ("well", "rows"): "agrees",
         ("swapped", "rows"): "disagrees",
         ("well", "a-case"): "not judged",
         ("swapped", "a-case"): "disagrees",
     }
-    assert found["swapped", "a-case"].reason.startswith("the top layer's forward h_n must equal its outputs")
-    outcome = found["well", "a-case"]
+    assert by_case["swapped", "a-case"].reason.startswith("the top layer's forward h_n must equal its outputs")
+    outcome = by_case["well", "a-case"]
     assert "the right answer overflows" in outcome.reason
     assert (outcome.good, outcome.wrong) == (False, False)
-    wrong = found["swapped", "a-case"].verdict
+    wrong = by_case["swapped", "a-case"].verdict
     assert outcome.verdict is not None
     assert wrong is not None
     assert (outcome.verdict.matches, wrong.matches) == ("", "")  # every mistake would fit
@@ -96,25 +96,25 @@ def test_one_bit_from_the_padding_disagrees() -> None:
     """Every number is within rounding of the right one; only the second run, with other padding, tells."""
     padding = CASES[0].padding_mask()[..., None]
     cases = [replace(CASES[0], name=f"padding{sign}", x=np.where(padding, sign * 5.0, CASES[0].x)) for sign in (-1, 1)]
-    found = outcomes(["misbehaving/reads-padding*"], cases)
+    by_case = outcomes(["misbehaving/reads-padding*"], cases)
     for name in ("reads-padding", "reads-padding-declared"):
-        reasons = {outcome.reason for outcome in found.values() if outcome.implementation == f"misbehaving/{name}"}
+        reasons = {outcome.reason for outcome in by_case.values() if outcome.implementation == f"misbehaving/{name}"}
         (reason,) = reasons - {""}
         assert reason.startswith("grad.h_0 must not depend on the padding's content; it differs at (0, 0, 0), with ")
 
 
 def test_nan_in_the_padding_that_reaches_a_gradient_disagrees_unless_declared() -> None:
     """The case itself has numbers there, and so has the second run of those that have declared it a gap."""
-    found = outcomes(["misbehaving/masks-too-late*"], CASES[:1])
+    by_case = outcomes(["misbehaving/masks-too-late*"], CASES[:1])
     reason = (
         "grad.weight_ih_l0 must not depend on the padding's content; it differs at (0, 0), with NaN and infinity there"
     )
-    assert found["masks-too-late", "rows"].reason == reason
-    assert found["masks-too-late-declared", "rows"].status == "agrees"
+    assert by_case["masks-too-late", "rows"].reason == reason
+    assert by_case["masks-too-late-declared", "rows"].status == "agrees"
     wild = CASES[0].with_nonfinite_padding(np.random.default_rng(0), 1.0)
-    found = outcomes(["misbehaving/masks-too-late-declared", "misbehaving/well"], [wild])
-    assert found["masks-too-late-declared", "rows"].reason == "it runs over the padding"
-    assert {outcome.status for outcome in found.values()} == {"unsupported", "agrees"}
+    by_case = outcomes(["misbehaving/masks-too-late-declared", "misbehaving/well"], [wild])
+    assert by_case["masks-too-late-declared", "rows"].reason == "it runs over the padding"
+    assert {outcome.status for outcome in by_case.values()} == {"unsupported", "agrees"}
 
 
 def test_a_worker_that_dies_in_the_run_with_other_padding_has_crashed() -> None:
@@ -131,8 +131,8 @@ def test_what_is_left_out_for_speed_is_no_failure() -> None:
 
 
 def test_the_lane_is_the_workers_and_the_yardsticks() -> None:
-    found = outcomes(["misbehaving/well"], CASES[:1], lane="fast")
-    assert [outcome.reason for outcome in found.values()] == ["NotImplementedError: misbehaving has no fast lane"]
+    by_case = outcomes(["misbehaving/well"], CASES[:1], lane="fast")
+    assert [outcome.reason for outcome in by_case.values()] == ["NotImplementedError: misbehaving has no fast lane"]
     selection = Selection()
     with Pool.open() as pool:
         lanes = {
@@ -167,14 +167,14 @@ def test_where_passes_are_compiled_the_first_case_of_a_cell_asks_for_a_forward_p
     statuses = []
     for backend in (BACKEND, COMPILING):
         registered(backend)
-        found = outcomes(["misbehaving/wrong-inference"], cases)
-        statuses.append([found["wrong-inference", case.name].status for case in cases])
+        by_case = outcomes(["misbehaving/wrong-inference"], cases)
+        statuses.append([by_case["wrong-inference", case.name].status for case in cases])
     assert statuses == [["disagrees"] * 3, ["disagrees", "agrees", "disagrees"]]
 
 
 def test_a_second_call_may_round_otherwise() -> None:
-    found = outcomes(["misbehaving/rounds-otherwise"], [replace(CASES[0], lengths=None)])
-    assert {outcome.status for outcome in found.values()} == {"agrees"}
+    by_case = outcomes(["misbehaving/rounds-otherwise"], [replace(CASES[0], lengths=None)])
+    assert {outcome.status for outcome in by_case.values()} == {"agrees"}
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_what_a_worker_gives_besides_is_of_the_same_run(
 
 
 def test_results_are_written_and_kept_when_run_again(tmp_path: Path) -> None:
-    found = outcomes(["misbehaving/well"], out=tmp_path, judged=False, resumed=True)
-    assert {outcome.status for outcome in found.values()} == {"ran"}
+    by_case = outcomes(["misbehaving/well"], out=tmp_path, judged=False, resumed=True)
+    assert {outcome.status for outcome in by_case.values()} == {"ran"}
     file = tmp_path / "rows" / "misbehaving-well-float32.safetensors"
     result = read_result(file)
     assert result.header.case_sha256 == CASES[0].sha256()
@@ -254,8 +254,8 @@ def test_a_torn_result_is_computed_again_and_the_rest_is_kept(tmp_path: Path) ->
     other.write_bytes(with_header(files[0], implementation="misbehaving/noisy"))
     for file, tear in zip(files, TORN.values(), strict=False):
         tear(file, other)
-    found = outcomes(["misbehaving/well"], cases, out=tmp_path, judged=False, resumed=True)
-    assert [found["well", case.name].reason for case in cases] == [""] * len(TORN) + ["kept from an earlier run"]
+    by_case = outcomes(["misbehaving/well"], cases, out=tmp_path, judged=False, resumed=True)
+    assert [by_case["well", case.name].reason for case in cases] == [""] * len(TORN) + ["kept from an earlier run"]
     assert all(np.array_equal(read_result(file).tensors["output"], result.tensors["output"]) for file in files)
 
 

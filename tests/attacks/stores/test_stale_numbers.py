@@ -38,10 +38,10 @@ def edit(file: Path) -> None:
 
 
 def sources(*, harness: bool = True) -> dict[str, str]:
-    found = Sources()
+    hashes = Sources()
     names = [(TORCH, "native"), (TORCH, "tuned"), (JAX, "manual")]
-    digests = {f"{backend.name}/{name}": found.of(backend, name) for backend, name in names}
-    return digests | {"harness": found.of_module(runs.HARNESS)}
+    digests = {f"{backend.name}/{name}": hashes.of(backend, name) for backend, name in names}
+    return digests | {"harness": hashes.of_module(runs.HARNESS)}
 
 
 @pytest.mark.parametrize(

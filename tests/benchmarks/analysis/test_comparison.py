@@ -84,12 +84,12 @@ def test_two_runs_of_the_same_are_the_same(store: Store) -> None:
     keys = [replace(NATIVE, case=f"case-{number}") for number in range(40)]
     for run in (FIRST, SECOND):
         measure(store, run, dict.fromkeys(keys, 0.01), rng=rng)
-    found = compare(store, FIRST, SECOND)
-    assert len(found.compared) == 40
-    assert verdicts(found).get(SAME_SPEED, 0) >= 38
-    assert not any(each.paired for each in found.compared)
-    assert geometric_mean(found.compared) == pytest.approx(1, abs=0.01)
-    assert (found.changed_machine, found.changed_versions) == ({}, [])
+    comparison = compare(store, FIRST, SECOND)
+    assert len(comparison.compared) == 40
+    assert verdicts(comparison).get(SAME_SPEED, 0) >= 38
+    assert not any(each.paired for each in comparison.compared)
+    assert geometric_mean(comparison.compared) == pytest.approx(1, abs=0.01)
+    assert (comparison.changed_machine, comparison.changed_versions) == ({}, [])
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.1, SLOWER), (1 / 1.1, FASTER)])
@@ -97,9 +97,9 @@ def test_a_planted_difference_of_10_percent_is_found_where_it_is(store: Store, f
     rng = np.random.default_rng(2)
     measure(store, FIRST, dict.fromkeys(KEYS, 0.01), rng=rng)
     measure(store, SECOND, dict.fromkeys(KEYS, 0.01) | {KEYS[3]: 0.01 * factor}, rng=rng)
-    found = compare(store, FIRST, SECOND)
-    assert [each.key for each in found.compared if each.verdict in (SLOWER, FASTER)] == [KEYS[3]]
-    each = found.compared[3]
+    comparison = compare(store, FIRST, SECOND)
+    assert [each.key for each in comparison.compared if each.verdict in (SLOWER, FASTER)] == [KEYS[3]]
+    each = comparison.compared[3]
     assert each.verdict == verdict
     assert each.ratio.low < factor < each.ratio.high
     assert each.slower_by_more_than(0.05) is (verdict == SLOWER)
@@ -114,15 +114,17 @@ def test_a_slower_machine_is_no_slower_implementation(store: Store) -> None:
     rng = np.random.default_rng(3)
     measure(store, FIRST, dict.fromkeys(KEYS, 0.01), rng=rng)
     measure(store, SECOND, dict.fromkeys(KEYS, 0.01) | {KEYS[0]: 0.012}, rng=rng, speed=0.92)
-    found = compare(store, FIRST, SECOND)
-    assert [each.key for each in found.compared if each.verdict == SLOWER] == KEYS[:1]
-    assert all(each.noise.machine == pytest.approx(1 / 0.92 - 1) for each in found.compared)
-    for each in found.compared:
+    comparison = compare(store, FIRST, SECOND)
+    assert [each.key for each in comparison.compared if each.verdict == SLOWER] == KEYS[:1]
+    assert all(each.noise.machine == pytest.approx(1 / 0.92 - 1) for each in comparison.compared)
+    for each in comparison.compared:
         assert each.noise.a is not None
         assert each.noise.b is not None
         larger = max(each.noise.a.part, each.noise.b.part)
         assert each.noise.floor == pytest.approx((1 + larger) / 0.92 - 1)
-    assert all(each.ratio.low > 1.05 for each in found.compared), "the machine's change should show: the test is void"
+    assert all(each.ratio.low > 1.05 for each in comparison.compared), (
+        "the machine's change should show: the test is void"
+    )
 
 
 def test_the_larger_of_both_noise_floors_counts(store: Store) -> None:
@@ -238,10 +240,10 @@ def test_an_interrupted_run_has_the_floor_of_its_blocks(store: Store) -> None:
     measure(store, SECOND, dict.fromkeys(KEYS, 0.011), rng=rng)
     expected = [each.noise for each in compare(store, FIRST, SECOND).compared]
     store.finish_run(FIRST, None, None)
-    found = compare(store, FIRST, SECOND)
-    assert [each.noise for each in found.compared] == expected
+    comparison = compare(store, FIRST, SECOND)
+    assert [each.noise for each in comparison.compared] == expected
     assert None not in expected
-    assert verdicts(found) == {SLOWER: len(KEYS)}
+    assert verdicts(comparison) == {SLOWER: len(KEYS)}
 
 
 def test_without_a_noise_floor_nothing_is_judged(store: Store) -> None:
@@ -268,14 +270,14 @@ def test_two_implementations_of_one_run_are_paired_and_drift_cancels(store: Stor
     rng = np.random.default_rng(9)
     seconds = {NATIVE: 0.01, LINEN: 0.011, replace(LINEN, case="linen alone"): 0.01}
     measure(store, FIRST, seconds, rng=rng, drift=1.0)
-    found = compare(store, "torch/native", "jax/native-linen")
-    (each,) = found.compared
+    comparison = compare(store, "torch/native", "jax/native-linen")
+    (each,) = comparison.compared
     assert (each.paired, each.verdict) == (True, SLOWER)
     assert each.noise.machine == 0
     assert each.ratio.low < 1.1 < each.ratio.high
     assert each.ratio.half_width < 0.02
-    assert [row.key.case for row in found.only_b] == ["linen alone"]
-    assert found.only_a == []
+    assert [row.key.case for row in comparison.only_b] == ["linen alone"]
+    assert comparison.only_a == []
 
 
 def test_an_implementation_is_that_of_the_latest_run_or_of_a_named_one(store: Store) -> None:
@@ -295,13 +297,13 @@ def test_environments_are_compared_by_version_with_the_latest_run_of_each(store:
     measure(store, FIRST, {NATIVE: 0.01, other: 0.01, LINEN: 0.01}, rng=rng)
     measure(store, SECOND, {NATIVE: 0.02, LINEN: 0.01}, rng=rng)
     measure(store, "20261122-090000", {NATIVE: 0.01, other: 0.012}, rng=rng, environments=(NEWER_TORCH, JAX))
-    found = compare(store, "torch==2.13.0", "torch==2.14.0")
-    assert [(each.key, each.a.run, each.verdict) for each in found.compared] == [
+    comparison = compare(store, "torch==2.13.0", "torch==2.14.0")
+    assert [(each.key, each.a.run, each.verdict) for each in comparison.compared] == [
         (NATIVE, SECOND, FASTER),
         (other, FIRST, SLOWER),
     ]
-    assert found.changed_versions == ["torch 2.13.0+x → 2.14.0+x"]
-    assert compare(store, "aaaa", "cccc00001111").compared == found.compared
+    assert comparison.changed_versions == ["torch 2.13.0+x → 2.14.0+x"]
+    assert compare(store, "aaaa", "cccc00001111").compared == comparison.compared
     for text in ("Torch==2.13.0+x", "jax==0.10.2", "flax==0.12.0", "numpy==2.3.1"):
         assert side_of(store, text).entries
     assert {key.framework for key in side_of(store, "flax==0.12.0").entries} == {"jax"}
@@ -317,16 +319,16 @@ def test_what_is_only_in_one_or_has_no_time_is_listed(store: Store) -> None:
     store.put_row(a_row(FIRST, d, status=UNSUPPORTED, median_seconds=None))
     for run in (FIRST, SECOND):
         store.put_row(a_row(run, e, status=CRASHED, median_seconds=None))
-    found = compare(store, FIRST, SECOND)
-    assert [each.key for each in found.compared] == [b]
-    assert [row.key for row in found.only_a] == [a]
-    assert [row.key for row in found.only_b] == [renamed]
-    assert [(x.key, x.status, y.status) for x, y in found.untimed] == [
+    comparison = compare(store, FIRST, SECOND)
+    assert [each.key for each in comparison.compared] == [b]
+    assert [row.key for row in comparison.only_a] == [a]
+    assert [row.key for row in comparison.only_b] == [renamed]
+    assert [(x.key, x.status, y.status) for x, y in comparison.untimed] == [
         (c, "measured", CRASHED),
         (d, UNSUPPORTED, "measured"),
         (e, CRASHED, CRASHED),
     ]
-    assert [y.key for _, y in found.broken] == [c]
+    assert [y.key for _, y in comparison.broken] == [c]
 
 
 @pytest.mark.parametrize("change", [{"lane": "fast"}, {"threads": 1}, {"dtype": "float64"}, {"passed": "forward"}])
@@ -334,17 +336,17 @@ def test_other_settings_are_never_compared(store: Store, change: Mapping[str, An
     rng = np.random.default_rng(13)
     measure(store, FIRST, {NATIVE: 0.01}, rng=rng)
     measure(store, SECOND, {replace(NATIVE, **change): 0.01}, rng=rng)
-    found = compare(store, FIRST, SECOND)
-    assert (found.compared, found.untimed) == ([], [])
-    assert (len(found.only_a), len(found.only_b)) == (1, 1)
+    comparison = compare(store, FIRST, SECOND)
+    assert (comparison.compared, comparison.untimed) == ([], [])
+    assert (len(comparison.only_a), len(comparison.only_b)) == (1, 1)
 
 
 def test_what_differs_between_the_machines_is_told(store: Store) -> None:
     rng = np.random.default_rng(14)
     measure(store, FIRST, {NATIVE: 0.01}, rng=rng, machine={"processor": "one", "cores": 2, "governor": "performance"})
     measure(store, SECOND, {NATIVE: 0.01}, rng=rng, machine={"processor": "one", "cores": 4, "gpu": "new"})
-    found = compare(store, FIRST, SECOND)
-    assert found.changed_machine == {"cores": (2, 4), "governor": ("performance", None), "gpu": (None, "new")}
+    comparison = compare(store, FIRST, SECOND)
+    assert comparison.changed_machine == {"cores": (2, 4), "governor": ("performance", None), "gpu": (None, "new")}
 
 
 def test_texts_that_name_nothing_or_too_much_are_refused(store: Store) -> None:
@@ -377,5 +379,5 @@ def test_a_row_without_times_is_no_ratio(store: Store) -> None:
     for run in (FIRST, SECOND):
         store.add_run(a_run(run))
         store.put_row(row(run, status=CRASHED, median_seconds=None))
-    found = compare(store, FIRST, SECOND)
-    assert (found.compared, len(found.untimed), found.broken) == ([], 1, [])
+    comparison = compare(store, FIRST, SECOND)
+    assert (comparison.compared, len(comparison.untimed), comparison.broken) == ([], 1, [])

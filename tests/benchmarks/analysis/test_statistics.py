@@ -88,17 +88,17 @@ def verdicts(rng: np.random.Generator, **options: float) -> Counter[str]:
 
 def test_an_aa_pair_is_called_same_in_95_of_100_sessions() -> None:
     rng = np.random.default_rng(1)
-    found = Counter(
+    counts = Counter(
         verdict(paired_ratio_interval(*session(rng, between_processes=0.0)), floor_of(rng)) for _ in range(100)
     )
-    assert found["same"] >= 95
-    assert found["faster"] + found["slower"] == 0
+    assert counts["same"] >= 95
+    assert counts["faster"] + counts["slower"] == 0
 
 
 def test_equal_implementations_in_unequal_processes_are_not_called_faster_or_slower() -> None:
-    found = verdicts(np.random.default_rng(2))
-    assert found["faster"] + found["slower"] <= 1
-    assert found["same"] >= 90
+    counts = verdicts(np.random.default_rng(2))
+    assert counts["faster"] + counts["slower"] <= 1
+    assert counts["same"] >= 90
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.1, "slower"), (1 / 1.1, "faster")])
@@ -108,20 +108,20 @@ def test_a_planted_difference_of_10_percent_is_found(factor: float, expected: st
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, "same"), (1.1, "slower")])
 def test_drift_of_the_machine_does_not_flip_a_verdict(factor: float, expected: str) -> None:
-    found = verdicts(np.random.default_rng(4), factor=factor, drift=0.3)
-    assert found[expected] >= 90
-    assert found["faster"] == 0
-    assert found[expected] + found["ambiguous"] >= 99, "a floor from two pairs is sometimes too high"
+    counts = verdicts(np.random.default_rng(4), factor=factor, drift=0.3)
+    assert counts[expected] >= 90
+    assert counts["faster"] == 0
+    assert counts[expected] + counts["ambiguous"] >= 99, "a floor from two pairs is sometimes too high"
 
 
 def test_without_pairing_drift_hides_the_difference() -> None:
     """Why blocks are interleaved and paired: the same samples, compared as two piles, say nothing."""
     rng = np.random.default_rng(5)
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for _ in range(50):
         a, b = session(rng, factor=1.1, drift=0.3)
-        found[verdict(ratio_interval(by_process(a), by_process(b)), 0.02)] += 1
-    assert found["ambiguous"] >= 45
+        counts[verdict(ratio_interval(by_process(a), by_process(b)), 0.02)] += 1
+    assert counts["ambiguous"] >= 45
 
 
 def test_intervals_of_the_median_cover_it_but_few_processes_make_them_short() -> None:
@@ -132,8 +132,8 @@ def test_intervals_of_the_median_cover_it_but_few_processes_make_them_short() ->
         hits = 0
         for _ in range(200):
             a, _ = session(rng, processes=processes)
-            found = median_interval(by_process(a))
-            hits += found.low <= 1.0 <= found.high
+            interval = median_interval(by_process(a))
+            hits += interval.low <= 1.0 <= interval.high
         covered[processes] = hits / 200
     assert covered[10] >= 0.85
     assert 0.65 <= covered[3] < covered[10] + 0.1
@@ -149,8 +149,8 @@ def test_an_interval_is_wider_when_processes_differ() -> None:
 
 
 def test_an_interval_surrounds_its_median() -> None:
-    found = median_interval([[1.0, 2.0, 3.0], [2.0]])
-    assert found.low <= found.median == 2.0 <= found.high
+    interval = median_interval([[1.0, 2.0, 3.0], [2.0]])
+    assert interval.low <= interval.median == 2.0 <= interval.high
 
 
 @pytest.mark.parametrize(

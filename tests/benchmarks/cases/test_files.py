@@ -37,11 +37,11 @@ def test_the_documented_example_means_the_cases_that_the_page_says(tmp_path: Pat
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     match = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
     assert match
-    found = load_set(written(tmp_path, match[1]))
-    names = [case.name for case in found.cases]
+    loaded = load_set(written(tmp_path, match[1]))
+    names = [case.name for case in loaded.cases]
     assert len(names) == 5
     assert all(f"`{name}`" in page for name in names)
-    assert found.passes == ("forward", "train_step")
+    assert loaded.passes == ("forward", "train_step")
     counts = {name: len(load_set(name).cases) for name in built_in_sets()}
     assert all(f"| `{name}` | {count} |" in page for name, count in counts.items())
 
@@ -55,18 +55,18 @@ def test_a_name_tells_everything_unusual() -> None:
 
 def test_one_direction_beside_two(tmp_path: Path) -> None:
     """A table may mean both; one direction merges nothing."""
-    found = load_set(written(tmp_path, CASE + "num_directions = [2, 1]\nnum_layers = [1, 2]")).cases
-    assert [case.name for case in found] == [
+    loaded = load_set(written(tmp_path, CASE + "num_directions = [2, 1]\nnum_layers = [1, 2]")).cases
+    assert [case.name for case in loaded] == [
         "gru-T7-B2-I3-H5",
         "gru-T7-B2-I3-H5-one_direction",
         "gru-T7-B2-I3-H5-L2",
         "gru-T7-B2-I3-H5-L2-one_direction",
     ]
-    one = found[3].make()
+    one = loaded[3].make()
     assert one.h_0 is not None
     assert (one.h_0.shape, one.cotangents["output"].shape) == ((2, 2, 5), (2, 7, 5))
     assert one.weights["weight_ih_l1"].shape == (15, 5)
-    assert found[3].training().weight.shape == (5, 5)
+    assert loaded[3].training().weight.shape == (5, 5)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ rnn = {cell = "lstm", input_size = 2, hidden_size = 5, num_layers = 1, bias = tr
 
 
 def test_a_system_is_a_case_with_weights_and_a_batch_of_its_own(tmp_path: Path) -> None:
-    found = load_set(written(tmp_path, SYSTEM + TAGGER + CASE))
-    translator, tagger, layer = found.cases
-    assert [found.passes_of(case) for case in found.cases] == [("train_step",), ("train_step",), found.passes]
+    loaded = load_set(written(tmp_path, SYSTEM + TAGGER + CASE))
+    translator, tagger, layer = loaded.cases
+    assert [loaded.passes_of(case) for case in loaded.cases] == [("train_step",), ("train_step",), loaded.passes]
     assert (translator.spec, tagger.spec) == (translator.system.encoder, tagger.system.rnn)  # type: ignore[union-attr]
     assert layer.system is None
     for case in (translator, tagger):

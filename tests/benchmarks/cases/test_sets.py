@@ -41,8 +41,8 @@ def test_a_set_has_cases_that_make_a_curve_of_each_size(name: str, cell: str) ->
 def test_laptop_has_seven_shapes_in_three_cells_one_ragged_case_and_the_points_of_curves() -> None:
     wanted = "10,1000,8,10 100,64,123,320 150,64,125,100 128,32,128,128 25,16,512,512 128,1,128,128 512,8,64,64"
     sizes = [tuple(int(size) for size in shape.split(",")) for shape in wanted.split()]
-    found = load_set("laptop")
-    full = [case for case in found.cases if not case.ragged]
+    loaded = load_set("laptop")
+    full = [case for case in loaded.cases if not case.ragged]
     of_curves = [(32, 1, 128, 128), (128, 8, 128, 128), (128, 1, 256, 256)]
     assert {
         (case.spec.cell, case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in full
@@ -50,10 +50,10 @@ def test_laptop_has_seven_shapes_in_three_cells_one_ragged_case_and_the_points_o
         ("lstm", *shape) for shape in of_curves
     }
     assert len(full) == 24
-    assert len(found.cases) == 25
-    assert found.passes == ("forward", "forward_backward")
-    assert found.dtypes == ("float32",)
-    assert found.implementations == ("*/native*", "*/tuned")
+    assert len(loaded.cases) == 25
+    assert loaded.passes == ("forward", "forward_backward")
+    assert loaded.dtypes == ("float32",)
+    assert loaded.implementations == ("*/native*", "*/tuned")
 
 
 def test_smoke_is_a_part_of_laptop() -> None:
@@ -61,23 +61,23 @@ def test_smoke_is_a_part_of_laptop() -> None:
 
 
 def test_gpu_covers_what_decides_a_gpus_speed_in_at_most_30_cases() -> None:
-    found = load_set("gpu")
-    assert 20 <= len(found.cases) <= 30
-    assert found.passes == ("forward", "forward_backward")
+    loaded = load_set("gpu")
+    assert 20 <= len(loaded.cases) <= 30
+    assert loaded.passes == ("forward", "forward_backward")
     laptop = {
         (case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size)
         for case in load_set("laptop").cases
         if case.spec.cell == "gru"
     }
     assert len(laptop) == 7
-    mine = {(case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in found.cases}
+    mine = {(case.seq_len, case.batch, case.spec.input_size, case.spec.hidden_size) for case in loaded.cases}
     assert laptop < mine
-    assert {256, 512, 1024, 2048} < {case.spec.hidden_size for case in found.cases}
-    assert {1, 16, 32, 64, 128} < {case.batch for case in found.cases}
-    assert {25, 100, 512, 1024} < {case.seq_len for case in found.cases}
-    assert {case.spec.num_layers for case in found.cases} == {1, 4}
-    assert {case.spec.cell for case in found.cases} == {"rnn_tanh", "gru", "lstm"}
-    assert {case.spec.cell for case in found.cases if case.ragged} == {"gru", "lstm"}
+    assert {256, 512, 1024, 2048} < {case.spec.hidden_size for case in loaded.cases}
+    assert {1, 16, 32, 64, 128} < {case.batch for case in loaded.cases}
+    assert {25, 100, 512, 1024} < {case.seq_len for case in loaded.cases}
+    assert {case.spec.num_layers for case in loaded.cases} == {1, 4}
+    assert {case.spec.cell for case in loaded.cases} == {"rnn_tanh", "gru", "lstm"}
+    assert {case.spec.cell for case in loaded.cases if case.ragged} == {"gru", "lstm"}
 
 
 def test_standard_has_every_published_case() -> None:
@@ -120,27 +120,27 @@ def test_deepbench_has_every_training_and_server_case() -> None:
     }
     assert (len(training), len(server)) == (53, 72)
     assert shapes("deepbench") == training | server
-    found = load_set("deepbench")
-    assert len(found.cases) == 125
-    assert {case.batch for case in found.cases if found.passes_of(case) == ("forward",)} == {1, 2, 4}
-    assert {found.passes_of(case) for case in found.cases if case.batch > 4} == {("forward", "forward_backward")}
+    loaded = load_set("deepbench")
+    assert len(loaded.cases) == 125
+    assert {case.batch for case in loaded.cases if loaded.passes_of(case) == ("forward",)} == {1, 2, 4}
+    assert {loaded.passes_of(case) for case in loaded.cases if case.batch > 4} == {("forward", "forward_backward")}
 
 
 def test_pipeline_trains_on_all_sequences_and_on_batches() -> None:
-    found = load_set("pipeline")
-    assert "train_step" in found.passes
+    loaded = load_set("pipeline")
+    assert "train_step" in loaded.passes
     assert shapes("pipeline") == {
         (cell, 10, batch, 8, 10, 1) for cell in ("rnn_tanh", "gru", "lstm") for batch in (32, 128, 1000)
     }
-    assert {case.classes for case in found.cases} == {5}
+    assert {case.classes for case in loaded.cases} == {5}
 
 
 def test_systems_has_each_kind_of_system_and_the_decoders_cost_can_be_told() -> None:
-    found = load_set("systems")
-    systems = {case.name: case.system for case in found.cases}
+    loaded = load_set("systems")
+    systems = {case.name: case.system for case in loaded.cases}
     models = [system for system in systems.values() if isinstance(system, SequenceModel)]
     pairs = [system for system in systems.values() if isinstance(system, Seq2Seq)]
-    assert len(models) + len(pairs) == len(found.cases)
+    assert len(models) + len(pairs) == len(loaded.cases)
     assert {model.readout for model in models} == {"steps", "final"}
     assert any(model.classes == model.num_embeddings for model in models)
     assert {(pair.attention, pair.decoder) for pair in pairs} == {
@@ -151,17 +151,17 @@ def test_systems_has_each_kind_of_system_and_the_decoders_cost_can_be_told() -> 
     # In all else the encoder–decoders are the same, so what an attention or a second direction costs shows.
     plain = {pair.model_copy(update={"attention": False, "attention_size": None, "decoder": "gru"}) for pair in pairs}
     assert len(plain) == 1
-    assert len({(case.batch, case.seq_len, case.target_len) for case in found.cases if case.target_len}) == 1
-    for case in found.cases:
+    assert len({(case.batch, case.seq_len, case.target_len) for case in loaded.cases if case.target_len}) == 1
+    for case in loaded.cases:
         made = case.make_system()
         check_batch(made.spec, made.batch)
 
 
 @pytest.mark.parametrize("name", ["deepbench", "gpu", "laptop", "pipeline", "smoke", "standard", "systems"])
 def test_a_built_in_set_says_where_each_case_is_from_and_names_it_once(name: str) -> None:
-    found = load_set(name)
+    loaded = load_set(name)
     assert built_in_sets() == ["deepbench", "gpu", "laptop", "pipeline", "smoke", "standard", "systems"]
-    assert found.name == name
-    assert found.description
-    assert all(case.source for case in found.cases)
-    assert len({case.name for case in found.cases}) == len(found.cases)
+    assert loaded.name == name
+    assert loaded.description
+    assert all(case.source for case in loaded.cases)
+    assert len({case.name for case in loaded.cases}) == len(loaded.cases)

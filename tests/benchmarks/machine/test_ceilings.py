@@ -35,9 +35,9 @@ def started() -> Iterator[Started]:
 
 @pytest.fixture(scope="module")
 def measured(started: Started) -> dict[str, Ceiling]:
-    found = measure_ceilings(*started, "a run", 1, "float32", "cpu")
-    assert len({each.name for each in found}) == len(found)  # a store keeps one of a name
-    return {each.name: each for each in found}
+    measured_ceilings = measure_ceilings(*started, "a run", 1, "float32", "cpu")
+    assert len({each.name for each in measured_ceilings}) == len(measured_ceilings)  # a store keeps one of a name
+    return {each.name: each for each in measured_ceilings}
 
 
 def test_each_framework_that_can_has_its_own_and_the_machine_has_the_best(measured: dict[str, Ceiling]) -> None:
@@ -84,9 +84,9 @@ def test_one_thread_waits_for_nobody(measured: dict[str, Ceiling]) -> None:
 
 @pytest.mark.skipif(_libgomp() is None, reason="there is no libgomp here")
 def test_a_barrier_of_two_threads_takes_between_a_nanosecond_and_a_millisecond() -> None:
-    found = barrier_seconds(2)
-    assert found is not None
-    assert 1e-9 < found < 1e-3
+    seconds = barrier_seconds(2)
+    assert seconds is not None
+    assert 1e-9 < seconds < 1e-3
 
 
 def test_on_a_gpu_the_barriers_are_published_constants_and_say_so(
@@ -94,8 +94,8 @@ def test_on_a_gpu_the_barriers_are_published_constants_and_say_so(
 ) -> None:
     pool, selection = started
     assert not [each for each in measure_ceilings(pool, Selection(), "r", 1, "float32", "gpu") if "/fast" in each.name]
-    found = measure_ceilings(pool, selection, "r", 1, "float32", "gpu")
-    barriers = {each.name: each for each in found if each.name.startswith("barrier")}
+    measured_ceilings = measure_ceilings(pool, selection, "r", 1, "float32", "gpu")
+    barriers = {each.name: each for each in measured_ceilings if each.name.startswith("barrier")}
     assert {name: each.value for name, each in barriers.items()} == {
         "barrier/sm": 0.5e-6,
         "barrier/cluster": 0.63e-6,
@@ -106,12 +106,12 @@ def test_on_a_gpu_the_barriers_are_published_constants_and_say_so(
 
 @pytest.mark.parametrize("backend", [FAST, SLOW, NEITHER], ids=lambda backend: backend.name)
 def test_busy_threads_are_cpu_time_over_wall_time(backend: Backend, started: Started) -> None:
-    found = busy_threads(started[0], backend, 1)
+    threads = busy_threads(started[0], backend, 1)
     if backend is NEITHER:
-        assert found == 0
+        assert threads == 0
     else:
-        assert found < 1.1
-        assert found > 0.1
+        assert threads < 1.1
+        assert threads > 0.1
 
 
 def test_a_process_that_sleeps_is_not_busy() -> None:

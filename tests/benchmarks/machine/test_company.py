@@ -244,7 +244,7 @@ def test_a_process_that_is_not_ours_is_counted_for_real() -> None:
     watch = Watch(dict)
     burn = "import time\nwhile time.process_time() < 0.4: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
-    found = watch.company()
-    if found.others_cpu is None:
+    company = watch.company()
+    if company.others_cpu is None:
         pytest.skip("this kernel does not count the machine's CPU time")
-    assert found.others_cpu * found.seconds > 0.3
+    assert company.others_cpu * company.seconds > 0.3

@@ -66,23 +66,23 @@ def started() -> Iterator[tuple[Pool, Selection]]:
 
 
 def test_examine_answers_for_the_machine_and_for_every_worker(started: tuple[Pool, Selection]) -> None:
-    found = by_name(examine(*started, 1, "cpu"))
+    checks = by_name(examine(*started, 1, "cpu"))
     machine = {"load", "other processes", "stolen time", "cores", "CPU quota", "governor", "memory", "swap"}
-    assert found.keys() == machine | {"threads of fast", "threads of neither"}
-    assert all(check.state for check in found.values())
-    assert all(check.advice for check in found.values() if check.ok is False)
-    assert not any(check.advice for check in found.values() if check.ok)
-    assert found["threads of neither"].ok is None
-    assert "of 1 threads work on a product" in found["threads of fast"].state
+    assert checks.keys() == machine | {"threads of fast", "threads of neither"}
+    assert all(check.state for check in checks.values())
+    assert all(check.advice for check in checks.values() if check.ok is False)
+    assert not any(check.advice for check in checks.values() if check.ok)
+    assert checks["threads of neither"].ok is None
+    assert "of 1 threads work on a product" in checks["threads of fast"].state
 
 
 def test_examine_for_a_gpu_says_that_there_is_none(
     started: tuple[Pool, Selection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    found = by_name(examine(*started, 1, "gpu"))
-    assert found["GPU"].ok is False
-    assert found["GPU of fast"].state == "fast sees none"
+    checks = by_name(examine(*started, 1, "gpu"))
+    assert checks["GPU"].ok is False
+    assert checks["GPU of fast"].state == "fast sees none"
 
 
 def test_a_missing_environment_is_a_finding(started: tuple[Pool, Selection]) -> None:
@@ -125,9 +125,9 @@ def test_the_busiest_come_first_and_those_at_rest_not_at_all() -> None:
     ],
 )
 def test_threads_are_held_against_cpu_over_wall_time(busy: float, rests: bool, ok: bool | None, part: str) -> None:
-    found = check_threads("torch", busy, 2, rests)
-    assert found.ok is ok
-    assert part in found.advice
+    check = check_threads("torch", busy, 2, rests)
+    assert check.ok is ok
+    assert part in check.advice
 
 
 def test_more_threads_than_cores_are_a_finding() -> None:
@@ -156,25 +156,25 @@ def test_a_quota_is_found_in_both_versions_of_control_groups_and_above_one(tmp_p
 
 
 def test_a_gpu_at_rest_is_well() -> None:
-    found = by_name(check_gpu(state(GPU_AT_REST), [], [], set()))
-    assert all(check.ok for check in found.values())
-    assert found["GPU"].state == "NVIDIA H100 80GB HBM3, driver 550.54.15"
-    assert "345 of 1980 MHz" in found["GPU clocks"].state
-    assert found["GPU users"].state == "0 % busy; nobody else on it"
-    assert found["GPU power"].state == "71.35 of 700.00 W"
-    assert found["GPU memory"].state == "4 of 81559 MiB in use"
+    checks = by_name(check_gpu(state(GPU_AT_REST), [], [], set()))
+    assert all(check.ok for check in checks.values())
+    assert checks["GPU"].state == "NVIDIA H100 80GB HBM3, driver 550.54.15"
+    assert "345 of 1980 MHz" in checks["GPU clocks"].state
+    assert checks["GPU users"].state == "0 % busy; nobody else on it"
+    assert checks["GPU power"].state == "71.35 of 700.00 W"
+    assert checks["GPU memory"].state == "4 of 81559 MiB in use"
 
 
 def test_a_warm_gpu_with_other_users_is_not() -> None:
     slowdowns = parse_slowdowns("0x0000000000000024\n")
-    found = by_name(check_gpu(state(GPU_OF_A_LAPTOP), slowdowns, parse_users(USERS), {20044}))
+    checks = by_name(check_gpu(state(GPU_OF_A_LAPTOP), slowdowns, parse_users(USERS), {20044}))
     assert slowdowns == ["power cap", "too warm (software)"]
-    assert found["GPU power"].ok is None
+    assert checks["GPU power"].ok is None
     for name in ("GPU persistence", "GPU clocks", "GPU temperature", "GPU memory", "GPU users"):
-        assert found[name].ok is False
-        assert found[name].advice
-    assert found["GPU users"].state == "37 % busy; python3.11 (18123) on it"
-    assert "slowed down: power cap, too warm (software)" in found["GPU clocks"].state
+        assert checks[name].ok is False
+        assert checks[name].advice
+    assert checks["GPU users"].state == "37 % busy; python3.11 (18123) on it"
+    assert "slowed down: power cap, too warm (software)" in checks["GPU clocks"].state
 
 
 def test_nvidia_smis_answers_are_read() -> None:
@@ -191,18 +191,18 @@ def test_nvidia_smis_answers_are_read() -> None:
 
 
 def test_no_gpu_and_a_framework_without_one_say_what_to_do() -> None:
-    (found,) = check_gpu(None, [], [], set())
-    assert (found.ok, found.advice) == (False, "install the driver, or measure with --device cpu")
+    (check,) = check_gpu(None, [], [], set())
+    assert (check.ok, check.advice) == (False, "install the driver, or measure with --device cpu")
     assert check_device("jax", {"cpu": "2", "gpu": "NVIDIA H100"}).ok
     assert "study-gpu" in check_device("jax", {"cpu": "2"}).advice
 
 
 def test_the_fingerprint_is_the_same_each_time_and_names_no_host_user_or_folder() -> None:
-    found = fingerprint()
-    assert found == fingerprint()
-    assert found["cores"] == os.cpu_count()
-    assert found["memory_bytes"] > 2**28
-    assert found["python"] == platform.python_version()
-    text = json.dumps(found)
+    machine = fingerprint()
+    assert machine == fingerprint()
+    assert machine["cores"] == os.cpu_count()
+    assert machine["memory_bytes"] > 2**28
+    assert machine["python"] == platform.python_version()
+    text = json.dumps(machine)
     for private in (platform.node(), getpass.getuser(), str(Path.home()), str(Path.cwd())):
         assert private not in text or len(private) < 3

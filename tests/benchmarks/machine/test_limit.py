@@ -57,27 +57,27 @@ def counted_flops(case: BenchmarkCase) -> tuple[int, int]:
         steps = case.seq_len if made.lengths is None else int(made.lengths[row])
         h_0, c_0 = (made.initial_state("h")[:, row : row + 1] for _ in range(2))
         loop = Counting(case.spec, made.weights, np.float64)
-        found = loop.forward(made.x[row : row + 1, :steps], None, h_0, c_0)
+        outputs = loop.forward(made.x[row : row + 1, :steps], None, h_0, c_0)
         forward = loop.flops
-        loop.backward(np.ones_like(found["output"]), np.ones_like(h_0), np.zeros_like(c_0))
+        loop.backward(np.ones_like(outputs["output"]), np.ones_like(h_0), np.zeros_like(c_0))
         counts += forward, loop.flops
     return counts[0], counts[1]
 
 
 def test_gru_by_hand_forward() -> None:
-    found = limit(a_case("gru"), "forward", 4, SLOW)
+    bound = limit(a_case("gru"), "forward", 4, SLOW)
     # D·G·H = 30, B·T = 14: F_in = 2·30·3·14 = 2520, F_rec = 2·30·5·14 = 4200
-    assert found.flops == 6720
-    assert found.pointwise_flops == 14 * 10 * 14
-    assert found.bytes == 4 * (30 * 8 + 2 * 30 + 14 * 3 + 14 * 10)
-    assert found.steps == 7
+    assert bound.flops == 6720
+    assert bound.pointwise_flops == 14 * 10 * 14
+    assert bound.bytes == 4 * (30 * 8 + 2 * 30 + 14 * 3 + 14 * 10)
+    assert bound.steps == 7
     # per step: the product 2·30·5·2 / 1e6 = 0.6 ms, gates and states 4·2·10·4 / 1e5 = 3.2 ms
-    assert found.step_seconds == pytest.approx(1e-3 + 3.2e-3)
-    assert found.compute_seconds == pytest.approx(6720e-6)
-    assert found.memory_seconds == pytest.approx(1928e-5)
-    assert found.chain_seconds == pytest.approx(2520e-6 + 7 * 4.2e-3)
-    assert found.seconds == found.chain_seconds
-    assert found.binding == CHAIN
+    assert bound.step_seconds == pytest.approx(1e-3 + 3.2e-3)
+    assert bound.compute_seconds == pytest.approx(6720e-6)
+    assert bound.memory_seconds == pytest.approx(1928e-5)
+    assert bound.chain_seconds == pytest.approx(2520e-6 + 7 * 4.2e-3)
+    assert bound.seconds == bound.chain_seconds
+    assert bound.binding == CHAIN
 
 
 def test_gru_by_hand_backward_and_train_step() -> None:
@@ -107,11 +107,11 @@ def test_two_layers_and_merge_by_hand() -> None:
 def test_one_direction_by_hand() -> None:
     """Half of everything but the input, and layers that run one step behind another."""
     one = a_case("gru", **FORWARD)
-    found = limit(one, "forward", 4, SLOW)
-    assert found.flops == 6720 / 2
-    assert found.bytes == 4 * (15 * 8 + 2 * 15 + 14 * 3 + 14 * 5)
-    assert found.step_seconds == pytest.approx(1e-3 + 1.6e-3)
-    assert found.chain_seconds == pytest.approx(1260e-6 + 7 * 2.6e-3)
+    bound = limit(one, "forward", 4, SLOW)
+    assert bound.flops == 6720 / 2
+    assert bound.bytes == 4 * (15 * 8 + 2 * 15 + 14 * 3 + 14 * 5)
+    assert bound.step_seconds == pytest.approx(1e-3 + 1.6e-3)
+    assert bound.chain_seconds == pytest.approx(1260e-6 + 7 * 2.6e-3)
     stacked = limit(a_case("gru", num_layers=3, **FORWARD), "forward", 4, SLOW)
     assert stacked.flops == 2 * 15 * 14 * (3 + 5 + 2 * (5 + 5))
     assert stacked.steps == 7 + 2
@@ -144,9 +144,9 @@ def test_ragged_counts_real_steps_and_the_longest_row() -> None:
 
 
 def test_a_case_of_empty_rows_has_a_limit() -> None:
-    found = limit(a_case("gru", lengths=(0, 0)), "forward", 4, SLOW)
-    assert (found.flops, found.steps, found.chain_seconds) == (0, 0, 0)
-    assert found.binding == MEMORY
+    bound = limit(a_case("gru", lengths=(0, 0)), "forward", 4, SLOW)
+    assert (bound.flops, bound.steps, bound.chain_seconds) == (0, 0, 0)
+    assert bound.binding == MEMORY
 
 
 def test_weights_that_do_not_stay_on_the_chip_are_read_at_each_step() -> None:
@@ -170,9 +170,9 @@ def test_weights_that_do_not_stay_on_the_chip_are_read_at_each_step() -> None:
     ],
 )
 def test_the_binding_term_is_the_largest(input_size: int, ceilings: Ceilings, binding: str) -> None:
-    found = limit(a_case("gru", input_size=input_size), "forward", 4, ceilings)
-    assert found.binding == binding
-    assert found.seconds == max(found.compute_seconds, found.memory_seconds, found.chain_seconds)
+    bound = limit(a_case("gru", input_size=input_size), "forward", 4, ceilings)
+    assert bound.binding == binding
+    assert bound.seconds == max(bound.compute_seconds, bound.memory_seconds, bound.chain_seconds)
 
 
 def test_on_a_gpu_the_barrier_follows_what_holds_the_recurrent_weights() -> None:
@@ -190,11 +190,11 @@ def test_on_a_gpu_the_barrier_follows_what_holds_the_recurrent_weights() -> None
 
 def test_a_long_small_batch_on_a_gpu_is_bound_by_its_chain_and_far_from_the_product_rate() -> None:
     case = a_case("lstm", seq_len=1024, batch=16, input_size=768, hidden_size=768)
-    found = limit(case, "forward", 2, Ceilings(product=8e14, copy=3e12, barrier=None, on_chip=50e6))
-    assert found.binding == CHAIN
-    assert found.compute_seconds / found.seconds < 0.25
+    bound = limit(case, "forward", 2, Ceilings(product=8e14, copy=3e12, barrier=None, on_chip=50e6))
+    assert bound.binding == CHAIN
+    assert bound.compute_seconds / bound.seconds < 0.25
     # FlashRNN's page has 2.01 ms for cuDNN on one direction: its waiting alone is nearly all of that
-    assert 0.9 < found.steps * 1.9e-6 / 2.01e-3 < 1
+    assert 0.9 < bound.steps * 1.9e-6 / 2.01e-3 < 1
 
 
 def test_half_the_bytes_halve_the_memory_term() -> None:

@@ -141,14 +141,14 @@ class Peeking(Steady):
     """Right within rounding, whatever the padding holds; what that is shows in the last bit of one number."""
 
     def extract(self) -> Arrays:
-        found = super().extract()
+        tensors = super().extract()
         if (lengths := self._inputs.lengths) is not None:
             row = int(np.argmin(lengths))
-            output = found["output"].copy()
+            output = tensors["output"].copy()
             for _ in range(int(1e3 * np.abs(self._inputs.x[row, lengths[row] :]).sum()) % 3):
                 output[row, 0, 0] = np.nextafter(output[row, 0, 0], np.float32(2))
-            found["output"] = output
-        return found
+            tensors["output"] = output
+        return tensors
 
 
 class Compiling(Steady):
@@ -241,8 +241,8 @@ class PacedNetwork(LoopNetwork):
     _ready = 0.0
 
     def results(self, batch: Batch) -> Arrays:
-        found = super().results(batch)
-        return found | {"logits": found["logits"] * 1.001} if self.implementation == "wrong" else found
+        tensors = super().results(batch)
+        return tensors | {"logits": tensors["logits"] * 1.001} if self.implementation == "wrong" else tensors
 
     def train(self, batches: Sequence[Batch]) -> list[Step]:
         found = super().train(batches)

@@ -47,8 +47,8 @@ def test_of_a_large_case_exactly_the_drawn_rows_are_judged_in_every_tensor(large
         for row in range(CASE.batch):
             wrong = right[name].copy()
             np.moveaxis(wrong, axis, 0)[row].flat[0] += 1.0
-            found = large.judge("forward_backward", "float32", right | {name: wrong})
-            assert found.agrees is (row not in large.rows), (name, row)
+            verdict = large.judge("forward_backward", "float32", right | {name: wrong})
+            assert verdict.agrees is (row not in large.rows), (name, row)
     assert not large.judge("forward", "float32", right | {"c_n": -right["c_n"]}).agrees
 
 

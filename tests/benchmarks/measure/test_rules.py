@@ -113,8 +113,8 @@ def test_it_ends_when_the_widest_interval_is_narrow_or_no_longer_falls(seen: See
     widths = []
     for cycle in sorted(cycles):
         samples += [each for block in cycles[cycle] if block.key.implementation == NOISY for each in block.samples]
-        found = median_interval([samples])
-        widths.append((found.high - found.low) / 2 / float(np.median(samples)))
+        interval = median_interval([samples])
+        widths.append((interval.high - interval.low) / 2 / float(np.median(samples)))
     stops = []
     for done in range(1, len(widths) + 1):
         narrow = done >= FEWEST_CYCLES and widths[done - 1] <= 0.01

@@ -210,9 +210,9 @@ def test_parquet_keeps_types_and_missing_values(exported: Path, tmp_path: Path) 
     with Store.open(exported) as store:
         export(store, tmp_path / "rows.parquet")
     with duckdb.connect() as connection:
-        found = connection.execute(f"FROM '{tmp_path}/rows.parquet'")
-        names = [column[0] for column in found.description]
-        *_, failed = (dict(zip(names, line, strict=True)) for line in found.fetchall())
+        result = connection.execute(f"FROM '{tmp_path}/rows.parquet'")
+        names = [column[0] for column in result.description]
+        *_, failed = (dict(zip(names, line, strict=True)) for line in result.fetchall())
     assert (failed["median_seconds"], failed["ragged"], failed["seq_len"]) == (None, False, 100)
     assert failed["kernels"] == ["gemm", "a kernel, with a comma"]
 

@@ -37,12 +37,12 @@ def through(path: Path, name: str) -> Path:
 
 def answers(path: Path) -> dict[str, np.ndarray]:
     """What a checkpoint answers to a batch."""
-    found = read_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     batch = {"tokens": np.array([[3, 4, 3], [4, 0, 0]]), "lengths": np.array([3, 1])}
-    if isinstance(found.spec, Seq2Seq):
+    if isinstance(checkpoint.spec, Seq2Seq):
         batch = {"tokens": np.array([[3, 3, 2], [3, 2, 0]]), "lengths": np.array([3, 2])}
-        return {"tokens": decode(found.spec, found.weights, batch, 5)}
-    return predict(found.spec, found.weights, batch)
+        return {"tokens": decode(checkpoint.spec, checkpoint.weights, batch, 5)}
+    return predict(checkpoint.spec, checkpoint.weights, batch)
 
 
 @pytest.mark.parametrize(

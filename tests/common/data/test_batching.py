@@ -51,10 +51,10 @@ def words() -> list[SequenceExample]:
 
 
 def epoch(examples: Sequence, batching: Batching = BATCHING, spec: Any = TAGGER, seed: int = 5, number: int = 0):
-    found = list(batches(spec, examples, batching, seed, number))
-    for batch in found:
+    drawn = list(batches(spec, examples, batching, seed, number))
+    for batch in drawn:
         check_batch(spec, batch)
-    return found
+    return drawn
 
 
 def rows(found: list[Arrays]) -> list[tuple[int, ...]]:
@@ -74,18 +74,18 @@ def same(one: list[Arrays], other: list[Arrays]) -> bool:
 
 @pytest.mark.parametrize("by_length", [False, True])
 def test_every_example_is_there_once_and_the_last_batch_is_kept(by_length: bool) -> None:
-    found = epoch(tagged(), replace(BATCHING, by_length=by_length))
-    assert sorted(len(batch["tokens"]) for batch in found) == [3, 4, 4]
-    assert sorted(rows(found)) == sorted(tuple(each.inputs.tolist()) for each in tagged())
+    drawn = epoch(tagged(), replace(BATCHING, by_length=by_length))
+    assert sorted(len(batch["tokens"]) for batch in drawn) == [3, 4, 4]
+    assert sorted(rows(drawn)) == sorted(tuple(each.inputs.tolist()) for each in tagged())
 
 
 @pytest.mark.parametrize("by_length", [False, True])
 def test_batches_hang_on_seed_and_epoch_alone(by_length: bool) -> None:
     batching = replace(BATCHING, by_length=by_length, forcing=0.5)
-    found = epoch(pairs(), batching, PAIRS)
-    assert same(found, epoch(pairs(), batching, PAIRS))
-    assert not same(found, epoch(pairs(), batching, PAIRS, seed=6))
-    assert not same(found, epoch(pairs(), batching, PAIRS, number=1))
+    drawn = epoch(pairs(), batching, PAIRS)
+    assert same(drawn, epoch(pairs(), batching, PAIRS))
+    assert not same(drawn, epoch(pairs(), batching, PAIRS, seed=6))
+    assert not same(drawn, epoch(pairs(), batching, PAIRS, number=1))
 
 
 def test_without_lengths_every_example_may_come_at_every_place() -> None:
@@ -112,22 +112,22 @@ def test_batches_by_length_hold_neighbours_in_a_random_order() -> None:
     batching = replace(BATCHING, by_length=True)
     orders, ties = set(), set()
     for number in range(20):
-        found = epoch(tagged(), batching, number=number)
-        spans = sorted((batch["lengths"].min(), batch["lengths"].max()) for batch in found)
+        drawn = epoch(tagged(), batching, number=number)
+        spans = sorted((batch["lengths"].min(), batch["lengths"].max()) for batch in drawn)
         assert [(int(least), int(most)) for least, most in spans] == [(1, 4), (4, 6), (7, 9)]
-        orders.add(tuple(int(batch["lengths"].min()) for batch in found))
-        ties.add(next(tuple(sorted(rows([batch]))) for batch in found if batch["lengths"].min() == 1))
+        orders.add(tuple(int(batch["lengths"].min()) for batch in drawn))
+        ties.add(next(tuple(sorted(rows([batch]))) for batch in drawn if batch["lengths"].min() == 1))
     assert len(orders) > 2
     assert len(ties) == 3  # one of the three examples of length 4 goes with the shorter ones
 
 
 def test_lengths_are_rounded_up() -> None:
-    found = epoch(tagged(), replace(BATCHING, length_multiple=4))
-    for batch in found:
+    drawn = epoch(tagged(), replace(BATCHING, length_multiple=4))
+    for batch in drawn:
         longest = int(batch["lengths"].max())
         assert longest <= batch["tokens"].shape[1] < longest + 4
         assert batch["tokens"].shape[1] % 4 == 0
-    assert sorted(rows(found)) == sorted(rows(epoch(tagged())))
+    assert sorted(rows(drawn)) == sorted(rows(epoch(tagged())))
 
 
 def test_features_of_one_length_need_no_lengths() -> None:
@@ -156,21 +156,21 @@ def test_dropout_zeroes_its_share_between_layers_and_nothing_else_changes() -> N
 
 
 def test_targets_end_with_the_end_token_and_are_forced_at_the_ratio() -> None:
-    found = epoch(pairs() * 20, replace(BATCHING, forcing=0.3), PAIRS)
-    for batch in found:
+    drawn = epoch(pairs() * 20, replace(BATCHING, forcing=0.3), PAIRS)
+    for batch in drawn:
         last = batch["target_lengths"] - 1
         assert (batch["targets"][np.arange(len(last)), last] == END).all()
         assert (batch["targets"] == END).sum() == len(last)
-    flips = np.concatenate([batch["forced"] for batch in found])
+    flips = np.concatenate([batch["forced"] for batch in drawn])
     assert abs(flips.mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / flips.size)
     assert all(batch["forced"].all() for batch in epoch(pairs(), spec=PAIRS))
     assert not any(batch["forced"].any() for batch in epoch(pairs(), replace(BATCHING, forcing=0.0), PAIRS))
 
 
 def test_forcing_and_dropout_have_streams_of_their_own() -> None:
-    found = epoch(pairs() * 20, replace(BATCHING, forcing=PAIRS.dropout), PAIRS)
-    dropped = [batch["dropout.0"].ravel()[: len(batch["forced"])] == 0 for batch in found]
-    assert any((batch["forced"] != first).any() for batch, first in zip(found, dropped, strict=True))
+    drawn = epoch(pairs() * 20, replace(BATCHING, forcing=PAIRS.dropout), PAIRS)
+    dropped = [batch["dropout.0"].ravel()[: len(batch["forced"])] == 0 for batch in drawn]
+    assert any((batch["forced"] != first).any() for batch, first in zip(drawn, dropped, strict=True))
 
 
 def test_masks_hide_their_share_of_known_words_and_these_alone_are_counted() -> None:
@@ -199,8 +199,8 @@ def test_masked_positions_are_drawn_anew_in_every_epoch_but_one_evaluation_is_li
 
 
 def test_evaluation_keeps_the_order_and_draws_nothing() -> None:
-    found = list(evaluation_batches(tagged(), replace(BATCHING, by_length=True)))
-    assert rows(found) == [tuple(each.inputs.tolist()) for each in tagged()]
+    drawn = list(evaluation_batches(tagged(), replace(BATCHING, by_length=True)))
+    assert rows(drawn) == [tuple(each.inputs.tolist()) for each in tagged()]
     for batch in evaluation_batches(pairs(), BATCHING):
         check_batch(PAIRS, batch)
         assert not batch["forced"].any()

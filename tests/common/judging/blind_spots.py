@@ -119,10 +119,10 @@ def rows_fill(case: Case) -> bool:
 
 
 def cut_at_the_longest(case: Case, dtype: str) -> Arrays:
-    found = right(case, dtype)
+    tensors = right(case, dtype)
     assert case.lengths is not None
     longest = int(case.lengths.max())
-    return found | {name: found[name][:, :longest] for name in ("output", "grad.x") if name in found}
+    return tensors | {name: tensors[name][:, :longest] for name in ("output", "grad.x") if name in tensors}
 
 
 def order(case: Case) -> np.ndarray:
@@ -137,9 +137,9 @@ def sorting_is_not_its_own_inverse(case: Case) -> bool:
 
 def sorted_twice(case: Case, dtype: str) -> Arrays:
     """Outputs and states brought back with the order that sorted them, where its inverse would be right."""
-    found, twice = right(case, dtype), order(case)[order(case)]
-    states = {name: found[name][:, twice] for name in ("h_n", "c_n") if name in found}
-    return found | {"output": found["output"][twice]} | states
+    tensors, twice = right(case, dtype), order(case)[order(case)]
+    states = {name: tensors[name][:, twice] for name in ("h_n", "c_n") if name in tensors}
+    return tensors | {"output": tensors["output"][twice]} | states
 
 
 def first_row_is_the_longest(case: Case) -> Case:
@@ -174,9 +174,9 @@ def longer_than(steps: int) -> Callable[[Case], bool]:
 
 def steps_swapped(case: Case, dtype: str) -> Arrays:
     """One step, whose two directions are told from each other by nothing but their weights: the halves change place."""
-    found = right(case, dtype)
-    rows = np.arange(len(found["h_n"])).reshape(-1, 2)[:, ::-1].ravel()
-    return found | {"h_n": found["h_n"][rows]}
+    tensors = right(case, dtype)
+    rows = np.arange(len(tensors["h_n"])).reshape(-1, 2)[:, ::-1].ravel()
+    return tensors | {"h_n": tensors["h_n"][rows]}
 
 
 def without_states(case: Case) -> Case:
@@ -235,19 +235,19 @@ def tiny_inputs_are_none(case: Case) -> Case:
 
 
 def states_clamped(case: Case, dtype: str) -> Arrays:
-    found = right(case, dtype)
-    return {name: value if name.startswith("grad.") else np.clip(value, -50, 50) for name, value in found.items()}
+    tensors = right(case, dtype)
+    return {name: value if name.startswith("grad.") else np.clip(value, -50, 50) for name, value in tensors.items()}
 
 
 def gradients_clipped(case: Case, dtype: str) -> Arrays:
-    found = right(case, dtype)
-    return {name: np.clip(value, -100, 100) if name.startswith("grad.") else value for name, value in found.items()}
+    tensors = right(case, dtype)
+    return {name: np.clip(value, -100, 100) if name.startswith("grad.") else value for name, value in tensors.items()}
 
 
 def without_state_gradients(case: Case, dtype: str) -> Arrays:
     """No gradient is sent into the loop where none comes by the final states."""
-    found = right(case, dtype)
-    return found | {name: np.zeros_like(found[name]) for name in ("grad.h_0", "grad.c_0") if name in found}
+    tensors = right(case, dtype)
+    return tensors | {name: np.zeros_like(tensors[name]) for name in ("grad.h_0", "grad.c_0") if name in tensors}
 
 
 def flushed(case: Case, dtype: str) -> Arrays:

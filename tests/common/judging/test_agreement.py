@@ -236,10 +236,10 @@ def test_tensors_of_two_shapes_are_both_named() -> None:
 def test_an_error_counts_in_units_of_the_plain_loops_largest(yard: Yardstick) -> None:
     truth = yard.truth["output"]
     tripled = truth + 3 * yard.allowance("output")
-    found = measure("output", tripled, yard)
-    assert found.rms == pytest.approx(3, rel=1e-3)
-    assert found.max == pytest.approx(3, rel=1e-3)
-    assert found.relative_l2 is None
+    measured = measure("output", tripled, yard)
+    assert measured.rms == pytest.approx(3, rel=1e-3)
+    assert measured.max == pytest.approx(3, rel=1e-3)
+    assert measured.relative_l2 is None
 
 
 def test_either_side_of_relus_kink_is_right_and_nothing_else_is() -> None:

@@ -46,9 +46,9 @@ def noisy(value: np.ndarray, size: float, seed: int = 0) -> np.ndarray:
 def test_the_forward_pass_alone_is_a_match_in_part_with_its_share_of_the_error(yard: Yardstick) -> None:
     wrong = given(yard, INVERTED)
     result = {name: noisy(yard.truth[name], 1.0) if "grad" in name else value for name, value in wrong.items()}
-    found = explained(result, yard)
-    assert re.fullmatch(re.escape(INVERTED) + r" \(forward pass only, \d+ % of the error\)", found.matches)
-    assert found.nearest == ""
+    explanation = explained(result, yard)
+    assert re.fullmatch(re.escape(INVERTED) + r" \(forward pass only, \d+ % of the error\)", explanation.matches)
+    assert explanation.nearest == ""
 
 
 def test_right_gradients_of_a_wrong_forward_pass_are_a_match_in_part(yard: Yardstick) -> None:
@@ -66,8 +66,8 @@ def test_gradients_alone_are_a_match_in_part(yard: Yardstick) -> None:
 def test_a_mistake_in_one_direction_is_said_to_be_in_that_one(name: str, direction: int, yard: Yardstick) -> None:
     made = a_mistake(yard, name).in_direction
     assert made is not None
-    found = explained(made(yard.case, yard.dtype, direction), yard)
-    assert found == Explanation(f"{name}, in the {('forward', 'reverse')[direction]} direction only")
+    explanation = explained(made(yard.case, yard.dtype, direction), yard)
+    assert explanation == Explanation(f"{name}, in the {('forward', 'reverse')[direction]} direction only")
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_where_none_fits_the_two_nearest_are_said_with_their_shares(yard: Yardst
     rng = np.random.default_rng(1)
     result = wrong | {each: wrong[each] + off[each] * rng.normal(size=wrong[each].shape) for each in forward}
     result["output"] = np.where(yard.case.padding_mask()[..., None], 0, result["output"])
-    found = explained(result, yard)
-    assert found.matches == ""
-    assert re.match(re.escape(name) + r" \((8[5-9]|9[0-4]) % of the error\)", found.nearest)
-    assert found.nearest.count("of the error") <= 2
+    explanation = explained(result, yard)
+    assert explanation.matches == ""
+    assert re.match(re.escape(name) + r" \((8[5-9]|9[0-4]) % of the error\)", explanation.nearest)
+    assert explanation.nearest.count("of the error") <= 2
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.4, 0.6, 2.0])
@@ -121,8 +121,8 @@ def test_what_is_kept_of_one_dtype_is_not_taken_for_another_s() -> None:
         rounded = yardstick(case, dtype)
         wrong = given(rounded, INVERTED)
         result = {name: wrong[name] if "grad" in name else value for name, value in rounded.truth.items()}
-        found = explainer.explain(result, rounded)
-        assert found == Explanation(f"{INVERTED} (gradients only, 100 % of the error)"), dtype
+        explanation = explainer.explain(result, rounded)
+        assert explanation == Explanation(f"{INVERTED} (gradients only, 100 % of the error)"), dtype
 
 
 def test_tensors_of_zeros_have_no_name_though_a_mistake_gives_them() -> None:

@@ -51,8 +51,8 @@ def test_a_bug_whose_gradients_are_lost_is_named_in_part(bug: str) -> None:
     yard = yardstick(one_layer(), "float32")
     result = HandWrittenGRU(yard.case, "float32", bug).run()
     lost = {name: np.zeros_like(value) if name.startswith("grad") else value for name, value in result.items()}
-    found = EXPLAINER.explain(lost, yard)
-    assert found.matches.startswith(BUGS[bug].replace("after each layer", "in the end") + " (forward pass only, ")
+    explanation = EXPLAINER.explain(lost, yard)
+    assert explanation.matches.startswith(BUGS[bug].replace("after each layer", "in the end") + " (forward pass only, ")
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_a_bug_whose_gradients_are_lost_is_named_in_part(bug: str) -> None:
 )
 def test_of_two_bugs_at_once_the_larger_is_the_nearest_and_none_matches(bugs: tuple[str, str]) -> None:
     yard = yardstick(one_layer(), "float32")
-    found = EXPLAINER.explain(HandWrittenGRU(yard.case, "float32", *bugs).run(), yard)
-    assert found.matches == ""
-    assert found.nearest.startswith(f"{BUGS[bugs[0]]} (")
+    explanation = EXPLAINER.explain(HandWrittenGRU(yard.case, "float32", *bugs).run(), yard)
+    assert explanation.matches == ""
+    assert explanation.nearest.startswith(f"{BUGS[bugs[0]]} (")
 
 
 def test_of_two_bugs_of_which_neither_explains_much_none_is_named() -> None:

@@ -264,7 +264,7 @@ def test_gradients_of_a_mistake_are_those_of_its_own_forward_pass(cell: str, mer
 def test_a_failure_is_explained_by_its_mistake(cell: str, name: str) -> None:
     case = a_case(cell)
     yard = yardstick(case, "float32")
-    mistake = next(found for found in mistakes(case.spec) if found.name == name)
+    mistake = next(each for each in mistakes(case.spec) if each.name == name)
     rng = np.random.default_rng(3)
     result = {
         key: value * (1 + 1e-7 * rng.normal(size=value.shape))
@@ -294,10 +294,10 @@ def test_every_mistake_is_explained_by_its_own_name(cell: str, merge: str | None
     for mistake in [each for each in concerned if each not in orders[2:]]:
         wrong = mistake.results(yard.case, "float32")
         result = {key: value * (1 + 1e-7 * rng.normal(size=value.shape)) for key, value in wrong.items()}
-        found = explainer.explain(result, yard)
-        assert mistake.name in found.matches.split(" or "), f"{mistake.name}: {found}"
-        assert merge or "direction only" not in found.matches, found
-        assert len(found.matches.split(" or ")) <= 2, found
+        explanation = explainer.explain(result, yard)
+        assert mistake.name in explanation.matches.split(" or "), f"{mistake.name}: {explanation}"
+        assert merge or "direction only" not in explanation.matches, explanation
+        assert len(explanation.matches.split(" or ")) <= 2, explanation
 
 
 FORWARD_THEN_REVERSE = [0, 2, 1, 3]
@@ -324,14 +324,14 @@ def with_wrong_states(case: Case, dtype: str) -> dict[str, Arrays]:
         halves = [half for each in (right(below), result) for half in np.split(each["output"], 2, axis=-1)]
         return result | {"h_n": np.stack([half[np.arange(case.batch), step] for half in halves])}
 
-    found, states = right(case), ("h_n", "c_n")
-    wrong: dict[str, Arrays] = {"last real output taken for the final state": last_outputs(found, lengths - 1)}
+    tensors, states = right(case), ("h_n", "c_n")
+    wrong: dict[str, Arrays] = {"last real output taken for the final state": last_outputs(tensors, lengths - 1)}
     for order, rows in (("all forward, then all reverse", FORWARD_THEN_REVERSE), ("reverse, forward", REVERSE_FIRST)):
-        own = {name: found[name][rows] for name in states if name in found}
-        wrong[f"final states alone in the order: {order}"] = found | own
-        given = {f"{name}_0": case.initial_state(name)[rows] for name in "hc" if f"{name}_n" in found}
+        own = {name: tensors[name][rows] for name in states if name in tensors}
+        wrong[f"final states alone in the order: {order}"] = tensors | own
+        given = {f"{name}_0": case.initial_state(name)[rows] for name in "hc" if f"{name}_n" in tensors}
         moved = right(replace(case, **given))  # type: ignore[arg-type]
-        own = {name: moved[name][rows] for name in states if name in found}
+        own = {name: moved[name][rows] for name in states if name in tensors}
         wrong[f"states in the order: {order}"] = moved | own
     if case.spec.cell == "lstm":
         swapped = right(replace(case, h_0=case.c_0, c_0=case.h_0))
@@ -355,7 +355,7 @@ def test_wrong_states_beside_a_right_output_are_not_confused(cell: str, dtype: s
 def test_a_mistake_is_named_when_the_padding_was_cleared_before_it(name: str) -> None:
     yard = yardstick(a_case("lstm"), "float64")
     cleared = replace(yard.case, x=np.where(yard.case.padding_mask()[..., None], 0.0, yard.case.x))
-    mistake = next(found for found in mistakes(cleared.spec) if found.name == name)
+    mistake = next(each for each in mistakes(cleared.spec) if each.name == name)
     assert name in Explainer().explain(mistake.results(cleared, "float64"), yard).matches.split(" or ")
 
 
@@ -370,7 +370,7 @@ def test_numbers_from_nowhere_are_not_explained() -> None:
 def test_a_mistake_that_gives_one_tensor_of_the_result_explains_nothing(name: str, fits: str) -> None:
     case = a_case("lstm", input_size=SIZES["hidden_size"])
     yard = yardstick(case, "float32")
-    wrong = next(found for found in mistakes(case.spec) if found.name == name).results(yard.case, "float32")
+    wrong = next(each for each in mistakes(case.spec) if each.name == name).results(yard.case, "float32")
     assert name in Explainer().explain(wrong, yard).matches
     rng = np.random.default_rng(3)
     others = {key: rng.normal(size=value.shape) for key, value in wrong.items()}

@@ -294,10 +294,10 @@ def test_a_decoder_may_choose_either_of_two_tokens_that_tie(margin: float, agree
     case, choices = tied(margin)
     yard = model_yardstick(case.spec, case.weights, case.batch, "float32")
     other = reference_of(case.spec, yard.weights, Arithmetic(np.dtype(np.float64)), choices)
-    found = all_results(other, yard.batch)
-    found["logits"][0, 0, choices[0, 0]] = found["logits"][0, 0].max() + 1e-9  # as the code's own rounding has it
-    assert np.abs(found["logits"][0, 1] - yard.truth["logits"][0, 1]).max() > 1e-3
-    verdict = judge_model(found, yard)
+    results = all_results(other, yard.batch)
+    results["logits"][0, 0, choices[0, 0]] = results["logits"][0, 0].max() + 1e-9  # as the code's own rounding has it
+    assert np.abs(results["logits"][0, 1] - yard.truth["logits"][0, 1]).max() > 1e-3
+    verdict = judge_model(results, yard)
     assert verdict.agrees == agrees
     assert agrees or "the choice of row 0, step 0 must be the best token" in verdict.reasons[-1]
 

@@ -89,8 +89,8 @@ def test_the_size_of_an_answer_is_known_where_squares_overflow_or_vanish(size: f
     yard = yardstick(a_case("gru"), "float64")
     plain = yard.plain["output"] * size
     yard = replace(yard, truth={"output": plain * 1.0}, plain={"output": plain}, spread={})
-    found = units("output", yard)
-    assert found.size_rms == pytest.approx(np.sqrt(np.mean((plain / size) ** 2)) * size)
+    unit = units("output", yard)
+    assert unit.size_rms == pytest.approx(np.sqrt(np.mean((plain / size) ** 2)) * size)
     assert measure("output", plain * 0, yard).exceeds(thresholds()["float64"])
     part = replace(yard, dtype="float32")
     assert ("overflows" in units("output", part).untold("float32")) == (size > 1)
@@ -119,10 +119,10 @@ def test_zeros_and_noise_are_red_up_to_where_a_tensor_cannot_be_told(dtype: str)
     told = set()
     for exponent in np.arange(-12, 1, 0.25):
         part = replace(yard, ambiguity={"output": np.abs(truth) * 2**exponent})
-        found = measure("output", np.zeros_like(truth), part)
-        told.add(not found.untold)
-        if not found.untold:
-            assert max(found.rms / limits["rms"], found.max / limits["max"]) >= SEVERAL
+        measured = measure("output", np.zeros_like(truth), part)
+        told.add(not measured.untold)
+        if not measured.untold:
+            assert max(measured.rms / limits["rms"], measured.max / limits["max"]) >= SEVERAL
             noise = np.random.default_rng(0).normal(scale=np.sqrt(np.mean(truth**2)), size=truth.shape)
             assert measure("output", noise, part).exceeds(limits)
     assert told == {True, False}

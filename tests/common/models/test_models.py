@@ -43,24 +43,24 @@ every_case = pytest.mark.parametrize("name", CASES)
 def slope(case: ModelCase, moved: str, direction: np.ndarray, choices: np.ndarray) -> float:
     """The derivative of the loss along a direction of one parameter, by a complex step."""
     weights = case.weights | {moved: case.weights[moved] + 1e-100j * direction}
-    found = reference_of(case.spec, weights, Arithmetic(np.dtype(np.complex128)), choices).forward(case.batch)
-    return float(found["loss"].imag / 1e-100)
+    outputs = reference_of(case.spec, weights, Arithmetic(np.dtype(np.complex128)), choices).forward(case.batch)
+    return float(outputs["loss"].imag / 1e-100)
 
 
 @every_case
 def test_gradients_are_those_of_the_loss(name: str) -> None:
     """Of every parameter, along two random directions."""
     case = CASES[name]
-    found = run(case.spec, case.weights, case.batch)
-    choices = layers.best(found["logits"])
+    results = run(case.spec, case.weights, case.batch)
+    choices = layers.best(results["logits"])
     frozen = {"embedding"} if isinstance(case.spec, SequenceModel) and case.spec.frozen_embedding else set()
-    assert {key for key in found if key.startswith("grad.")} == {f"grad.{key}" for key in {*case.weights} - frozen}
+    assert {key for key in results if key.startswith("grad.")} == {f"grad.{key}" for key in {*case.weights} - frozen}
     rng = np.random.default_rng(1)
     for key, value in case.weights.items():
         if key not in frozen:
             for direction in rng.normal(size=(2, *value.shape)):
                 expected = slope(case, key, direction, choices)
-                assert (found[f"grad.{key}"] * direction).sum() == pytest.approx(expected, rel=1e-10, abs=1e-14), key
+                assert (results[f"grad.{key}"] * direction).sum() == pytest.approx(expected, rel=1e-10, abs=1e-14), key
 
 
 def repadded(case: ModelCase) -> Batch:
@@ -69,14 +69,14 @@ def repadded(case: ModelCase) -> Batch:
     other = random_batch(case.spec, BatchShape(*sizes(case.batch)), rng)
     steps = np.arange(sizes(case.batch)[1])
     real = steps < case.batch.get("lengths", np.full(sizes(case.batch)[0], len(steps)))[:, None]
-    found = dict(case.batch)
-    if "x" in found:
-        found["x"] = np.where(real[..., None], found["x"], np.resize([np.nan, np.inf, 1e300], other["x"].shape))
+    changed = dict(case.batch)
+    if "x" in changed:
+        changed["x"] = np.where(real[..., None], changed["x"], np.resize([np.nan, np.inf, 1e300], other["x"].shape))
     else:
-        found["tokens"] = np.where(real, found["tokens"], other["tokens"])
-    if "counted" in found:
-        found["labels"] = np.where(found["counted"], found["labels"], 0)
-    return found
+        changed["tokens"] = np.where(real, changed["tokens"], other["tokens"])
+    if "counted" in changed:
+        changed["labels"] = np.where(changed["counted"], changed["labels"], 0)
+    return changed
 
 
 @every_case
@@ -102,14 +102,14 @@ def test_logits_past_a_length_are_0(name: str) -> None:
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_loss_and_accuracy_are_over_the_counted_positions_alone(name: str) -> None:
     case = CASES[name]
-    found = run(case.spec, case.weights, case.batch)
+    results = run(case.spec, case.weights, case.batch)
     counted, labels = case.batch["counted"], case.batch["labels"]
     assert 0 < counted.sum() < counted.size
-    logits = found["logits"][counted]
+    logits = results["logits"][counted]
     shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     right = labels[counted]
-    assert found["loss"] == pytest.approx(-np.log(shares[np.arange(len(right)), right]).mean(), rel=1e-12)
-    assert found["correct"] == (logits.argmax(axis=-1) == right).sum()
+    assert results["loss"] == pytest.approx(-np.log(shares[np.arange(len(right)), right]).mean(), rel=1e-12)
+    assert results["correct"] == (logits.argmax(axis=-1) == right).sum()
 
 
 @every_case
@@ -121,8 +121,8 @@ def test_where_nothing_counts_loss_and_gradients_are_0(name: str) -> None:
     else:
         batch["targets"], batch["target_lengths"] = np.zeros_like(batch["targets"]), 0 * batch["target_lengths"]
     check_batch(case.spec, batch)
-    found = run(case.spec, case.weights, batch)
-    assert all((value == 0).all() for key, value in found.items() if key != "logits")
+    results = run(case.spec, case.weights, batch)
+    assert all((value == 0).all() for key, value in results.items() if key != "logits")
 
 
 # The parts against a second way of computing them.
@@ -136,9 +136,9 @@ def test_the_stack_without_dropout_is_the_layers_reference() -> None:
     stack = layers.Stack(rnn, weights, Arithmetic(np.dtype(np.float64)))
     output, h_n = stack.forward(x, case.batch["lengths"], ())
     zeros = np.zeros((rnn.num_layers * 2, 5, rnn.hidden_size))
-    found = Reference(rnn, weights, np.float64).forward(x, case.batch["lengths"], zeros, zeros)
-    np.testing.assert_array_equal(output, found["output"])
-    np.testing.assert_array_equal(h_n, found["h_n"])
+    outputs = Reference(rnn, weights, np.float64).forward(x, case.batch["lengths"], zeros, zeros)
+    np.testing.assert_array_equal(output, outputs["output"])
+    np.testing.assert_array_equal(h_n, outputs["h_n"])
 
 
 def test_dropout_of_nothing_is_evaluation() -> None:
@@ -187,10 +187,10 @@ def test_predictions_are_the_best_logits() -> None:
     case = CASES["tagger"]
     source = {key: case.batch[key] for key in ("tokens", "lengths")}
     assert isinstance(case.spec, SequenceModel)
-    found = predict(case.spec, case.weights, source)
+    answers = predict(case.spec, case.weights, source)
     real = np.arange(7) < source["lengths"][:, None]
-    np.testing.assert_array_equal(found["labels"], np.where(real, found["logits"].argmax(axis=-1), 0))
-    assert found["labels"].any()
+    np.testing.assert_array_equal(answers["labels"], np.where(real, answers["logits"].argmax(axis=-1), 0))
+    assert answers["labels"].any()
 
 
 # Specifications and batches.

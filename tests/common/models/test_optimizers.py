@@ -115,28 +115,28 @@ def test_a_bias_that_is_only_added_is_not_trained(name: str) -> None:
 def test_a_reset_after_gru_trains_the_third_gates_rows_alone(name: str) -> None:
     case = CASES[name]
     results = run(case.spec, case.weights, case.batch)
-    found = trained_gradients(case.spec, results)
-    assert list(found) == list(parameters(case.spec))
-    biases = [key for key in found if "bias_hh" in key]
+    gradients = trained_gradients(case.spec, results)
+    assert list(gradients) == list(parameters(case.spec))
+    biases = [key for key in gradients if "bias_hh" in key]
     assert set(biases) == set(gradient_masks(case.spec))
     for key in biases:
         first = results[f"grad.{key.replace('hh', 'ih')}"]
         np.testing.assert_array_equal(results[f"grad.{key}"][:10], first[:10])  # rows r, z of 5 units each
-        assert not found[key][:10].any()
-        np.testing.assert_array_equal(found[key][10:], results[f"grad.{key}"][10:])
-        assert (found[key][10:] != first[10:]).all()
+        assert not gradients[key][:10].any()
+        np.testing.assert_array_equal(gradients[key][10:], results[f"grad.{key}"][10:])
+        assert (gradients[key][10:] != first[10:]).all()
 
 
 def one_bias(case: ModelCase) -> Arrays:
     """The weights with all that bias_hh only adds moved into bias_ih, as a framework with one bias holds them."""
-    found = dict(case.weights)
+    changed = dict(case.weights)
     masks = gradient_masks(case.spec)
     for key in case.weights:
         if "bias_hh" in key:
-            stays = found[key] * masks.get(key, 0)
+            stays = changed[key] * masks.get(key, 0)
             first = key.replace("hh", "ih")
-            found[first], found[key] = found[first] + found[key] - stays, stays
-    return found
+            changed[first], changed[key] = changed[first] + changed[key] - stays, stays
+    return changed
 
 
 @pytest.mark.parametrize("optimizer", SETTINGS)

@@ -60,25 +60,25 @@ def read(task: Task, examples: Iterable[Example]) -> list[Read]:
         if name != "labels"
     }
     named = labels_from_json(task.vocabularies["labels"], "labels").spelled if "labels" in task.vocabularies else tuple
-    found: list[Read] = []
+    texts: list[Read] = []
     for each in examples:
         if isinstance(each, PairExample):
             assert each.target is not None
-            found.append((tuple(spelled["source"](each.source)), tuple(spelled["target"](each.target))))
+            texts.append((tuple(spelled["source"](each.source)), tuple(spelled["target"](each.target))))
             continue
         inputs = tuple(spelled["words"](each.inputs)) if spelled else each.inputs.tobytes()
         labels = [] if each.labels is None else [tuple(named(np.atleast_1d(each.labels).tolist()))]
-        found.append((inputs, *labels))
-    return found
+        texts.append((inputs, *labels))
+    return texts
 
 
 def said(name: str, content: Sequence[Sentence], known: set[str] | None = None) -> list[Read]:
     """The same of the sentences that a file was written of; words that are not known are unknown."""
-    found: list[Read] = []
+    texts: list[Read] = []
     for words, tags in content:
         spelled = tuple(word if known is None or word in known else "<unknown>" for word in words)
-        found.append({"tagger": (spelled, tags), "classifier": (spelled, tags[:1]), "masked": (spelled,)}[name])
-    return found
+        texts.append({"tagger": (spelled, tags), "classifier": (spelled, tags[:1]), "masked": (spelled,)}[name])
+    return texts
 
 
 def data_of(name: str) -> list[Read]:
@@ -211,14 +211,14 @@ def test_a_baseline_is_told_the_training_data_alone(kind: str, name: str, folder
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_evaluation_is_of_the_held_out_examples(kind: str, name: str, folder: Path) -> None:
     task = a_task(kind, name, folder)
-    found = task.evaluation()
-    inputs = [row for batch in found for row in batch["tokens" if "tokens" in batch else "x"]]
+    batches = task.evaluation()
+    inputs = [row for batch in batches for row in batch["tokens" if "tokens" in batch else "x"]]
     assert len(inputs) == len(task.held_out)
     answers = [answer for _, answer in asked(task, task.held_out)]
-    labels = [batch["labels"][batch["counted"]] for batch in found if "labels" in batch]
+    labels = [batch["labels"][batch["counted"]] for batch in batches if "labels" in batch]
     targets = [
         row[:n]
-        for batch in found
+        for batch in batches
         if "targets" in batch
         for row, n in zip(batch["targets"], batch["target_lengths"], strict=True)
     ]

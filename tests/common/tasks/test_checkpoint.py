@@ -46,12 +46,12 @@ def trained(steps: int = 2, learning_rate: float = 0.01) -> ReferenceTrainer:
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     written = a_checkpoint(trained())
     write_checkpoint(written, tmp_path / "c.safetensors")
-    found = read_checkpoint(tmp_path / "c.safetensors")
-    assert (found.header, found.spec) == (written.header, written.spec)
-    for mine, its in ((found.weights, written.weights), (found.state, written.state)):
+    checkpoint = read_checkpoint(tmp_path / "c.safetensors")
+    assert (checkpoint.header, checkpoint.spec) == (written.header, written.spec)
+    for mine, its in ((checkpoint.weights, written.weights), (checkpoint.state, written.state)):
         assert mine.keys() == its.keys()
         assert all(np.array_equal(mine[name], its[name]) and mine[name].dtype == its[name].dtype for name in its)
-    assert list(found.weights) == list(written.weights)
+    assert list(checkpoint.weights) == list(written.weights)
 
 
 def of_one_direction(trainer: ReferenceTrainer, **header: object) -> Checkpoint:
@@ -70,9 +70,9 @@ def test_a_checkpoint_of_one_direction_is_of_version_2_and_of_two_of_version_1(t
     one, two = of_one_direction(trained()), a_checkpoint(trained())
     assert (one.header.version, version_of(one.spec), version_of(two.spec)) == (2, 2, 1)
     write_checkpoint(one, tmp_path / "c.safetensors")
-    found = read_checkpoint(tmp_path / "c.safetensors")
-    assert found.spec == one.spec
-    assert not any(name.endswith("_reverse") for name in found.weights)
+    checkpoint = read_checkpoint(tmp_path / "c.safetensors")
+    assert checkpoint.spec == one.spec
+    assert not any(name.endswith("_reverse") for name in checkpoint.weights)
 
 
 def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> None:
