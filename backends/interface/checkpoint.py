@@ -46,11 +46,11 @@ def parts_with_states(asked: AskedLayer, inputs: Inputs) -> Iterator[Part]:
 def in_results(output: np.ndarray, finals: list[tuple[np.ndarray, ...]], kind: RecurrentKind) -> Arrays:
     """Output and final states by their names in a result; of directions of different sizes, as wide as the wider."""
     width = max(kind.hidden_sizes)
-    found = {"output": output}
+    results = {"output": output}
     for name, rows in zip(("h_n", "c_n"), zip(*finals, strict=True), strict=False):
         wide = [np.pad(row, ((0, 0), (0, width - row.shape[-1]))) for row in rows]  # (batch, units) each
-        found[name] = np.stack(wide)
-    return found
+        results[name] = np.stack(wide)
+    return results
 
 
 class LoadedCheckpoint(ABC):

@@ -34,11 +34,11 @@ class GluonCheckpoint(LoadedCheckpoint):
             finals: list[tuple[np.ndarray, ...]] = []
             for part, layer in parts:
                 states = [_array(state[:, row : row + 1], dtype) for state in part.states]
-                x, found = layer(x, states)
+                x, final = layer(x, states)
                 if part.kind.directions == 2 and part.kind.merge != "concat":
                     x = merge(nd, part.kind.specification(), None, *nd.split(x, num_outputs=2, axis=2))
-                found = [each.asnumpy() for each in found]
-                finals += [tuple(each[i] for each in found) for i in range(len(found[0]))]
+                final = [each.asnumpy() for each in final]
+                finals += [tuple(each[i] for each in final) for i in range(len(final[0]))]
             output[row, :length] = x.asnumpy()[0]
             rows.append(finals)
         joined = [tuple(np.concatenate(each) for each in zip(*group, strict=True)) for group in zip(*rows, strict=True)]
@@ -62,20 +62,20 @@ class GluonCheckpoint(LoadedCheckpoint):
 
     def plain(self, name: str, kind: str) -> Arrays:
         joint = "." if self._by_block else "_"
-        found = {
+        arrays = {
             key: self._arrays[f"{name}{joint}{key}"]
             for key in ("weight", "bias")
             if f"{name}{joint}{key}" in self._arrays
         }
-        dtype = found["weight"].dtype
+        dtype = arrays["weight"].dtype
         layer: gluon.Block
         if kind == "embedding":
-            layer = gluon.nn.Embedding(*found["weight"].shape, dtype=dtype, prefix=f"{name}_")
+            layer = gluon.nn.Embedding(*arrays["weight"].shape, dtype=dtype, prefix=f"{name}_")
         else:
-            out, width = found["weight"].shape
-            layer = gluon.nn.Dense(out, use_bias="bias" in found, in_units=width, dtype=dtype, prefix=f"{name}_")
+            out, width = arrays["weight"].shape
+            layer = gluon.nn.Dense(out, use_bias="bias" in arrays, in_units=width, dtype=dtype, prefix=f"{name}_")
         _load(self._path, layer, name, self._by_block, list(self._arrays))
-        return {key: getattr(layer, key).data().asnumpy() for key in found}
+        return {key: getattr(layer, key).data().asnumpy() for key in arrays}
 
 
 def _load(path: Path, layer: gluon.Block, name: str, by_block: bool, names: list[str]) -> None:

@@ -57,7 +57,7 @@ class KerasCheckpoint(LoadedCheckpoint):
 
     def plain(self, name: str, kind: str) -> Arrays:
         layer: Any = self._model.get_layer(name)
-        found = layer.get_weights()
+        values = layer.get_weights()
         if kind == "embedding":
-            return {"weight": found[0]}
-        return {"weight": found[0].T} | ({"bias": found[1]} if len(found) == 2 else {})  # (in, out) to (out, in)
+            return {"weight": values[0]}
+        return {"weight": values[0].T} | ({"bias": values[1]} if len(values) == 2 else {})  # (in, out) to (out, in)

@@ -34,25 +34,25 @@ EDGES = (0, 1, 0x7F, 0x80, 0xFF)
 def mutant(content: bytes, seed: int) -> bytes:
     """A file's bytes with a few of them changed, moved, repeated or cut off; the same for the same seed."""
     random = np.random.default_rng(seed)
-    found = bytearray(content)
+    changed = bytearray(content)
     for _ in range(int(random.integers(1, 5))):
-        if not found:
+        if not changed:
             break
-        place = int(random.integers(len(found)) if random.random() < 0.5 else random.integers(min(512, len(found))))
+        place = int(random.integers(len(changed)) if random.random() < 0.5 else random.integers(min(512, len(changed))))
         kind = int(random.integers(6))
         if kind == 0:
-            found[place] = int(random.choice(EDGES))
+            changed[place] = int(random.choice(EDGES))
         elif kind == 1:
-            found[place] ^= 1 << int(random.integers(8))
+            changed[place] ^= 1 << int(random.integers(8))
         elif kind == 2:
-            found[place : place + 8] = int(random.choice([2**63 - 1, 2**62, 2**31, 10**18])).to_bytes(8, "little")
+            changed[place : place + 8] = int(random.choice([2**63 - 1, 2**62, 2**31, 10**18])).to_bytes(8, "little")
         elif kind == 3:
-            del found[place:]
+            del changed[place:]
         elif kind == 4:
-            del found[place : place + int(random.integers(1, 64))]
+            del changed[place : place + int(random.integers(1, 64))]
         else:
-            found[place:place] = found[place : place + int(random.integers(1, 64))]
-    return bytes(found)
+            changed[place:place] = changed[place : place + int(random.integers(1, 64))]
+    return bytes(changed)
 
 
 def outcome(path: Path) -> str:

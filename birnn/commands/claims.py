@@ -62,17 +62,17 @@ def print_claims(
     names: Sequence[str], kind: str | None, results: Path | None, *, as_json: bool, failed: bool = False
 ) -> int:
     """Print the ledger; the exit code."""
-    found = entries(_checked(names, kind), RESULTS if results is None else results)
+    every = entries(_checked(names, kind), RESULTS if results is None else results)
     if as_json:
-        say(json.dumps([entry.as_json() for entry in found], indent=1, ensure_ascii=False))
+        say(json.dumps([entry.as_json() for entry in every], indent=1, ensure_ascii=False))
     else:
         console = stdout()
-        console.print(_table(found))
-        counts = {word: sum(entry.verdict.word == word for entry in found) for word in (HOLDS, LIMITED, FAILS)}
+        console.print(_table(every))
+        counts = {word: sum(entry.verdict.word == word for entry in every) for word in (HOLDS, LIMITED, FAILS)}
         told = ", ".join(f"{count} {word}" for word, count in counts.items())
-        rest = len(found) - sum(counts.values())
-        console.print(f"{count_of(len(found), 'claim')}: {told}" + f", {rest} not decided or not measured" * bool(rest))
-    checked = bool(found) and all(entry.verdict.word != NOT_MEASURED for entry in found)
+        rest = len(every) - sum(counts.values())
+        console.print(f"{count_of(len(every), 'claim')}: {told}" + f", {rest} not decided or not measured" * bool(rest))
+    checked = bool(every) and all(entry.verdict.word != NOT_MEASURED for entry in every)
     return exit_codes.decide(wrong=failed, broken=False, checked=checked)
 
 
@@ -81,13 +81,13 @@ def _checked(names: Sequence[str], kind: str | None) -> list[Claim]:
     return chosen(names, None if kind is None else one_of("--kind", kind, KINDS))
 
 
-def _table(found: Sequence[Entry]) -> Table:
+def _table(every: Sequence[Entry]) -> Table:
     """The claims as a table with a row for each."""
     table = close_table()
     table.add_column("claim", overflow="fold", ratio=3)
     table.add_column("verdict", overflow="fold", min_width=8)
     table.add_column("measured", overflow="fold", ratio=2)
-    for entry in found:
+    for entry in every:
         claim, verdict = entry.claim, entry.verdict
         colour = COLOURS.get(verdict.word, "dim")
         said = f"{claim.rule.meaning}: {verdict}"

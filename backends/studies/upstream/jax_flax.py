@@ -136,14 +136,14 @@ def linen_denses(spec: Specification) -> Denses:
     """The dense layers of a linen cell by name: the kernel, its gates, and the biases that are summed there."""
     if spec.cell.startswith("rnn"):
         return {"i": ("weight_ih", [0], BOTH), "h": ("weight_hh", [0], [])}
-    found: Denses = {}
+    denses: Denses = {}
     for place, gate in enumerate(GATES[spec.cell]):
         from_x, from_h = ([], BOTH) if spec.cell == "lstm" else (BOTH, [])
         if gate == "n":
             from_x, from_h = BOTH[:1], BOTH[1:]
-        found[f"i{gate}"] = ("weight_ih", [place], from_x)
-        found[f"h{gate}"] = ("weight_hh", [place], from_h)
-    return found
+        denses[f"i{gate}"] = ("weight_ih", [place], from_x)
+        denses[f"h{gate}"] = ("weight_hh", [place], from_h)
+    return denses
 
 
 def nnx_denses(spec: Specification) -> Denses:

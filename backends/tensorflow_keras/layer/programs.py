@@ -94,14 +94,14 @@ def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any
         return traced()
     signature = [(path, value.shape.as_list(), value.dtype.name) for path, value in _leaves(arguments)]
     key = hashlib.sha256(json.dumps([what, signature, surroundings()], sort_keys=True).encode()).hexdigest()[:32]
-    found = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, where / key)
-    _KNOWN[key] = found  # the one used last stands last
+    kept = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, where / key)
+    _KNOWN[key] = kept  # the one used last stands last
     if len(_KNOWN) > AT_ONCE:
         forgotten = _KNOWN.pop(next(iter(_KNOWN)))
         if isinstance(forgotten, Program):
             for name in forgotten.functions:
                 context.context().remove_function(name)
-    return found
+    return kept
 
 
 def surroundings() -> dict[str, Any]:

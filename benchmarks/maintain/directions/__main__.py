@@ -64,11 +64,11 @@ def measure_costs(measured: Measured, file: Path, timeout_seconds: float) -> Non
             if (f"{framework}/{implementation}", cell, passed) in done:
                 continue
             workshop.tell(f"{framework}/{implementation}, {cell}, {passed}")
-            found = costs_of(workshop, framework, implementation, cell, passed)
-            if isinstance(found, Declined):
-                measured.declined.append(found)
+            costs = costs_of(workshop, framework, implementation, cell, passed)
+            if isinstance(costs, Declined):
+                measured.declined.append(costs)
             else:
-                measured.costs += found
+                measured.costs += costs
             before = 0.0 if measured.costs_taken is None else measured.costs_taken.others_cpu or 0.0
             measured.costs_taken = taken(max(before, watch.company().taken or 0.0))
             write_measured(measured, file)

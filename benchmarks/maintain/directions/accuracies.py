@@ -48,13 +48,13 @@ def learned(
         If the implementation declines, or fails.
     """
     made = variant_of_task(task, variant, seed, workshop.conllu)
-    found = train(workshop, implementation, made, epochs=epochs)
+    outcome = train(workshop, implementation, made, epochs=epochs)
     return Learned(
         task=task,
         variant=variant,
         seed=seed,
         implementation=implementation,
-        accuracy=found.accuracies[-1],
+        accuracy=outcome.accuracies[-1],
         baseline=made.baseline.accuracy,
         parameters=sum(math.prod(shape) for shape in parameters(made.spec).values()),
     )

@@ -145,14 +145,14 @@ class Measuring:
         started = time.monotonic()
         code, printed = self._command(arguments, seconds)
         took = time.monotonic() - started
-        status = self._found(step, code)
+        status = self._outcome(step, code)
         self._log.say(printed)
         self._log.say(f"{step.name}: {status}, exit code {code}, {took:.0f} s\n")
         self.state.seconds[step.stage] = self.state.seconds.get(step.stage, 0.0) + took
         self.state.steps[step.name] = (status, code)
         self.state.write(self._file)
 
-    def _found(self, step: KitStep, code: int) -> str:
+    def _outcome(self, step: KitStep, code: int) -> str:
         """What became of a step, by its exit code."""
         if code == INTERRUPTED or code < 0:
             return PARTLY
