@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from backends.worker.__main__ import Desk
 from backends.worker.lines import REQUESTS, BrokenProtocol, read_reply, read_request, reply_line, request_line
 from backends.worker.messages import (
+    AskedPlain,
+    AskedRecurrent,
     Done,
     ListedProbes,
     ListProbes,
@@ -33,7 +35,11 @@ from tests.cases import a_case
 from tests.workers.misbehaving import load
 
 ADAM = OptimizerSettings(name="adam", learning_rate=0.1, clip_norm=2.0)
+RECURRENT = AskedRecurrent(
+    name="rnn", spec=a_case("gru").spec, parts=("rnn.w",), case=Path("case"), dtype="float64", result=Path("result")
+)
 FIELDS: dict[str, Any] = {
+    "layers": (RECURRENT,),
     "spec": a_case("gru").spec,
     "system": SequenceModel(rnn=a_case("lstm").spec, num_embeddings=6, readout="steps", classes=5, hidden=(3,)),
     "optimizer": ADAM,
@@ -42,10 +48,11 @@ FIELDS: dict[str, Any] = {
     "question": "decode",
     "handles": ("a", "b"),
     "forward": True,
+    "plain": (AskedPlain(name="head", kind="dense", result=Path("plain")),),
 } | dict.fromkeys(("seconds", "learning_rate", "telling_rate"), 0.1)
-PATHS = ("case", "result", "weights", "state", "batches", "answers", "training")
+PATHS = ("case", "file", "result", "weights", "state", "batches", "answers", "training")
 NUMBERS = ("least", "most", "seq_len", "threads", "num_bytes", "max_steps")
-TEXTS = ("name", "implementation", "dtype", "device", "lane", "handle", "work")
+TEXTS = ("name", "format", "config", "implementation", "dtype", "device", "lane", "handle", "work")
 
 
 def filled(kind: type[WorkerRequest[Any]]) -> WorkerRequest[Any]:
