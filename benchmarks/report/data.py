@@ -55,9 +55,18 @@ def data_of(contents: Sequence[Content]) -> dict[str, Any]:
 
 
 def directions_of(run: Run) -> dict[str, int]:
-    """How many directions each case of a run has; runs from before there was one direction have two."""
-    cases = [case for case in run.settings.get("cases", ()) if isinstance(case, dict)]
-    return {case["name"]: case.get("spec", {}).get("num_directions", 2) for case in cases}
+    """How many directions each case of a run has: two, where its settings, which a store brings as data, do not say
+    one.
+    """
+    cases = run.settings.get("cases", ())
+    counts = {}
+    for case in cases if isinstance(cases, list) else ():
+        match case:
+            case {"name": str(name), "spec": {"num_directions": 1}}:
+                counts[name] = 1
+            case {"name": str(name)}:
+                counts[name] = 2
+    return counts
 
 
 def is_far(row: Row) -> bool:

@@ -28,7 +28,7 @@ JAX = only_with("jax")
 import jax  # noqa: E402, after the skip
 import jax.numpy as jnp  # noqa: E402
 
-APART = ("silent", "odd", "by_hand", "framework")
+APART = ("silent", "odd", "subject", "by_hand", "framework")
 """Modules whose programs compute no result of an implementation."""
 LEAVES_THE_GPU = re.compile(r"custom_call @\S*(?:callback|python|[Hh]ost)\S*|stablehlo\.(?:infeed|outfeed|send|recv)\b")
 CASES = {
