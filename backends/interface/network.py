@@ -21,7 +21,6 @@ from common.models.specification import (
     Model,
     join_layers,
     one_layer,
-    rnn_of,
     rnn_prefix,
     rnn_weights,
     split_layers,
@@ -129,7 +128,7 @@ class Network(ABC):
     def split(self, weights: Mapping[str, np.ndarray]) -> list[Arrays]:
         """The bidirectional RNN's weights of the model's, one dictionary by canonical name for each of ``stages``."""
         of_rnn = rnn_weights(self.spec, weights)
-        return [of_rnn] if len(self.stages) == 1 else split_layers(rnn_of(self.spec), of_rnn)
+        return [of_rnn] if len(self.stages) == 1 else split_layers(self.spec.recurrent, of_rnn)
 
     def join(self, by_stage: list[Arrays]) -> Arrays:
         """The inverse of ``split``: under the model's names what each stage has under its own."""
@@ -196,7 +195,7 @@ class TrainedNetwork(Network, Generic[Chosen]):
 
 def stages(spec: Model) -> list[Specification]:
     """What each implementation object of a network computes: the whole rnn, or with dropout one layer of it."""
-    rnn = rnn_of(spec)
+    rnn = spec.recurrent
     return [one_layer(rnn, layer) for layer in range(rnn.num_layers)] if spec.dropout else [rnn]
 
 

@@ -13,7 +13,7 @@ from backends.interface.layer import Training
 from common.case import Case, Name
 from common.cases.seeded import Shape, make_case
 from common.models.small_cases import BatchShape, ModelCase, random_batch
-from common.models.specification import Model, SequenceModel, initialise, parameters, rnn_of
+from common.models.specification import Model, SequenceModel, initialise, parameters
 from common.specification import Size, Specification
 from common.weights import count
 
@@ -115,7 +115,7 @@ class BenchmarkCase(BaseModel):
             raise ValueError("must have target_len for an encoder–decoder, and there alone")
         if self.system is None:
             return self
-        if self.spec != rnn_of(self.system) or self.passes != PASSES_OF_SYSTEM:
+        if self.spec != self.system.recurrent or self.passes != PASSES_OF_SYSTEM:
             raise ValueError("must have the system's own rnn as its spec, and train_step alone as its passes")
         numbers = self.system_numbers()
         if numbers > LARGEST_ARRAY:

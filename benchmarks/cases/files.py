@@ -53,7 +53,7 @@ from backends.interface.layer import PASSES
 from benchmarks.cases.case import LARGEST_SIZE, PASSES_OF_SYSTEM, BenchmarkCase, CaseSet, Name, Spread, case_name
 from common.errors import InputError, from_validation, shown
 from common.judging.precision import DTYPES
-from common.models.specification import Model, Seq2Seq, model_from_json, rnn_of
+from common.models.specification import Model, Seq2Seq, model_from_json
 from common.specification import CELLS, NUM_DIRECTIONS, Cell, Merge, Size, Specification
 
 SETS = Path(__file__).resolve().parent / "sets"
@@ -228,7 +228,7 @@ class SystemTable(BaseModel):
 
     def case(self) -> BenchmarkCase:
         """The case."""
-        return BenchmarkCase(spec=rnn_of(self.system), **dict(self))
+        return BenchmarkCase(spec=self.system.recurrent, **dict(self))
 
 
 class SetFile(BaseModel):

@@ -22,7 +22,7 @@ from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
 from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, vocabulary_from_json
 from common.errors import InputError, shown
-from common.models.specification import Arrays, Model, rnn_of
+from common.models.specification import Arrays, Model
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import NAMES
 from common.tensorfile import read
@@ -184,7 +184,7 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) 
     if spec.num_tokens is None:
         if words or asked.data is None:
             raise InputError(f"{asked.model} reads arrays: --data must be a .npy or .safetensors file")
-        return _arrays(asked.data, rnn_of(spec).input_size)
+        return _arrays(asked.data, spec.recurrent.input_size)
     if not words:
         raise InputError(f"{asked.model} reads text; got the arrays {asked.data}")
     if asked.model == G2PM:

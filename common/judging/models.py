@@ -21,7 +21,7 @@ from common.judging.yardstick import KINK_WIDTH, allowance, spread, truth_dtype
 from common.models.batch import Batch, counted, labels, padding_mask
 from common.models.layers import Arithmetic, best
 from common.models.reference import ModelReference, all_results, reference_of
-from common.models.specification import Arrays, Model, rnn_of
+from common.models.specification import Arrays, Model
 from common.reference import Reference
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _further_loop(
 
 def _kink_widths(true: ModelReference, plain: ModelReference, dtype: str) -> tuple[float, float]:
     """How far from 0 what a ReLU reads may lie for its side to be rounding's: in the cell, and in the head."""
-    cell = _width(true.stack.outputs, plain.stack.outputs, dtype) if rnn_of(true.spec).cell == "rnn_relu" else 0.0
+    cell = _width(true.stack.outputs, plain.stack.outputs, dtype) if true.spec.recurrent.cell == "rnn_relu" else 0.0
     return cell, _width(true.sums[:-1], plain.sums[:-1], dtype)
 
 

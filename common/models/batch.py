@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.errors import InputError, shown
-from common.models.specification import PADDING, Arrays, Model, SequenceModel, rnn_of
+from common.models.specification import PADDING, Arrays, Model, SequenceModel
 from common.reference import step_mask
 
 Batch = Mapping[str, np.ndarray]
@@ -67,10 +67,10 @@ def dropout_factors(spec: Model, rows: int, steps: int, rng: np.random.Generator
     """Factors for one batch, drawn for every layer but the top; none for a model without dropout."""
     if not spec.dropout:
         return {}
-    shape = (rows, steps, rnn_of(spec).output_size)
+    shape = (rows, steps, spec.recurrent.output_size)
     return {
         dropout_name(layer): (rng.random(shape) >= spec.dropout) / (1 - spec.dropout)
-        for layer in range(rnn_of(spec).num_layers - 1)
+        for layer in range(spec.recurrent.num_layers - 1)
     }
 
 
@@ -88,7 +88,7 @@ def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
     if source not in batch:
         raise InputError(f"a batch must have {source}; it has {', '.join(sorted(batch)) or 'nothing'}")
     if batch[source].ndim != (2 if source == "tokens" else 3) or 0 in batch[source].shape:
-        features = "" if source == "tokens" else f", {rnn_of(spec).input_size}"
+        features = "" if source == "tokens" else f", {spec.recurrent.input_size}"
         what = f"{source} must have shape (batch, seq_len{features}) with nothing empty"
         raise InputError(f"{what}; got {batch[source].shape}")
     expected = _expected(spec, batch, source, labelled)
@@ -107,12 +107,12 @@ def _expected(spec: Model, batch: Batch, source: str, labelled: bool) -> dict[st
     """Kind and shape of every array that a batch can hold."""
     rows, steps = batch[source].shape[:2]
     expected: dict[str, tuple[str, tuple[int, ...]]] = {"lengths": ("i", (rows,))}
-    expected[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, rnn_of(spec).input_size))
+    expected[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, spec.recurrent.input_size))
     if not labelled:
         return expected
     if spec.dropout and has_dropout(batch):
-        for layer in range(rnn_of(spec).num_layers - 1):
-            expected[dropout_name(layer)] = ("f", (rows, steps, rnn_of(spec).output_size))
+        for layer in range(spec.recurrent.num_layers - 1):
+            expected[dropout_name(layer)] = ("f", (rows, steps, spec.recurrent.output_size))
     if isinstance(spec, SequenceModel):
         shape = (rows, steps) if spec.readout == "steps" else (rows,)
         return expected | {"labels": ("i", shape), "counted": ("b", shape)}

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import from_validation
-from common.models.specification import Arrays, Model, parameters, rnn_of
+from common.models.specification import Arrays, Model, parameters
 
 OptimizerName = Literal["sgd", "momentum", "adam"]
 """The names of the optimizers."""
@@ -93,7 +93,7 @@ def _is_bias_hh(name: str) -> bool:
 
 def _resets(spec: Model) -> bool:
     """Whether the reset gate multiplies a recurrent bias."""
-    rnn = rnn_of(spec)
+    rnn = spec.recurrent
     return rnn.cell == "gru" and rnn.reset_after
 
 

@@ -20,7 +20,6 @@ from common.models.specification import (
     Seq2Seq,
     SequenceModel,
     initialise,
-    rnn_of,
 )
 from common.specification import Specification
 
@@ -59,7 +58,7 @@ def random_batch(
         batch["lengths"] = drawn if shape.ragged else np.full(shape.rows, shape.steps, np.int64)
     real = np.arange(shape.steps) < batch.get("lengths", np.full(shape.rows, shape.steps))[:, None]
     if spec.num_tokens is None:
-        x = rng.normal(size=(*real.shape, rnn_of(spec).input_size))
+        x = rng.normal(size=(*real.shape, spec.recurrent.input_size))
         batch["x"] = np.where(real[..., None], x, GARBAGE_SCALE * x)
     else:
         batch["tokens"] = rng.integers(spec.num_tokens, size=real.shape)

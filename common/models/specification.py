@@ -299,13 +299,8 @@ def model_from_json(content: Mapping[str, Any], what: str = "model") -> Model:
 def model_as_json(spec: Model) -> dict[str, Any]:
     """The specification as its JSON object, which ``model_from_json`` reads."""
     content = spec.model_dump(mode="json")
-    name = rnn_prefix(spec).removesuffix(".")
-    return content | {name: rnn_of(spec).as_json()}
-
-
-def rnn_of(spec: Model) -> Specification:
-    """The bidirectional RNN of a model: its ``rnn`` or its ``encoder``."""
-    return spec.recurrent
+    name = spec.rnn_name
+    return content | {name: spec.recurrent.as_json()}
 
 
 def rnn_prefix(spec: Model) -> str:
@@ -354,7 +349,7 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
             arrays[name] = rng.normal(size=shape)
             continue
         if name.startswith(("rnn.", "encoder.", "decoder.")):
-            width = rnn_of(spec).hidden_size
+            width = spec.recurrent.hidden_size
         else:
             width = shapes[name.replace(".bias", ".weight")][-1]
         bound = 1 / np.sqrt(width)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
 from common.errors import InputError, from_validation, shown
-from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters, rnn_of
+from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters
 from common.tasks.task import NAMES
 from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
@@ -99,7 +99,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def version_of(spec: Model) -> int:
     """The first version that can hold a model."""
-    return VERSION if rnn_of(spec).num_directions == 1 else 1
+    return VERSION if spec.recurrent.num_directions == 1 else 1
 
 
 def check_weights(spec: Model, weights: Arrays, path: Path) -> None:

@@ -17,7 +17,7 @@ LEVELS = ("common", "backends", "benchmarks", "birnn")
 """What each may import is itself and what stands before it."""
 FULL = 13
 """Files of a room, ``__init__.py`` not counted."""
-LONG = 410
+LONG = 400
 """Lines of a file; a longer one wants to be two."""
 IN_ONE_PIECE = {"backends/worker/messages.py"}
 """What is longer all the same: both sides import every message from one module."""

@@ -19,7 +19,7 @@ from backends.jax_flax.layer.lengths import Results, Tree
 from backends.jax_flax.models.optimizers import Numbers, Optimizer, move
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
 from common.models.optimizers import OptimizerName, OptimizerSettings
-from common.models.specification import Model, parameters, rnn_of, rnn_prefix
+from common.models.specification import Model, parameters, rnn_prefix
 from common.models.trace import Step
 
 RNN = "rnn"
@@ -177,7 +177,7 @@ def run_rnn(program: Program, parameters: Tree, x: jax.Array, batch: Results) ->
     """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
     states, with dropout's factors between the layers where the batch has them.
     """
-    rnn = rnn_of(program.spec)
+    rnn = program.spec.recurrent
     states = []
     for i, stage in enumerate(stages(program.spec)):
         zeros = jnp.zeros((stage.num_directions * stage.num_layers, len(x), rnn.state_size), x.dtype)

@@ -18,7 +18,7 @@ from backends.mxnet_gluon.layer.scratch import affine
 from backends.mxnet_gluon.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels, sizes
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, parameters, rnn_of
+from common.models.specification import Model, parameters
 from common.models.trace import Step
 
 Tensors = dict[str, Tensor]
@@ -118,7 +118,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         if lengths is not None:
             arrays["lengths"] = lengths
         arrays["zeros"] = np.zeros(
-            (self.stages[0].num_directions * self.stages[0].num_layers, rows, rnn_of(self.spec).state_size)
+            (self.stages[0].num_directions * self.stages[0].num_layers, rows, self.spec.recurrent.state_size)
         )
         if "labels" in batch or "targets" in batch:
             arrays |= {"labels": labels(self.spec, batch), "counted": counted(self.spec, batch)}
@@ -156,7 +156,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
         states, with dropout's factors between the layers where the batch has them.
         """
-        zeros = [batch["zeros"]] * (2 if rnn_of(self.spec).cell == "lstm" else 1)
+        zeros = [batch["zeros"]] * (2 if self.spec.recurrent.cell == "lstm" else 1)
         states = []
         for i, layer in enumerate(self._rnn):
             weights = [] if layer.blocks else [parameters[name] for name in self._of_rnn[i]]

@@ -16,7 +16,7 @@ from backends.pytorch.layer.training import IGNORED
 from backends.pytorch.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, has_dropout, labels
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, parameters, rnn_of
+from common.models.specification import Model, parameters
 from common.models.trace import Step
 
 
@@ -96,7 +96,7 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·num_directions, batch, hidden_size)
         from zero states, with dropout's factors between the layers where the batch has them.
         """
-        rnn = rnn_of(self.spec)
+        rnn = self.spec.recurrent
         host_lengths = torch.tensor(batch["lengths"]) if "lengths" in batch else None
         lengths = None if host_lengths is None else host_lengths.to(x.device)
         states = []

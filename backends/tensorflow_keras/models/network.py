@@ -23,7 +23,7 @@ from backends.tensorflow_keras.layer.implementation import (
 from backends.tensorflow_keras.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, parameters, rnn_of, with_prefix, without_prefix
+from common.models.specification import Model, parameters, with_prefix, without_prefix
 from common.models.trace import Step
 
 LAID_OUT = ("rnn.", "encoder.", "decoder.")
@@ -166,7 +166,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
         states, with dropout's factors between the layers where the batch has them.
         """
-        rnn = rnn_of(self.spec)
+        rnn = self.spec.recurrent
         states = []
         for i, layer in enumerate(self._rnn):
             zeros = tf.zeros((rnn.num_directions * layer.spec.num_layers, x.shape[0], rnn.state_size), x.dtype)

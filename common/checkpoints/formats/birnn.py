@@ -24,7 +24,7 @@ from common.checkpoints.contents import (
 )
 from common.checkpoints.formats.safetensors import tensors_and_metadata, write_tensors
 from common.errors import InputError, shown
-from common.models.specification import Model, Seq2Seq, model_from_json, parameters, rnn_of, rnn_prefix
+from common.models.specification import Model, Seq2Seq, model_from_json, parameters
 from common.specification import specification_from_json
 from common.tasks.checkpoint import METADATA_KEY as CHECKPOINT
 from common.tasks.checkpoint import STATE
@@ -154,6 +154,6 @@ def _checkpoint(path: Path, tensors: Arrays, header: Any) -> Contents:
 
 def _kinds(spec: Model) -> Iterator[tuple[str, RecurrentKind]]:
     """The recurrent layers of a model by name."""
-    yield rnn_prefix(spec).removesuffix("."), kind_of(rnn_of(spec))
+    yield spec.rnn_name, kind_of(spec.recurrent)
     if isinstance(spec, Seq2Seq):
         yield "decoder", kind_of(spec.decoder_rnn)

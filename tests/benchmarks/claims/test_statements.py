@@ -33,7 +33,7 @@ from common.data.embeddings import load_vectors
 from common.data.examples import SequenceExample
 from common.data.vocabulary import build_vocabulary
 from common.models.batch import labels
-from common.models.specification import SequenceModel, rnn_of
+from common.models.specification import SequenceModel
 from common.specification import Specification
 from common.tasks.building import build_task
 from common.tasks.task import Options
@@ -178,7 +178,7 @@ def test_one_direction_of_equal_size_has_no_more_parameters_and_one_unit_more_wo
     task = build_task("pipeline", Options())
     assert isinstance(task.spec, SequenceModel)
     units = units_of_equal_size(task.spec.rnn)
-    sizes = [count(rnn_of(one_direction(task, each).spec)) for each in (units, units + 1)]
+    sizes = [count(one_direction(task, each).spec.recurrent) for each in (units, units + 1)]
     assert sizes[0] <= count(task.spec.rnn) < sizes[1]
 
 

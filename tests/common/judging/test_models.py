@@ -24,7 +24,6 @@ from common.models.small_cases import ModelCase, model_cases
 from common.models.specification import (
     Arrays,
     SequenceModel,
-    rnn_of,
 )
 from common.specification import GATES
 
@@ -174,7 +173,7 @@ def gates_swapped(prefix: str) -> Change:
     """The first two gates of every kernel under a prefix exchanged."""
 
     def change(case: ModelCase, weights: Arrays) -> Arrays:
-        gates = len(GATES[rnn_of(case.spec).cell])
+        gates = len(GATES[case.spec.recurrent.cell])
 
         def swap(value: np.ndarray) -> np.ndarray:
             first, second, *rest = np.split(value, gates)  # (hidden_size, …) each

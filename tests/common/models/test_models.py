@@ -23,7 +23,6 @@ from common.models.specification import (
     model_as_json,
     model_from_json,
     parameters,
-    rnn_of,
     split_layers,
 )
 from common.reference import Reference
@@ -130,7 +129,7 @@ def test_where_nothing_counts_loss_and_gradients_are_0(name: str) -> None:
 
 def test_the_stack_without_dropout_is_the_layers_reference() -> None:
     case = CASES["tagger-mul"]
-    rnn = rnn_of(case.spec)
+    rnn = case.spec.recurrent
     weights = initialise_layer(rnn, np.random.default_rng(2))
     x = np.random.default_rng(3).normal(size=(5, 7, rnn.input_size))
     stack = layers.Stack(rnn, weights, Arithmetic(np.dtype(np.float64)))
@@ -220,14 +219,14 @@ def test_initial_weights_fill_the_range_of_their_layer(name: str) -> None:
         if "embedding" in key:
             continue
         of_rnn = key.startswith(("rnn.", "encoder.", "decoder."))
-        width = rnn_of(spec).hidden_size if of_rnn else drawn[0][key.replace(".bias", ".weight")].shape[-1]
+        width = spec.recurrent.hidden_size if of_rnn else drawn[0][key.replace(".bias", ".weight")].shape[-1]
         largest = max(np.abs(each[key]).max() for each in drawn)
         assert 0.9 / np.sqrt(width) < largest <= 1 / np.sqrt(width), key
 
 
 def test_layers_split_and_keep_their_names() -> None:
     case = CASES["tagger"]
-    rnn = rnn_of(case.spec)
+    rnn = case.spec.recurrent
     weights = {key.removeprefix("rnn."): value for key, value in case.weights.items() if key.startswith("rnn.")}
     first, second = split_layers(rnn, weights)
     assert second["weight_ih_l0_reverse"] is weights["weight_ih_l1_reverse"]
