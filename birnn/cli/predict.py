@@ -32,6 +32,15 @@ def predict_command(
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="K", min=1, help="The K likeliest answers at each place, with probabilities."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with probabilities.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write answers and probabilities there instead: .json or .tsv."),
+    ] = None,
     device: Device = "cpu",
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, max=1_000_000, help="seq2seq: longest answer.")] = 40,
     threads: Threads = 1,
@@ -45,5 +54,19 @@ def predict_command(
     """
     from birnn.commands.predict import Asked, predict
 
-    asked = Asked(model, tuple(texts or ()), data, checkpoint, framework, dtype, device, max_steps, threads, timeout)
+    asked = Asked(
+        model=model,
+        texts=tuple(texts or ()),
+        data=data,
+        checkpoint=checkpoint,
+        framework=framework,
+        dtype=dtype,
+        device=device,
+        max_steps=max_steps,
+        threads=threads,
+        timeout_seconds=timeout,
+        top=top,
+        as_json=as_json,
+        out=out,
+    )
     raise typer.Exit(predict(asked))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from backends.pool.network import RemoteNetwork
 from backends.pool.pool import NoAnswer, Pool
 from backends.registry import backends
 from birnn import exit_codes
+from birnn.commands.answers.likeliest import Answered, answered, check_k, places_asked
+from birnn.commands.answers.showing import check_out, show_answers
 from birnn.commands.workers import workers
 from birnn.display import say, stderr
 from birnn.options import one_of
@@ -22,7 +24,9 @@ from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
 from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, vocabulary_from_json
 from common.errors import InputError, shown
+from common.models.batch import sizes
 from common.models.specification import Arrays, Model
+from common.tasks.building import LENGTHS
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import NAMES
 from common.tensorfile import read
@@ -31,6 +35,9 @@ G2PM = "g2pm"
 """The name of the model that comes with the suite, trained by the authors of g2pM."""
 SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
 """How a text falls into a model's tokens, where it is not by words."""
+
+TEXTS_AT_ONCE = 64
+"""How many texts are answered at once: the logits of a masked model are as many as its words at every step."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,14 @@ class Asked:
     max_steps: int
     threads: int
     timeout_seconds: float
+    top: int | None = None
+    as_json: bool = False
+    out: Path | None = None
+
+    @property
+    def with_probabilities(self) -> bool:
+        """Whether probabilities are asked for beside the best answers."""
+        return self.top is not None or self.as_json or self.out is not None
 
 
 @dataclass(frozen=True)
@@ -66,15 +81,30 @@ class TrainedModel:
         """Read the labels."""
         return labels_from_json(self.vocabularies["labels"], f"{self.where}: the labels")
 
+    def answers(self, model: str) -> tuple[str, ...]:
+        """What each class of the model of a task is called; its number where it has no name."""
+        if model == "masked":
+            vocabulary = self.vocabulary("words")
+            return tuple(vocabulary.spelled(range(len(vocabulary))))
+        if model == G2PM:
+            from common.data.g2pm_sentences import g2pm_labels
+
+            return g2pm_labels().names
+        return self.labels().names if "labels" in self.vocabularies else tuple(map(str, range(self.spec.num_answers)))
+
 
 def predict(asked: Asked) -> int:
     """Answer and print; the exit code."""
     one_of("MODEL", asked.model, (*NAMES, G2PM))
     one_of("--dtype", asked.dtype, ("float32", "float64"))
     one_of("--device", asked.device, DEVICES)
+    if asked.out is not None:
+        check_out(asked.out)
     trained = _g2pm() if asked.model == G2PM else _from_checkpoint(asked)
     words = _words(asked)
-    batch = _batch(asked, trained, words)
+    if asked.with_probabilities:
+        _check_probabilities(asked, trained, words)
+    parts = _parts(asked, trained, words)
     pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
     with workers([pattern], asked.threads, "--framework") as (pool, selection):
         implementations = [(name, each) for name, group in selection.implementations.items() for each in group]
@@ -82,12 +112,15 @@ def predict(asked: Asked) -> int:
             raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
         name, chosen = implementations[0]
         try:
-            answer = _answer(pool, name, chosen, asked, trained, batch)
+            given = _given(pool, name, chosen, asked, trained, parts)
         except NoAnswer as error:
             status = error.reply.status
             stderr().print(f"birnn: {name}/{chosen}: {status}: {error}", markup=False)
             return exit_codes.decide(wrong=status not in DECLINED, broken=False, checked=False)
-    for line in readable(asked.model, trained, batch, words, answer):
+    if asked.with_probabilities:
+        show_answers(asked.model, f"{name}/{chosen}", given.likeliest, asked.as_json, asked.out)
+        return exit_codes.AGREED
+    for line in given.lines:
         say(line)
     return exit_codes.AGREED
 
@@ -178,8 +211,26 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
     return texts
 
 
-def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> Arrays:
-    """The input as the model's batch."""
+def _check_probabilities(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> None:
+    """Raise an ``InputError`` where the model has no such probabilities, or is asked about nothing."""
+    if trained.spec.decodes:
+        raise InputError(f"--top, --json and --out must be asked of a model with classes; got {asked.model}")
+    check_k(asked.top or 1, trained.answers(asked.model))
+    if words:
+        places_asked(asked.model, words)
+
+
+def _parts(
+    asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]
+) -> list[tuple[Sequence[Sequence[str]], Arrays]]:
+    """The texts, so many at once that their answers need little room, each part with its batch."""
+    parts = [words[start : start + TEXTS_AT_ONCE] for start in range(0, len(words), TEXTS_AT_ONCE)] or [words]
+    multiple = 1 if len(parts) == 1 else LENGTHS
+    return [(part, _batch(asked, trained, part, multiple)) for part in parts]
+
+
+def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], multiple: int) -> Arrays:
+    """The input as the model's batch, padded to a multiple of some length, as every length may be compiled anew."""
     spec = trained.spec
     if spec.num_tokens is None:
         if words or asked.data is None:
@@ -200,7 +251,7 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) 
         else:
             rows = [vocabulary.ids(list(sentence)) for sentence in words]
     lengths = np.array([len(row) for row in rows], np.int64)
-    tokens = np.zeros((len(rows), int(lengths.max())), np.int64)
+    tokens = np.zeros((len(rows), -(-int(lengths.max()) // multiple) * multiple), np.int64)
     for filled, row in zip(tokens, rows, strict=True):
         filled[: len(row)] = row
     return {"tokens": tokens, "lengths": lengths}
@@ -232,11 +283,34 @@ def _arrays(path: Path, width: int) -> Arrays:
     return arrays
 
 
-def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: TrainedModel, batch: Arrays) -> Arrays:
-    """What the model answers to a batch; raises ``NoAnswer``."""
+@dataclass
+class Given:
+    """What a model has answered: the lines of its best answers, or the likeliest ones, text by text."""
+
+    lines: list[str] = field(default_factory=list)
+    likeliest: list[Answered] = field(default_factory=list)
+
+
+def _given(
+    pool: Pool,
+    name: str,
+    chosen: str,
+    asked: Asked,
+    trained: TrainedModel,
+    parts: Sequence[tuple[Sequence[Sequence[str]], Arrays]],
+) -> Given:
+    """What the model answers, part by part, as all of it at once may not fit into memory; raises ``NoAnswer``."""
     backend = backends()[name]
     ask = partial(pool.ask, backend, timeout_seconds=asked.timeout_seconds)
     network = RemoteNetwork("asked", ask, partial(pool.distrust, backend), lambda file: pool.folder / file)
-    network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, batch)
-    (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps)
-    return answer
+    largest = max((batch for _, batch in parts), key=lambda batch: sizes(batch)[1])
+    network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, largest)
+    given = Given()
+    for words, batch in parts:
+        (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps)
+        if asked.with_probabilities:
+            names = trained.answers(asked.model)
+            given.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
+        else:
+            given.lines += readable(asked.model, trained, batch, words, answer)
+    return given
