@@ -13,6 +13,7 @@ from backends.interface.gaps import DECLINED
 from backends.interface.probe import Harm, Status
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model
+from common.models.streaming import Streaming
 from common.specification import Specification
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -392,13 +393,16 @@ class SaveNetwork(WorkerRequest[Done]):
 
 
 class AskNetwork(WorkerRequest[Done]):
-    """Answer a question on every batch of a file, into the file ``answers``; ``decode`` has ``max_steps``."""
+    """Answer a question on every batch of a file, into the file ``answers``; ``decode`` has ``max_steps``, and
+    ``predict`` may have ``streaming``.
+    """
 
     handle: str
     question: Question
     batches: Path
     answers: Path
     max_steps: int | None = None
+    streaming: Streaming | None = None
 
 
 class CloseNetwork(WorkerRequest[Done]):

@@ -43,6 +43,18 @@ def predict_command(
     ] = None,
     device: Device = "cpu",
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, max=1_000_000, help="seq2seq: longest answer.")] = 40,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk", min=1, max=1_000_000, help="Stream: answer so many steps at a time, as if they were arriving."
+        ),
+    ] = None,
+    look_ahead: Annotated[
+        int,
+        typer.Option(
+            "--look-ahead", min=0, max=1_000_000, help="Steps behind a chunk that the reverse direction reads first."
+        ),
+    ] = 0,
     threads: Threads = 1,
     timeout: Timeout = 120.0,
     without_plugin: WithoutPlugin = [],  # noqa: B006
@@ -53,7 +65,11 @@ def predict_command(
     implementation does not support it.
     """
     from birnn.commands.predict import Asked, predict
+    from common.errors import InputError
+    from common.models.streaming import Streaming
 
+    if look_ahead and chunk is None:
+        raise InputError(f"--look-ahead must stand with --chunk; got --look-ahead {look_ahead} alone")
     asked = Asked(
         model=model,
         texts=tuple(texts or ()),
@@ -68,5 +84,6 @@ def predict_command(
         top=top,
         as_json=as_json,
         out=out,
+        streaming=None if chunk is None else Streaming(chunk=chunk, look_ahead=look_ahead),
     )
     raise typer.Exit(predict(asked))

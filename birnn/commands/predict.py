@@ -26,6 +26,7 @@ from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, v
 from common.errors import InputError, shown
 from common.models.batch import sizes
 from common.models.specification import Arrays, Model
+from common.models.streaming import Streaming, check_streamed
 from common.tasks.building import LENGTHS
 from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import NAMES
@@ -57,6 +58,7 @@ class Asked:
     top: int | None = None
     as_json: bool = False
     out: Path | None = None
+    streaming: Streaming | None = None
 
     @property
     def with_probabilities(self) -> bool:
@@ -101,6 +103,8 @@ def predict(asked: Asked) -> int:
     if asked.out is not None:
         check_out(asked.out)
     trained = _g2pm() if asked.model == G2PM else _from_checkpoint(asked)
+    if asked.streaming is not None:
+        check_streamed(trained.spec, asked.streaming)
     words = _words(asked)
     if asked.with_probabilities:
         _check_probabilities(asked, trained, words)
@@ -307,7 +311,7 @@ def _given(
     network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, largest)
     given = Given()
     for words, batch in parts:
-        (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps)
+        (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
         if asked.with_probabilities:
             names = trained.answers(asked.model)
             given.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
