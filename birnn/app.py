@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -66,3 +68,9 @@ app.command("predict")(predict_command)
 app.command("claims")(claims_command)
 app.command("inspect")(inspect_command)
 app.command("convert")(convert_command)
+
+
+@cache
+def command() -> Callable[..., int | None]:
+    """The application as one command, built once in a process: Typer reads every signature anew each time."""
+    return typer.main.get_command(app)

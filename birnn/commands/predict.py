@@ -241,7 +241,7 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], 
             raise InputError(f"{asked.model} reads arrays: --data must be a .npy or .safetensors file")
         return _arrays(asked.data, spec.recurrent.input_size)
     if not words:
-        raise InputError(f"{asked.model} reads text; got the arrays {asked.data}")
+        raise InputError(f"{asked.model} reads text: --data must be a file of sentences; got the arrays {asked.data}")
     if asked.model == G2PM:
         from common.data.g2pm_sentences import g2pm_tokens
 
