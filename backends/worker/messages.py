@@ -62,7 +62,10 @@ class DescribedGap(WorkerReply):
 
 
 class Description(WorkerReply):
-    """A worker's first line: what its framework says of itself."""
+    """A worker's first line: what its framework says of itself.
+
+    ``forward_only`` says why by the name of each implementation that computes no gradients.
+    """
 
     status: Literal["ready"] = "ready"
     name: str
@@ -70,6 +73,7 @@ class Description(WorkerReply):
     devices: dict[str, str]
     implementations: list[str]
     gaps: list[DescribedGap]
+    forward_only: dict[str, str] = {}
 
 
 class Done(WorkerReply):
@@ -234,7 +238,8 @@ class RunCase(InImplementation, WorkerRequest[OtherResults]):
     """Run the case of a file and write the file ``result``.
 
     With ``others``, paths by name, run it again and write what ``execute_again`` gives besides, where it differs;
-    ``forward`` says whether that is to have a forward pass alone that has to be compiled.
+    ``forward`` says whether that is to have a forward pass alone that has to be compiled. Without ``gradients`` outputs
+    and states alone are computed, whatever the case asks for.
     """
 
     case: Path
@@ -242,6 +247,7 @@ class RunCase(InImplementation, WorkerRequest[OtherResults]):
     lane: str = LANES[0]
     others: dict[str, Path] | None = None
     forward: bool = False
+    gradients: bool = True
 
 
 class CanRunLayer(InImplementation, WorkerRequest[Done]):

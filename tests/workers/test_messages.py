@@ -50,6 +50,7 @@ FIELDS: dict[str, Any] = {
     "streaming": Streaming(chunk=3, look_ahead=2),
     "handles": ("a", "b"),
     "forward": True,
+    "gradients": False,
     "plain": (AskedPlain(name="head", kind="dense", result=Path("plain")),),
 } | dict.fromkeys(("seconds", "learning_rate", "telling_rate"), 0.1)
 PATHS = ("case", "file", "result", "weights", "state", "batches", "answers", "training")
