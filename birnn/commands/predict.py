@@ -4,38 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from backends.interface.gaps import DECLINED, DEVICES
+from backends.interface.gaps import DEVICES
 from backends.pool.network import RemoteNetwork
-from backends.pool.pool import NoAnswer, Pool
-from backends.registry import backends
 from birnn import exit_codes
+from birnn.commands.answers.asking import Chosen, with_network
 from birnn.commands.answers.likeliest import Answered, answered, check_k, places_asked
 from birnn.commands.answers.showing import check_out, show_answers
-from birnn.commands.workers import workers
-from birnn.display import say, stderr
+from birnn.commands.answers.trained import G2PM, SPLIT, TrainedModel, trained_model
+from birnn.display import say
 from birnn.options import one_of
-from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
-from common.data.vocabulary import MASK, Labels, Vocabulary, labels_from_json, vocabulary_from_json
+from common.data.vocabulary import MASK
 from common.errors import InputError, shown
 from common.models.batch import sizes
-from common.models.specification import Arrays, Model
+from common.models.specification import Arrays
 from common.models.streaming import Streaming, check_streamed
 from common.tasks.building import LENGTHS
-from common.tasks.checkpoint import read_checkpoint
 from common.tasks.task import NAMES
 from common.tensorfile import read
-
-G2PM = "g2pm"
-"""The name of the model that comes with the suite, trained by the authors of g2pM."""
-SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
-"""How a text falls into a model's tokens, where it is not by words."""
 
 TEXTS_AT_ONCE = 64
 """How many texts are answered at once: the logits of a masked model are as many as its words at every step."""
@@ -66,35 +56,6 @@ class Asked:
         return self.top is not None or self.as_json or self.out is not None
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained model: its parameters, and what turns ids into words and labels again."""
-
-    spec: Model
-    weights: Arrays
-    vocabularies: dict[str, Any]
-    where: str
-
-    def vocabulary(self, name: str) -> Vocabulary:
-        """Read the vocabulary of a name."""
-        return vocabulary_from_json(self.vocabularies[name], f"{self.where}: the vocabulary {name}")
-
-    def labels(self) -> Labels:
-        """Read the labels."""
-        return labels_from_json(self.vocabularies["labels"], f"{self.where}: the labels")
-
-    def answers(self, model: str) -> tuple[str, ...]:
-        """What each class of the model of a task is called; its number where it has no name."""
-        if model == "masked":
-            vocabulary = self.vocabulary("words")
-            return tuple(vocabulary.spelled(range(len(vocabulary))))
-        if model == G2PM:
-            from common.data.g2pm_sentences import g2pm_labels
-
-            return g2pm_labels().names
-        return self.labels().names if "labels" in self.vocabularies else tuple(map(str, range(self.spec.num_answers)))
-
-
 def predict(asked: Asked) -> int:
     """Answer and print; the exit code."""
     one_of("MODEL", asked.model, (*NAMES, G2PM))
@@ -102,27 +63,27 @@ def predict(asked: Asked) -> int:
     one_of("--device", asked.device, DEVICES)
     if asked.out is not None:
         check_out(asked.out)
-    trained = _g2pm() if asked.model == G2PM else _from_checkpoint(asked)
+    trained = trained_model(asked.model, asked.checkpoint)
     if asked.streaming is not None:
         check_streamed(trained.spec, asked.streaming)
     words = _words(asked)
     if asked.with_probabilities:
         _check_probabilities(asked, trained, words)
     parts = _parts(asked, trained, words)
-    pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
-    with workers([pattern], asked.threads, "--framework") as (pool, selection):
-        implementations = [(name, each) for name, group in selection.implementations.items() for each in group]
-        if not implementations:
-            raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
-        name, chosen = implementations[0]
-        try:
-            given = _given(pool, name, chosen, asked, trained, parts)
-        except NoAnswer as error:
-            status = error.reply.status
-            stderr().print(f"birnn: {name}/{chosen}: {status}: {error}", markup=False)
-            return exit_codes.decide(wrong=status not in DECLINED, broken=False, checked=False)
+    largest = max((batch for _, batch in parts), key=lambda batch: sizes(batch)[1])
+    given = Given()
+
+    def use(network: RemoteNetwork) -> None:
+        for part, batch in parts:
+            (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
+            given.add(asked, trained, part, batch, answer)
+
+    chosen = Chosen(asked.framework, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
+    code, name = with_network(chosen, trained.spec, trained.weights, largest, use)
+    if code != exit_codes.AGREED:
+        return code
     if asked.with_probabilities:
-        show_answers(asked.model, f"{name}/{chosen}", given.likeliest, asked.as_json, asked.out)
+        show_answers(asked.model, name, given.likeliest, asked.as_json, asked.out)
         return exit_codes.AGREED
     for line in given.lines:
         say(line)
@@ -171,25 +132,6 @@ def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[
             for index, character in enumerate(sentence)
         ]
         yield "".join(said)
-
-
-def _from_checkpoint(asked: Asked) -> TrainedModel:
-    """The model of a checkpoint; an ``InputError`` where it is one of another task."""
-    if asked.checkpoint is None:
-        raise InputError(f"--checkpoint must name a file that birnn train {asked.model} has written; got none")
-    checkpoint = read_checkpoint(asked.checkpoint)
-    if checkpoint.header.task != asked.model:
-        raise InputError(
-            f"{asked.checkpoint}: must be a checkpoint of {asked.model}; got one of {checkpoint.header.task}"
-        )
-    return TrainedModel(checkpoint.spec, checkpoint.weights, checkpoint.header.vocabularies, str(asked.checkpoint))
-
-
-def _g2pm() -> TrainedModel:
-    """The model that comes with the suite."""
-    from common.data.g2pm_sentences import g2pm_spec, g2pm_weights
-
-    return TrainedModel(g2pm_spec(), g2pm_weights(), {}, "g2pM")
 
 
 def _words(asked: Asked) -> list[tuple[str, ...]]:
@@ -242,23 +184,7 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], 
         return _arrays(asked.data, spec.recurrent.input_size)
     if not words:
         raise InputError(f"{asked.model} reads text: --data must be a file of sentences; got the arrays {asked.data}")
-    if asked.model == G2PM:
-        from common.data.g2pm_sentences import g2pm_tokens
-
-        rows = [g2pm_tokens("".join(sentence)) for sentence in words]
-    else:
-        vocabulary = trained.vocabulary(spec.vocabulary)
-        if asked.model == "masked":
-            from common.data.examples import token_examples
-
-            rows = [example.inputs for example in token_examples(words, vocabulary)]
-        else:
-            rows = [vocabulary.ids(list(sentence)) for sentence in words]
-    lengths = np.array([len(row) for row in rows], np.int64)
-    tokens = np.zeros((len(rows), -(-int(lengths.max()) // multiple) * multiple), np.int64)
-    for filled, row in zip(tokens, rows, strict=True):
-        filled[: len(row)] = row
-    return {"tokens": tokens, "lengths": lengths}
+    return trained.batch(asked.model, words, multiple)
 
 
 def _arrays(path: Path, width: int) -> Arrays:
@@ -294,27 +220,12 @@ class Given:
     lines: list[str] = field(default_factory=list)
     likeliest: list[Answered] = field(default_factory=list)
 
-
-def _given(
-    pool: Pool,
-    name: str,
-    chosen: str,
-    asked: Asked,
-    trained: TrainedModel,
-    parts: Sequence[tuple[Sequence[Sequence[str]], Arrays]],
-) -> Given:
-    """What the model answers, part by part, as all of it at once may not fit into memory; raises ``NoAnswer``."""
-    backend = backends()[name]
-    ask = partial(pool.ask, backend, timeout_seconds=asked.timeout_seconds)
-    network = RemoteNetwork("asked", ask, partial(pool.distrust, backend), lambda file: pool.folder / file)
-    largest = max((batch for _, batch in parts), key=lambda batch: sizes(batch)[1])
-    network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, largest)
-    given = Given()
-    for words, batch in parts:
-        (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
+    def add(
+        self, asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], batch: Arrays, answer: Arrays
+    ) -> None:
+        """Take in what is wanted of the answer to a batch, whose logits need not be kept."""
         if asked.with_probabilities:
             names = trained.answers(asked.model)
-            given.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
+            self.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
         else:
-            given.lines += readable(asked.model, trained, batch, words, answer)
-    return given
+            self.lines += readable(asked.model, trained, batch, words, answer)

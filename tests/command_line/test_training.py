@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from backends.studies.training import Course, Trained
-from birnn.commands.predict import TrainedModel as Model
+from birnn.commands.answers.trained import TrainedModel as Model
 from birnn.commands.predict import readable
 from birnn.commands.train import part, print_training
 from birnn.display import stdout

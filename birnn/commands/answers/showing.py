@@ -23,10 +23,10 @@ HEADS = ("text", "place", "token", "rank", "answer", "probability")
 """The columns of a file with tabs."""
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Raise an ``InputError`` for a file that answers cannot be written to."""
-    if out.suffix not in SUFFIXES:
-        raise InputError(f"--out must end in {' or '.join(SUFFIXES)}, which says how it is written; got {str(out)!r}")
+    if out.suffix not in suffixes:
+        raise InputError(f"--out must end in {' or '.join(suffixes)}, which says how it is written; got {str(out)!r}")
     writable_file("--out", out)
 
 
