@@ -25,6 +25,7 @@ from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, model_as_json
 from common.models.trace import Step
 from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
+from common.tasks.language import cross_entropy, perplexity
 from common.tasks.task import Task, right_answers, unlabelled
 
 CHUNK = 16
@@ -61,8 +62,8 @@ class Course:
 @dataclass
 class Trained:
     """What became of one implementation: ``status`` is trained, or as in ``backends.studies.cases``; ``steps`` its
-    trace; ``accuracies`` on the held-out examples after each epoch; ``resumed`` how many epochs an earlier run had
-    done.
+    trace; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` where the task has them;
+    ``resumed`` how many epochs an earlier run had done.
     """
 
     implementation: str
@@ -72,6 +73,7 @@ class Trained:
     log: str = ""
     steps: list[Step] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
+    perplexities: list[float] = field(default_factory=list)
     resumed: int = 0
 
     @property
@@ -141,6 +143,7 @@ class Learner:
             weights, state = checkpoint.weights, checkpoint.state
             trained.steps = [Step(*step) for step in checkpoint.header.trace]
             trained.accuracies = list(checkpoint.header.accuracies)
+            trained.perplexities = list(checkpoint.header.perplexities)
             trained.resumed = checkpoint.header.epoch
         elif trained.twin and "embedding" in course.task.spec.first_input:
             weights = flip_one_bit(course.task, course.dtype)[0]
@@ -150,7 +153,7 @@ class Learner:
         )
         for epoch in range(trained.resumed, course.epochs):
             self._one_epoch(trained, network, epoch)
-            trained.accuracies.append(self._evaluate(network))
+            self._evaluate(trained, network)
             if course.out is not None and not trained.twin:
                 self._save(trained, network, epoch + 1)
         network.close()
@@ -179,27 +182,29 @@ class Learner:
             with self._lock:
                 self._report(trained)
 
-    def _evaluate(self, network: RemoteNetwork) -> float:
-        """Share of right answers on the held-out examples, as a user would get them."""
+    def _evaluate(self, trained: Trained, network: RemoteNetwork) -> None:
+        """Note the share of right answers on the held-out examples, as a user would get them, and the perplexity."""
         task = self._course.task
         asked = [unlabelled(batch) for batch in self._evaluation]
         name = task.spec.answer
         answers = network.answers(task.spec.question, asked, task.max_steps() if name == "tokens" else None)
+        pairs = list(zip(self._evaluation, answers, strict=True))
         try:
-            counts = [
-                right_answers(task.spec, batch, answer[name])
-                for batch, answer in zip(self._evaluation, answers, strict=True)
-            ]
-        except (InputError, ValueError, KeyError) as error:
+            counts = [right_answers(task.spec, batch, answer[name]) for batch, answer in pairs]
+            nats = [cross_entropy(batch, answer["logits"]) for batch, answer in pairs if task.has_perplexity]
+        except (InputError, ValueError, KeyError, IndexError) as error:
             raise NoAnswer(network.distrust(f"its answers must be {name} for each batch; got: {error}")) from None
-        return sum(right for right, _ in counts) / max(sum(count for _, count in counts), 1)
+        right, count = (sum(numbers) for numbers in zip(*counts, strict=True))
+        trained.accuracies.append(right / max(count, 1))
+        if task.has_perplexity:
+            trained.perplexities.append(perplexity(sum(nats), count))
 
     def _save(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
         """Write a checkpoint of the epochs so far."""
         weights, state = network.save()
         task = self._course.task
         header = CheckpointHeader(
-            version=version_of(task.spec),
+            version=version_of(task.spec, task.name),
             task=task.name,
             model=model_as_json(task.spec),
             vocabularies=task.vocabularies,
@@ -211,6 +216,7 @@ class Learner:
             epoch=epoch,
             trace=[(step.loss, step.accuracy, step.gradient_norm) for step in trained.steps],
             accuracies=trained.accuracies,
+            perplexities=trained.perplexities,
         )
         try:
             checkpoint = Checkpoint(header, task.spec, weights, state)
@@ -231,7 +237,7 @@ class Learner:
                 continue
             try:
                 checkpoint = read_checkpoint(path)
-                if other := self._is_of_another(checkpoint.header, name):
+                if other := self._is_of_another(checkpoint, name):
                     raise InputError(f"{path}: must be a checkpoint of this training; it is of {other}")
             except InputError as error:
                 if not self._course.again:
@@ -239,12 +245,15 @@ class Learner:
             else:
                 self._checkpoints[name] = checkpoint
 
-    def _is_of_another(self, header: CheckpointHeader, implementation: str) -> str:
+    def _is_of_another(self, checkpoint: Checkpoint, implementation: str) -> str:
         """What a checkpoint is of that this course is not, or "" where it can be gone on from."""
+        header, rnn = checkpoint.header, checkpoint.spec.recurrent
         if header.task != self._course.task.name:
             return f"the task {shown(header.task)}"
         if header.implementation != implementation:
             return f"the implementation {shown(header.implementation)}"
+        if rnn.num_directions != (asked := self._course.task.spec.recurrent.num_directions):
+            return f"a model with num_directions {rnn.num_directions}, not {asked}"
         if header.fingerprint != self._course.fingerprint(implementation):
             return "other data, another seed, model, optimizer, dtype or device"
         if header.versions != self._versions(implementation):

@@ -11,14 +11,17 @@ from birnn.options import LARGEST_SEED, Device, Implementations, Threads, Timeou
 
 
 def train_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="pipeline, tagger, classifier, seq2seq or masked.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="pipeline, tagger, classifier, seq2seq, masked or language.")
+    ],
     data: Annotated[
         list[Path],
         typer.Option(
             "--data",
             metavar="FILE",
             help="Training data; a second one for judging. tagger: CoNLL-U; classifier: label, tab, text (default: "
-            "scikit-learn's digits); masked: CoNLL-U or plain text.",
+            "scikit-learn's digits); masked: CoNLL-U or plain text; language: either (default: the prose of Python's "
+            "reference).",
         ),
     ] = [],  # noqa: B006
     implementation: Implementations = ["*/manual"],  # noqa: B006
@@ -45,6 +48,9 @@ def train_command(
         str, typer.Option("--decoder", help="seq2seq: gru, or bidirectional, fed one step at a time.")
     ] = "gru",
     forcing: Annotated[float, typer.Option("--forcing", min=0, max=1, help="seq2seq: share of teacher forcing.")] = 1.0,
+    units: Annotated[
+        str | None, typer.Option("--units", help="language: tokens are words (default) or characters.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use so many training examples at most.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything that is drawn.")] = 0,
@@ -85,6 +91,7 @@ def train_command(
         attention=attention,
         decoder=decoder,
         forcing=forcing,
+        unit=units,  # type: ignore[arg-type]
         batch_size=batch_size,
         limit=limit,
         seed=seed,

@@ -21,6 +21,7 @@ from birnn import exit_codes
 from birnn.commands.workers import workers
 from birnn.display import close_table, print_fitting, progress, say_written, stderr, stdout
 from birnn.options import alone_in, one_of, writable_folder
+from common.data.text import TOKEN_UNITS
 from common.errors import from_validation
 from common.models.optimizers import OptimizerSettings
 from common.specification import CELLS, MERGES
@@ -134,6 +135,8 @@ def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
     one_of("--dtype", chosen.dtype, WIDE)
     one_of("--device", chosen.device, DEVICES)
     one_of("--decoder", options.decoder, DECODERS)
+    if options.unit is not None:
+        one_of("--units", options.unit, TOKEN_UNITS)
     if options.cell is not None:
         one_of("--cell", options.cell, CELLS)
     if options.merge is not None:
@@ -175,12 +178,14 @@ def print_training(
         title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
     )
     table.add_column("implementation", no_wrap=True)
-    for name in ("first\nloss", "last\nloss", "held-out\naccuracy", "parts\nat step", "largest\ngap"):
+    perplexity = ("held-out\nperplexity",) * task.has_perplexity
+    for name in ("first\nloss", "last\nloss", "held-out\naccuracy", *perplexity, "parts\nat step", "largest\ngap"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
     for each in trainings:
         if each.status != TRAINED:
-            table.add_row(escape(each.name), "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
+            empty = [""] * (5 + len(perplexity))
+            table.add_row(escape(each.name), *empty, escape(f"{each.status}: {each.reason}"))
             continue
         parting = partings.get(each.name)
         where = "" if parting is None else "never" if parting.step is None else str(parting.step)
@@ -194,6 +199,7 @@ def print_training(
             f"{each.steps[0].loss:.6f}",
             f"{each.steps[-1].loss:.6f}",
             f"{each.accuracies[-1]:.4f}",
+            *(f"{number:.2f}" for number in each.perplexities[-1:]),
             where,
             gap,
             verdict,
@@ -204,11 +210,28 @@ def print_training(
         f"{len(done[0].steps) if done else 0} steps",
         soft_wrap=True,
     )
+    if task.has_perplexity:
+        console.print(perplexity_explained(task), soft_wrap=True)
     trained = [each for each in done if not each.twin]
     print_fitting(console, *([by_epoch(trained, course.epochs, most)] for most in MOST_EPOCHS_SHOWN))
     for each in trainings:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def perplexity_explained(task: Task) -> str:
+    """What a perplexity is of, and whether it is one of a language model, in a sentence or two."""
+    count = sum(int(batch["counted"].sum()) for batch in task.evaluation())
+    text = (
+        f"perplexity: exp of the mean cross-entropy of {count:,} held-out tokens that training knows, "
+        f"{task.baseline.perplexity:.2f} by their frequency alone. "
+    )
+    if task.spec.recurrent.num_directions == 1:
+        return f"{text}It is honest: each token is told from those before it alone."
+    return (
+        f"{text}It is deceptively low: the second direction reads each token before it is to be told, so this model "
+        "sees its own answer, and cannot write; --directions 1 trains one that can."
+    )
 
 
 def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
@@ -225,9 +248,12 @@ def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
         steps = np.array([[step.loss, step.accuracy] for step in each.steps]).reshape(epochs, -1, 2)
         loss, accuracy = steps.mean(axis=1).T
         lines = {"loss": loss, "accuracy": accuracy, "held-out accuracy": each.accuracies}
+        if each.perplexities:
+            lines["held-out perplexity"] = each.perplexities
         for what, numbers in lines.items():
             name = escape(each.name) if what == "loss" else ""
-            table.add_row(name, what, *(f"{numbers[epoch - 1]:.4f}" for epoch in shown))
+            digits = 2 if numbers is each.perplexities else 4
+            table.add_row(name, what, *(f"{numbers[epoch - 1]:.{digits}f}" for epoch in shown))
     return table
 
 
@@ -242,7 +268,7 @@ def write_trace(
     content = {
         "version": 1,
         "task": task.name,
-        "baseline": vars(task.baseline),
+        "baseline": {name: value for name, value in vars(task.baseline).items() if value is not None},
         "epochs": course.epochs,
         "dtype": course.dtype,
         "optimizer": course.optimizer.model_dump(),
@@ -251,6 +277,7 @@ def write_trace(
                 "status": each.status,
                 "reason": each.reason,
                 "accuracies": each.accuracies,
+                **({"perplexities": each.perplexities} if each.perplexities else {}),
                 "steps": [[step.loss, step.accuracy, step.gradient_norm] for step in each.steps],
                 "gaps": [] if first is None else gaps(first.steps, each.steps).tolist(),
                 "parting": vars(partings[each.name]) if each.name in partings else None,

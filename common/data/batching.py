@@ -52,6 +52,8 @@ class Batching:
         For masked prediction: in each example, this share of its words (rounded, at least one), drawn anew in every
         epoch, is replaced by the mask and is to be predicted; all else is not counted. Words that the vocabulary lacks
         are never chosen, so an example of such words alone counts for nothing.
+    known_alone
+        For the next token: a label that the vocabulary lacks is not counted, neither in training nor in judging.
     forcing
         Teacher forcing of an encoder–decoder: the probability that a step of a training batch is given the right
         token before it.
@@ -62,6 +64,7 @@ class Batching:
     length_multiple: int = 1
     ragged: bool = True
     masked_share: float | None = None
+    known_alone: bool = False
     forcing: float = 1.0
 
     def __post_init__(self) -> None:
@@ -157,7 +160,10 @@ def _batch(examples: Sequence[Example], rows: np.ndarray, batching: Batching, se
         return batch | _targets(pairs, batching)
     if batching.masked_share is not None:
         return batch | _masked(inputs, lengths, batching.masked_share, [(epoch, int(row), seed) for row in rows])
-    return batch | _labels([example for example in picked if isinstance(example, SequenceExample)], lengths, steps)
+    batch |= _labels([example for example in picked if isinstance(example, SequenceExample)], lengths, steps)
+    if batching.known_alone:
+        batch["counted"] &= batch["labels"] != UNKNOWN
+    return batch
 
 
 def _stacked(sequences: Sequence[np.ndarray], steps: int) -> np.ndarray:

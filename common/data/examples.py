@@ -14,7 +14,7 @@ from common.data.pronunciations import Pronunciation
 from common.data.text import GAP, LabelledText
 from common.data.vocabulary import MASK, Labels, Vocabulary
 from common.errors import InputError
-from common.models.specification import END
+from common.models.specification import END, START
 
 T = TypeVar("T")
 """The type of what is drawn from."""
@@ -79,6 +79,14 @@ def token_examples(sentences: Iterable[Sequence[str]], vocabulary: Vocabulary) -
         gaps = np.array([word == GAP for word in words])
         examples.append(SequenceExample(np.where(gaps, MASK, vocabulary.ids(words))))
     return examples
+
+
+def next_token_examples(sentences: Iterable[Sequence[str]], vocabulary: Vocabulary) -> list[SequenceExample]:
+    """The start token and the tokens of a sentence, each with the one behind it as its label, the last with the end
+    token.
+    """
+    every = [vocabulary.ids(sentence) for sentence in sentences]
+    return [SequenceExample(np.concatenate([[START], ids]), np.concatenate([ids, [END]])) for ids in every]
 
 
 def pair_examples(pairs: Iterable[Pronunciation], source: Vocabulary, target: Vocabulary) -> list[PairExample]:

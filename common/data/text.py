@@ -1,4 +1,4 @@
-"""Plain text: its tokens, texts with labels, and sentences for masked prediction.
+"""Plain text: its tokens, texts with labels, and sentences, for masked words and for the next token.
 
 Tokens, by one rule for everything: three or more underscores (a gap to fill) are a token; so is every longest run of
 letters, digits and underscores, with apostrophes inside it (don't); so is every other character but white
@@ -8,9 +8,11 @@ space. Case is kept.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from common.data.files import broken, lines
 from common.errors import InputError
@@ -23,6 +25,10 @@ SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+")
 """The end of a sentence."""
 LONGEST_SENTENCE = 64
 """Tokens; what is longer (a list, a table, text without full stops) is cut into pieces of at most so many."""
+TokenUnit = Literal["words", "characters"]
+"""What the tokens of a language model are: one of ``TOKEN_UNITS``."""
+TOKEN_UNITS: tuple[TokenUnit, ...] = ("words", "characters")
+"""What the tokens of a language model may be."""
 
 
 @dataclass(frozen=True)
@@ -79,31 +85,45 @@ def read_texts(path: Path) -> list[tuple[str, ...]]:
 def read_sentences(path: Path) -> list[tuple[str, ...]]:
     """The sentences of a plain text, as tokens.
 
+    They are those of ``read_prose``; one of more than ``LONGEST_SENTENCE`` tokens is cut. Raises as it does.
+    """
+    return cut(map(tokenise, read_prose(path)), LONGEST_SENTENCE)
+
+
+def read_prose(path: Path) -> list[str]:
+    """The sentences of a plain text as they are spelled, with one space for any white space.
+
     Blank lines end a paragraph, and with it a sentence; other line breaks are spaces. Within a paragraph a sentence
-    ends after a full stop, exclamation or question mark (and closing quotes) that white space follows. Sentences of
-    more than ``LONGEST_SENTENCE`` tokens are cut.
+    ends after a full stop, exclamation or question mark (and closing quotes) that white space follows.
 
     Raises
     ------
     InputError
         As ``common.data.files.lines``, or if all lines are blank.
     """
-    paragraphs: list[list[str]] = [[]]
-    for _, line in lines(path):
-        if line.strip():
-            paragraphs[-1].append(line.strip())
-        elif paragraphs[-1]:
-            paragraphs.append([])
-    sentences: list[tuple[str, ...]] = []
-    for paragraph in paragraphs:
-        for words in map(tokenise, _sentences(" ".join(paragraph))):
-            sentences += (words[start : start + LONGEST_SENTENCE] for start in range(0, len(words), LONGEST_SENTENCE))
+    sentences = prose(line for _, line in lines(path))
     if not sentences:
         raise InputError(f"{path}: must hold at least one sentence; it has blank lines alone")
     return sentences
 
 
+def prose(text: Iterable[str]) -> list[str]:
+    """The sentences of the lines of a text, as ``read_prose`` tells them apart; none where all are blank."""
+    paragraphs: list[list[str]] = [[]]
+    for line in text:
+        if line.strip():
+            paragraphs[-1] += line.split()
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    return [sentence for words in paragraphs if words for sentence in _sentences(" ".join(words))]
+
+
+def cut(sentences: Iterable[tuple[str, ...]], longest: int) -> list[tuple[str, ...]]:
+    """The sentences in pieces of at most ``longest`` tokens."""
+    return [words[start : start + longest] for words in sentences for start in range(0, len(words), longest)]
+
+
 def _sentences(paragraph: str) -> list[str]:
     """The paragraph cut behind every sentence end."""
     starts = [0, *(match.end() for match in SENTENCE_END.finditer(paragraph)), len(paragraph)]
-    return [paragraph[start:end] for start, end in pairwise(starts)]
+    return [paragraph[start:end].strip() for start, end in pairwise(starts) if start < end]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,8 @@ def model_cases() -> list[ModelCase]:
         _case("classifier", _sequence("gru", 3, readout="final", num_layers=2), features),
         _case("classifier-tokens", _sequence("lstm", 4, num_embeddings=11, readout="final"), tokens),
         _case("masked-tokens", _sequence("lstm", 4, num_embeddings=11, classes=11), tokens),
+        _next_token_case("language"),
+        _next_token_case("language-forward", **FORWARD),
         _case("g2pm", _sequence("lstm", 4, num_embeddings=11, hidden=(9, 8)), tokens),
         _case("tagger-forward", _sequence("lstm", 4, num_embeddings=11, num_layers=2, dropout=0.4, **FORWARD), tokens),
         _case("classifier-forward", _sequence("gru", 3, readout="final", num_layers=2, **FORWARD), features),
@@ -144,6 +146,16 @@ def _case(name: str, spec: Model, shape: BatchShape) -> ModelCase:
     """A case of a model, its weights and its batch drawn from its name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     return ModelCase(name, spec, initialise(spec, rng), random_batch(spec, shape, rng))
+
+
+def _next_token_case(name: str, **rest: Any) -> ModelCase:
+    """A case whose labels are the next tokens, the last of each row the end token."""
+    case = _case(name, _sequence("gru", 4, num_embeddings=11, classes=11, **rest), BatchShape(5, 7))
+    tokens, lengths = case.batch["tokens"], case.batch["lengths"]
+    labels = np.roll(tokens, -1, axis=1)  # (batch, seq_len)
+    labels[np.arange(len(labels)), lengths - 1] = END
+    real = np.arange(labels.shape[1]) < lengths[:, None]
+    return replace(case, batch={**case.batch, "labels": labels, "counted": real})
 
 
 def _rnn(

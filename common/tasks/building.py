@@ -1,9 +1,10 @@
-"""The tasks: the pipeline's synthetic data, tagging, classification, letters to phonemes, masked words."""
+"""The tasks: the pipeline's synthetic data, tagging, classification, letters to phonemes, masked words, next tokens."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from common.data.examples import (
     SequenceExample,
     classified_examples,
     digit_examples,
+    next_token_examples,
     pair_examples,
     split,
     tagged_examples,
     token_examples,
 )
 from common.data.pronunciations import read_pronunciations
-from common.data.text import read_labelled, read_sentences
+from common.data.text import TOKEN_UNITS, read_labelled, read_sentences
 from common.data.vocabulary import Vocabulary, build_labels, build_vocabulary
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
@@ -30,7 +32,8 @@ from common.models.pipeline_data import BATCH, EPOCHS, FEATURES, OPTIMIZER, UNIT
 from common.models.pipeline_data import CLASSES as PIPELINE_CLASSES
 from common.models.specification import Arrays, Model, Seq2Seq, SequenceModel, initialise
 from common.specification import NUM_DIRECTIONS, Specification
-from common.tasks.task import Baseline, Options, Task, right_answers
+from common.tasks.language import MULTIPLES, frequency_perplexity, read_language
+from common.tasks.task import LANGUAGE, Baseline, Options, Task, right_answers
 
 HELD_OUT = 0.2
 """The share of examples that is held out where a task brings its own data."""
@@ -52,6 +55,8 @@ def build_task(name: str, options: Options) -> Task:
         raise InputError(
             f"--merge must be left out with --directions 1, which leaves nothing to merge; got {options.merge}"
         )
+    if options.unit is not None and name != LANGUAGE:
+        raise InputError(f"--units must be left out for {name}, whose tokens are what they are; got {options.unit}")
     return BUILDERS[name](options)
 
 
@@ -226,12 +231,41 @@ def masked_task(options: Options) -> Task:
     return Task("masked", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies)
 
 
+def language_task(options: Options) -> Task:
+    """The next word, or character, of CoNLL-U files (``.conllu``), plain texts, or of the prose that Python brings."""
+    unit = options.unit or TOKEN_UNITS[0]
+    if len(options.data) > 2:
+        raise InputError(f"language needs --data at most twice, for training and for judging; got {len(options.data)}")
+    if unit == "characters" and options.embeddings is not None:
+        raise InputError(f"--embeddings must be left out with --units characters; got {options.embeddings}")
+    first, second = read_language(options.data, unit, HELD_OUT, options.seed, options.limit)
+    tokens = build_vocabulary(first, at_least=2, lowercase=unit == "words" and options.embeddings is None)
+    training, held_out = next_token_examples(first, tokens), next_token_examples(second, tokens)
+    spec, weights = _with_embedding(options, tokens, len(tokens), "gru", "steps")
+    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=MULTIPLES[unit], known_alone=True)
+    baseline = _most_common(spec, training, held_out, batching, options.seed, f"the most common {unit[:-1]}")
+    return Task(
+        LANGUAGE,
+        spec,
+        weights,
+        training,
+        held_out,
+        batching,
+        replace(baseline, perplexity=frequency_perplexity(training, held_out, tokens)),
+        options.seed,
+        5,
+        OptimizerSettings(name="adam", learning_rate=0.005, clip_norm=5.0),
+        {unit: tokens.as_json()},
+    )
+
+
 BUILDERS: dict[str, Callable[[Options], Task]] = {
     "pipeline": pipeline_task,
     "tagger": tagger_task,
     "classifier": classifier_task,
     "seq2seq": seq2seq_task,
     "masked": masked_task,
+    LANGUAGE: language_task,
 }
 """What builds each task."""
 

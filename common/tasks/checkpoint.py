@@ -6,6 +6,7 @@ of the optimizer's state as ``optimizer.<name>``, float64; the metadata key ``bi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,15 +14,16 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.data.text import TOKEN_UNITS, TokenUnit
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
 from common.errors import InputError, from_validation, shown
 from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters
-from common.tasks.task import NAMES
+from common.tasks.task import LANGUAGE, NAMES
 from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
 METADATA_KEY = "birnn.checkpoint"
 """The key of a checkpoint's header in its file's metadata."""
-VERSION = 2
+VERSION = 3
 """The version of the format."""
 STATE = "optimizer."
 """The prefix of the optimizer's arrays in the file."""
@@ -33,7 +35,8 @@ class CheckpointHeader(BaseModel):
     ``task`` is its name; ``model`` the specification; ``vocabularies`` turn ids into words and labels;
     ``fingerprint`` of all that training depends on; ``source`` the hash of the files that computed it, "" in older
     checkpoints; ``epoch`` how many are done; ``trace`` loss, accuracy and gradient
-    norm of every step so far; ``accuracies`` on the held-out examples after each epoch.
+    norm of every step so far; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` of a
+    language model, which is of version 3; no other has any.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,6 +53,7 @@ class CheckpointHeader(BaseModel):
     epoch: Annotated[int, Field(strict=True, ge=1)]
     trace: list[tuple[float, float, float]]
     accuracies: list[float]
+    perplexities: list[float] = []
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class Checkpoint:
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, whole or not at all; an ``InputError`` says why it cannot be written (a full disk, say)."""
     tensors = checkpoint.weights | {f"{STATE}{name}": value for name, value in checkpoint.state.items()}
-    write_bytes(path, as_bytes(tensors, {METADATA_KEY: checkpoint.header.model_dump_json()}))
+    header = checkpoint.header
+    left_out = None if header.perplexities else {"perplexities"}  # what older versions do not know
+    write_bytes(path, as_bytes(tensors, {METADATA_KEY: header.model_dump_json(exclude=left_out)}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -87,8 +93,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValidationError as error:
         raise from_validation(error, f"{path}: {METADATA_KEY}") from None
     spec = model_from_json(header.model, f"{path}: model")
-    if header.version < version_of(spec):
-        raise InputError(f"{path}: must have version {version_of(spec)} for num_directions 1; got {header.version}")
+    if header.version < (least := version_of(spec, header.task)):
+        what = header.task if header.task == LANGUAGE else "num_directions 1"
+        raise InputError(f"{path}: must have version {least} for {what}; got {header.version}")
     weights = {name: value for name, value in tensors.items() if not name.startswith(STATE)}
     check_weights(spec, weights, path)
     _check_history(header, path)
@@ -97,9 +104,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(header, spec, {name: weights[name] for name in parameters(spec)}, state)
 
 
-def version_of(spec: Model) -> int:
-    """The first version that can hold a model."""
-    return VERSION if spec.recurrent.num_directions == 1 else 1
+def version_of(spec: Model, task: str = "") -> int:
+    """The first version that can hold a model of a task."""
+    if task == LANGUAGE:
+        return 3
+    return 2 if spec.recurrent.num_directions == 1 else 1
 
 
 def check_weights(spec: Model, weights: Arrays, path: Path) -> None:
@@ -122,6 +131,10 @@ def _check_history(header: CheckpointHeader, path: Path) -> None:
     if len(header.accuracies) != header.epoch:
         count = len(header.accuracies)
         raise InputError(f"{path}: must have a held-out accuracy for each of its {header.epoch} epochs; got {count}")
+    if len(header.perplexities) != (header.epoch if header.task == LANGUAGE else 0):
+        count = len(header.perplexities)
+        what = f"of its {header.epoch} epochs where its task is {LANGUAGE}, and none elsewhere"
+        raise InputError(f"{path}: must have a held-out perplexity for each {what}; got {count}")
     if not header.trace or len(header.trace) % header.epoch:
         count = len(header.trace)
         raise InputError(f"{path}: must have equally many steps in each of its {header.epoch} epochs; got {count}")
@@ -141,14 +154,15 @@ def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
         readout = "final" if task == "classifier" else "steps"
         if spec.readout != readout:
             raise InputError(f"{path}: model must have the readout {readout} for {task}; got {spec.readout}")
-        if spec.num_embeddings is None and task in ("tagger", "masked"):
+        if spec.num_embeddings is None and task in ("tagger", "masked", LANGUAGE):
             raise InputError(f"{path}: model must have num_embeddings for {task}, which reads words; it has none")
-        wanted = {} if spec.num_embeddings is None else {"words": ("num_embeddings", spec.num_embeddings)}
+        unit = unit_of(header.vocabularies) if task == LANGUAGE else "words"
+        wanted = {} if spec.num_embeddings is None else {unit: ("num_embeddings", spec.num_embeddings)}
         if task in ("tagger", "classifier") or "labels" in vocabularies:
             wanted["labels"] = ("classes", spec.classes)
-        if task == "masked" and spec.classes != spec.num_embeddings:
+        if task in ("masked", LANGUAGE) and spec.classes != spec.num_embeddings:
             raise InputError(
-                f"{path}: model must have a class for each of {spec.num_embeddings} words; got {spec.classes}"
+                f"{path}: model must have a class for each of {spec.num_embeddings} {unit}; got {spec.classes}"
             )
     for name, (what, size) in wanted.items():
         if name not in vocabularies:
@@ -156,6 +170,11 @@ def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
         if vocabularies[name] != size:
             got = vocabularies[name]
             raise InputError(f"{path}: vocabularies.{name} must have as many entries as {what}, {size}; got {got}")
+
+
+def unit_of(vocabularies: Mapping[str, Any]) -> TokenUnit:
+    """What the tokens of a language model are, by the name of its vocabulary."""
+    return next((unit for unit in TOKEN_UNITS if unit in vocabularies), TOKEN_UNITS[0])
 
 
 def _sizes(header: CheckpointHeader, path: Path) -> dict[str, int]:

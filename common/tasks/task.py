@@ -13,13 +13,16 @@ import numpy as np
 
 from common.data.batching import Batching, batches, evaluation_batches
 from common.data.examples import Example
+from common.data.text import TokenUnit
 from common.models.batch import Batch, counted, labels, sizes
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Model, model_as_json
 from common.specification import Cell, Directions, Merge
 from common.tensorfile import as_bytes
 
-NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked")
+LANGUAGE = "language"
+"""The task whose labels are the next tokens, and which is judged by a perplexity, too."""
+NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked", LANGUAGE)
 """The names of the tasks."""
 
 
@@ -29,7 +32,7 @@ class Options:
 
     ``data`` are files: for training, and optionally for judging; without the second a share of the first is held out.
     ``limit`` is how many examples of the training data are used at most. ``embeddings`` is a file of word vectors.
-    ``forcing`` is the share of teacher forcing.
+    ``forcing`` is the share of teacher forcing; ``unit`` what the tokens of a language model are.
     """
 
     data: tuple[Path, ...] = ()
@@ -45,6 +48,7 @@ class Options:
     attention: bool = True
     decoder: str = "gru"
     forcing: float = 1.0
+    unit: TokenUnit | None = None
     batch_size: int | None = None
     limit: int | None = None
     seed: int = 0
@@ -52,10 +56,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A trivial answer's share of right ones on the held-out examples, and what it is."""
+    """A trivial answer's share of right ones on the held-out examples, and what it is; of the next token, where it is
+    judged so, the perplexity by frequency alone, too.
+    """
 
     accuracy: float
     what: str
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,11 @@ class Task:
     epochs: int
     optimizer: OptimizerSettings
     vocabularies: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_perplexity(self) -> bool:
+        """Whether its answers are next tokens, of which there is a perplexity."""
+        return self.name == LANGUAGE
 
     def epoch(self, number: int) -> list[Arrays]:
         """The training batches of an epoch, from 0 on: the same ones every time."""

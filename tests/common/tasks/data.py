@@ -49,4 +49,4 @@ def write_plain(path: Path, content: Sequence[Sentence]) -> Path:
     return path
 
 
-WRITERS = {"tagger": write_tagged, "classifier": write_labelled, "masked": write_plain}
+WRITERS = {"tagger": write_tagged, "classifier": write_labelled, "masked": write_plain, "language": write_plain}

@@ -84,7 +84,7 @@ def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> No
             f"must have the parameters of its model alone; got '{REVERSE}'",
         ),
         (of_one_direction(trained(), version=1), "must have version 2 for num_directions 1; got 1"),
-        (of_one_direction(trained(), version=3), "must have version 2 at most; got 3: upgrade birnn"),
+        (of_one_direction(trained(), version=4), "must have version 3 at most; got 4: upgrade birnn"),
     ):
         write_checkpoint(mixed, path)
         with pytest.raises(InputError, match=reason):
