@@ -181,14 +181,14 @@ INCONSISTENT: dict[str, tuple[dict[str, Any], str]] = {
     "another task's model": ({"task": "seq2seq"}, "model must be one of seq2seq; got one of the kind sequence"),
     "another readout": ({"task": "classifier"}, "must have the readout final for classifier; got steps"),
     "a class too few for words": ({"task": "masked"}, "must have a class for each of"),
-    "next tokens in an older version": ({"task": "language"}, "must have version 3 for language; got 1"),
+    "next tokens in an older version": ({"task": "language", "version": 2}, "must have version 3 for language; got 2"),
     "next tokens without a perplexity": (
-        {"task": "language", "version": 3},
+        {"task": "language"},
         "a held-out perplexity for each of its 2 epochs where its task is language, and none elsewhere; got 0",
     ),
     "perplexities of tags": ({"perplexities": [9.0, 8.0]}, "where its task is language, and none elsewhere; got 2"),
     "a class too few for next tokens": (
-        {"task": "language", "version": 3, "perplexities": [9.0, 8.0]},
+        {"task": "language", "perplexities": [9.0, 8.0]},
         "must have a class for each of 7 words; got 3",
     ),
     "no such task": ({"task": "translator"}, "task must be one of pipeline"),
