@@ -41,6 +41,13 @@ def predict_command(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write answers and probabilities there instead: .json or .tsv."),
     ] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Print the model's four stages with their shapes, and a row of softmax.")
+    ] = False,
+    attention: Annotated[
+        Path | None,
+        typer.Option("--attention", metavar="FILE", help="seq2seq: draw where each step looks, an .svg, for one word."),
+    ] = None,
     device: Device = "cpu",
     max_steps: Annotated[
         int,
@@ -100,6 +107,8 @@ def predict_command(
         top=top,
         as_json=as_json,
         out=out,
+        stages=stages,
+        attention=attention,
         streaming=None if chunk is None else Streaming(chunk=chunk, look_ahead=look_ahead),
         prompt=Prompt(prompt, temperature, seed),
     )

@@ -13,17 +13,19 @@ from backends.pool.network import RemoteNetwork
 from backends.studies.generation import prompt_batch
 from birnn import exit_codes
 from birnn.commands.answers.asking import Chosen, with_network
+from birnn.commands.answers.attention import attention_of, check_attention, write_attention
 from birnn.commands.answers.likeliest import Answered, answered, check_k, places_asked
 from birnn.commands.answers.prompt import Prompt, check_prompt, prompted, written
 from birnn.commands.answers.showing import check_out, show_answers
+from birnn.commands.answers.stages import print_stages
 from birnn.commands.answers.trained import G2PM, SPLIT, TrainedModel, trained_model
-from birnn.display import say
+from birnn.display import say, say_written, stdout
 from birnn.options import one_of
 from common.data.text import read_texts, tokenise
 from common.data.vocabulary import MASK
 from common.errors import InputError, shown
 from common.models.batch import sizes
-from common.models.specification import END, Arrays
+from common.models.specification import END, Arrays, SequenceModel
 from common.models.streaming import Streaming, check_streamed
 from common.tasks.building import LENGTHS
 from common.tasks.checkpoint import unit_of
@@ -54,6 +56,8 @@ class Asked:
     out: Path | None = None
     streaming: Streaming | None = None
     prompt: Prompt = field(default_factory=Prompt)
+    stages: bool = False
+    attention: Path | None = None
 
     @property
     def with_probabilities(self) -> bool:
@@ -75,6 +79,14 @@ def predict(asked: Asked) -> int:
     words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked)
     if asked.with_probabilities:
         _check_probabilities(asked, trained, words)
+    if asked.stages and (
+        trained.spec.decodes or asked.model == LANGUAGE or asked.streaming is not None or asked.as_json
+    ):
+        raise InputError(
+            f"--stages must be asked of a model with classes, without --chunk and --json; got {asked.model}"
+        )
+    if asked.attention is not None:
+        check_attention(asked.attention, asked.model, trained.spec, words)
     parts = _parts(asked, trained, words)
     largest = max((batch for _, batch in parts), key=lambda batch: sizes(batch)[1])
     given = Given()
@@ -86,16 +98,25 @@ def predict(asked: Asked) -> int:
             else:
                 (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
             given.add(asked, trained, part, batch, answer)
+        if asked.attention is not None:
+            tokens = given.first["tokens"][0]
+            given.attention = tokens, attention_of(network, parts[0][1], tokens)
 
     chosen = Chosen(asked.framework, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
     code, name = with_network(chosen, trained.spec, trained.weights, largest, use)
     if code != exit_codes.AGREED:
         return code
+    if asked.stages:
+        assert isinstance(trained.spec, SequenceModel)
+        print_stages(stdout(), trained.spec, trained.answers(asked.model), parts[0][1], given.first)
     if asked.with_probabilities:
         show_answers(asked.model, name, given.likeliest, asked.as_json, asked.out)
-        return exit_codes.AGREED
     for line in given.lines:
         say(line)
+    if given.attention is not None:
+        assert asked.attention is not None
+        write_attention(asked.attention, words[0], trained.vocabulary("target"), *given.attention)
+        say_written(asked.attention, "the picture of the attention")
     return exit_codes.AGREED
 
 
@@ -232,15 +253,21 @@ def _arrays(path: Path, width: int) -> Arrays:
 
 @dataclass
 class Given:
-    """What a model has answered: the lines of its best answers, or the likeliest ones, text by text."""
+    """What a model has answered: the lines of its best answers, or the likeliest ones, text by text; the whole answer
+    to the first part; and, where it is asked for, the first answer's tokens (max_steps,) and its attention (steps,
+    seq_len).
+    """
 
     lines: list[str] = field(default_factory=list)
     likeliest: list[Answered] = field(default_factory=list)
+    first: Arrays = field(default_factory=dict)
+    attention: tuple[np.ndarray, np.ndarray] | None = None
 
     def add(
         self, asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], batch: Arrays, answer: Arrays
     ) -> None:
-        """Take in what is wanted of the answer to a batch, whose logits need not be kept."""
+        """Take in what is wanted of the answer to a batch, whose logits need not be kept but for the first."""
+        self.first = self.first or answer
         if asked.with_probabilities:
             names = trained.answers(asked.model)
             self.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
