@@ -1,4 +1,6 @@
-"""The picture of a training: losses and how far the traces are apart over the steps, accuracies over the epochs."""
+"""The picture of a training: losses and how far the traces are apart over the steps, accuracies over the epochs, or a
+language model's perplexities.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,10 @@ def write_curves(path: Path, task: Task, trainings: Sequence[Trained], dtype: st
 
 
 def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
-    """The picture, a figure of matplotlib's with three panels: losses, accuracies, gaps to the first trace."""
-    with own_settings():
+    """The picture, a figure of matplotlib's with three panels: losses, accuracies or perplexities, gaps to the first
+    trace.
+    """
+    with _own_settings():
         from matplotlib.figure import Figure
         from matplotlib.font_manager import fontManager  # noqa: F401, it is now that it looks for fonts
 
@@ -56,15 +60,22 @@ def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
         style = style_of(each)
         every = max(1, len(each.steps) // MARKS)
         left.plot([step.loss for step in each.steps], label=each.name, markevery=every, **style)
-        middle.plot(range(1, len(each.accuracies) + 1), each.accuracies, label=each.name, **style)
+        judged = each.perplexities or each.accuracies
+        middle.plot(range(1, len(judged) + 1), judged, label=each.name, **style)
         if each is not done[0]:
             right.plot(gaps(done[0].steps, each.steps), label=each.name, markevery=every, **style)
     # Linear below the least gap that two numbers of the loss's dtype can have: an exact 0 stands at 0.
     right.set_yscale("symlog", linthresh=epsilon(dtype) / 2)
     right.set_ylim(bottom=0)
-    middle.axhline(task.baseline.accuracy, label=task.baseline.what, color="grey", linewidth=1)
+    baseline = task.baseline
+    if baseline.perplexity is not None:
+        middle.axhline(baseline.perplexity, label="by frequency alone", color="grey", linewidth=1)
+        middle.set_yscale("log")
+        middle.set(title="held-out perplexity", xlabel="epoch", ylabel="exp of the mean cross-entropy")
+    else:
+        middle.axhline(baseline.accuracy, label=baseline.what, color="grey", linewidth=1)
+        middle.set(title="held-out accuracy", xlabel="epoch", ylabel="share of right answers")
     left.set(title=f"{task.name}: training loss", xlabel="step", ylabel="cross-entropy, nats")
-    middle.set(title="held-out accuracy", xlabel="epoch", ylabel="share of right answers")
     right.set(title=f"gap to {done[0].name}" if done else "", xlabel="step", ylabel="|Δ loss| / loss")
     for axes in (left, middle, right):
         axes.grid(alpha=0.3)
@@ -74,7 +85,7 @@ def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
 
 
 @contextlib.contextmanager
-def own_settings() -> Iterator[None]:
+def _own_settings() -> Iterator[None]:
     """Import matplotlib in it: it then writes no list of fonts into the user's home, and reads no settings there,
     unless it was told where.
     """

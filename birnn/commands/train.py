@@ -177,15 +177,14 @@ def print_training(
     table = Table(
         title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
     )
-    table.add_column("implementation", no_wrap=True)
-    perplexity = ("held-out\nperplexity",) * task.has_perplexity
-    for name in ("first\nloss", "last\nloss", "held-out\naccuracy", *perplexity, "parts\nat step", "largest\ngap"):
+    table.add_column("implementation", overflow="fold")
+    judged = "perplexity" if task.has_perplexity else "accuracy"
+    for name in ("first\nloss", "last\nloss", f"held-out\n{judged}", "parts\nat step", "largest\ngap"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
+    table.add_column("verdict", overflow="fold", min_width=8)
     for each in trainings:
         if each.status != TRAINED:
-            empty = [""] * (5 + len(perplexity))
-            table.add_row(escape(each.name), *empty, escape(f"{each.status}: {each.reason}"))
+            table.add_row(escape(each.name), "", "", "", "", "", escape(f"{each.status}: {each.reason}"))
             continue
         parting = partings.get(each.name)
         where = "" if parting is None else "never" if parting.step is None else str(parting.step)
@@ -198,8 +197,7 @@ def print_training(
             escape(each.name),
             f"{each.steps[0].loss:.6f}",
             f"{each.steps[-1].loss:.6f}",
-            f"{each.accuracies[-1]:.4f}",
-            *(f"{number:.2f}" for number in each.perplexities[-1:]),
+            f"{each.perplexities[-1]:.2f}" if task.has_perplexity else f"{each.accuracies[-1]:.4f}",
             where,
             gap,
             verdict,

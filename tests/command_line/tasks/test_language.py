@@ -6,11 +6,19 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from backends.studies.training import Course, Trained
+from birnn.commands.curves import drawn
+from birnn.commands.train import print_training
+from birnn.display import stdout
+from common.models.trace import Step
+from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
+from common.tasks.task import Options
 from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import assert_one_sentence
 
@@ -161,3 +169,34 @@ def test_what_nothing_can_be_learned_from_leaves_a_folder_as_it_is(
 def test_units_are_for_a_language_model_alone() -> None:
     done = birnn("train", "pipeline", *NUMPY, "--units", "words")
     assert_one_sentence(done, "--units must be left out for pipeline")
+
+
+def test_the_picture_of_a_language_model_has_its_perplexities_beside_that_of_frequency() -> None:
+    if find_spec("matplotlib") is None:  # importing it here would write into the user's home
+        pytest.skip("matplotlib is not installed")
+    task = build_task("language", Options(limit=40, hidden_size=2, embedding_size=2))
+    trained = Trained("numpy/loop", steps=[Step(1.0, 0.5, 1.0)], accuracies=[0.1, 0.2], perplexities=[90.0, 70.0])
+    _, middle, _ = drawn(task, [trained], "float32").axes
+    (line, baseline) = middle.lines
+    assert line.get_ydata().tolist() == [90.0, 70.0]
+    assert set(baseline.get_ydata()) == {task.baseline.perplexity}
+
+
+def test_on_80_columns_a_perplexity_stands_whole_in_the_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    task = build_task("language", Options(limit=40, hidden_size=2, embedding_size=2))
+    course = Course(task, task.optimizer, 1, "float32", "cpu", timeout_seconds=1.0, twin="tensorflow/manual")
+    steps = [Step(7.125, 0.5, 1.0)]
+    found = [
+        Trained("tensorflow/manual", steps=steps, accuracies=[0.25], perplexities=[1234.5678]),
+        Trained("jax/manual", status="failed", reason="it was killed"),
+    ]
+    print_training(stdout(), task, course, found, {})
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith("│")]
+    assert max(map(len, table)) <= 80
+    assert any("1234.57" in line for line in table)
+    assert "failed" in " ".join(table)
+    assert any("0.2500" in line for line in lines)
