@@ -3,7 +3,8 @@
     python -m benchmarks.maintain.own_training --conllu-training DEV.conllu --conllu-held-out TEST.conllu
 
 runs one ``birnn train`` after the other and writes a table into docs/models.md, between the markers ``traces``; what
-each prints goes to docs/traces.md, the pictures to docs/traces/. Interrupted, the same command goes on.
+each prints goes to docs/traces.md, the pictures to docs/traces/. Interrupted, the same command goes on. With names
+(``own_training language-one-direction``) it trains these alone, and leaves what the pages say of the others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Annotated
 import typer
 
 from backends.pool.environments import ROOT
+from backends.registry import BUILT_IN
 from benchmarks.machine import description
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.measure.runs import commit_of_suite
@@ -36,9 +38,20 @@ FLIPPED = "flipped"
 """Is in the twin's name."""
 
 
-def commands(training: Path, held_out: Path) -> dict[str, list[str]]:
+BUILT_IN_NAMES = tuple(backend.name for backend in BUILT_IN)
+"""The four frameworks."""
+WORTH = "What one direction is worth:"
+"""How the sentence on one direction begins."""
+MEASURED = (
+    "Measured by `python -m benchmarks.maintain.own_training`, each at the commit and on the day that stand with it. "
+    "DEV and TEST are UD_English-EWT's dev and test files."
+)
+"""What both pages say of their numbers."""
+
+
+def commands(training: Path | None, held_out: Path | None) -> dict[str, list[str]]:
     """The command of each system, by the name of its picture."""
-    files = ["--data", str(training), "--data", str(held_out)]
+    files = [part for path in (training, held_out) if path is not None for part in ("--data", str(path))]
     return {
         "pipeline-float64": ["train", "pipeline", "--dtype", "float64"],
         "pipeline-rnn": ["train", "pipeline", "--cell", "rnn_tanh"],
@@ -48,6 +61,10 @@ def commands(training: Path, held_out: Path) -> dict[str, list[str]]:
         "seq2seq-without-attention": ["train", "seq2seq", "--limit", "6000", "--no-attention"],
         "seq2seq-bidirectional-decoder": ["train", "seq2seq", "--limit", "6000", "--decoder", "bidirectional"],
         "masked": ["train", "masked", *files],
+        "language-one-direction": ["train", "language", "--directions", "1"],
+        "language-two-directions": ["train", "language", "--directions", "2"],
+        "characters-one-direction": ["train", "language", "--directions", "1", "--units", "characters"],
+        "characters-two-directions": ["train", "language", "--directions", "2", "--units", "characters"],
     }
 
 
@@ -57,65 +74,106 @@ def one_direction() -> str:
         held_out_accuracy("rnn_tanh", kind) for kind in (ReferenceTrainer, OneDirectionTrainer, OtherDirectionTrainer)
     )
     return (
-        f"What one direction is worth: the same network (rnn_tanh, by the NumPy reference) gets {both:.4f} of the "
+        f"{WORTH} the same network (rnn_tanh, by the NumPy reference) gets {both:.4f} of the "
         f"held-out answers right after the same five epochs, {forward:.4f} when its head hears the forward direction "
         f"alone and {reverse:.4f} with the reverse alone."
     )
 
 
-def summary(traces: dict[str, dict], shown: dict[str, str]) -> str:
-    """A table: each system's held-out accuracy in every framework, beside the baseline's, and where traces part."""
-    frameworks = [name for name in next(iter(traces.values()))["implementations"] if FLIPPED not in name]
+def row(name: str, command: str, trace: dict, measured: str) -> str:
+    """A system's row in the table: its held-out accuracy in every framework, of a language model with its perplexity,
+    beside the baseline's, and where traces part.
+    """
+    trainings = trace["implementations"]
+    frameworks = [each for each in trainings if FLIPPED not in each]
+    partings = [trainings[each]["parting"] for each in frameworks if trainings[each]["parting"]]
+    verdict = ", ".join(dict.fromkeys(parting["verdict"] for parting in partings))
+    cells = [told(trace["baseline"]["accuracy"], trace["baseline"].get("perplexity"))]
+    for each in frameworks:
+        cells.append(told(trainings[each]["accuracies"][-1], *trainings[each].get("perplexities", [])[-1:]))
+    cells += [str(len(trainings[frameworks[0]]["steps"])), f"{max(each['largest'] for each in partings):.1e}", verdict]
+    return f"| [`{command}`](traces/{name}.svg) | {' | '.join(cells)} | {measured} |"
+
+
+def told(accuracy: float, perplexity: float | None = None) -> str:
+    """An accuracy, with a perplexity behind it where there is one."""
+    return f"{accuracy:.4f}" if perplexity is None else f"{accuracy:.4f} ({perplexity:.2f})"
+
+
+def table(rows: dict[str, str], page: str) -> str:
+    """The table of all systems: the new ``rows`` by their names, and those that the page has of the others."""
+    frameworks = " | ".join(f"{each}/manual" for each in BUILT_IN_NAMES)
+    before = {
+        name: line for line in page.splitlines() for name in commands(None, None) if f"(traces/{name}.svg)" in line
+    }
     lines = [
-        f"| `birnn …` | trivial baseline | {' | '.join(frameworks)} | steps | largest gap in the loss | verdict |",
-        f"|---|---:|{'---:|' * len(frameworks)}---:|---:|---|",
+        f"| `birnn …` | trivial baseline | {frameworks} | steps | largest gap in the loss | verdict | measured |",
+        f"|---|---:|{'---:|' * len(BUILT_IN_NAMES)}---:|---:|---|---|",
     ]
-    for name, trace in traces.items():
-        trainings = trace["implementations"]
-        partings = [trainings[each]["parting"] for each in frameworks if trainings[each]["parting"]]
-        verdict = ", ".join(dict.fromkeys(parting["verdict"] for parting in partings))
-        lines.append(
-            f"| [`{shown[name]}`](traces/{name}.svg) | {trace['baseline']['accuracy']:.4f} | "
-            + " | ".join(f"{trainings[each]['accuracies'][-1]:.4f}" for each in frameworks)
-            + f" | {len(trainings[frameworks[0]]['steps'])} | {max(parting['largest'] for parting in partings):.1e} | "
-            + f"{verdict} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *((before | rows)[name] for name in commands(None, None) if name in before | rows)])
+
+
+def sections(new: dict[str, str], page: str) -> str:
+    """The sections of all systems, each under a heading of its command, the ``new`` ones for those of the page."""
+    before = {}
+    for section in page.split("\n## ")[1:]:
+        for name in commands(None, None):
+            if f"(traces/{name}.svg)" in section:
+                before[name] = f"## {section.strip()}"
+    every = before | new
+    return "\n\n".join(every[name] for name in commands(None, None) if name in every)
+
+
+def trained(name: str, arguments: list[str], folder: Path) -> tuple[str, dict]:
+    """Train a system; what it printed, and its trace. Its picture goes to the docs."""
+    command = [sys.executable, "-m", "birnn", *arguments, "--out", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"birnn {' '.join(arguments)} must run; got {done.returncode}: {done.stderr[-2000:]}")
+    print(done.stdout, flush=True)
+    write_bytes(PICTURES / f"{name}.svg", (folder / "curves.svg").read_bytes())
+    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()), json.loads(
+        (folder / "trace.json").read_text()
+    )
 
 
 def main(
-    conllu_training: Annotated[Path, typer.Option(help="CoNLL-U file to train the tagger and the masked model on.")],
-    conllu_held_out: Annotated[Path, typer.Option(help="CoNLL-U file to judge them by.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="[NAME]...", help="Train these alone; what the pages say of others stays.")
+    ] = [],  # noqa: B006
+    conllu_training: Annotated[
+        Path | None, typer.Option(help="CoNLL-U file to train the tagger and the masked model on.")
+    ] = None,
+    conllu_held_out: Annotated[Path | None, typer.Option(help="CoNLL-U file to judge them by.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the checkpoints; goes on with the same source's.")] = Path(
         "out/training"
     ),
 ) -> None:
     """Train, and write the table of docs/models.md and docs/traces.md."""
-    traces, shown, blocks = {}, {}, []
-    for name, arguments in commands(conllu_training, conllu_held_out).items():
-        folder = out / name
-        command = [sys.executable, "-m", "birnn", *arguments, "--out", str(folder)]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True)
-        if done.returncode not in (0, 1):
-            raise SystemExit(f"birnn {' '.join(arguments)} must run; got {done.returncode}: {done.stderr[-2000:]}")
-        print(done.stdout, flush=True)
-        write_bytes(PICTURES / f"{name}.svg", (folder / "curves.svg").read_bytes())
-        traces[name] = json.loads((folder / "trace.json").read_text())
-        files = {str(conllu_training): "DEV.conllu", str(conllu_held_out): "TEST.conllu"}
-        shown[name] = " ".join(files.get(each, each) for each in arguments)
-        printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
-        blocks.append(f"## `birnn {shown[name]}`\n\n![curves](traces/{name}.svg)\n\n```text\n{printed}\n```")
-    machine = description.fingerprint()
-    day = datetime.now(UTC).date().isoformat()
-    measured = (
-        f"Measured by `python -m benchmarks.maintain.own_training` on {machine['usable_cores']} cores "
-        f"of {machine['processor']}, commit {commit_of_suite()}, {day}. DEV and TEST are UD_English-EWT's dev and test "
-        "files."
-    )
-    text = "\n\n".join([summary(traces, shown), one_direction(), measured])
+    every = commands(conllu_training, conllu_held_out)
+    for name in names:
+        if name not in every:
+            raise SystemExit(f"NAME must be one of {', '.join(every)}; got {name!r}")
+    files = {str(conllu_training): "DEV.conllu", str(conllu_held_out): "TEST.conllu"}
+    machine, day = description.fingerprint(), datetime.now(UTC).date().isoformat()
+    commit = commit_of_suite()
+    rows, blocks = {}, {}
+    for name, arguments in every.items():
+        if names and name not in names:
+            continue
+        printed, trace = trained(name, arguments, out / name)
+        shown = " ".join(files.get(each, each) for each in arguments)
+        rows[name] = row(name, shown, trace, f"{commit}, {day}")
+        measured = f"On {machine['usable_cores']} cores of {machine['processor']}, commit {commit}, {day}."
+        blocks[name] = f"## `birnn {shown}`\n\n![curves](traces/{name}.svg)\n\n{measured}\n\n```text\n{printed}\n```"
+    page = MODELS.read_text()
+    (worth,) = [line for line in page.splitlines() if line.startswith(WORTH)] or [""]
+    if not worth or "pipeline-rnn" in rows:
+        worth = one_direction()
+    text = "\n\n".join([table(rows, page), worth, MEASURED])
     write_bytes(MODELS, replaced(MODELS, {"traces": text}).encode())
     title = "# Every model's training in four frameworks, as `birnn train` prints it"
-    write_bytes(TRACES, ("\n\n".join([title, measured, *blocks]) + "\n").encode())
+    write_bytes(TRACES, ("\n\n".join([title, MEASURED, sections(blocks, TRACES.read_text())]) + "\n").encode())
 
 
 if __name__ == "__main__":
