@@ -10,13 +10,24 @@ from typing import Any
 
 from benchmarks.claims.claim import Claim, Verdict
 from benchmarks.claims.record import RESULTS, Measurement, read_measurement, results_file, verdict_of
-from benchmarks.claims.statements import directions, equations, learning, memory, padding, speed, starts, states
+from benchmarks.claims.statements import (
+    directions,
+    equations,
+    learning,
+    memory,
+    next_token,
+    padding,
+    speed,
+    starts,
+    states,
+)
 from common.errors import InputError, shown
 
 CLAIMS: tuple[Claim, ...] = (
     *padding.CLAIMS,
     *states.CLAIMS,
     *directions.CLAIMS,
+    *next_token.CLAIMS,
     *equations.CLAIMS,
     *memory.CLAIMS,
     *learning.CLAIMS,

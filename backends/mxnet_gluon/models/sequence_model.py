@@ -20,30 +20,28 @@ class SequenceNetwork(MXNetNetwork):
 
     spec: SequenceModel
 
-    def forward(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> tuple[Tensor, Tensors]:
+    def logits(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> Tensor:
         x = batch["x"] if "x" in batch else self.lookup(F, parameters, batch["tokens"], "embedding")
         output, h_n = self.run_rnn(F, parameters, x, batch)
         if self.spec.readout == "final":
             count = self.spec.rnn.num_directions
             top = unstack(F, h_n, count * self.spec.rnn.num_layers)[-count:]
-            logits = self.head(F, parameters, F.concat(*top, dim=1))  # (batch, num_directions·hidden_size)
-            return logits, {"vectors": output}
+            return self.head(F, parameters, F.concat(*top, dim=1))  # (batch, num_directions·hidden_size)
         logits = self.head(F, parameters, F.reshape(output, shape=(-3, 0)))  # (batch·seq_len, classes)
         logits = F.reshape_like(logits, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
         if "lengths" in batch:
             logits = F.SequenceMask(logits, batch["lengths"], use_sequence_length=True, axis=1)
-        return logits, {"vectors": output}
+        return logits
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
-        answers = self.call("predict", self._predicted, self.moved(batch))
+        answers, logits = self.call("predict", self._predicted, self.moved(batch))
         nd.waitall()
-        names = ("labels", "logits", *self.passed)
-        return {name: array(value) for name, value in zip(names, answers, strict=True)}
+        return {"labels": array(answers), "logits": array(logits)}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
 
     def _predicted(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
-        logits, passed = self.forward(F, parameters, batch)
-        return [self.best(F, logits), logits, *passed.values()]
+        logits = self.logits(F, parameters, batch)
+        return [self.best(F, logits), logits]

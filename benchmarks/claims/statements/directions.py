@@ -14,14 +14,11 @@ from benchmarks.claims.statements.speed import BATCH, HIDDEN_SIZE, INPUT_SIZE, S
 from benchmarks.claims.timing import TWIN, Variant, peak_bytes, time_side_by_side
 from benchmarks.claims.training import over_seeds, train
 from benchmarks.claims.workshop import Workshop
-from common.data.batching import Batching, evaluation_batches
 from common.data.examples import SequenceExample
-from common.data.pronunciations import read_pronunciations
-from common.data.vocabulary import build_vocabulary
-from common.models.specification import END, START, SequenceModel, initialise
+from common.models.specification import SequenceModel, initialise
 from common.specification import Cell, Specification
-from common.tasks.building import ADAM, build_task
-from common.tasks.task import Baseline, Options, Task, unlabelled
+from common.tasks.building import build_task
+from common.tasks.task import Options, Task
 from common.weights import count
 
 TWO, ONE, ONE_WIDE = "two directions", "one direction", f"one direction, {2 * HIDDEN_SIZE} units"
@@ -30,7 +27,6 @@ NEAR = 0.2
 TRIES = 3
 """A peak is told where three calls have nearly the same one; where they have not, it is asked for again."""
 CELLS: tuple[Cell, ...] = ("gru", "lstm")
-WORDS, HELD_OUT_WORDS, WORD_EPOCHS, WORD_SEEDS = 3000, 150, 5, 2
 
 
 def _sizes(units: int) -> tuple[int, int, int, int]:
@@ -143,70 +139,6 @@ def _better(name: str, make: Callable[[int], Task]) -> Part:
     return Part(name, FRAMEWORK, measure)
 
 
-def letters_task(seed: int) -> tuple[Task, list[dict[str, np.ndarray]], list[np.ndarray]]:
-    """The next letter of a word; with the beginnings of held-out words as batches, and the letter after each."""
-    words = [pair.letters for pair in read_pronunciations()]
-    rng = np.random.default_rng([seed, 7])
-    chosen = [words[row] for row in rng.choice(len(words), WORDS + HELD_OUT_WORDS, replace=False)]
-    vocabulary = build_vocabulary(chosen[:WORDS])
-
-    def example(word: Sequence[str]) -> SequenceExample:
-        ids = vocabulary.ids(word)
-        return SequenceExample(np.concatenate([[START], ids]), np.concatenate([ids, [END]]))
-
-    rnn = Specification(cell="gru", input_size=32, hidden_size=64, num_layers=1, bias=True, merge="concat")
-    spec = SequenceModel(rnn=rnn, num_embeddings=len(vocabulary), readout="steps", classes=len(vocabulary))
-    batching = Batching(32, by_length=True, length_multiple=8)
-    held_out = [example(word) for word in chosen[WORDS:]]
-    task = Task(
-        f"letters-{seed}",
-        spec,
-        initialise(spec, np.random.default_rng([seed, 1])),
-        [example(word) for word in chosen[:WORDS]],
-        held_out,
-        batching,
-        Baseline(0.0, "nothing"),
-        seed,
-        WORD_EPOCHS,
-        ADAM,
-    )
-    beginnings = [
-        SequenceExample(each.inputs[: step + 1], each.labels[: step + 1])
-        for each in held_out
-        if each.labels is not None
-        for step in range(len(each.inputs))
-    ]
-    asked = [unlabelled(batch) for batch in evaluation_batches(beginnings, batching)]
-    after = [batch["labels"][np.arange(len(batch["lengths"])), batch["lengths"] - 1] for batch in _labelled(beginnings)]
-    return task, asked, after
-
-
-def _labelled(examples: Sequence[SequenceExample]) -> list[dict[str, np.ndarray]]:
-    return list(evaluation_batches(examples, Batching(32, by_length=True, length_multiple=8)))
-
-
-def _next_letter(workshop: Workshop) -> list[Point]:
-    found: dict[str, dict[str, list[float]]] = {name: {"whole": [], "beginnings": []} for name in (TWO, ONE)}
-    for seed in range(WORD_SEEDS):
-        task, asked, after = letters_task(seed)
-        assert isinstance(task.spec, SequenceModel)
-        for name, each in ((TWO, task), (ONE, one_direction(task, task.spec.rnn.hidden_size))):
-            workshop.tell(f"{name}, seed {seed}")
-            learned = train(workshop, IMPLEMENTATION, each, besides=asked)
-            said = [
-                answer[np.arange(len(answer)), batch["lengths"] - 1]
-                for answer, batch in zip(learned.besides, asked, strict=True)
-            ]
-            right = np.concatenate([a == b for a, b in zip(said, after, strict=True)])
-            found[name]["whole"].append(learned.accuracies[-1])
-            found[name]["beginnings"].append(float(right.mean()))
-    apart = [two - one for two, one in zip(found[TWO]["beginnings"], found[ONE]["beginnings"], strict=True)]
-    numbers = over_seeds("gain", apart)
-    for name, of_name in found.items():
-        numbers |= {f"{name}, {what}": float(np.mean(values)) for what, values in of_name.items()}
-    return [Point(where={"framework": FRAMEWORK, "task": "next letter"}, numbers=numbers)]
-
-
 CLAIMS = (
     Claim(
         name="two-directions-take-twice-as-long",
@@ -247,17 +179,5 @@ CLAIMS = (
             _better("digits", lambda seed: build_task("classifier", Options(seed=seed))),
         ),
         limits="The second direction helps where the future says something.",
-    ),
-    Claim(
-        name="two-directions-cannot-predict-the-next-token",
-        module=__name__,
-        sentence="A bidirectional model cannot predict the next token.",
-        where="introductions to language models",
-        measured=f"The next letter of {WORDS} words, {WORD_EPOCHS} epochs, {WORD_SEEDS} seeds, {IMPLEMENTATION}: the "
-        "share of right letters after the beginnings of held-out words, of two directions minus that of one; and over "
-        "whole words, where two directions see their own answer.",
-        rule=Rule("gain", "the accuracy of two directions minus that of one, after a beginning,", "below", -0.05, 0.0),
-        parts=(Part("next letter", FRAMEWORK, _next_letter),),
-        limits="Over whole words it looks nearly perfect, for it reads the answer from the right.",
     ),
 )

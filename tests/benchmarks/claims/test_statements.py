@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from benchmarks.claims import ledger, timing
 from benchmarks.claims.claim import Point
 from benchmarks.claims.pictures import curves
 from benchmarks.claims.statements.directions import (
-    letters_task,
     off_two,
     one_direction,
     past_task,
@@ -24,16 +24,17 @@ from benchmarks.claims.statements.directions import (
 )
 from benchmarks.claims.statements.learning import rnn_of_task, with_rnn
 from benchmarks.claims.statements.memory import copy_task
+from benchmarks.claims.statements.next_token import beginnings, judged, share_written
 from benchmarks.claims.statements.speed import attention_case, layer_case, narrower_size
 from benchmarks.claims.statements.starts import cut, small_weights, vectors_of
 from benchmarks.claims.timing import TWIN, Variant, time_side_by_side
 from benchmarks.claims.training import over_seeds, right_by_length
 from benchmarks.claims.workshop import Workshop
 from common.data.embeddings import load_vectors
-from common.data.examples import SequenceExample
-from common.data.vocabulary import build_vocabulary
+from common.data.examples import SequenceExample, next_token_examples
+from common.data.vocabulary import UNKNOWN, build_vocabulary
 from common.models.batch import labels
-from common.models.specification import SequenceModel
+from common.models.specification import END, START, Arrays, SequenceModel
 from common.specification import Specification
 from common.tasks.building import build_task
 from common.tasks.task import Options
@@ -156,14 +157,47 @@ def labelled(examples: Sequence[object]) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(each.inputs, each.labels) for each in found if each.labels is not None]
 
 
-def test_beginnings_end_before_the_letter_that_is_asked() -> None:
-    task, asked, after = letters_task(0)
-    whole = {tuple(inputs.tolist()): following for inputs, following in labelled(task.held_out)}
-    for batch, letters in zip(asked, after, strict=True):
-        for tokens, length, letter in zip(batch["tokens"], batch["lengths"], letters, strict=True):
-            begun = tuple(tokens[:length].tolist())
-            assert letter in [following[length - 1] for word, following in whole.items() if word[:length] == begun]
-    assert sum(len(letters) for letters in after) == sum(len(word) for word in whole)
+def sentences_of_tokens() -> list[SequenceExample]:
+    return next_token_examples([tuple("abcab"), tuple("ba"), tuple("cbacba")], build_vocabulary([tuple("abc")]))
+
+
+def test_beginnings_end_before_the_token_that_is_asked() -> None:
+    steps = set()
+    for seed in range(9):
+        for (inputs, following), (begun, asked) in zip(
+            labelled(sentences_of_tokens()), labelled(beginnings(sentences_of_tokens(), seed)), strict=True
+        ):
+            assert np.array_equal(begun, inputs[: len(begun)])
+            assert (asked[:-1] == UNKNOWN).all()
+            assert asked[-1] == following[len(begun) - 1]
+            steps.add(len(begun))
+    assert steps == set(range(2, 8))
+
+
+class Parrot:
+    """A network that says the token before, or, behind the start, the end."""
+
+    def answers(self, question: str, batches: Sequence[Arrays]) -> list[Arrays]:
+        before = [np.where(batch["tokens"] == START, END, batch["tokens"]) for batch in batches]
+        return [{"labels": each, "logits": np.eye(9)[each]} for each in before]
+
+
+def test_what_is_written_is_compared_with_what_follows() -> None:
+    """Behind aa stands aab and the end: of four tokens a parrot's aaaa has one right; behind a a, of b, none."""
+    every = next_token_examples([tuple("aaaab"), tuple("ab")], build_vocabulary([tuple("ab")]))
+    prompts = [SequenceExample(every[0].inputs[:3]), SequenceExample(every[1].inputs[:2])]
+    assert share_written(Parrot(), every, prompts) == 2 / 6  # type: ignore[arg-type]
+
+
+def test_whole_sentences_and_their_next_token_are_judged_by_their_known_labels() -> None:
+    task = build_task("language", Options(limit=60))
+    parrot: Any = Parrot()
+    examples = [SequenceExample(np.array([START, 5, 5, 6]), np.array([5, 5, 6, UNKNOWN]))]
+    task = replace(task, batching=replace(task.batching, length_multiple=1))
+    right, found = judged(parrot, task, examples)
+    assert right == 1 / 3
+    every, one = np.log(8 + np.e), 1.0
+    assert found == pytest.approx(np.exp((every + (every - one) + every) / 3), rel=1e-12)
 
 
 def test_labels_of_the_past_say_nothing_of_the_future() -> None:

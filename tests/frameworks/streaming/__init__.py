@@ -1,1 +1,0 @@
-"""A streamed model: what it answers by the equations, and what the frameworks answer."""

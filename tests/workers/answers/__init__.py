@@ -1,1 +1,0 @@
-"""Answers that a worker gives step by step."""
