@@ -39,12 +39,15 @@ class Backend:
         The tox environment that holds the framework, or None for the interpreter that runs the command.
     files
         What computes besides the module, such as a user's own file: they are part of the source that results are of.
+    optional
+        Whether nobody needs to be told that its environment is missing who has not asked for it by name.
     """
 
     name: str
     load: str
     environment: str | None = None
     files: tuple[Path, ...] = ()
+    optional: bool = False
 
     def load_framework(self) -> Framework:
         """Import the framework in this process."""
@@ -57,13 +60,17 @@ BUILT_IN = (
     Backend("tensorflow", "backends.tensorflow_keras:load", "tensorflow"),
     Backend("mxnet", "backends.mxnet_gluon:load", "mxnet"),
 )
-"""The backends of this suite."""
+"""The frameworks that this suite compares, whose folders read side by side."""
 
-LOADERS = {
-    "keras2": Backend("keras2", "backends.keras2:load", "keras2"),
-    "onnx": Backend("onnxruntime", "backends.onnx_runtime:load", "onnxruntime"),
-}
-"""Environments that load checkpoints for the proof of a conversion and implement nothing, by the format."""
+ONNX_RUNTIME = Backend("onnxruntime", "backends.onnx_runtime:load", "onnxruntime", optional=True)
+"""The runtime that people serve with what they trained elsewhere. It computes no gradients and trains nothing, so the
+first command does without its environment; what exists is used like any other."""
+SHIPPED = (*BUILT_IN, ONNX_RUNTIME)
+"""The backends that come with this suite."""
+
+LOADERS = {"keras2": Backend("keras2", "backends.keras2:load", "keras2"), "onnx": ONNX_RUNTIME}
+"""Environments that load checkpoints of a format for the proof of a conversion, where the format's own backend is
+another or none; that of Keras 2 implements nothing."""
 
 
 def load_framework(target: str) -> Framework:
@@ -130,7 +137,7 @@ _added: dict[str, Backend] = {}
 @cache
 def _loaded() -> _Loaded:
     """Load every plug-in once; one that cannot be used keeps no other backend from being used."""
-    known, reasons = {backend.name: backend for backend in BUILT_IN}, {}
+    known, reasons = {backend.name: backend for backend in SHIPPED}, {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name in _unwanted:
             continue

@@ -12,9 +12,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from birnn import exit_codes
+
+if TYPE_CHECKING:
+    import typer
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder of the sources."""
@@ -37,9 +40,9 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command line; its exit code."""
-    from birnn.app import app
+    from birnn.app import command
 
-    return app(standalone_mode=False) or 0
+    return command()(prog_name="birnn", standalone_mode=False) or 0
 
 
 def _ended(run: Callable[[], int]) -> int:
@@ -53,7 +56,7 @@ def _ended(run: Callable[[], int]) -> int:
     except InputError as error:
         return _complain(str(error))
     except typer.TyperException as error:
-        return _complain(error.format_message())
+        return _complain(_with_help(error))
     except MemoryError:
         return _complain("what is asked for must fit into this machine's memory; it does not")
     except (KeyboardInterrupt, typer.Abort):
@@ -73,6 +76,12 @@ def _ended(run: Callable[[], int]) -> int:
         return _reader_gone() if isinstance(error.__context__, BrokenPipeError) else _fault(error)
     except Exception as error:
         return _fault(error)
+
+
+def _with_help(error: typer.TyperException) -> str:
+    """What Typer says of words it cannot take, and which help says what it takes; nothing where it has shown help."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    return f"{message} ({context.command_path} --help says what it takes)" if message and context else message
 
 
 def _completing() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from birnn.cli.checkpoints.inspect import inspect_command
 from birnn.cli.claims import claims_command
 from birnn.cli.compare import compare_command
 from birnn.cli.fuzz import fuzz_command
+from birnn.cli.models.embed import embed_command
 from birnn.cli.predict import predict_command
 from birnn.cli.probe import probe_command
 from birnn.cli.report import report_command
@@ -63,6 +66,13 @@ app.command("report")(report_command)
 app.add_typer(results_app, name="results")
 app.command("train")(train_command)
 app.command("predict")(predict_command)
+app.command("embed")(embed_command)
 app.command("claims")(claims_command)
 app.command("inspect")(inspect_command)
 app.command("convert")(convert_command)
+
+
+@cache
+def command() -> Callable[..., int | None]:
+    """The application as one command, built once in a process: Typer reads every signature anew each time."""
+    return typer.main.get_command(app)

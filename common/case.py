@@ -125,6 +125,11 @@ class Case:
         names = ["output", *(f"{state}_n" for state in self.state_names)]
         return {name: self.cotangents.get(name, np.zeros(shapes[name])) for name in names}
 
+    def without_gradients(self) -> Case:
+        """A copy that asks for no gradients: without cotangents and expected gradients; its file's hash stays."""
+        expected = {name: value for name, value in self.expected.items() if not name.startswith("grad.")}
+        return replace(self, cotangents={}, expected=expected)
+
     def padding_mask(self) -> np.ndarray:
         """(batch, seq_len) bool, true where a step is padding."""
         return ~step_mask(self.lengths, self.batch, self.seq_len)

@@ -85,6 +85,9 @@ class Framework(ABC):
         """Why ``implementation`` does not do what is asked, or None when it does."""
         if request.device not in self.devices():
             return Refusal(f"{self.name} sees no {request.device} on this machine")
+        reason = self.implementations[implementation].forward_only
+        if reason and request.gradients:
+            return Refusal(f"it computes no gradients: {reason}")
         for gap in self.gaps:
             if implementation in gap.implementations and gap.applies(request):
                 return Refusal(gap.told, gap.status)

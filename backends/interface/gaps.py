@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ class Request:
 
     ``lengths`` is (batch,) int64 or None; ``seq_len`` the padded length; ``finite_padding`` whether what x holds past
     the lengths is finite in ``dtype``; ``subnormal`` whether some input is nothing but numbers below the smallest
-    normal one of ``dtype``, and zeros.
+    normal one of ``dtype``, and zeros; ``largest`` the largest absolute value of the steps that count, the initial
+    states and the biases, infinite where they are not known.
     """
 
     spec: Specification
@@ -33,6 +35,7 @@ class Request:
     gradients: bool
     finite_padding: bool = True
     subnormal: bool = False
+    largest: float = math.inf
 
 
 UNSUPPORTED, NOT_OFFERED = "unsupported", "not offered"
@@ -99,8 +102,10 @@ def request_of(case: Case, dtype: str, device: str) -> Request:
     finite = has_finite_padding(case.x, case.padding_mask(), dtype)
     inputs = (case.x[~case.padding_mask()], case.h_0, case.c_0, *case.weights.values(), *case.cotangents.values())
     subnormal = any(is_subnormal(array, dtype) for array in inputs if array is not None)
+    biases = [value for name, value in case.weights.items() if name.startswith("bias")]
+    sizes = [np.abs(array).max(initial=0) for array in (inputs[0], case.h_0, case.c_0, *biases) if array is not None]
     shape = (case.batch, case.seq_len, case.lengths)
-    return Request(case.spec, dtype, device, *shape, bool(case.cotangents), finite, subnormal)
+    return Request(case.spec, dtype, device, *shape, bool(case.cotangents), finite, subnormal, float(max(sizes)))
 
 
 def has_empty_row(request: Request) -> bool:

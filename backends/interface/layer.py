@@ -55,6 +55,9 @@ class Implementation(ABC):
     paths: tuple[str, ...] = ()
     """Ways that the code can go on a CPU, for an implementation that chooses between them by a case's sizes: parts of
     what ``path`` gives, which are joined by ", ". Each is taken by a built-in case, as a test demands."""
+    forward_only = ""
+    """Why it computes outputs and states alone, a sentence; empty for an implementation that computes gradients, too.
+    ``Framework.refusal`` declines whatever asks it for gradients."""
 
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
         self.spec = spec

@@ -78,13 +78,15 @@ class Network(ABC):
 
     @abstractmethod
     def results(self, batch: Batch) -> Arrays:
-        """Loss, right answers, logits and raw gradients for a labelled batch; nothing is moved.
+        """Loss, right answers, logits, vectors, attention and raw gradients for a labelled batch; nothing is moved.
 
         ``loss`` (): the mean cross-entropy over the counted positions, 0 where there are none; ``correct`` () int64:
         how many counted positions have their label as the first largest logit; ``logits`` (batch, seq_len, classes),
         (batch, classes) for the readout ``final``, or (batch, target_len, target_size), exactly 0 past a length or
-        target length; ``grad.<parameter>`` for every parameter but a frozen embedding, without the two-bias rule.
-        Floats are float32 for narrower dtypes.
+        target length; ``vectors`` (batch, seq_len, output_size): the top layer's output of the RNN, both directions
+        merged, exactly 0 past a length; for a decoder with attention ``attention`` (batch, target_len, seq_len): what
+        each of its steps looks at, 1 together, exactly 0 past a length or target length; ``grad.<parameter>`` for every
+        parameter but a frozen embedding, without the two-bias rule. Floats are float32 for narrower dtypes.
         """
 
     @abstractmethod
@@ -114,7 +116,7 @@ class Network(ABC):
     @abstractmethod
     def predict(self, batch: Batch) -> Arrays:
         """A sequence model's answers for an unlabelled batch, without dropout: ``labels`` int64, (batch, seq_len) or
-        (batch,), 0 past a length, and ``logits`` as in ``results``.
+        (batch,), 0 past a length, and ``logits`` and ``vectors`` as in ``results``.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""ONNX Runtime: an environment that runs the graphs that birnn writes, for the proof of a conversion alone."""
+"""ONNX Runtime: the graphs that birnn writes, run forward, in verify, bench and the proof of a conversion."""
 
 from __future__ import annotations
 

@@ -1,33 +1,33 @@
-"""ONNX Runtime's sessions of graphs that ``common.checkpoints.formats.onnx`` has written; forward only."""
+"""ONNX Runtime's facts and settings; read beside the frameworks' framework.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from backends.interface.checkpoint import AskedLayer, LoadedCheckpoint
-from backends.interface.framework import Framework
-from backends.interface.layer import Arrays, Implementation, Inputs
+from backends.interface.checkpoint import LoadedCheckpoint
+from backends.interface.framework import Framework, check_lane
+from backends.interface.layer import Implementation
+from backends.interface.probe import Probes
+from backends.onnx_runtime.gaps import GAPS
+from backends.onnx_runtime.native import Native
+from backends.onnx_runtime.sessions import BoundRun, one_operator, open_session
+from common.judging.precision import numpy_dtype
 
-TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-}
-"""NumPy's types of a model's inputs by the names that onnxruntime gives them."""
+COPIED_WIDTH = 2**16
+"""Bytes in a row of what is copied."""
 
 
 class OnnxRuntime(Framework):
-    """ONNX Runtime on the CPU: it implements nothing of its own, and runs checkpoints."""
+    """ONNX Runtime on the CPU, forward only."""
 
     name = "onnxruntime"
-    gaps = ()
-    implementations: Mapping[str, type[Implementation]] = {}
+    gaps = GAPS
+    implementations: Mapping[str, type[Implementation]] = {"native": Native}
 
     def versions(self) -> dict[str, str]:
         return {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__}
@@ -35,39 +35,26 @@ class OnnxRuntime(Framework):
     def devices(self) -> dict[str, str]:
         return {"cpu": "CPUExecutionProvider"}
 
+    def use_lane(self, lane: str) -> None:
+        """Nothing to switch: the lanes differ on GPUs alone."""
+        check_lane(lane)
+
+    def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
+        kind = numpy_dtype(dtype)
+        random = np.random.default_rng(0)
+        inputs = {name: random.random((size, size)).astype(kind) for name in ("x0", "x1")}
+        return BoundRun(open_session(one_operator("MatMul", kind, 2)), inputs).call
+
+    def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
+        source = np.ones((num_bytes // COPIED_WIDTH, COPIED_WIDTH), np.uint8)
+        return BoundRun(open_session(one_operator("Identity", source.dtype, 1)), {"x0": source}).call
+
     def checkpoint(self, path: Path, format_name: str, config: str | None) -> LoadedCheckpoint:
+        from backends.onnx_runtime.checkpoints import OnnxCheckpoint
+
         return OnnxCheckpoint(path)
 
+    def probes(self) -> Probes:
+        from backends.onnx_runtime.probes import PROBES
 
-class OnnxCheckpoint(LoadedCheckpoint):
-    """A graph whose layers have inputs and outputs of their own, ``<layer>.x`` and so on."""
-
-    def __init__(self, path: Path) -> None:
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        self._initialisers = {each.name: each for each in onnx.load(path).graph.initializer}
-
-    def run(self, asked: AskedLayer, dtype: str, inputs: Inputs) -> Arrays:
-        states = {"h": inputs.h_0} if inputs.c_0 is None else {"h": inputs.h_0, "c": inputs.c_0}
-        given = {"x": inputs.x, "lengths": inputs.lengths, **{f"{name}_0": value for name, value in states.items()}}
-        names = ["output", *(f"{name}_n" for name in states)]
-        outputs = {each.name for each in self._session.get_outputs()}
-        if f"{asked.name}.output" not in outputs:
-            raise ValueError(f"a graph must have the output {asked.name}.output, as those that birnn writes have")
-        feed = self._feed(*inputs.x.shape[:2])
-        for name, value in given.items():
-            key = f"{asked.name}.{name}"
-            feed[key] = np.asarray(value).astype(feed[key].dtype)
-        found = self._session.run([f"{asked.name}.{name}" for name in names], feed)
-        return dict(zip(names, (np.asarray(each) for each in found), strict=True))
-
-    def _feed(self, batch: int, seq_len: int) -> dict[str, np.ndarray]:
-        """Zeros for every input of the graph, whose other layers run, too."""
-        sizes = {"batch": batch, "seq_len": seq_len}
-        return {
-            each.name: np.zeros([sizes.get(size, size) for size in each.shape], TYPES[each.type])
-            for each in self._session.get_inputs()
-        }
-
-    def plain(self, name: str, kind: str) -> Arrays:
-        found = {key: self._initialisers.get(f"{name}.{key}") for key in ("weight", "bias")}
-        return {key: onnx.numpy_helper.to_array(each) for key, each in found.items() if each is not None}
+        return PROBES

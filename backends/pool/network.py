@@ -16,6 +16,7 @@ from backends.worker.networks import read_batches, write_batches
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Model
+from common.models.streaming import Streaming
 from common.models.trace import Step
 from common.tensorfile import as_bytes, read, write_bytes
 
@@ -91,14 +92,22 @@ class RemoteNetwork:
         question: Question,
         batches: Sequence[Arrays],
         max_steps: int | None = None,
+        streaming: Streaming | None = None,
     ) -> list[Arrays]:
-        """The answers to ``results``, ``predict`` or ``decode`` (at most ``max_steps`` tokens), one for each batch."""
+        """The answers to ``results``, ``predict`` (all at once, or ``streaming``) or ``decode`` (at most ``max_steps``
+        tokens), one for each batch.
+        """
         given, answers = self.file("questions"), self.file("answers")
         answers.unlink(missing_ok=True)  # those of a worker that died when it had written them
         write_batches([dict(batch) for batch in batches], given)
         self._done(
             messages.AskNetwork(
-                handle=self.handle, question=question, batches=given, answers=answers, max_steps=max_steps
+                handle=self.handle,
+                question=question,
+                batches=given,
+                answers=answers,
+                max_steps=max_steps,
+                streaming=streaming,
             )
         )
         try:

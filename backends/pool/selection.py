@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from backends.pool.environments import override_variable
 from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool
 from backends.pool.waiting import wait_for
 from backends.registry import Backend, backends, left_out
@@ -89,6 +91,7 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
         else:
             selection.left_out.append(text)
     selection.named = {pattern.partition("/")[0] for pattern in full} & set(known)
+    _forget_optional(selection, [known[name] for name in names])
     absent = selection.absent_but_named()
     if absent:
         raise InputError(absent[0])
@@ -100,6 +103,15 @@ def select(pool: Pool, patterns: Sequence[str], option: str = "--implementation"
     if not selection.descriptions and not selection.broken:
         raise InputError(f"at least one framework's environment must exist; {next(iter(selection.missing.values()))}")
     return selection
+
+
+def _forget_optional(selection: Selection, backends: Sequence[Backend]) -> None:
+    """Say nothing of a missing environment that is optional, was not named, and stood among others."""
+    if all(backend.optional for backend in backends):
+        return
+    for backend in backends:
+        if backend.optional and backend.name not in selection.named and override_variable(backend) not in os.environ:
+            selection.missing.pop(backend.name, None)
 
 
 def _matching_backends(pattern: str, known: Mapping[str, Backend], option: str) -> list[str]:

@@ -27,7 +27,7 @@ from common.errors import InputError
 from common.judging.agreement import NOT_JUDGED, Verdict
 from common.judging.explanation import Explanation, explained
 from common.judging.trial import OTHERS, judge_trial, other_paddings
-from common.judging.yardstick import Yardstick, yardstick
+from common.judging.yardstick import Yardstick, without_gradients, yardstick
 from common.reference import Arrays
 from common.result import Result, ResultHeader, read_header, read_result, result_path, write_result
 
@@ -111,6 +111,7 @@ class CaseStudy(Study[Case]):
                 result_path(self._plan.out, case.name, result.header.implementation, dtype),
             )
         details: dict[str, Any] = {"seconds": result.header.seconds, "path": result.header.path}
+        details["no_gradients"] = self._no_gradients(channel, case, implementation)
         if not self._plan.judged:
             return self._outcome(channel, case, implementation, dtype, RAN, **details)
         try:
@@ -124,6 +125,9 @@ class CaseStudy(Study[Case]):
         self, channel: Channel, case: Case, group: tuple[str, str], result: Result, others: Mapping[str, Result]
     ) -> Verdict:
         """The verdict on a result, on what else was given, and on the case with other padding."""
+        yard = self._yardstick(case, group[1])
+        if self._no_gradients(channel, case, group[0]):
+            yard = without_gradients(yard)
 
         def with_padding(file: CaseFile) -> Arrays | None:
             try:
@@ -135,11 +139,18 @@ class CaseStudy(Study[Case]):
 
         return judge_trial(
             result.tensors,
-            self._yardstick(case, group[1]),
+            yard,
             explain=explainer(self._pool, self._plan.timeout_seconds),
             others=lambda: {name: other.tensors for name, other in others.items()},
             paddings={what: partial(with_padding, file) for what, file in self._varied[case.name].items()},
         )
+
+    def _no_gradients(self, channel: Channel, case: Case, implementation: str) -> str:
+        """Why an implementation computes none of the gradients that a case asks for; empty where it does, or the case
+        asks for none.
+        """
+        reasons = self._selection.descriptions[channel.backend.name].forward_only
+        return reasons.get(implementation, "") if case.cotangents else ""
 
     def _yardstick(self, case: Case, dtype: str) -> Yardstick:
         return self._reference((case.name, dtype), yardstick, case, dtype, self._plan.tf32)
@@ -163,6 +174,7 @@ class CaseStudy(Study[Case]):
             result=path,
             others={name: channel.file(f"{name}.safetensors") for name in OTHERS} if others else None,
             forward=others and file.name in self._forward,
+            gradients=implementation not in self._selection.descriptions[channel.backend.name].forward_only,
         )
         reply = channel.ask(request, self._plan.timeout_seconds)
         if isinstance(reply, NotDone):
@@ -195,6 +207,7 @@ class CaseStudy(Study[Case]):
         if there != wanted:
             return None
         details: dict[str, Any] = {"seconds": header.seconds, "path": header.path}
+        details["no_gradients"] = self._no_gradients(channel, case, implementation)
         return self._outcome(channel, case, implementation, dtype, RAN, "kept from an earlier run", **details)
 
 

@@ -40,7 +40,7 @@ SHRINK_SECONDS = 60.0
 @dataclass
 class Covered:
     """What a run has seen of one implementation, and how long it took; ``unequal`` counts second calls that were not
-    equal to the first to the last bit.
+    equal to the first to the last bit; ``no_gradients`` says why none was judged of cases that ask for them.
     """
 
     implementation: str
@@ -54,6 +54,7 @@ class Covered:
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     paths: set[str] = field(default_factory=set)
     batches: int = 0
+    no_gradients: str = ""
 
 
 def fair_slice(seconds: float, cores: int, count: int) -> float:
@@ -292,6 +293,7 @@ class Fuzzer:
         (outcome,) = outcomes
         covered.cases += 1
         covered.declined += outcome.declined
+        covered.no_gradients = covered.no_gradients or outcome.no_gradients
         covered.not_judged += outcome.status == NOT_JUDGED
         if not outcome.declined:
             covered.judged += outcome.status != NOT_JUDGED

@@ -27,7 +27,8 @@ class Outcome:
 
     ``status`` is agrees, disagrees, not judged (nothing could be told), ran (nothing was to be judged), unsupported,
     not offered (it would be slower than what is there), failed (an exception), crashed or timed out; ``reason`` says
-    why where it is not agrees or ran; ``log`` is the end of the worker's log where it died.
+    why where it is not agrees or ran; ``log`` is the end of the worker's log where it died. ``no_gradients`` says why
+    none was computed or judged of a case that asks for them, where the implementation has none; empty otherwise.
     """
 
     case: str
@@ -40,6 +41,7 @@ class Outcome:
     seconds: float = 0.0
     path: str = ""
     verdict: Verdict | None = None
+    no_gradients: str = ""
 
     @property
     def wrong(self) -> bool:

@@ -58,6 +58,7 @@ def describe(framework: Framework) -> Description:
         devices=framework.devices(),
         implementations=list(framework.implementations),
         gaps=gaps,
+        forward_only={name: kind.forward_only for name, kind in framework.implementations.items() if kind.forward_only},
     )
 
 
@@ -117,6 +118,8 @@ class Desk:
         if request.lane != LANES[0]:
             self._framework.use_lane(request.lane)  # a process stays in its lane
         case = read_case(request.case)
+        if not request.gradients:
+            case = case.without_gradients()
         what = (self._framework, case, request.implementation, request.dtype, request.device)
         if request.others is None:
             write_result(execute(*what), request.result, durable=False)

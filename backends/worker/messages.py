@@ -13,6 +13,7 @@ from backends.interface.gaps import DECLINED
 from backends.interface.probe import Harm, Status
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model
+from common.models.streaming import Streaming
 from common.specification import Specification
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -61,7 +62,10 @@ class DescribedGap(WorkerReply):
 
 
 class Description(WorkerReply):
-    """A worker's first line: what its framework says of itself."""
+    """A worker's first line: what its framework says of itself.
+
+    ``forward_only`` says why by the name of each implementation that computes no gradients.
+    """
 
     status: Literal["ready"] = "ready"
     name: str
@@ -69,6 +73,7 @@ class Description(WorkerReply):
     devices: dict[str, str]
     implementations: list[str]
     gaps: list[DescribedGap]
+    forward_only: dict[str, str] = {}
 
 
 class Done(WorkerReply):
@@ -233,7 +238,8 @@ class RunCase(InImplementation, WorkerRequest[OtherResults]):
     """Run the case of a file and write the file ``result``.
 
     With ``others``, paths by name, run it again and write what ``execute_again`` gives besides, where it differs;
-    ``forward`` says whether that is to have a forward pass alone that has to be compiled.
+    ``forward`` says whether that is to have a forward pass alone that has to be compiled. Without ``gradients`` outputs
+    and states alone are computed, whatever the case asks for.
     """
 
     case: Path
@@ -241,6 +247,7 @@ class RunCase(InImplementation, WorkerRequest[OtherResults]):
     lane: str = LANES[0]
     others: dict[str, Path] | None = None
     forward: bool = False
+    gradients: bool = True
 
 
 class CanRunLayer(InImplementation, WorkerRequest[Done]):
@@ -392,13 +399,16 @@ class SaveNetwork(WorkerRequest[Done]):
 
 
 class AskNetwork(WorkerRequest[Done]):
-    """Answer a question on every batch of a file, into the file ``answers``; ``decode`` has ``max_steps``."""
+    """Answer a question on every batch of a file, into the file ``answers``; ``decode`` has ``max_steps``, and
+    ``predict`` may have ``streaming``.
+    """
 
     handle: str
     question: Question
     batches: Path
     answers: Path
     max_steps: int | None = None
+    streaming: Streaming | None = None
 
 
 class CloseNetwork(WorkerRequest[Done]):

@@ -12,6 +12,7 @@ from backends.interface.network import Network
 from backends.worker import messages
 from backends.worker.execution import Unsupported
 from backends.worker.messages import Done
+from backends.worker.streaming import streamed
 from common.models.specification import Arrays
 from common.tensorfile import as_bytes, read, write_bytes
 
@@ -54,8 +55,11 @@ class Networks:
     def ask(self, request: messages.AskNetwork) -> Done:
         """Answer a question on every batch of a file."""
         network = self.opened[request.handle]
-        answers = []
-        for batch in read_batches(request.batches):
+        answers: list[Arrays] = []
+        batches = read_batches(request.batches)
+        if request.streaming is not None:
+            answers, batches = streamed(self.framework, network, batches, request.streaming), []
+        for batch in batches:
             if request.question == "decode":
                 assert request.max_steps is not None
                 answers.append({"tokens": network.decode(batch, request.max_steps)})

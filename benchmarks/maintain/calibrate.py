@@ -7,15 +7,22 @@ supports, the built-in cases in all of them, too, and every known mistake over t
 common/judging/thresholds.json and docs/calibration.md. A
 limit is ``MARGIN`` times the worst that correct code needed, rounded up to two digits. What cannot be told by the
 limits that are there counts for nothing, so it is run again until they stay. ``benchmarks.maintain.simulate`` and
-``benchmarks.maintain.naming`` come next.
+``benchmarks.maintain.naming`` come next. ``--line`` calibrates nothing: it writes the line on top of the page anew, of
+which commit and cases the limits are and which cases are there now; ``--line --of COMMIT`` says that they are of that
+one, and asks its code for its cases.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import tarfile
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,13 +31,16 @@ import typer
 from rich.progress import Progress
 
 from backends.interface.gaps import DECLINED
+from backends.pool.environments import ROOT
 from backends.pool.pool import Pool
 from backends.pool.selection import Selection, select
 from backends.registry import BUILT_IN
 from backends.studies.cases import CaseStudy, Plan
 from backends.studies.study import Outcome
+from benchmarks.maintain.marked_pages import replaced
 from benchmarks.maintain.naming import MARKER as NAMING
 from benchmarks.maintain.simulate import MARKER, magnified
+from benchmarks.measure.runs import commit_of_suite
 from common.case import Case
 from common.cases.builtin import CELLS, builtin_cases
 from common.cases.seeded import Shape, make_case
@@ -46,6 +56,10 @@ MARGIN = 2.5
 """How many times the worst error of correct code a threshold is."""
 TABLE = Path(__file__).parents[2] / "docs" / "calibration.md"
 """The page with the table of what was measured."""
+CALIBRATED = "calibrated"
+"""The marker of the line that says of which commit and cases the limits are, and their key in the file of limits."""
+MODULES = ("common.cases.builtin", "common.builtin")
+"""Where ``builtin_cases`` is, and where it was at commits that may be asked for."""
 SIZES: tuple[tuple[Shape, dict[str, Any]], ...] = (
     (Shape(3, 5), {"input_size": 4, "hidden_size": 6, "num_layers": 2, "merge": "concat"}),
     (Shape(1, 1), {"input_size": 3, "hidden_size": 2, "num_layers": 1, "merge": "sum"}),
@@ -139,6 +153,9 @@ def table(
         "",
         "Written by `python -m benchmarks.maintain.calibrate`; do not edit.",
         "",
+        f"<!-- {CALIBRATED} -->",
+        f"<!-- /{CALIBRATED} -->",
+        "",
         f"Errors are in units of the largest error that {1 + FURTHER_LOOPS} plain NumPy loops in the same precision "
         "make on the same case (common/judging/agreement.py, common/judging/reordered.py). "
         f"{count} cases (five cells × {len(SIZES)} sizes × {count // (5 * len(SIZES))} seeds, "
@@ -183,14 +200,66 @@ def table(
     return "\n".join(lines) + "\n"
 
 
+def names_now() -> list[str]:
+    """The names of the built-in cases."""
+    return [case.name for case in builtin_cases()]
+
+
+def names_at(commit: str) -> list[str]:
+    """The names of the built-in cases at a commit, by its own code.
+
+    Raises
+    ------
+    SystemExit
+        If git has no such commit, or it has no such code.
+    """
+    archive = subprocess.run(["git", "archive", commit, "common"], cwd=ROOT, capture_output=True)
+    if archive.returncode:
+        raise SystemExit(f"--of must be a commit of this repository; got {commit}")
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=BytesIO(archive.stdout)) as file:
+            file.extractall(folder, filter="data")
+        for module in MODULES:
+            code = f"import json; from {module} import *; print(json.dumps([each.name for each in builtin_cases()]))"
+            told = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+            if told.returncode == 0:
+                return json.loads(told.stdout)
+    raise SystemExit(f"--of must be a commit with built-in cases in {' or '.join(MODULES)}; {commit} has none")
+
+
+def origin(calibrated: Mapping[str, Any]) -> str:
+    """Of which commit and cases the limits are, and which built-in cases are others now."""
+    then, now = calibrated["cases"], names_now()
+    line = f"The limits are of commit {calibrated['commit']}, with its {len(then)} built-in cases"
+    changes = [
+        f"{what} since: {', '.join(names)}"
+        for what, names in (
+            ("added", [name for name in now if name not in then]),
+            ("taken away", [name for name in then if name not in now]),
+        )
+        if names
+    ]
+    return f"{line}{' (' + '; '.join(changes) + ')' if changes else ', which are those of now'}."
+
+
+def write_line(of: str | None) -> None:
+    """Write the line on top of the page, and with ``of`` the commit and its cases beside the limits."""
+    content = json.loads(THRESHOLDS_FILE.read_text())
+    if of is not None:
+        content[CALIBRATED] = {"commit": of, "cases": names_at(of)}
+        write_bytes(THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
+    write_bytes(TABLE, replaced(TABLE, {CALIBRATED: origin(content[CALIBRATED])}).encode())
+
+
 def _rounded_up(value: float) -> float:
     """A number rounded up to two digits."""
     digits = 1 - math.floor(math.log10(value))
     return math.ceil(value * 10**digits) / 10**digits
 
 
-def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and size.")] = 8) -> None:
-    """Run the calibration and write the limits and their table."""
+def calibrate(seeds: int) -> None:
+    """Run the calibration and write the limits and their page."""
+    commit = commit_of_suite()
     drawn = list(calibration_cases(seeds))
     outcomes: list[Outcome] = []
     with Pool.open() as pool:
@@ -219,9 +288,23 @@ def main(seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and
             for dtype in DTYPES
         },
         "nearest_mistake": min(ratio for ratio, _, _ in nearest.values()),
+        CALIBRATED: {"commit": commit, "cases": names_now()},
     }
     write_bytes(THRESHOLDS_FILE, (json.dumps(content, indent=2) + "\n").encode())
     write_bytes(TABLE, table(worst, limits, nearest, selection, len(drawn)).encode())
+    write_line(None)
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds for each cell and size.")] = 8,
+    line: Annotated[bool, typer.Option("--line", help="Calibrate nothing: write the line on top of the page.")] = False,
+    of: Annotated[str | None, typer.Option(metavar="COMMIT", help="With --line: of which commit they are.")] = None,
+) -> None:
+    """Run the calibration and write the limits and their table, or only the line on top of it."""
+    if line or of is not None:
+        write_line(of)
+    else:
+        calibrate(seeds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Find the smallest set of built-in cases for ``birnn verify --quick``, and write its names.
+"""Find the smallest set of built-in cases for ``birnn verify --quick``, and write it.
 
     python -m benchmarks.maintain.quick_set
 
@@ -6,7 +6,8 @@ It catches what all built-in cases catch: every known mistake, also in one direc
 directions and with one, and in both lanes that ``verify`` runs by default, and it takes every named path of every
 implementation whose environment is there. That is a set cover, solved exactly as an integer program (scipy's HiGHS);
 of two covers the one with fewer programs to compile wins, then the one with fewer cases, then the one with less
-numbers.
+numbers. With each name stands something that no other case of the set catches or takes, as there must be in a smallest
+set, and with the set what it is of: the names of all cases and mistakes. Tests hold both.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -27,12 +28,13 @@ from backends.registry import BUILT_IN
 from backends.studies.cases import CaseStudy, Plan
 from backends.studies.study import Outcome
 from common.case import Case
-from common.cases.builtin import QUICK_FILE, small_cases
+from common.cases.builtin import CELLS, QUICK_FILE, SIZES, small_cases
 from common.errors import InputError
 from common.judging.agreement import DISAGREES, judge
 from common.judging.mistakes.every import mistakes
 from common.judging.mistakes.mistake import DIRECTIONS
 from common.judging.yardstick import yardstick
+from common.specification import Specification
 from common.tensorfile import write_bytes
 
 LANES = ("float32", "float64")
@@ -43,8 +45,27 @@ PROGRAM_COST, CASE_COST, NUMBER_COST = 100.0, 1.0, 1e-7
 """What a further program, a further case and a further number cost the smallest set."""
 
 
+class CaughtMistake(NamedTuple):
+    """A mistake of a cell with so many directions, in all of them or the named one, in a lane."""
+
+    cell: str
+    reset_after: bool
+    num_directions: int
+    dtype: str
+    mistake: str
+    direction: str
+
+
+class TakenPath(NamedTuple):
+    """A part of the path of an implementation (``framework/name``) in a lane."""
+
+    implementation: str
+    dtype: str
+    part: str
+
+
 def caught(case: Case) -> set[Hashable]:
-    """What the case catches: a mistake of a cell and so many directions, in all of them or one, in a lane."""
+    """What the case catches: some of ``CaughtMistake``."""
     cell = (case.spec.cell, case.spec.reset_after, case.spec.num_directions)
     pairs: set[Hashable] = set()
     for dtype in LANES:
@@ -57,7 +78,7 @@ def caught(case: Case) -> set[Hashable]:
                 tries |= {name: mistake.in_direction(case, dtype, each) for each, name in DIRECTIONS.items()}
             for direction, results in tries.items():
                 if judge(results, yard).status == DISAGREES:
-                    pairs.add((cell, dtype, mistake.name, direction))
+                    pairs.add(CaughtMistake(*cell, dtype, mistake.name, direction))
     return pairs
 
 
@@ -73,7 +94,7 @@ def taken(cases: Sequence[Case], console: Console) -> dict[str, set[Hashable]]:
             bar.advance(task)
             if not outcome.declined:
                 parts = [part for part in outcome.path.split(", ") if part and not part[0].isdigit()]
-                paths[outcome.case] |= {(outcome.implementation, outcome.dtype, part) for part in parts}
+                paths[outcome.case] |= {TakenPath(outcome.implementation, outcome.dtype, part) for part in parts}
 
         study = CaseStudy(pool, selection, Plan(cases, LANES, "cpu", 120.0, judged=False), report)
         task = bar.add_task("paths", total=study.size())
@@ -111,13 +132,18 @@ def program_of(case: Case) -> Hashable:
     return (case.spec.model_dump_json(), case.batch, case.seq_len, given)
 
 
-def quick_names(
+def quick_set(
     cases: Sequence[Case], paths: Mapping[str, set[Hashable]], caught_by: Iterable[set[Hashable]]
-) -> list[str]:
-    """The names of the smallest set."""
+) -> dict[str, dict[str, Any]]:
+    """The names of the smallest set, each with something that no other of them catches or takes."""
     covers = {case.name: mistakes | paths[case.name] for case, mistakes in zip(cases, caught_by, strict=True)}
     programs = {case.name: program_of(case) for case in cases}
-    return smallest_cover(covers, programs, {case.name: case.x.size for case in cases})
+    names = smallest_cover(covers, programs, {case.name: case.x.size for case in cases})
+    reasons = {}
+    for name in names:
+        alone = covers[name].difference(*(covers[other] for other in names if other != name))
+        reasons[name] = min(alone, key=repr)._asdict()  # type: ignore[attr-defined]
+    return reasons
 
 
 def main() -> None:
@@ -127,9 +153,16 @@ def main() -> None:
     short = [case for case in cases if case.seq_len < LONGEST]
     with ProcessPoolExecutor() as processes:
         by_name = dict(zip([case.name for case in short], processes.map(caught, short), strict=True))
-    names = quick_names(cases, taken(cases, console), [by_name.get(case.name, set()) for case in cases])
-    write_bytes(QUICK_FILE, (json.dumps(names, indent=1) + "\n").encode())
-    console.print(f"{len(names)} of {len(cases)} cases: {', '.join(names)}")
+    found = quick_set(cases, taken(cases, console), [by_name.get(case.name, set()) for case in cases])
+    content = {"made_by": "python -m benchmarks.maintain.quick_set", "of": described(cases), "alone": found}
+    write_bytes(QUICK_FILE, (json.dumps(content, indent=1) + "\n").encode())
+    console.print(f"{len(found)} of {len(cases)} cases: {', '.join(found)}")
+
+
+def described(cases: Sequence[Case]) -> dict[str, Any]:
+    """What the set depends on, as far as names tell it: all cases, and the mistakes of each cell."""
+    by_cell = {name: [each.name for each in mistakes(Specification(**SIZES, **cell))] for name, cell in CELLS.items()}
+    return {"cases": [case.name for case in cases], "mistakes": by_cell}
 
 
 if __name__ == "__main__":

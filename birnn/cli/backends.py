@@ -42,6 +42,7 @@ def backends_command(
 
 def _content(name: str, selection: Any) -> dict[str, Any]:
     """What is told of a backend, as a JSON object."""
+    from backends.interface.gaps import UNSUPPORTED
     from backends.pool.environments import interpreter
     from backends.registry import backends
 
@@ -54,9 +55,16 @@ def _content(name: str, selection: Any) -> dict[str, Any]:
     description = selection.descriptions[name]
     implementations = {
         implementation: [
-            gap.model_dump(include={"what", "status", "reason", "link"})
-            for gap in description.gaps
-            if implementation in gap.implementations
+            *(
+                {"what": "gradients", "status": UNSUPPORTED, "reason": reason, "link": ""}
+                for name, reason in description.forward_only.items()
+                if name == implementation
+            ),
+            *(
+                gap.model_dump(include={"what", "status", "reason", "link"})
+                for gap in description.gaps
+                if implementation in gap.implementations
+            ),
         ]
         for implementation in description.implementations
     }

@@ -12,7 +12,7 @@ from birnn.options import LARGEST_SEED, Device, Threads, Timeout, WithoutPlugin
 
 def predict_command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="pipeline, tagger, classifier, seq2seq, masked, language or g2pm.")
+        str, typer.Argument(metavar="MODEL", help="pipeline, tagger, classifier, seq2seq, masked or g2pm.")
     ],
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT...]", help="Sentences, or words for seq2seq.")
@@ -32,6 +32,22 @@ def predict_command(
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="K", min=1, help="The K likeliest answers at each place, with probabilities."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with probabilities.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write answers and probabilities there instead: .json or .tsv."),
+    ] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Print the model's four stages with their shapes, and a row of softmax.")
+    ] = False,
+    attention: Annotated[
+        Path | None,
+        typer.Option("--attention", metavar="FILE", help="seq2seq: draw where each step looks, an .svg, for one word."),
+    ] = None,
     device: Device = "cpu",
     max_steps: Annotated[
         int,
@@ -49,19 +65,51 @@ def predict_command(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="language: of what is drawn; default 0.")
     ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk", min=1, max=1_000_000, help="Stream: answer so many steps at a time, as if they were arriving."
+        ),
+    ] = None,
+    look_ahead: Annotated[
+        int,
+        typer.Option(
+            "--look-ahead", min=0, max=1_000_000, help="Steps behind a chunk that the reverse direction reads first."
+        ),
+    ] = 0,
     threads: Threads = 1,
     timeout: Timeout = 120.0,
     without_plugin: WithoutPlugin = [],  # noqa: B006
 ) -> None:
-    """Run a checkpoint that was trained in one framework in any other, and print its answers, or what it writes.
+    """Run a checkpoint that was trained in one framework in any other, and print its answers.
 
     Exit 0 when it has answered, 1 when the implementation fails, 2 for bad input or a broken environment, 3 when the
     implementation does not support it.
     """
-    from birnn.commands.predict import Asked, Prompt, predict
+    from birnn.commands.answers.prompt import Prompt
+    from birnn.commands.predict import Asked, predict
+    from common.errors import InputError
+    from common.models.streaming import Streaming
 
+    if look_ahead and chunk is None:
+        raise InputError(f"--look-ahead must stand with --chunk; got --look-ahead {look_ahead} alone")
     asked = Asked(
-        model, tuple(texts or ()), data, checkpoint, framework, dtype, device, max_steps, threads, timeout,
-        Prompt(prompt, temperature, seed),
-    )  # fmt: skip
+        model=model,
+        texts=tuple(texts or ()),
+        data=data,
+        checkpoint=checkpoint,
+        framework=framework,
+        dtype=dtype,
+        device=device,
+        max_steps=max_steps,
+        threads=threads,
+        timeout_seconds=timeout,
+        top=top,
+        as_json=as_json,
+        out=out,
+        stages=stages,
+        attention=attention,
+        streaming=None if chunk is None else Streaming(chunk=chunk, look_ahead=look_ahead),
+        prompt=Prompt(prompt, temperature, seed),
+    )
     raise typer.Exit(predict(asked))

@@ -49,7 +49,7 @@ def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
     """The picture, a figure of matplotlib's with three panels: losses, accuracies or perplexities, gaps to the first
     trace.
     """
-    with _own_settings():
+    with own_settings():
         from matplotlib.figure import Figure
         from matplotlib.font_manager import fontManager  # noqa: F401, it is now that it looks for fonts
 
@@ -85,7 +85,7 @@ def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
 
 
 @contextlib.contextmanager
-def _own_settings() -> Iterator[None]:
+def own_settings() -> Iterator[None]:
     """Import matplotlib in it: it then writes no list of fonts into the user's home, and reads no settings there,
     unless it was told where.
     """

@@ -120,6 +120,10 @@ def _print_covered(covered: Sequence[Covered]) -> None:
         paths = ", ".join(sorted(each.paths))
         table.add_row(each.implementation, *map(str, counts), f"{each.seconds:.0f}", escape(paths))
     stdout().print(table)
+    for each in covered:
+        if each.no_gradients:
+            what = f"no gradient {each.implementation}, outputs and states alone: {each.no_gradients}"
+            stdout().print(what, markup=False, soft_wrap=True)
 
 
 def write_failure(failure: Failure, number: int, out: Path) -> list[Path]:

@@ -32,7 +32,9 @@ def summed_up(outcomes: Sequence[Outcome]) -> str:
     count = Counter(outcome.status for outcome in outcomes)
     wrong = sum(outcome.wrong for outcome in outcomes)
     left = "".join(f"{count[status]} {status}, " for status in (NOT_OFFERED, NOT_JUDGED) if count[status])
-    return f"{count[AGREES]} agree, {count[UNSUPPORTED]} unsupported, {left}{wrong} wrong"
+    forward = sum(outcome.status == AGREES and bool(outcome.no_gradients) for outcome in outcomes)
+    agree = f"{count[AGREES]} agree" + (f" ({forward} without gradients)" if forward else "")
+    return f"{agree}, {count[UNSUPPORTED]} unsupported, {left}{wrong} wrong"
 
 
 def code_of(outcomes: Sequence[Outcome], *, broken: bool) -> int:
@@ -49,6 +51,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], judged: bool, 
     """Everything: the table, what is declared and what could be told in part only, and what went wrong."""
     print_table(console, outcomes, judged)
     print_declined(console, outcomes)
+    print_forward_only(console, outcomes)
     print_untold(console, outcomes)
     print_failures(console, outcomes, verbose)
 
@@ -118,6 +121,8 @@ def _verdict(group: Sequence[Outcome]) -> str:
         return "[red]see below[/red]"
     if NOT_JUDGED in statuses:
         return "[yellow]not judged[/yellow]"
+    if AGREES in statuses and any(outcome.no_gradients for outcome in group):
+        return "[yellow]agrees, but no gradient[/yellow]"
     if AGREES in statuses:
         return "[yellow]agrees (far)[/yellow]" if _is_far(group) else "[green]agrees[/green]"
     if RAN in statuses:
@@ -169,6 +174,17 @@ def print_declined(console: Console, outcomes: Iterable[Outcome]) -> None:
     for (status, reason, shared), implementations in names.items():
         who = f"{', '.join(implementations)}, {count_of(len(shared), 'case')}"
         console.print(f"[dim]{status}[/dim] {escape(f'{who}: {reason}')}", soft_wrap=True)
+
+
+def print_forward_only(console: Console, outcomes: Iterable[Outcome]) -> None:
+    """Of which implementations no gradient was computed although the cases ask for them, one line a reason."""
+    cases: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for outcome in outcomes:
+        if outcome.no_gradients:
+            cases[outcome.implementation, outcome.no_gradients].add(outcome.case)
+    for (implementation, reason), its_cases in cases.items():
+        what = f"{implementation}, {count_of(len(its_cases), 'case')}, outputs and states alone: {reason}"
+        console.print(f"[yellow]no gradient[/yellow] {escape(what)}", soft_wrap=True)
 
 
 def print_untold(console: Console, outcomes: Iterable[Outcome]) -> None:

@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from backends.interface.gaps import DECLINED, DEVICES
+from backends.interface.gaps import DEVICES
 from backends.pool.network import RemoteNetwork
-from backends.pool.pool import NoAnswer, Pool
-from backends.registry import backends
-from backends.studies.generation import Sampling, continued, prompt_batch
+from backends.studies.generation import prompt_batch
 from birnn import exit_codes
-from birnn.commands.workers import workers
-from birnn.display import say, stderr
+from birnn.commands.answers.asking import Chosen, with_network
+from birnn.commands.answers.attention import attention_of, check_attention, write_attention
+from birnn.commands.answers.likeliest import Answered, answered, check_k, places_asked
+from birnn.commands.answers.prompt import Prompt, check_prompt, prompted, written
+from birnn.commands.answers.showing import check_out, show_answers
+from birnn.commands.answers.stages import print_stages
+from birnn.commands.answers.trained import G2PM, SPLIT, TrainedModel, trained_model
+from birnn.display import say, say_written, stdout
 from birnn.options import one_of
-from common.data.pronunciations import letters
 from common.data.text import read_texts, tokenise
-from common.data.vocabulary import MASK, SPECIAL, UNKNOWN, Labels, Vocabulary, labels_from_json, vocabulary_from_json
+from common.data.vocabulary import MASK
 from common.errors import InputError, shown
-from common.models.specification import END, Arrays, Model
-from common.specification import NUM_DIRECTIONS
-from common.tasks.checkpoint import read_checkpoint, unit_of
-from common.tasks.language import spelled, tokens_of
+from common.models.batch import sizes
+from common.models.specification import END, Arrays, SequenceModel
+from common.models.streaming import Streaming, check_streamed
+from common.tasks.building import LENGTHS
+from common.tasks.checkpoint import unit_of
+from common.tasks.language import spelled
 from common.tasks.task import LANGUAGE, NAMES
 from common.tensorfile import read
 
-G2PM = "g2pm"
-"""The name of the model that comes with the suite, trained by the authors of g2pM."""
-SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
-"""How a text falls into a model's tokens, where it is not by words."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The arguments that a language model alone has, None where they were not given."""
-
-    text: str | None = None
-    temperature: float | None = None
-    seed: int | None = None
+TEXTS_AT_ONCE = 64
+"""How many texts are answered at once: the logits of a masked model are as many as its words at every step."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +51,18 @@ class Asked:
     max_steps: int
     threads: int
     timeout_seconds: float
-    prompt: Prompt = Prompt()
+    top: int | None = None
+    as_json: bool = False
+    out: Path | None = None
+    streaming: Streaming | None = None
+    prompt: Prompt = field(default_factory=Prompt)
+    stages: bool = False
+    attention: Path | None = None
 
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained model: its parameters, and what turns ids into words and labels again."""
-
-    spec: Model
-    weights: Arrays
-    vocabularies: dict[str, Any]
-    where: str
-
-    def vocabulary(self, name: str) -> Vocabulary:
-        """Read the vocabulary of a name."""
-        return vocabulary_from_json(self.vocabularies[name], f"{self.where}: the vocabulary {name}")
-
-    def labels(self) -> Labels:
-        """Read the labels."""
-        return labels_from_json(self.vocabularies["labels"], f"{self.where}: the labels")
+    @property
+    def with_probabilities(self) -> bool:
+        """Whether probabilities are asked for beside the best answers."""
+        return self.top is not None or self.as_json or self.out is not None
 
 
 def predict(asked: Asked) -> int:
@@ -85,24 +70,53 @@ def predict(asked: Asked) -> int:
     one_of("MODEL", asked.model, (*NAMES, G2PM))
     one_of("--dtype", asked.dtype, ("float32", "float64"))
     one_of("--device", asked.device, DEVICES)
-    _check_prompt(asked)
-    trained = _g2pm() if asked.model == G2PM else _from_checkpoint(asked)
-    words = _prompted(asked, trained) if asked.model == LANGUAGE else _words(asked)
-    batch = _batch(asked, trained, words)
-    pattern = asked.framework if "/" in asked.framework else f"{asked.framework}/manual"
-    with workers([pattern], asked.threads, "--framework") as (pool, selection):
-        implementations = [(name, each) for name, group in selection.implementations.items() for each in group]
-        if not implementations:
-            raise InputError(next(iter(selection.broken.values()), "--framework must have an implementation; got none"))
-        name, chosen = implementations[0]
-        try:
-            answer = _answer(pool, name, chosen, asked, trained, batch)
-        except NoAnswer as error:
-            status = error.reply.status
-            stderr().print(f"birnn: {name}/{chosen}: {status}: {error}", markup=False)
-            return exit_codes.decide(wrong=status not in DECLINED, broken=False, checked=False)
-    for line in readable(asked.model, trained, batch, words, answer):
+    if asked.out is not None:
+        check_out(asked.out)
+    check_prompt(asked.prompt, asked.model, asked.texts, asked.data)
+    trained = trained_model(asked.model, asked.checkpoint)
+    if asked.streaming is not None:
+        check_streamed(trained.spec, asked.streaming)
+    words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked)
+    if asked.with_probabilities:
+        _check_probabilities(asked, trained, words)
+    if asked.stages and (
+        trained.spec.decodes or asked.model == LANGUAGE or asked.streaming is not None or asked.as_json
+    ):
+        raise InputError(
+            f"--stages must be asked of a model with classes, without --chunk and --json; got {asked.model}"
+        )
+    if asked.attention is not None:
+        check_attention(asked.attention, asked.model, trained.spec, words)
+    parts = _parts(asked, trained, words)
+    largest = max((batch for _, batch in parts), key=lambda batch: sizes(batch)[1])
+    given = Given()
+
+    def use(network: RemoteNetwork) -> None:
+        for part, batch in parts:
+            if asked.model == LANGUAGE:
+                answer = written(network, batch, asked.max_steps, asked.prompt)
+            else:
+                (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
+            given.add(asked, trained, part, batch, answer)
+        if asked.attention is not None:
+            tokens = given.first["tokens"][0]
+            given.attention = tokens, attention_of(network, parts[0][1], tokens)
+
+    chosen = Chosen(asked.framework, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
+    code, name = with_network(chosen, trained.spec, trained.weights, largest, use)
+    if code != exit_codes.AGREED:
+        return code
+    if asked.stages:
+        assert isinstance(trained.spec, SequenceModel)
+        print_stages(stdout(), trained.spec, trained.answers(asked.model), parts[0][1], given.first)
+    if asked.with_probabilities:
+        show_answers(asked.model, name, given.likeliest, asked.as_json, asked.out)
+    for line in given.lines:
         say(line)
+    if given.attention is not None:
+        assert asked.attention is not None
+        write_attention(asked.attention, words[0], trained.vocabulary("target"), *given.attention)
+        say_written(asked.attention, "the picture of the attention")
     return exit_codes.AGREED
 
 
@@ -155,64 +169,6 @@ def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[
         yield "".join(said)
 
 
-def _from_checkpoint(asked: Asked) -> TrainedModel:
-    """The model of a checkpoint; an ``InputError`` where it is one of another task."""
-    if asked.checkpoint is None:
-        raise InputError(f"--checkpoint must name a file that birnn train {asked.model} has written; got none")
-    checkpoint = read_checkpoint(asked.checkpoint)
-    if checkpoint.header.task != asked.model:
-        raise InputError(
-            f"{asked.checkpoint}: must be a checkpoint of {asked.model}; got one of {checkpoint.header.task}"
-        )
-    return TrainedModel(checkpoint.spec, checkpoint.weights, checkpoint.header.vocabularies, str(asked.checkpoint))
-
-
-def _g2pm() -> TrainedModel:
-    """The model that comes with the suite."""
-    from common.data.g2pm_sentences import g2pm_spec, g2pm_weights
-
-    return TrainedModel(g2pm_spec(), g2pm_weights(), {}, "g2pM")
-
-
-def _check_prompt(asked: Asked) -> None:
-    """Raise an ``InputError`` where a prompt, or what goes with it, is missing or has no place."""
-    given = {"prompt": asked.prompt.text, "temperature": asked.prompt.temperature, "seed": asked.prompt.seed}
-    for option, value in given.items():
-        if value is not None and asked.model != LANGUAGE:
-            raise InputError(f"--{option} must be left out for {asked.model}, which writes no text; got {shown(value)}")
-    if asked.model != LANGUAGE:
-        return
-    if asked.texts or asked.data is not None:
-        got = asked.texts[0] if asked.texts else asked.data
-        raise InputError(f"language goes on with a --prompt: texts and --data must be left out; got {shown(got)}")
-    if asked.prompt.text is None or not asked.prompt.text.strip():
-        got = "none" if asked.prompt.text is None else shown(asked.prompt.text)
-        raise InputError(f"--prompt must hold at least one word that language goes on with; got {got}")
-
-
-def _prompted(asked: Asked, trained: TrainedModel) -> list[tuple[str, ...]]:
-    """The prompt in the model's tokens; an ``InputError`` where training had none of them.
-
-    A note on stderr names those that it had not, and says what a model of two directions is.
-    """
-    assert asked.prompt.text is not None
-    unit = unit_of(trained.vocabularies)
-    prompt = tokens_of(asked.prompt.text, unit)
-    missing = [token for token, i in zip(prompt, trained.vocabulary(unit).ids(prompt), strict=True) if i == UNKNOWN]
-    named = ", ".join(map(shown, dict.fromkeys(missing)))
-    if len(missing) == len(prompt):
-        raise InputError(f"--prompt must hold {unit} that training had; got {named} alone, which it had not")
-    if missing:
-        stderr().print(f"birnn: training had not {named}: the model reads {SPECIAL[UNKNOWN]} there", markup=False)
-    if trained.spec.recurrent.num_directions == NUM_DIRECTIONS:
-        stderr().print(
-            "birnn: this model has two directions: it was trained with the next token in sight, which no prompt shows, "
-            "so what it writes is no language; birnn train language --directions 1 trains one that can write",
-            markup=False,
-        )
-    return [prompt]
-
-
 def _words(asked: Asked) -> list[tuple[str, ...]]:
     """What was given as text, in the model's tokens; nothing where arrays were given."""
     if asked.data is not None and asked.data.suffix in (".npy", ".safetensors"):
@@ -236,34 +192,37 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
     return texts
 
 
-def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> Arrays:
-    """The input as the model's batch."""
+def _check_probabilities(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> None:
+    """Raise an ``InputError`` where the model has no such probabilities, or is asked about nothing."""
+    if trained.spec.decodes or asked.model == LANGUAGE:
+        raise InputError(f"--top, --json and --out must be asked of a model with classes; got {asked.model}")
+    check_k(asked.top or 1, trained.answers(asked.model))
+    if words:
+        places_asked(asked.model, words)
+
+
+def _parts(
+    asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]
+) -> list[tuple[Sequence[Sequence[str]], Arrays]]:
+    """The texts, so many at once that their answers need little room, each part with its batch."""
+    parts = [words[start : start + TEXTS_AT_ONCE] for start in range(0, len(words), TEXTS_AT_ONCE)] or [words]
+    multiple = 1 if len(parts) == 1 else LENGTHS
+    return [(part, _batch(asked, trained, part, multiple)) for part in parts]
+
+
+def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], multiple: int) -> Arrays:
+    """The input as the model's batch, padded to a multiple of some length, as every length may be compiled anew."""
     spec = trained.spec
     if spec.num_tokens is None:
         if words or asked.data is None:
             raise InputError(f"{asked.model} reads arrays: --data must be a .npy or .safetensors file")
         return _arrays(asked.data, spec.recurrent.input_size)
     if not words:
-        raise InputError(f"{asked.model} reads text; got the arrays {asked.data}")
-    if asked.model == G2PM:
-        from common.data.g2pm_sentences import g2pm_tokens
-
-        rows = [g2pm_tokens("".join(sentence)) for sentence in words]
-    else:
-        vocabulary = trained.vocabulary(unit_of(trained.vocabularies) if asked.model == LANGUAGE else spec.vocabulary)
-        if asked.model == LANGUAGE:
-            return prompt_batch([vocabulary.ids(prompt) for prompt in words], asked.max_steps)
-        if asked.model == "masked":
-            from common.data.examples import token_examples
-
-            rows = [example.inputs for example in token_examples(words, vocabulary)]
-        else:
-            rows = [vocabulary.ids(list(sentence)) for sentence in words]
-    lengths = np.array([len(row) for row in rows], np.int64)
-    tokens = np.zeros((len(rows), int(lengths.max())), np.int64)
-    for filled, row in zip(tokens, rows, strict=True):
-        filled[: len(row)] = row
-    return {"tokens": tokens, "lengths": lengths}
+        raise InputError(f"{asked.model} reads text: --data must be a file of sentences; got the arrays {asked.data}")
+    if asked.model == LANGUAGE:
+        vocabulary = trained.vocabulary(unit_of(trained.vocabularies))
+        return prompt_batch([vocabulary.ids(prompt) for prompt in words], asked.max_steps)
+    return trained.batch(asked.model, words, multiple)
 
 
 def _arrays(path: Path, width: int) -> Arrays:
@@ -292,15 +251,25 @@ def _arrays(path: Path, width: int) -> Arrays:
     return arrays
 
 
-def _answer(pool: Pool, name: str, chosen: str, asked: Asked, trained: TrainedModel, batch: Arrays) -> Arrays:
-    """What the model answers to a batch, or writes behind its prompt; raises ``NoAnswer``."""
-    backend = backends()[name]
-    ask = partial(pool.ask, backend, timeout_seconds=asked.timeout_seconds)
-    network = RemoteNetwork("asked", ask, partial(pool.distrust, backend), lambda file: pool.folder / file)
-    network.open(trained.spec, chosen, asked.dtype, asked.device, trained.weights, batch)
-    if asked.model == LANGUAGE:
-        prompts = [row[1:length] for row, length in zip(batch["tokens"], batch["lengths"], strict=True)]
-        sampling = Sampling(asked.prompt.temperature or 0.0, asked.prompt.seed or 0)
-        return {"tokens": np.stack(continued(network, prompts, asked.max_steps, sampling))}
-    (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps)
-    return answer
+@dataclass
+class Given:
+    """What a model has answered: the lines of its best answers, or the likeliest ones, text by text; the whole answer
+    to the first part; and, where it is asked for, the first answer's tokens (max_steps,) and its attention (steps,
+    seq_len).
+    """
+
+    lines: list[str] = field(default_factory=list)
+    likeliest: list[Answered] = field(default_factory=list)
+    first: Arrays = field(default_factory=dict)
+    attention: tuple[np.ndarray, np.ndarray] | None = None
+
+    def add(
+        self, asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], batch: Arrays, answer: Arrays
+    ) -> None:
+        """Take in what is wanted of the answer to a batch, whose logits need not be kept but for the first."""
+        self.first = self.first or answer
+        if asked.with_probabilities:
+            names = trained.answers(asked.model)
+            self.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
+        else:
+            self.lines += readable(asked.model, trained, batch, words, answer)

@@ -23,7 +23,7 @@ from common.cases.seeded import Shape, make_case
 from common.specification import Specification
 
 QUICK_FILE = Path(__file__).with_name("quick.json")
-"""The file that names the smallest set of cases that still catches every known mistake."""
+"""The file with the smallest set of cases that still catches every known mistake, and why each is there."""
 CELLS: dict[str, dict[str, Any]] = {
     "rnn_tanh": {"cell": "rnn_tanh"},
     "rnn_relu": {"cell": "rnn_relu"},
@@ -74,8 +74,15 @@ def quick_cases() -> list[Case]:
     """The smallest part of the built-in cases that still catches every known mistake in every cell, and takes every
     path of every implementation; ``benchmarks/maintain/quick_set.py`` finds it.
     """
-    names = json.loads(QUICK_FILE.read_text())
+    names = alone_in_quick()
     return [case for case in small_cases() if case.name in names]
+
+
+def alone_in_quick() -> dict[str, dict[str, Any]]:
+    """The names of ``quick_cases``, each with something that no other of them catches or takes: the fields of a
+    ``CaughtMistake`` or a ``TakenPath`` (benchmarks/maintain/quick_set.py).
+    """
+    return json.loads(QUICK_FILE.read_text())["alone"]
 
 
 def small_cases() -> Iterator[Case]:

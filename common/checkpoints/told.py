@@ -109,7 +109,7 @@ def _with_spec(contents: Contents, content: Any, spec: Path) -> Contents:
             elif isinstance(layer, PlainLayer) and key == "kind":
                 layer = as_kind(layer, value, what)
             elif explicit:
-                raise InputError(f"{what} has no {key}: it is a {_noun(layer)}")
+                raise InputError(f"{what} must be left without {key}: it is a {_noun(layer)}, which has none")
         layers[name] = layer
     return replace(contents, layers=layers)
 
@@ -140,7 +140,7 @@ def filled(
     concerned = {"activation": True, "reset_after": kind.gates == "gru", "merge": kind.directions == 2}[key]
     if not concerned:
         if explicit:
-            raise InputError(f"{what} has no {key}: it is {kind}")
+            raise InputError(f"{what} must be left without {key}: it is {kind}, which has none")
         return kind
     there = getattr(kind, key)
     loose = key == "merge" and FORMATS[format_name].loose_merge and kind.num_layers == 1

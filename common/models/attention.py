@@ -25,6 +25,11 @@ class Attention:
         The encoder's output m (batch, seq_len, memory_size).
     real
         (batch, seq_len) bool: which of its steps are real, at least one in each row.
+
+    Attributes
+    ----------
+    weights
+        What each step looked at, (batch, seq_len): above 0 where real, and 1 together.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Attention:
         self._memory = memory
         self._real = real
         self._keys = arithmetic.product(memory, self._w2.T)  # (batch, seq_len, A)
+        self.weights: list[np.ndarray] = []
         self._kept: list[tuple[np.ndarray, ...]] = []
         self._d_keys = np.zeros_like(self._keys)
         self._d_memory = np.zeros_like(memory)
@@ -49,6 +55,7 @@ class Attention:
         exponentials = np.where(self._real, np.exp(np.where(self._real, energies - largest, 0)), 0)
         weights = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(self._arithmetic.dtype)
         self._kept.append((s, inner, weights))
+        self.weights.append(weights)
         return product(weights[:, None], self._memory)[:, 0]
 
     def back_step(self, d_context: np.ndarray) -> np.ndarray:

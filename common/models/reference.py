@@ -38,7 +38,8 @@ def all_results(reference: ModelReference, batch: Batch) -> Arrays:
 def run(
     spec: Model, weights: Mapping[str, np.ndarray], batch: Batch, dtype: np.dtype | type | str = np.float64
 ) -> Arrays:
-    """``loss`` (), ``correct`` () int64, ``logits`` and ``grad.<parameter>`` for a labelled batch.
+    """``loss`` (), ``correct`` () int64, ``logits``, ``vectors``, for a decoder with attention ``attention``, and
+    ``grad.<parameter>`` for a labelled batch.
 
     The gradients are raw: the two-bias rule is not applied; a frozen embedding has none.
     """
@@ -48,7 +49,7 @@ def run(
 def predict(
     spec: SequenceModel, weights: Mapping[str, np.ndarray], batch: Batch, dtype: np.dtype | type | str = np.float64
 ) -> Arrays:
-    """A sequence model's ``labels`` and ``logits`` for an unlabelled batch (see
+    """A sequence model's ``labels``, ``logits`` and ``vectors`` for an unlabelled batch (see
     ``backends.interface.network.Network``).
     """
     return SequenceReference(spec, weights, Arithmetic(np.dtype(dtype))).predict(batch)

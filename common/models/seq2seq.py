@@ -96,7 +96,9 @@ class Seq2SeqReference:
         return self.head.forward(self._readouts[-1])[-1], states
 
     def forward(self, batch: Batch) -> Arrays:
-        """``loss`` (), ``correct`` () and ``logits`` (batch, target_len, target_size), 0 past the target lengths."""
+        """``loss`` (), ``correct`` (), ``logits`` (batch, target_len, target_size), ``vectors`` (batch, seq_len,
+        memory_size) and, with attention, ``attention`` (batch, target_len, seq_len); 0 past the lengths.
+        """
         self._batch = batch
         states = self.encode(batch)
         steps: list[np.ndarray] = []
@@ -109,7 +111,11 @@ class Seq2SeqReference:
         counted = self.counted(batch)
         self.sums = [logits]
         self.loss = cross_entropy(logits, batch["targets"], counted, self.divisor(counted), self.arithmetic)
-        return {"loss": self.loss.mean, "correct": self.loss.correct, "logits": logits}
+        results = {"loss": self.loss.mean, "correct": self.loss.correct, "logits": logits, "vectors": self._memory}
+        if self._attention is not None:
+            attention = np.stack(self._attention.weights, axis=1)
+            results["attention"] = np.where(real, attention, np.zeros_like(attention))
+        return results
 
     def backward(self) -> Arrays:
         """The loss's gradients by parameter name; call ``forward`` first."""

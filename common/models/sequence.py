@@ -79,12 +79,12 @@ class SequenceReference:
         return self.sums[-1]
 
     def forward(self, batch: Batch) -> Arrays:
-        """``loss`` (), ``correct`` () and ``logits``."""
+        """``loss`` (), ``correct`` (), ``logits`` and ``vectors`` (batch, seq_len, output_size)."""
         self._batch = batch
         logits = self.logits(batch)
         counted = self.counted(batch)
         self.loss = cross_entropy(logits, batch["labels"], counted, self.divisor(counted), self.arithmetic)
-        return {"loss": self.loss.mean, "correct": self.loss.correct, "logits": logits}
+        return {"loss": self.loss.mean, "correct": self.loss.correct, "logits": logits, "vectors": self._output}
 
     def backward(self) -> Arrays:
         """The loss's gradients by parameter name; call ``forward`` first."""
@@ -101,6 +101,6 @@ class SequenceReference:
         return by_name
 
     def predict(self, batch: Batch) -> Arrays:
-        """``labels`` (0 past the lengths) and ``logits`` of an unlabelled batch."""
+        """``labels`` (0 past the lengths), ``logits`` and ``vectors`` of an unlabelled batch."""
         logits = self.logits(batch)
-        return {"labels": best(logits), "logits": logits}
+        return {"labels": best(logits), "logits": logits, "vectors": self._output}

@@ -43,7 +43,7 @@ from tests.workers.misbehaving import BACKEND
 from tests.workers.test_pool import is_alive, request
 from tests.workers.test_study import outcomes
 
-BUILT_IN = ("TORCH", "JAX", "TENSORFLOW", "MXNET")
+SHIPPED = ("TORCH", "JAX", "TENSORFLOW", "MXNET", "ONNXRUNTIME")
 ROWS = replace(a_case("gru"), name="rows")
 
 
@@ -243,7 +243,7 @@ def test_ctrl_c_ends_a_start(tmp_path: Path) -> None:
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started; exec sleep 100\n")
     program.chmod(0o755)
-    environment = {**worker_environment(1), **{f"BIRNN_PYTHON_{name}": str(program) for name in BUILT_IN}}
+    environment = {**worker_environment(1), **{f"BIRNN_PYTHON_{name}": str(program) for name in SHIPPED}}
     with subprocess.Popen([sys.executable, "-m", "birnn", "backends"], env=environment) as process:
         try:
             while not (tmp_path / "started").exists():

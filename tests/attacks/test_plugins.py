@@ -48,7 +48,7 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_each_is_left_out_with_its_reason_and_no_other_is(plugged: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(registry.backends()) == {"torch", "jax", "tensorflow", "mxnet", "numpy"}
+    assert set(registry.backends()) == {"torch", "jax", "tensorflow", "mxnet", "onnxruntime", "numpy"}
     assert registry.backends()["torch"].load == "backends.pytorch:load"
     assert registry.left_out().keys() == HOSTILE.keys()
     for name, (_, reason) in HOSTILE.items():

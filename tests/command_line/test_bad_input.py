@@ -301,3 +301,17 @@ def test_a_broken_environment_that_was_named_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "the environment of torch must import its framework; got ModuleNotFoundError" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (("frob",), "birnn --help"),
+        (("verify", "--frob"), "birnn verify --help"),
+        (("predict",), "birnn predict --help"),
+        (("results", "frob"), "birnn results --help"),
+        (("train", "pipeline", "--epochs", "many"), "birnn train --help"),
+    ],
+)
+def test_words_that_no_command_takes_are_answered_with_where_help_is(words: tuple[str, ...], where: str) -> None:
+    assert_one_sentence(birnn(*words), f"({where} says what it takes)")

@@ -51,7 +51,7 @@ def test_what_the_file_does_not_tell_must_be_said_and_is_never_guessed(tmp_path:
     ("content", "sentence"),
     [
         ({"cell": "lstm"}, "cell must be gru as its file says; got lstm"),
-        ({"lstm": {"reset_after": True}}, "the layer lstm has no reset_after"),
+        ({"lstm": {"reset_after": True}}, "the layer lstm must be left without reset_after"),
         ({"gru": {"reset_after": False}}, "reset_after must be true as its file says; got false"),
         ({"nosuch": {"merge": "sum"}}, "must name layers of the file"),
         ({"gates": "ifgo"}, "keys must be cell, activation, reset_after, merge, kind"),

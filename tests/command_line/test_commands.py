@@ -155,12 +155,13 @@ def test_a_gpu_that_is_not_there_is_unsupported_with_the_reason(case_file: Path)
 
 
 def test_backends_shows_every_framework_or_how_to_create_it() -> None:
-    variables = {f"BIRNN_PYTHON_{name}": "/no/such/python" for name in ("TORCH", "JAX", "TENSORFLOW", "MXNET")}
+    shipped = ["torch", "jax", "tensorflow", "mxnet", "onnxruntime"]
+    variables = {f"BIRNN_PYTHON_{name.upper()}": "/no/such/python" for name in shipped}
     done = birnn("backends", "--json", **variables)
     assert done.returncode == 0
     content = json.loads(done.stdout)
-    assert list(content) == ["torch", "jax", "tensorflow", "mxnet", "numpy"]
-    assert {content[name]["status"] for name in ("torch", "jax", "tensorflow", "mxnet")} == {"missing"}
+    assert list(content) == [*shipped, "numpy"]
+    assert {content[name]["status"] for name in shipped} == {"missing"}
     assert content["numpy"]["implementations"]["loop"]["unsupported"][0]["reason"] == "NumPy has no bfloat16"
     assert "birnn: " not in done.stderr
     text = birnn("backends", **variables).stdout

@@ -15,7 +15,7 @@ import pytest
 from backends.interface.gaps import NOT_OFFERED, UNSUPPORTED
 from backends.pool.pool import WorkerDied, WorkerTimedOut
 from backends.pool.selection import Selection
-from backends.registry import BUILT_IN
+from backends.registry import SHIPPED
 from backends.studies.study import FAILED, RAN, Outcome
 from backends.studies.training import TRAINED, Trained
 from benchmarks.store.store import Store
@@ -32,7 +32,7 @@ from tests.cases import a_case
 from tests.command_line.running import birnn, birnn_alone
 
 WRONG = (DISAGREES, FAILED, WorkerDied.status, WorkerTimedOut.status)
-ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in BUILT_IN}
+ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in SHIPPED}
 BROKEN_TORCH = ABSENT | {"BIRNN_PYTHON_TORCH": "/bin/false"}
 
 

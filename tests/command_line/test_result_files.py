@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from backends.registry import BUILT_IN
+from backends.registry import SHIPPED
 from common.case import Case, read_case, write_case
 from common.judging.mistakes.every import mistakes
 from common.judging.yardstick import Yardstick, yardstick
@@ -22,7 +22,7 @@ from common.reference import Arrays
 from tests.cases import a_case
 from tests.command_line.running import birnn
 
-ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in BUILT_IN}
+ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in SHIPPED}
 FLIPPED = "whole padded row flipped, outputs masked in the end"
 Write = Callable[..., Path]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from backends.studies.training import Course, Trained
-from birnn.commands.predict import TrainedModel as Model
+from birnn.commands.answers.trained import TrainedModel as Model
 from birnn.commands.predict import readable
 from birnn.commands.train import part, print_training
 from birnn.display import stdout
@@ -198,14 +198,17 @@ def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None
     out = tmp_path / "out"
     done = birnn("train", "pipeline", *NUMPY, "--limit", 200, "--epochs", 1, "--out", out)
     assert done.returncode == 0, done.stderr
-    x = build_task("pipeline", Options()).held_out[0].inputs  # type: ignore[union-attr]
-    np.save(tmp_path / "x.npy", x[None])
-    found = birnn(
-        "predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop",
-        "--checkpoint", out / "numpy-loop.safetensors",
-    )  # fmt: skip
+    rows = build_task("pipeline", Options()).held_out[:20]
+    np.save(tmp_path / "x.npy", np.stack([row.inputs for row in rows]))  # type: ignore[union-attr]
+    command = ["predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop",
+               "--checkpoint", out / "numpy-loop.safetensors"]  # fmt: skip
+    found = birnn(*command)
     assert found.returncode == 0, found.stderr
-    assert len(found.stdout.split()) == 10
+    assert len(found.stdout.split()) == 200
+    assert birnn(*command, "--chunk", 3, "--look-ahead", 7).stdout == found.stdout
+    alone = birnn(*command, "--chunk", 1)
+    assert (alone.returncode, len(alone.stdout.split())) == (0, 200), alone.stderr
+    assert alone.stdout != found.stdout  # the rule is about the steps behind, too
 
 
 def test_one_direction_is_learned_and_is_no_training_of_two(tmp_path: Path) -> None:
@@ -221,6 +224,9 @@ def test_one_direction_is_learned_and_is_no_training_of_two(tmp_path: Path) -> N
     np.save(tmp_path / "x.npy", x[None])
     answer = birnn("predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop", "--checkpoint", checkpoint)
     assert (answer.returncode, len(answer.stdout.split())) == (0, 10), answer.stderr
+    streamed = (*answer.args[1:], "--chunk", 4)
+    assert birnn(*streamed).stdout == answer.stdout
+    assert_one_sentence(birnn(*streamed, "--look-ahead", 2), "--look-ahead must be 0 for a model of one direction")
     assert_one_sentence(birnn(*command), f"{checkpoint}: must be a checkpoint of this training", "model")
     assert checkpoint.read_bytes() == before
 
@@ -260,6 +266,9 @@ def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -
         ("predict tagger hello", "--checkpoint must name a file"),
         ("predict tagger hello --checkpoint {labelled}", "must be a readable safetensors file"),
         ("predict g2pm", "there must be a text or --data; got neither"),
+        ("predict g2pm 图书馆 --chunk 0", "'--chunk': Input should be greater than or equal to 1"),
+        ("predict g2pm 图书馆 --chunk 3 --look-ahead -1", "'--look-ahead': Input should be greater than or equal to 0"),
+        ("predict g2pm 图书馆 --look-ahead 2", "--look-ahead must stand with --chunk; got --look-ahead 2 alone"),
         ("verify --models {labelled}", "--models must stand without case files"),
     ],
 )
@@ -275,6 +284,16 @@ def test_bad_input_is_one_sentence(arguments: str, sentence: str, tmp_path: Path
 def test_a_checkpoint_of_another_model_is_refused(learned: Learned) -> None:
     done = birnn("predict", "masked", "a ___ day", "--checkpoint", learned.checkpoint, "-f", "numpy/loop")
     assert (done.returncode, "must be a checkpoint of masked; got one of tagger" in done.stderr) == (2, True)
+
+
+def test_what_answers_at_the_last_step_is_not_streamed(tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.txt"
+    labelled.write_text("good\ta nice day\nbad\ta grim day\n" * 5)
+    options = ("--data", labelled, "--epochs", 1, "--hidden-size", 2, "--out", tmp_path)
+    assert birnn("train", "classifier", *NUMPY, *options).returncode == 0
+    streamed = ("--checkpoint", tmp_path / "numpy-loop.safetensors", "--chunk", 1)
+    done = birnn("predict", "classifier", "a day", *streamed)
+    assert_one_sentence(done, "--chunk must be given with a model that answers each step; this one reads the final")
 
 
 def test_a_disk_that_fills_loses_nothing(tagged: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from backends.interface.gaps import DEVICES, Refusal, request_of
 from backends.interface.layer import Implementation, inputs_of
 from backends.worker.execution import Unsupported, execute
 from common.case import Case, result_shapes
-from common.cases.builtin import CELLS, quick_cases, small_cases
+from common.cases.builtin import CELLS, alone_in_quick, small_cases
 from common.cases.fuzzed import LAYERS, LENGTHS, MERGES, SIZES, STEPS, Draw, case_of
 from common.judging.agreement import judge
 from common.judging.exact import differing
@@ -26,7 +26,7 @@ from tests.cases import a_case
 CASES = {case.name: case for case in small_cases()}
 DRAWN = 100
 """Drawn cases of which a tuned implementation's path is asked: every size comes three times at least."""
-QUICK = {case.name for case in quick_cases()}
+QUICK = alone_in_quick()
 
 
 def run(framework: Framework, implementation: str, case: Case, dtype: str = "float64") -> dict[str, np.ndarray]:
@@ -237,6 +237,22 @@ def test_builtin_cases_take_every_path(framework: Framework, implementation: str
     found = set[str].union(*parts)
     assert {part for part in found if not part[0].isdigit()} <= always | named, "a path that no built-in case takes"
     assert named <= quick, "verify --quick must take every path; benchmarks/maintain/quick_set.py finds its cases"
+
+
+def test_a_case_of_the_quick_set_is_there_for_a_path_that_no_other_takes(
+    framework: Framework, implementation: str
+) -> None:
+    """What is there for a mistake, tests/benchmarks/maintain/test_quick_set.py holds."""
+    for only, reason in QUICK.items():
+        if reason.get("implementation") != f"{framework.name}/{implementation}":
+            continue
+        takes = []
+        for name in QUICK:
+            asked = request_of(CASES[name], reason["dtype"], "cpu")
+            if framework.refusal(implementation, asked) is None:
+                path = built(framework, implementation, CASES[name], reason["dtype"]).path()
+                takes += [name] if reason["part"] in path.split(", ") else []
+        assert takes == [only], "run python -m benchmarks.maintain.quick_set"
 
 
 def drawn_cases() -> Iterator[tuple[Case, str]]:

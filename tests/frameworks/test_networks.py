@@ -177,10 +177,12 @@ def test_predictions_are_the_references(framework: Framework, name: str) -> None
     expected = predict(case.spec, case.weights, batch)
     network.load_weights(case.weights)
     answers = network.predict(batch)
-    assert set(answers) == {"labels", "logits"}
+    assert set(answers) == {"labels", "logits", "vectors"}
     assert answers["labels"].dtype == np.int64
     np.testing.assert_array_equal(answers["labels"], expected["labels"])
-    np.testing.assert_allclose(answers["logits"], expected["logits"], rtol=0, atol=1e-13)
+    for key in ("logits", "vectors"):
+        np.testing.assert_allclose(answers[key], expected[key], rtol=0, atol=1e-13, err_msg=key)
+    assert (answers["vectors"][padding_mask(batch)] == 0).all()
     assert len(np.unique(expected["labels"])) > 1
 
 

@@ -257,6 +257,19 @@ class WrongInference(Loop):
         self._inputs = given
 
 
+class ForwardOnly(Loop):
+    """Has no gradients and says so."""
+
+    forward_only = "it was made to serve"
+
+    def forward_backward(self) -> None:
+        raise NotImplementedError("it must not be asked for gradients")
+
+
+class ForwardOnlyAndWrong(ForwardOnly, DirectionsSwapped):
+    """Has no gradients, and wrong outputs."""
+
+
 class RoundsOtherwise(Loop):
     """Moves every number by one bit from call to call, within rounding."""
 
@@ -323,6 +336,8 @@ class Misbehaving(Framework):
         "adds-up": AddsUp,
         "wrong-inference": WrongInference,
         "rounds-otherwise": RoundsOtherwise,
+        "forward-only": ForwardOnly,
+        "forward-only-wrong": ForwardOnlyAndWrong,
     }
 
     def versions(self) -> dict[str, str]:

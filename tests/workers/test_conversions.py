@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backends.registry import BUILT_IN
+from backends.registry import SHIPPED
 from birnn.commands import convert
 from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer
 from common.checkpoints.table import FORMATS
@@ -20,7 +20,7 @@ from common.checkpoints.told import sha256_of
 from tests.command_line.running import birnn
 
 FILES = Path(__file__).parents[1] / "common" / "checkpoints" / "files"
-ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in BUILT_IN}
+ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend in SHIPPED}
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from backends.worker.messages import (
 )
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import SequenceModel
+from common.models.streaming import Streaming
 from tests.cases import a_case
 from tests.workers.misbehaving import load
 
@@ -46,8 +47,10 @@ FIELDS: dict[str, Any] = {
     "lengths": (3, 1),
     "others": {"again": Path("again")},
     "question": "decode",
+    "streaming": Streaming(chunk=3, look_ahead=2),
     "handles": ("a", "b"),
     "forward": True,
+    "gradients": False,
     "plain": (AskedPlain(name="head", kind="dense", result=Path("plain")),),
 } | dict.fromkeys(("seconds", "learning_rate", "telling_rate"), 0.1)
 PATHS = ("case", "file", "result", "weights", "state", "batches", "answers", "training")

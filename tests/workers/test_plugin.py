@@ -20,7 +20,7 @@ def _installed() -> None:
 
 
 def test_the_plugin_is_registered_after_the_built_in_backends() -> None:
-    assert list(registry.backends()) == ["torch", "jax", "tensorflow", "mxnet", "numpy"]
+    assert list(registry.backends()) == ["torch", "jax", "tensorflow", "mxnet", "onnxruntime", "numpy"]
 
 
 def test_the_plugin_is_verified_like_any_other(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from common.models.trace import Step
 
 RNN = "rnn"
 """Under what name a network's parameters hold the rnn's; all others are there by their canonical names."""
-Judged = tuple[jax.Array, tuple[jax.Array, jax.Array]]
-"""The loss, and beside it the number of right answers and the logits."""
+Judged = tuple[jax.Array, tuple[jax.Array, Results]]
+"""The loss, and beside it the number of right answers, and the logits with what comes on the way to them."""
 
 
 class Program(NamedTuple):
@@ -39,7 +39,7 @@ class Program(NamedTuple):
 
 
 class JaxNetwork(TrainedNetwork[Optimizer]):
-    """A model on arrays; subclasses give ``logits``, a pure function, for JAX traces and compiles it.
+    """A model on arrays; subclasses give ``forward``, a pure function, for JAX traces and compiles it.
 
     A new shape of a batch is compiled anew; no batch is padded here.
 
@@ -66,8 +66,9 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
 
     @classmethod
     @abstractmethod
-    def logits(cls, program: Program, parameters: Tree, batch: Results) -> jax.Array:
-        """(batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length.
+    def forward(cls, program: Program, parameters: Tree, batch: Results) -> tuple[jax.Array, Results]:
+        """The logits (batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length;
+        and what else of ``results`` comes on the way: ``vectors`` and ``attention``.
 
         ``batch`` as ``moved`` gives it; ``parameters`` are all of them.
         """
@@ -92,8 +93,8 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         check_batch(self.spec, batch)
         arrays = self.moved(batch)
         self.make_room("results", arrays)
-        loss, correct, logits, gradients = _results(self._program, self.parameters, self.fixed, arrays)
-        results = {"loss": loss, "correct": correct, "logits": logits}
+        loss, correct, passed, gradients = _results(self._program, self.parameters, self.fixed, arrays)
+        results = {"loss": loss, "correct": correct} | passed
         results |= {f"grad.{name}": value for name, value in self.canonical(gradients).items()}
         return {name: array(value) for name, value in results.items()}
 
@@ -228,12 +229,12 @@ def array(x: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def _judged(parameters: Tree, fixed: Results, program: Program, batch: Results) -> Judged:
-    """The loss, and the number of right answers and the logits."""
-    logits = program.network.logits(program, parameters | fixed, batch)
+    """The loss, and the number of right answers, and the logits with what comes on the way to them."""
+    logits, passed = program.network.forward(program, parameters | fixed, batch)
     losses = optax.softmax_cross_entropy_with_integer_labels(wide(logits), batch["labels"])
     real = batch["counted"]
     loss = jnp.where(real, losses, 0).sum() / jnp.maximum(real.sum(), 1).astype(losses.dtype)
-    return loss, (((best(logits) == batch["labels"]) & real).sum(), logits)
+    return loss, (((best(logits) == batch["labels"]) & real).sum(), {"logits": logits} | passed)
 
 
 # The programs are functions of a module, so that networks with the same program and shapes share a compilation.
@@ -242,10 +243,12 @@ def _judged(parameters: Tree, fixed: Results, program: Program, batch: Results) 
 @partial(jax.jit, static_argnums=0)
 def _results(
     program: Program, parameters: Tree, fixed: Results, batch: Results
-) -> tuple[jax.Array, jax.Array, jax.Array, Tree]:
-    """The loss, the number of right answers, the logits and the gradients by ``parameters``."""
-    (loss, (correct, logits)), gradients = jax.value_and_grad(_judged, has_aux=True)(parameters, fixed, program, batch)
-    return loss, correct, logits, gradients
+) -> tuple[jax.Array, jax.Array, Results, Tree]:
+    """The loss, the number of right answers, the logits with what comes on the way to them, and the gradients by
+    ``parameters``.
+    """
+    (loss, (correct, passed)), gradients = jax.value_and_grad(_judged, has_aux=True)(parameters, fixed, program, batch)
+    return loss, correct, passed, gradients
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))

@@ -23,12 +23,12 @@ Layers = list[list[jax.Array]]
 
 
 class Memory(NamedTuple):
-    """What attention reads at every step: the encoder's output (batch, seq_len, 2·hidden_size), its product with W2
-    (batch, seq_len, attention_size), and which of its steps are real (batch, seq_len).
+    """What the encoder leaves: its output (batch, seq_len, 2·hidden_size); for attention its product with W2 (batch,
+    seq_len, attention_size), and which of its steps are real (batch, seq_len).
     """
 
     output: jax.Array
-    keys: jax.Array
+    keys: jax.Array | None
     real: jax.Array
 
 
@@ -38,7 +38,7 @@ class Seq2SeqNetwork(JaxNetwork):
     spec: Seq2Seq
 
     @classmethod
-    def logits(cls, program: Program, parameters: Tree, batch: Results) -> jax.Array:
+    def forward(cls, program: Program, parameters: Tree, batch: Results) -> tuple[jax.Array, Results]:
         memory, states = _encode(program, parameters, batch)
         targets = batch["labels"].T  # (batch, target_len) to (target_len, batch)
         start = jnp.full_like(targets[0], START)
@@ -46,16 +46,24 @@ class Seq2SeqNetwork(JaxNetwork):
 
         def body(
             carry: tuple[Layers, jax.Array], at_u: tuple[jax.Array, jax.Array]
-        ) -> tuple[tuple[Layers, jax.Array], jax.Array]:
+        ) -> tuple[tuple[Layers, jax.Array], tuple[jax.Array, list[jax.Array]]]:
             states, chosen = carry
             forced, given = at_u
-            logits, states = _step(program, parameters, memory, jnp.where(forced, given, chosen), states)
-            return (states, best(logits)), logits
+            logits, states, attention = _step(program, parameters, memory, jnp.where(forced, given, chosen), states)
+            return (states, best(logits)), (logits, attention)
 
         # Step 0 is given the start token in any case, which is what the carry begins with.
-        _, logits = jax.lax.scan(body, (states, start), (batch["forced"], right))
-        logits = logits.swapaxes(0, 1)  # (target_len, batch, target_size) to (batch, target_len, target_size)
-        return jnp.where(batch["counted"][..., None], logits, jnp.zeros_like(logits))
+        _, (logits, attention) = jax.lax.scan(body, (states, start), (batch["forced"], right))
+        real = batch["counted"][..., None]
+
+        def laid_out(steps: jax.Array) -> jax.Array:
+            steps = steps.swapaxes(0, 1)  # (target_len, batch, …) to (batch, target_len, …)
+            return jnp.where(real, steps, jnp.zeros_like(steps))
+
+        passed = {"vectors": memory.output}
+        if attention:
+            passed["attention"] = laid_out(attention[0])
+        return laid_out(logits), passed
 
     def predict(self, batch: Batch) -> Arrays:
         raise InputError("predict must be asked of a sequence model; got an encoder–decoder")
@@ -67,14 +75,12 @@ class Seq2SeqNetwork(JaxNetwork):
         return array(_decode(self._program, max_steps, self.parameters, arrays))
 
 
-def _encode(program: Program, parameters: Tree, batch: Results) -> tuple[Memory | None, Layers]:
-    """What attention reads, None without it, and the decoder's first states."""
+def _encode(program: Program, parameters: Tree, batch: Results) -> tuple[Memory, Layers]:
+    """What the encoder leaves, and the decoder's first states."""
     spec: Seq2Seq = program.spec
     output, h_n = run_rnn(program, parameters, lookup(parameters["source_embedding"], batch["tokens"]), batch)
-    memory = None
-    if spec.attention:
-        real = step_mask(batch["lengths"], output.shape[1])[..., 0]
-        memory = Memory(output, output @ parameters["attention.w2"].T, real)
+    keys = output @ parameters["attention.w2"].T if spec.attention else None
+    memory = Memory(output, keys, step_mask(batch["lengths"], output.shape[1])[..., 0])
     states = []
     for layer in range(spec.encoder.num_layers):
         rows = layer * spec.encoder.num_directions
@@ -87,11 +93,15 @@ def _encode(program: Program, parameters: Tree, batch: Results) -> tuple[Memory 
 
 
 def _step(
-    program: Program, parameters: Tree, memory: Memory | None, tokens: jax.Array, states: Layers
-) -> tuple[jax.Array, Layers]:
-    """The logits (batch, target_size) and the states after a step that is given the tokens (batch,)."""
+    program: Program, parameters: Tree, memory: Memory, tokens: jax.Array, states: Layers
+) -> tuple[jax.Array, Layers, list[jax.Array]]:
+    """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
+    attention, its weights.
+    """
     embedded = lookup(parameters["target_embedding"], tokens)
-    context = [] if memory is None else [_context(parameters, memory, jnp.concatenate(states[-1], axis=-1))]
+    s = jnp.concatenate(states[-1], axis=-1)
+    attention = [] if memory.keys is None else [_attend(parameters, memory.keys, memory.real, s)]
+    context = [jnp.einsum("bt,btf->bf", weights, memory.output) for weights in attention]
     x = jnp.concatenate([embedded, *context], axis=-1)
     after = []
     for layer, before in enumerate(states):
@@ -101,17 +111,16 @@ def _step(
             halves += gru_step(program.spec.decoder_rnn, w, x, (state,))
         after.append(halves)
         x = jnp.concatenate(halves, axis=-1)
-    return head(parameters, jnp.concatenate([x, *context], axis=-1)), after
+    return head(parameters, jnp.concatenate([x, *context], axis=-1)), after, attention
 
 
-def _context(parameters: Tree, memory: Memory, s: jax.Array) -> jax.Array:
-    """(batch, 2·hidden_size), the memory's mean weighted by v·tanh(W1 s + W2 memory), for the decoder's top states
-    s (batch, state_size).
+def _attend(parameters: Tree, keys: jax.Array, real: jax.Array, s: jax.Array) -> jax.Array:
+    """The weights (batch, seq_len) of the memory's steps, softmax of v·tanh(W1 s + W2 memory), for the decoder's top
+    states s (batch, state_size).
     """
     query = s @ parameters["attention.w1"].T
-    energies = jnp.tanh(query[:, None] + memory.keys) @ parameters["attention.v"]  # (batch, seq_len)
-    weights = jax.nn.softmax(jnp.where(memory.real, wide(energies), -jnp.inf), axis=-1).astype(s.dtype)
-    return jnp.einsum("bt,btf->bf", weights, memory.output)
+    energies = jnp.tanh(query[:, None] + keys) @ parameters["attention.v"]  # (batch, seq_len)
+    return jax.nn.softmax(jnp.where(real, wide(energies), -jnp.inf), axis=-1).astype(s.dtype)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -122,7 +131,7 @@ def _decode(program: Program, max_steps: int, parameters: Tree, batch: Results) 
 
     def body(carry: tuple[Layers, jax.Array, jax.Array], _: None) -> tuple[tuple, jax.Array]:
         states, tokens, ended = carry
-        logits, states = _step(program, parameters, memory, tokens, states)
+        logits, states, _attention = _step(program, parameters, memory, tokens, states)
         tokens = best(logits)
         return (states, tokens, ended | (tokens == END)), jnp.where(ended, PADDING, tokens)
 

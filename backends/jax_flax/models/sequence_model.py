@@ -22,16 +22,17 @@ class SequenceNetwork(JaxNetwork):
     spec: SequenceModel
 
     @classmethod
-    def logits(cls, program: Program, parameters: Tree, batch: Results) -> jax.Array:
+    def forward(cls, program: Program, parameters: Tree, batch: Results) -> tuple[jax.Array, Results]:
         x = batch["x"] if "x" in batch else lookup(parameters["embedding"], batch["tokens"])
         output, h_n = run_rnn(program, parameters, x, batch)
         if program.spec.readout == "final":
             top = h_n[-program.spec.rnn.num_directions :]
-            return head(parameters, jnp.concatenate([*top], axis=-1))  # (batch, num_directions·hidden_size)
+            logits = head(parameters, jnp.concatenate([*top], axis=-1))  # (batch, num_directions·hidden_size)
+            return logits, {"vectors": output}
         logits = head(parameters, output)
         if "lengths" in batch:
             logits = jnp.where(step_mask(batch["lengths"], x.shape[1]), logits, jnp.zeros_like(logits))
-        return logits
+        return logits, {"vectors": output}
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
@@ -47,5 +48,5 @@ class SequenceNetwork(JaxNetwork):
 @partial(jax.jit, static_argnums=0)
 def _predict(program: Program, parameters: Tree, batch: Results) -> Results:
     """The compiled answers to a batch."""
-    logits = program.network.logits(program, parameters, batch)
-    return {"labels": best(logits), "logits": logits}
+    logits, passed = program.network.forward(program, parameters, batch)
+    return {"labels": best(logits), "logits": logits} | passed

@@ -18,7 +18,7 @@ from backends.mxnet_gluon.layer.scratch import affine
 from backends.mxnet_gluon.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels, sizes
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, parameters
+from common.models.specification import Model, Seq2Seq, parameters
 from common.models.trace import Step
 
 Tensors = dict[str, Tensor]
@@ -28,7 +28,7 @@ Function = Callable[[ModuleType, Tensors, Tensors], list[Tensor]]
 
 
 class MXNetNetwork(TrainedNetwork[Optimizer]):
-    """A model on NDArrays, in graphs; subclasses give ``logits``.
+    """A model on NDArrays, in graphs; subclasses give ``forward``.
 
     A new shape of a batch is traced into a graph anew; no batch is padded here.
 
@@ -55,11 +55,17 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         self._graphs: dict[tuple, Graph] = {}
 
     @abstractmethod
-    def logits(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> Tensor:
-        """(batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length.
+    def forward(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> tuple[Tensor, Tensors]:
+        """The logits (batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length;
+        and what else of ``results`` comes on the way, in the order of ``passed``.
 
         ``batch`` as ``moved`` gives it; the rnn's parameters may lie in its blocks instead.
         """
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """The names of what ``forward`` gives beside the logits."""
+        return ("vectors", "attention") if isinstance(self.spec, Seq2Seq) and self.spec.attention else ("vectors",)
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         if not self.parameters:
@@ -75,9 +81,9 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
 
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
-        loss, correct, logits = self._judge(batch)
+        loss, correct, logits, *rest = self._judge(batch)
         loss.backward()
-        results = {"loss": loss, "correct": correct, "logits": logits}
+        results = {"loss": loss, "correct": correct, "logits": logits} | dict(zip(self.passed, rest, strict=True))
         trained = {name: value for name, value in self.parameters.items() if name not in self.spec.frozen}
         results |= {f"grad.{name}": value.grad for name, value in trained.items()}
         nd.waitall()
@@ -91,7 +97,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         steps = []
         for batch in batches:
             check_batch(self.spec, batch)
-            loss, correct, _ = self._judge(batch)
+            loss, correct, *_ = self._judge(batch)
             norm = self.optimizer.step(loss)
             steps.append((loss, correct, max(int(counted(self.spec, batch).sum()), 1), norm))
         nd.waitall()  # only now are numbers asked for; what failed is raised here
@@ -215,13 +221,13 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
             self.parameters[name].attach_grad()
 
     def _judge(self, batch: Batch) -> list[nd.NDArray]:
-        """The loss (1,), the number of right answers (1,) and the logits, with their graph."""
+        """The loss (1,), the number of right answers (1,), the logits and what is ``passed``, with their graph."""
         arrays = self.moved(batch)
         with autograd.record():
             return self.call("judge", self._judged, arrays)
 
     def _judged(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
-        logits = self.logits(F, parameters, batch)
+        logits, passed = self.forward(F, parameters, batch)
         label, real = (F.reshape(batch[name], shape=(-1,)) for name in ("labels", "counted"))  # (positions,)
         flat = F.reshape(self.wide(F, logits), shape=(-1, 0), reverse=True)  # (positions, classes)
         # Not log_softmax: oneDNN's in MXNet 1.9.1 is off by 30 float32 spacings, and its gradient by as much.
@@ -229,7 +235,8 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         losses = F.log(F.sum(F.exp(shifted), axis=-1)) - F.pick(shifted, label, axis=-1)
         total = F.sum(F.where(real, losses, F.zeros_like(losses)))
         correct = F.sum(F.broadcast_equal(self.best(F, flat), label) * real)
-        return [total / batch["number"], correct, logits]
+        # What is passed has a gradient through the logits alone; none is asked of it.
+        return [total / batch["number"], correct, logits, *(F.BlockGrad(passed[name]) for name in self.passed)]
 
 
 def array(x: nd.NDArray) -> np.ndarray:

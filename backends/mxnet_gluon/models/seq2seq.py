@@ -20,8 +20,8 @@ from common.weights import KINDS, weight_name
 Layers = list[list[Tensor]]
 """A decoder's states, by layer and direction, (batch, hidden_size) each."""
 MEMORY = ("memory", "keys", "lengths")
-"""What attention reads at every step: the encoder's output (batch, seq_len, 2·hidden_size), its product with W2
-(batch, seq_len, attention_size), and the lengths (batch,) where not all rows are full."""
+"""What the encoder leaves: its output (batch, seq_len, 2·hidden_size); for attention its product with W2 (batch,
+seq_len, attention_size), and the lengths (batch,) where not all rows are full."""
 
 
 class Seq2SeqNetwork(MXNetNetwork):
@@ -29,19 +29,28 @@ class Seq2SeqNetwork(MXNetNetwork):
 
     spec: Seq2Seq
 
-    def logits(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> Tensor:
+    def forward(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> tuple[Tensor, Tensors]:
         memory, states = self._encode(F, parameters, batch)
         right = unstack(F, F.transpose(batch["labels"]), self._target_len)  # (batch, target_len) to (batch,) each
         forced = unstack(F, batch["forced"], self._target_len - 1) if self._target_len > 1 else []
         tokens = START * F.ones_like(right[0])
         steps: list[Tensor] = []
+        every_attention: list[Tensor] = []
         for u in range(self._target_len):
             if u > 0:
                 tokens = F.where(forced[u - 1], right[u - 1], self.best(F, steps[-1]))
-            logits, states = self._step(F, parameters, memory, tokens, states)
+            logits, states, attention = self._step(F, parameters, memory, tokens, states)
             steps.append(logits)
-        logits = F.stack(*steps, axis=1)
-        return F.SequenceMask(logits, batch["target_lengths"], use_sequence_length=True, axis=1)
+            every_attention += attention
+
+        def laid_out(steps: list[Tensor]) -> Tensor:
+            stacked = F.stack(*steps, axis=1)  # target_len times (batch, …) to (batch, target_len, …)
+            return F.SequenceMask(stacked, batch["target_lengths"], use_sequence_length=True, axis=1)
+
+        passed = {"vectors": memory["memory"]}
+        if every_attention:
+            passed["attention"] = laid_out(every_attention)
+        return laid_out(steps), passed
 
     def predict(self, batch: Batch) -> Arrays:
         raise InputError("predict must be asked of a sequence model; got an encoder–decoder")
@@ -80,16 +89,16 @@ class Seq2SeqNetwork(MXNetNetwork):
         return moved
 
     def _encode(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> tuple[Tensors, Layers]:
-        """What attention reads, nothing without it, and the decoder's first states."""
+        """What the encoder leaves, and the decoder's first states."""
         spec = self.spec
         embedded = self.lookup(F, parameters, batch["tokens"], "source_embedding")
         output, h_n = self.run_rnn(F, parameters, embedded, batch)
-        memory = {}
+        memory = {"memory": output}
         if spec.attention:
             keys = self.linear(F, parameters, F.reshape(output, shape=(-3, 0)), "attention.w2")  # (batch·seq_len, A)
             keys = F.reshape_like(keys, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
-            encoded = (output, keys, batch.get("lengths"))
-            memory = {name: value for name, value in zip(MEMORY, encoded, strict=True) if value is not None}
+            memory["keys"] = keys
+            memory |= {"lengths": batch["lengths"]} if "lengths" in batch else {}
         count = spec.encoder.num_directions
         each = unstack(F, h_n, count * spec.encoder.num_layers)
         states = []
@@ -103,10 +112,14 @@ class Seq2SeqNetwork(MXNetNetwork):
 
     def _step(
         self, F: ModuleType, parameters: Tensors, memory: Tensors, tokens: Tensor, states: Layers
-    ) -> tuple[Tensor, Layers]:
-        """The logits (batch, target_size) and the states after a step that is given the tokens (batch,)."""
+    ) -> tuple[Tensor, Layers, list[Tensor]]:
+        """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
+        attention, its weights.
+        """
         embedded = self.lookup(F, parameters, tokens, "target_embedding")
-        context = [self._context(F, parameters, memory, _joined(F, states[-1]))] if self.spec.attention else []
+        attention = [self._attend(F, parameters, memory, _joined(F, states[-1]))] if self.spec.attention else []
+        means = [F.batch_dot(F.expand_dims(weights, axis=1), memory["memory"]) for weights in attention]
+        context = [F.squeeze(mean, axis=1) for mean in means]  # (batch, 1, 2·hidden_size) to (batch, 2·hidden_size)
         x = _joined(F, [embedded, *context])
         after = []
         for layer, before in enumerate(states):
@@ -116,11 +129,11 @@ class Seq2SeqNetwork(MXNetNetwork):
                 halves += step(F, self.spec.decoder_rnn, affine, w, x, [state])
             after.append(halves)
             x = _joined(F, halves)
-        return self.head(F, parameters, _joined(F, [x, *context])), after
+        return self.head(F, parameters, _joined(F, [x, *context])), after, attention
 
-    def _context(self, F: ModuleType, parameters: Tensors, memory: Tensors, s: Tensor) -> Tensor:
-        """(batch, 2·hidden_size), the memory's mean weighted by v·tanh(W1 s + W2 memory), for the decoder's top states
-        s (batch, state_size).
+    def _attend(self, F: ModuleType, parameters: Tensors, memory: Tensors, s: Tensor) -> Tensor:
+        """The weights (batch, seq_len) of the memory's steps, softmax of v·tanh(W1 s + W2 memory), for the decoder's
+        top states s (batch, state_size).
         """
         query = self.linear(F, parameters, s, "attention.w1")
         inner = F.tanh(F.broadcast_add(F.expand_dims(query, axis=1), memory["keys"]))
@@ -129,20 +142,21 @@ class Seq2SeqNetwork(MXNetNetwork):
             weights = F.softmax(energies, memory["lengths"], axis=-1, use_length=True)
         else:
             weights = F.softmax(energies, axis=-1)
-        mean = F.batch_dot(F.expand_dims(self.narrow(F, weights), axis=1), memory["memory"])
-        return F.squeeze(mean, axis=1)  # (batch, 1, 2·hidden_size) to (batch, 2·hidden_size)
+        return self.narrow(F, weights)
 
     def _encoded(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
         """What attention reads but the lengths, and all first states."""
         memory, states = self._encode(F, parameters, batch)
-        return [memory[name] for name in MEMORY[:2] if name in memory] + [state for each in states for state in each]
+        return [memory[name] for name in MEMORY[:2] if self.spec.attention] + [
+            state for each in states for state in each
+        ]
 
     def _decoded(self, F: ModuleType, parameters: Tensors, given: Tensors) -> list[Tensor]:
         """The best tokens and all states after a step."""
         flat = [value for name, value in given.items() if name.startswith("state.")]
         count = self.spec.decoder_directions
         states = [flat[i : i + count] for i in range(0, len(flat), count)]
-        logits, after = self._step(F, parameters, given, given["tokens"], states)
+        logits, after, _ = self._step(F, parameters, given, given["tokens"], states)
         return [self.best(F, logits), *(state for each in after for state in each)]
 
 

@@ -20,28 +20,30 @@ class SequenceNetwork(MXNetNetwork):
 
     spec: SequenceModel
 
-    def logits(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> Tensor:
+    def forward(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> tuple[Tensor, Tensors]:
         x = batch["x"] if "x" in batch else self.lookup(F, parameters, batch["tokens"], "embedding")
         output, h_n = self.run_rnn(F, parameters, x, batch)
         if self.spec.readout == "final":
             count = self.spec.rnn.num_directions
             top = unstack(F, h_n, count * self.spec.rnn.num_layers)[-count:]
-            return self.head(F, parameters, F.concat(*top, dim=1))  # (batch, num_directions·hidden_size)
+            logits = self.head(F, parameters, F.concat(*top, dim=1))  # (batch, num_directions·hidden_size)
+            return logits, {"vectors": output}
         logits = self.head(F, parameters, F.reshape(output, shape=(-3, 0)))  # (batch·seq_len, classes)
         logits = F.reshape_like(logits, output, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
         if "lengths" in batch:
             logits = F.SequenceMask(logits, batch["lengths"], use_sequence_length=True, axis=1)
-        return logits
+        return logits, {"vectors": output}
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
-        answers, logits = self.call("predict", self._predicted, self.moved(batch))
+        answers = self.call("predict", self._predicted, self.moved(batch))
         nd.waitall()
-        return {"labels": array(answers), "logits": array(logits)}
+        names = ("labels", "logits", *self.passed)
+        return {name: array(value) for name, value in zip(names, answers, strict=True)}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
 
     def _predicted(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
-        logits = self.logits(F, parameters, batch)
-        return [self.best(F, logits), logits]
+        logits, passed = self.forward(F, parameters, batch)
+        return [self.best(F, logits), logits, *passed.values()]

@@ -21,7 +21,7 @@ from common.models.trace import Step
 
 
 class TorchNetwork(TrainedNetwork[Optimizer]):
-    """A model on tensors, run eagerly; subclasses give ``logits``.
+    """A model on tensors, run eagerly; subclasses give ``forward``.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         self._kind = kind
 
     @abstractmethod
-    def logits(self, batch: Batch) -> torch.Tensor:
-        """(batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size) with their graph, 0 past a
-        length.
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The logits (batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size) with their graph,
+        0 past a length; and what else of ``results`` comes on the way: ``vectors`` and ``attention``.
         """
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
@@ -66,10 +66,10 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
         leaves = {name: value for name, value in self.parameters.items() if value.requires_grad}
-        logits = self.logits(batch)
+        logits, passed = self.forward(batch)
         loss, correct = self._judged(logits, batch)
         gradients = torch.autograd.grad(loss, list(leaves.values()))
-        results = {"loss": loss, "correct": correct, "logits": logits}
+        results = {"loss": loss, "correct": correct, "logits": logits} | passed
         results |= {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
         return {name: array(value) for name, value in results.items()}
 
@@ -80,7 +80,7 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         steps = []
         for batch in batches:
             check_batch(self.spec, batch)
-            loss, correct = self._judged(self.logits(batch), batch)
+            loss, correct = self._judged(self.forward(batch)[0], batch)
             norm = self.optimizer.step(loss)
             number = max(int(counted(self.spec, batch).sum()), 1)
             steps.append((loss.detach(), correct, number, norm))

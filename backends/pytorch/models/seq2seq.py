@@ -23,18 +23,23 @@ class Seq2SeqNetwork(TorchNetwork):
 
     spec: Seq2Seq
 
-    def logits(self, batch: Batch) -> torch.Tensor:
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         targets = self.tensor(batch["targets"])  # (batch, target_len)
         states = self._encode(batch)
         tokens = torch.full_like(targets[:, 0], START)
         steps: list[torch.Tensor] = []
+        every_attention: list[torch.Tensor] = []
         for u in range(targets.shape[1]):
             if u > 0:
                 tokens = targets[:, u - 1] if batch["forced"][u] else best(steps[-1])
-            logits, states = self._step(tokens, states)
+            logits, states, attention = self._step(tokens, states)
             steps.append(logits)
+            every_attention += attention
         real = step_mask(self.tensor(batch["target_lengths"]), targets.shape[1])
-        return torch.stack(steps, dim=1).masked_fill(~real, 0)
+        passed = {"vectors": self._memory}
+        if every_attention:
+            passed["attention"] = torch.stack(every_attention, dim=1).masked_fill(~real, 0)
+        return torch.stack(steps, dim=1).masked_fill(~real, 0), passed
 
     def predict(self, batch: Batch) -> Arrays:
         raise InputError("predict must be asked of a sequence model; got an encoder–decoder")
@@ -47,7 +52,7 @@ class Seq2SeqNetwork(TorchNetwork):
             states = self._encode(batch)
             tokens = self.tensor(np.full(len(answers), START))
             for u in range(max_steps):
-                logits, states = self._step(tokens, states)
+                logits, states, _ = self._step(tokens, states)
                 tokens = best(logits)
                 answers[:, u] = np.where(ended, PADDING, array(tokens))
                 ended |= answers[:, u] == END
@@ -70,27 +75,29 @@ class Seq2SeqNetwork(TorchNetwork):
             states.append(list(first.chunk(self.spec.decoder_directions, dim=-1)))
         return states
 
-    def _step(self, tokens: torch.Tensor, states: Layers) -> tuple[torch.Tensor, Layers]:
-        """The logits (batch, target_size) and the states after a step that is given the tokens (batch,)."""
+    def _step(self, tokens: torch.Tensor, states: Layers) -> tuple[torch.Tensor, Layers, list[torch.Tensor]]:
+        """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
+        attention, its weights.
+        """
         embedded = functional.embedding(tokens, self.parameters["target_embedding"])
-        context = [self._context(torch.cat(states[-1], dim=-1))] if self.spec.attention else []
+        attention = [self._attend(torch.cat(states[-1], dim=-1))] if self.spec.attention else []
+        context = [torch.bmm(weights[:, None], self._memory)[:, 0] for weights in attention]
         x = torch.cat([embedded, *context], dim=-1)
         after = []
         for layer, before in enumerate(states):
             after.append([self._cell(x, state, layer, direction) for direction, state in enumerate(before)])
             x = torch.cat(after[-1], dim=-1)
-        return self.head(torch.cat([x, *context], dim=-1)), after
+        return self.head(torch.cat([x, *context], dim=-1)), after, attention
 
     def _cell(self, x: torch.Tensor, state: torch.Tensor, layer: int, direction: int) -> torch.Tensor:
         """torch.nn.GRUCell's step, on parameters that lie elsewhere."""
         w = [self.parameters[f"decoder.{weight_name(kind, layer, direction)}"] for kind in KINDS]
         return torch.gru_cell(x, state, *w)
 
-    def _context(self, s: torch.Tensor) -> torch.Tensor:
-        """(batch, 2·hidden_size), the memory's mean weighted by v·tanh(W1 s + W2 memory), for the decoder's top states
-        s (batch, state_size).
+    def _attend(self, s: torch.Tensor) -> torch.Tensor:
+        """The weights (batch, seq_len) of the memory's steps, softmax of v·tanh(W1 s + W2 memory), for the decoder's
+        top states s (batch, state_size).
         """
         query = functional.linear(s, self.parameters["attention.w1"])
         energies = torch.tanh(query[:, None] + self._keys) @ self.parameters["attention.v"]  # (batch, seq_len)
-        weights = torch.softmax(wide(energies).masked_fill(self._padding, -torch.inf), dim=-1).to(s.dtype)
-        return torch.bmm(weights[:, None], self._memory)[:, 0]
+        return torch.softmax(wide(energies).masked_fill(self._padding, -torch.inf), dim=-1).to(s.dtype)

@@ -19,7 +19,7 @@ class SequenceNetwork(TorchNetwork):
 
     spec: SequenceModel
 
-    def logits(self, batch: Batch) -> torch.Tensor:
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         if self.spec.num_embeddings is None:
             x = self.tensor(batch["x"])
         else:
@@ -27,17 +27,19 @@ class SequenceNetwork(TorchNetwork):
         output, h_n = self.run_rnn(x, batch)
         if self.spec.readout == "final":
             top = h_n[-self.spec.rnn.num_directions :]
-            return self.head(torch.cat([*top], dim=-1))  # (batch, num_directions·hidden_size), forward first
+            logits = self.head(torch.cat([*top], dim=-1))  # (batch, num_directions·hidden_size), forward first
+            return logits, {"vectors": output}
         logits = self.head(output)
         if "lengths" in batch:
             logits = logits.masked_fill(~step_mask(self.tensor(batch["lengths"]), x.shape[1]), 0)
-        return logits
+        return logits, {"vectors": output}
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
         with torch.no_grad():
-            logits = self.logits(batch)
-        return {"labels": array(best(logits)), "logits": array(logits)}
+            logits, passed = self.forward(batch)
+        answers = {"labels": best(logits), "logits": logits} | passed
+        return {name: array(value) for name, value in answers.items()}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")

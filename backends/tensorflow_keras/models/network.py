@@ -35,7 +35,7 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class TensorFlowNetwork(TrainedNetwork[Optimizer]):
-    """A model as graphs; subclasses give ``logits``.
+    """A model as graphs; subclasses give ``forward``.
 
     A graph is traced once for each set of shapes in a batch. That takes long, so graphs are kept for the process and
     shared by all networks of a specification, the variables being among the arguments. Only a train step's graph is a
@@ -63,14 +63,15 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         self.variables = {}
 
     @abstractmethod
-    def logits(self, parameters: Parameters, batch: Tensors) -> tf.Tensor:
-        """(batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length.
+    def forward(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, Results]:
+        """The logits (batch, seq_len, classes), (batch, classes) or (batch, target_len, target_size), 0 past a length;
+        and what else of ``results`` comes on the way: ``vectors`` and ``attention``.
 
         It is traced, as is all that takes ``parameters``, on a network that has been built but holds no variables.
         """
 
     def build(self) -> None:
-        """Make the layers that ``logits`` calls."""
+        """Make the layers that ``forward`` calls."""
         for layer in self._rnn:
             layer.build()
 
@@ -95,8 +96,8 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
 
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
-        loss, correct, logits, gradients = self.run_graph("judge", self.tensors(batch, labelled=True))
-        results = {"loss": loss, "correct": correct, "logits": logits}
+        loss, correct, passed, gradients = self.run_graph("judge", self.tensors(batch, labelled=True))
+        results = {"loss": loss, "correct": correct} | passed
         raw = self.canonical({name: array(value) for name, value in gradients.items()})
         return {name: array(value) for name, value in results.items()} | {
             f"grad.{name}": raw[name] for name in parameters(self.spec) if name in raw
@@ -186,12 +187,14 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             x = linear(x, parameters[f"head.{i}.weight"]) + parameters[f"head.{i}.bias"]
         return x
 
-    def judge(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Results]:
-        """The loss, the number of right answers, the logits, and the loss's gradients by all but a frozen embedding."""
+    def judge(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, tf.Tensor, Results, Results]:
+        """The loss, the number of right answers, the logits with what comes on the way to them, and the loss's
+        gradients by all but a frozen embedding.
+        """
         watched = {name: value for name, value in parameters.items() if name not in self.spec.frozen}
         with tf.GradientTape() as tape:
             tape.watch(watched)
-            logits = self.logits(parameters, batch)
+            logits, passed = self.forward(parameters, batch)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], wide(logits))
             total = tf.reduce_sum(tf.where(batch["counted"], losses, tf.zeros_like(losses)))
             number = tf.maximum(tf.math.count_nonzero(batch["counted"]), 1)
@@ -200,7 +203,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         sparse = tape.gradient(loss, watched)
         # What was looked up in a table has a gradient of its rows alone; here all of them count.
         gradients = {name: tf.convert_to_tensor(value) for name, value in sparse.items()}
-        return loss, tf.math.count_nonzero(right), logits, gradients
+        return loss, tf.math.count_nonzero(right), {"logits": logits} | passed, gradients
 
     def _train_step(self, tensors: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The loss, the number of right answers, and the norm of the gradients by which the variables are moved."""

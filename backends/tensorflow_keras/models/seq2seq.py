@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from backends.interface.layer import Arrays
-from backends.tensorflow_keras.layer.implementation import Parameters
+from backends.tensorflow_keras.layer.implementation import Parameters, Results
 from backends.tensorflow_keras.layer.layout import canonical_gradients, load_layer, variable_names
 from backends.tensorflow_keras.layer.lengths import step_mask
 from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors, array, best, linear, wide
@@ -20,6 +20,8 @@ from common.models.specification import END, PADDING, START, Seq2Seq, decoder_sh
 
 Layers = list[list[tf.Tensor]]
 """A decoder's states, by layer and direction, (batch, hidden_size) each."""
+Steps = list[tf.TensorArray]
+"""The logits of each step and, with attention, its weights."""
 
 
 class Encoded(NamedTuple):
@@ -37,22 +39,30 @@ class Seq2SeqNetwork(TensorFlowNetwork):
 
     spec: Seq2Seq
 
-    def logits(self, parameters: Parameters, batch: Tensors) -> tf.Tensor:
+    def forward(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, Results]:
         targets = batch["targets"]  # (batch, target_len)
         target_len = targets.shape[1]
         encoded, states = self._encode(parameters, batch)
         forced = tf.concat([batch["forced"][1:], [True]], axis=0)  # the step after each one
 
-        def body(u: tf.Tensor, tokens: tf.Tensor, states: Layers, steps: tf.TensorArray) -> tuple:
-            logits, states = self._step(parameters, encoded, tokens, states)
+        def body(u: tf.Tensor, tokens: tf.Tensor, states: Layers, steps: Steps) -> tuple:
+            logits, states, attention = self._step(parameters, encoded, tokens, states)
             tokens = tf.where(forced[u], targets[:, u], best(logits))
-            return u + 1, tokens, states, steps.write(u, logits)
+            written = [each.write(u, of_u) for each, of_u in zip(steps, [logits, *attention], strict=True)]
+            return u + 1, tokens, states, written
 
-        steps = tf.TensorArray(encoded.memory.dtype, target_len)
+        def laid_out(steps: tf.TensorArray) -> tf.Tensor:
+            stacked = tf.transpose(steps.stack(), (1, 0, 2))  # (target_len, batch, …) to (batch, target_len, …)
+            return tf.where(step_mask(batch["target_lengths"], target_len), stacked, tf.zeros_like(stacked))
+
+        steps = [tf.TensorArray(encoded.memory.dtype, target_len) for _ in range(1 + self.spec.attention)]
         tokens = tf.fill(targets.shape[:1], np.int64(START))
         *_, steps = tf.while_loop(lambda u, *_: u < target_len, body, (0, tokens, states, steps))
-        logits = tf.transpose(steps.stack(), (1, 0, 2))  # (batch, target_len, target_size)
-        return tf.where(step_mask(batch["target_lengths"], target_len), logits, tf.zeros_like(logits))
+        logits, *attention = map(laid_out, steps)
+        passed = {"vectors": encoded.memory}
+        if attention:
+            passed["attention"] = attention[0]
+        return logits, passed
 
     def predict(self, batch: Batch) -> Arrays:
         raise InputError("predict must be asked of a sequence model; got an encoder–decoder")
@@ -71,7 +81,7 @@ class Seq2SeqNetwork(TensorFlowNetwork):
             return (u < max_steps) & ~tf.reduce_all(ended)
 
         def body(u: tf.Tensor, tokens: tf.Tensor, states: Layers, ended: tf.Tensor, steps: tf.TensorArray) -> tuple:
-            logits, states = self._step(parameters, encoded, tokens, states)
+            logits, states, _ = self._step(parameters, encoded, tokens, states)
             tokens = best(logits)
             given = tf.where(ended, np.int64(PADDING), tokens)
             return u + 1, tokens, states, ended | (given == END), steps.write(u, given)
@@ -127,16 +137,19 @@ class Seq2SeqNetwork(TensorFlowNetwork):
 
     def _step(
         self, parameters: Parameters, encoded: Encoded, tokens: tf.Tensor, states: Layers
-    ) -> tuple[tf.Tensor, Layers]:
-        """The logits (batch, target_size) and the states after a step that is given the tokens (batch,)."""
+    ) -> tuple[tf.Tensor, Layers, list[tf.Tensor]]:
+        """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
+        attention, its weights.
+        """
         embedded = tf.nn.embedding_lookup(parameters["target_embedding"], tokens)
-        context = [self._context(parameters, encoded, tf.concat(states[-1], axis=-1))] if self.spec.attention else []
+        attention = [self._attend(parameters, encoded, tf.concat(states[-1], axis=-1))] if self.spec.attention else []
+        context = [tf.matmul(weights[:, None], encoded.memory)[:, 0] for weights in attention]
         x = tf.concat([embedded, *context], axis=-1)
         after = []
         for layer, before in enumerate(states):
             after.append([self._cell(parameters, x, state, layer, direction) for direction, state in enumerate(before)])
             x = tf.concat(after[-1], axis=-1)
-        return self.head(parameters, tf.concat([x, *context], axis=-1)), after
+        return self.head(parameters, tf.concat([x, *context], axis=-1)), after, attention
 
     def _cell(self, parameters: Parameters, x: tf.Tensor, state: tf.Tensor, layer: int, direction: int) -> tf.Tensor:
         """The step of a keras.layers.GRUCell, on parameters that lie elsewhere."""
@@ -146,12 +159,11 @@ class Seq2SeqNetwork(TensorFlowNetwork):
         with keras.StatelessScope(zip(cell.trainable_variables, values, strict=True)):
             return cell(x, [state])[0]
 
-    def _context(self, parameters: Parameters, encoded: Encoded, s: tf.Tensor) -> tf.Tensor:
-        """(batch, 2·hidden_size), the memory's mean weighted by v·tanh(W1 s + W2 memory), for the decoder's top states
-        s (batch, state_size).
+    def _attend(self, parameters: Parameters, encoded: Encoded, s: tf.Tensor) -> tf.Tensor:
+        """The weights (batch, seq_len) of the memory's steps, softmax of v·tanh(W1 s + W2 memory), for the decoder's
+        top states s (batch, state_size).
         """
         query = linear(s, parameters["attention.w1"])
         energies = wide(tf.linalg.matvec(tf.tanh(query[:, None] + encoded.keys), parameters["attention.v"]))
         energies = tf.where(encoded.padding, energies.dtype.as_numpy_dtype(-np.inf), energies)  # (batch, seq_len)
-        weights = tf.cast(tf.nn.softmax(energies), s.dtype)
-        return tf.matmul(weights[:, None], encoded.memory)[:, 0]
+        return tf.cast(tf.nn.softmax(energies), s.dtype)

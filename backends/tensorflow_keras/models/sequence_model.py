@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from backends.interface.layer import Arrays
-from backends.tensorflow_keras.layer.implementation import Parameters
+from backends.tensorflow_keras.layer.implementation import Parameters, Results
 from backends.tensorflow_keras.layer.lengths import step_mask
 from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors, array, best
 from common.errors import InputError
@@ -19,7 +19,7 @@ class SequenceNetwork(TensorFlowNetwork):
 
     spec: SequenceModel
 
-    def logits(self, parameters: Parameters, batch: Tensors) -> tf.Tensor:
+    def forward(self, parameters: Parameters, batch: Tensors) -> tuple[tf.Tensor, Results]:
         if self.spec.num_embeddings is None:
             x = batch["x"]
         else:
@@ -27,16 +27,18 @@ class SequenceNetwork(TensorFlowNetwork):
         output, h_n = self.run_rnn(parameters, x, batch)
         if self.spec.readout == "final":
             top = tf.unstack(h_n[-self.spec.rnn.num_directions :])
-            return self.head(parameters, tf.concat(top, axis=-1))  # (batch, num_directions·hidden_size), forward first
+            logits = self.head(parameters, tf.concat(top, axis=-1))  # (batch, num_directions·hidden_size)
+            return logits, {"vectors": output}
         logits = self.head(parameters, output)
         if "lengths" in batch:
             logits = tf.where(step_mask(batch["lengths"], x.shape[1]), logits, tf.zeros_like(logits))
-        return logits
+        return logits, {"vectors": output}
 
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
-        logits = self.run_graph("logits", self.tensors(batch, labelled=False))
-        return {"labels": array(best(logits)), "logits": array(logits)}
+        logits, passed = self.run_graph("forward", self.tensors(batch, labelled=False))
+        answers = {"labels": best(logits), "logits": logits} | passed
+        return {name: array(value) for name, value in answers.items()}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")

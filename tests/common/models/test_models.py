@@ -121,7 +121,7 @@ def test_where_nothing_counts_loss_and_gradients_are_0(name: str) -> None:
         batch["targets"], batch["target_lengths"] = np.zeros_like(batch["targets"]), 0 * batch["target_lengths"]
     check_batch(case.spec, batch)
     results = run(case.spec, case.weights, batch)
-    assert all((value == 0).all() for key, value in results.items() if key != "logits")
+    assert all((value == 0).all() for key, value in results.items() if key not in ("logits", "vectors", "attention"))
 
 
 # The parts against a second way of computing them.
@@ -180,6 +180,44 @@ def test_forced_steps_are_given_the_right_tokens() -> None:
         first, second = (run(case.spec, case.weights, each)["logits"] for each in (batch, changed))
         np.testing.assert_array_equal(first[:, :3], second[:, :3])
         assert (first[:, 3:] != second[:, 3:]).any() == forced
+
+
+@pytest.mark.parametrize("name", ["translator-attention", "translator-bidirectional-attention"])
+def test_attention_is_a_share_of_every_real_step_and_the_context_their_mean(name: str) -> None:
+    """With all the head's weights but one at 0, that one's column says what it reads, by the definition."""
+    case = CASES[name]
+    spec, batch = case.spec, case.batch
+    assert isinstance(spec, Seq2Seq)
+    results = run(spec, case.weights, batch)
+    source, target = (
+        np.arange(width) < batch[lengths][:, None] for width, lengths in ((6, "lengths"), (5, "target_lengths"))
+    )
+    assert results["attention"].shape == (4, 5, 6)
+    np.testing.assert_array_equal(results["attention"] > 0, target[:, :, None] & source[:, None])
+    np.testing.assert_allclose(results["attention"].sum(axis=-1), target, rtol=1e-14)
+    for unit in range(spec.memory_size):
+        head = np.zeros_like(case.weights["head.0.weight"])
+        head[4, spec.state_size + unit] = 1.0  # behind the states stands the context
+        forced = {**batch, "forced": np.ones(5, bool)}
+        read = run(spec, case.weights | {"head.0.weight": head, "head.0.bias": np.zeros(10)}, forced)
+        context = (read["attention"][..., None] * read["vectors"][:, None]).sum(axis=2)  # (batch, target_len, memory)
+        np.testing.assert_allclose(read["logits"][..., 4], context[..., unit], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["tagger-mul", "classifier-tokens"])
+def test_vectors_are_the_layers_output_by_its_own_reference(name: str) -> None:
+    """Of both readouts, 0 past a length."""
+    case = CASES[name]
+    rnn, batch = case.spec.recurrent, case.batch
+    weights = {key.removeprefix("rnn."): value for key, value in case.weights.items() if key.startswith("rnn.")}
+    zeros = np.zeros((rnn.num_layers * 2, 5, rnn.hidden_size))
+    x = case.weights["embedding"][batch["tokens"]]
+    output = Reference(rnn, weights, np.float64).forward(x, batch["lengths"], zeros, zeros)["output"]
+    results = run(case.spec, case.weights, batch)
+    np.testing.assert_array_equal(results["vectors"], output)
+    assert isinstance(case.spec, SequenceModel)
+    source = {key: batch[key] for key in ("tokens", "lengths")}
+    np.testing.assert_array_equal(predict(case.spec, case.weights, source)["vectors"], output)
 
 
 def test_predictions_are_the_best_logits() -> None:

@@ -1,15 +1,12 @@
-"""The graphs that birnn writes, run by ONNX Runtime; in the environment onnxruntime (tox run -e onnxruntime)."""
+"""The graphs that birnn writes, run by ONNX Runtime for the proof of a conversion (tox run -e onnxruntime)."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from backends.registry import LOADERS
 from backends.studies.conversions import judged_side, same_plain
 from backends.worker.checkpoints import run_checkpoint
 from backends.worker.messages import AskedPlain, AskedRecurrent, RunCheckpoint
@@ -22,14 +19,9 @@ from common.judging.yardstick import yardstick
 from common.specification import Specification
 from common.tensorfile import read
 from common.weights import initialise
+from tests.onnx_runtime.loaded import framework
 
-try:
-    FRAMEWORK = LOADERS["onnx"].load_framework()
-except ImportError as error:
-    if os.environ.get("TOX_ENV_NAME") == "onnxruntime":
-        raise
-    pytest.skip(f"needs ONNX Runtime: {error}", allow_module_level=True)
-
+FRAMEWORK = framework()
 USUAL: dict[str, Any] = {"input_size": 4, "hidden_size": 3, "num_layers": 2, "bias": True}
 LAYERS = {
     "lstm": Specification(cell="lstm", merge="concat", **USUAL),

@@ -1,0 +1,100 @@
+"""A trained model, of a checkpoint or from outside, and how texts become what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.data.pronunciations import letters
+from common.data.vocabulary import Labels, Vocabulary, labels_from_json, vocabulary_from_json
+from common.errors import InputError
+from common.models.specification import Arrays, Model
+from common.tasks.checkpoint import read_checkpoint
+
+G2PM = "g2pm"
+"""The name of the model that comes with the suite, trained by the authors of g2pM."""
+SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: lambda text: tuple(text)}
+"""How a text falls into a model's tokens, where it is not by words."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model: its parameters, and what turns ids into words and labels again."""
+
+    spec: Model
+    weights: Arrays
+    vocabularies: dict[str, Any]
+    where: str
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """Read the vocabulary of a name."""
+        return vocabulary_from_json(self.vocabularies[name], f"{self.where}: the vocabulary {name}")
+
+    def labels(self) -> Labels:
+        """Read the labels."""
+        return labels_from_json(self.vocabularies["labels"], f"{self.where}: the labels")
+
+    def answers(self, model: str) -> tuple[str, ...]:
+        """What each class of the model of a task is called; its number where it has no name."""
+        if model == "masked":
+            vocabulary = self.vocabulary("words")
+            return tuple(vocabulary.spelled(range(len(vocabulary))))
+        if model == G2PM:
+            from common.data.g2pm_sentences import g2pm_labels
+
+            return g2pm_labels().names
+        return self.labels().names if "labels" in self.vocabularies else tuple(map(str, range(self.spec.num_answers)))
+
+    def batch(self, model: str, words: Sequence[Sequence[str]], multiple: int = 1) -> Arrays:
+        """The tokens of texts as a batch of the model of a task, padded to a multiple of some length, as every length
+        may be compiled anew.
+        """
+        if model == G2PM:
+            from common.data.g2pm_sentences import g2pm_tokens
+
+            rows = [g2pm_tokens("".join(sentence)) for sentence in words]
+        else:
+            vocabulary = self.vocabulary(self.spec.vocabulary)
+            if model == "masked":
+                from common.data.examples import token_examples
+
+                rows = [example.inputs for example in token_examples(words, vocabulary)]
+            else:
+                rows = [vocabulary.ids(list(sentence)) for sentence in words]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        tokens = np.zeros((len(rows), -(-int(lengths.max()) // multiple) * multiple), np.int64)
+        for filled, row in zip(tokens, rows, strict=True):
+            filled[: len(row)] = row
+        return {"tokens": tokens, "lengths": lengths}
+
+
+def trained_model(model: str, checkpoint: Path | None) -> TrainedModel:
+    """The model of a task: that of a checkpoint, or g2pM's own.
+
+    Raises
+    ------
+    InputError
+        If there is no checkpoint, or one of another task.
+    """
+    return _g2pm() if model == G2PM else _from_checkpoint(model, checkpoint)
+
+
+def _from_checkpoint(model: str, path: Path | None) -> TrainedModel:
+    """The model of a checkpoint; an ``InputError`` where it is one of another task."""
+    if path is None:
+        raise InputError(f"--checkpoint must name a file that birnn train {model} has written; got none")
+    checkpoint = read_checkpoint(path)
+    if checkpoint.header.task != model:
+        raise InputError(f"{path}: must be a checkpoint of {model}; got one of {checkpoint.header.task}")
+    return TrainedModel(checkpoint.spec, checkpoint.weights, checkpoint.header.vocabularies, str(path))
+
+
+def _g2pm() -> TrainedModel:
+    """The model that comes with the suite."""
+    from common.data.g2pm_sentences import g2pm_spec, g2pm_weights
+
+    return TrainedModel(g2pm_spec(), g2pm_weights(), {}, "g2pM")

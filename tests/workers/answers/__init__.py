@@ -1,0 +1,1 @@
+"""Answers that a worker gives step by step."""
