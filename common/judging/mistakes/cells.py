@@ -21,7 +21,7 @@ Keras 1 and 2, where it was the default recurrent activation until 2.3, and in O
 
 
 def cell_mistakes(spec: Specification) -> Iterator[Mistake]:
-    """Every such mistake that concerns a cell."""
+    """Every mistake inside a cell."""
     if spec.cell in ("gru", "lstm"):
         for formula, slope in HARD_SIGMOIDS.items():
             yield inside(f"hard sigmoid ({formula}) for sigmoid", _hard_sigmoid(slope), always, each_direction=True)
@@ -50,6 +50,10 @@ def _with_cell(changes: Mapping[str, Any]) -> type[Reference]:
 
 
 def _hard_sigmoid(slope: float) -> type[Reference]:
+    """A reference whose gates are max(0, min(1, ``slope``·a + 1/2)), with the gradient of that, in place of the
+    sigmoid.
+    """
+
     def hard_sigmoid(a: np.ndarray) -> np.ndarray:
         return np.clip(a.dtype.type(slope) * a + a.dtype.type(0.5), 0, 1)
 

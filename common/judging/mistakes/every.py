@@ -37,6 +37,7 @@ def mistakes(spec: Specification) -> list[Mistake]:
 
 
 def _arithmetic_mistakes() -> Iterator[Mistake]:
+    """Mistakes in the numbers' width alone: float32 for float64, and TF32's products for float32's."""
     yield Mistake(
         "float32 arithmetic in a float64 lane",
         lambda _, dtype: dtype == "float64",
@@ -53,4 +54,5 @@ def _arithmetic_mistakes() -> Iterator[Mistake]:
 
 
 def _in_float32(kind: type[Reference], case: Case, dtype: str) -> Arrays:
+    """What a case gives in float32 with products of another kind, whichever ``dtype`` is asked for."""
     return run_reference(case, np.float32, kind)

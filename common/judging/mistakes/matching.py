@@ -45,6 +45,7 @@ class Share:
 
 
 NOTHING = Share(-np.inf, 0.0)
+"""The share of what explains nothing: no error left over is smaller, and no number is counted."""
 
 
 class Error:
@@ -60,12 +61,12 @@ class Error:
 
     def __init__(self, result: Arrays, truth: Arrays, names: Iterable[str]) -> None:
         self._names = list(names)
-        self._found, right = self._flat(result), self._flat(truth)
+        self._result, right = self._flat(result), self._flat(truth)
         units = [np.full(truth[name].size, _unit(truth[name])) for name in self._names]
         self._units = np.concatenate(units) if units else np.zeros(0)
         sizes = [np.full(truth[name].size, 1 / np.sqrt(truth[name].size)) for name in self._names]
         self._sizes = np.concatenate(sizes) if sizes else np.zeros(0)
-        self._error = (self._found - right) / self._units
+        self._error = (self._result - right) / self._units
 
     def share(self, explaining: Arrays) -> Share:
         """How much of the error another result explains.
@@ -74,17 +75,18 @@ class Error:
         size.
         """
         other = self._flat(explaining)
-        finite = np.isfinite(self._found) & np.isfinite(other)
-        if not finite.any() or not np.array_equal(self._found[~finite], other[~finite], equal_nan=True):
+        finite = np.isfinite(self._result) & np.isfinite(other)
+        if not finite.any() or not np.array_equal(self._result[~finite], other[~finite], equal_nan=True):
             return NOTHING
         squares = np.square(np.where(finite, self._error, self._sizes))
-        left = np.square((self._found - other)[finite] / self._units[finite]).sum()
+        left = np.square((self._result - other)[finite] / self._units[finite]).sum()
         total = squares.sum()
         if not 0 < total < np.inf:
             return NOTHING
         return Share(float(1 - left / total), float(total**2 / np.square(squares).sum()), bool(finite.all()))
 
     def _flat(self, arrays: Arrays) -> np.ndarray:
+        """The tensors that count, one after the other in float64: (their sizes' sum,)."""
         flat = [np.asarray(arrays[name], np.float64).ravel() for name in self._names]
         return np.concatenate(flat) if flat else np.zeros(0)
 
@@ -104,13 +106,13 @@ def scaled(result: Arrays, truth: Arrays, names: Iterable[str]) -> Arrays:
     """The truth with each tensor multiplied by the number that brings it nearest to the result: what a mistake must
     explain more than, since a scale is none.
     """
-    found = {}
+    nearest = {}
     for name in names:
         mine, right = (np.asarray(each[name], np.float64) for each in (result, truth))
         size = float(np.square(right).sum())
         factor = float((np.where(np.isfinite(mine), mine, 0) * right).sum()) / size if size else 1.0
-        found[name] = factor * right
-    return found
+        nearest[name] = factor * right
+    return nearest
 
 
 def same_forward(result: Arrays, wrong: Arrays, yard: Yardstick, names: Iterable[str]) -> bool:
@@ -122,11 +124,11 @@ def same_forward(result: Arrays, wrong: Arrays, yard: Yardstick, names: Iterable
     names = list(names)
     finite = {name: np.isfinite(wrong[name]) for name in names}
     for name, numbers in finite.items():
-        found, expected = result[name], wrong[name]
+        actual, expected = result[name], wrong[name]
         unit = max(yard.allowance(name).max(), epsilon(yard.dtype) * np.abs(expected[numbers]).max(initial=0))
-        if not np.abs(found[numbers] - expected[numbers]).max(initial=0) <= limit * unit:
+        if not np.abs(actual[numbers] - expected[numbers]).max(initial=0) <= limit * unit:
             return False
-        if not np.array_equal(found[~numbers], expected[~numbers].astype(found.dtype), equal_nan=True):
+        if not np.array_equal(actual[~numbers], expected[~numbers].astype(actual.dtype), equal_nan=True):
             return False
     return any(numbers.any() for numbers in finite.values())
 
@@ -139,12 +141,12 @@ def same_gradients(result: Arrays, wrong: Arrays, yard: Yardstick, names: Iterab
     """
     limit = GRADIENT_SLACK * thresholds()[yard.dtype]["max"]
     for name in names:
-        found, expected = result[name], wrong[name]
-        numbers = np.isfinite(expected) & np.isfinite(found)
+        actual, expected = result[name], wrong[name]
+        numbers = np.isfinite(expected) & np.isfinite(actual)
         size = np.abs(expected[numbers]).max(initial=0)
         growth = max(1.0, float(size / max(np.abs(yard.truth[name]).max(), np.finfo(float).tiny)))
         unit = max(growth * yard.allowance(name).max(), epsilon(yard.dtype) * size)
-        if not np.abs(found - expected)[numbers].max(initial=0) <= limit * unit:
+        if not np.abs(actual - expected)[numbers].max(initial=0) <= limit * unit:
             return False
     return True
 

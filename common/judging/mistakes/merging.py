@@ -36,24 +36,24 @@ class MergedAfterTheStackOnly(Reference):
         return {"output": self.merge(self._top, *tops), "h_n": h_n} | ({"c_n": c_n} if self.spec.cell == "lstm" else {})
 
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray, d_c_n: np.ndarray) -> Arrays:
-        found: Arrays = {}
+        gradients: Arrays = {}
         d_h_n, d_c_n = d_h_n.astype(self.dtype), d_c_n.astype(self.dtype)
         d_h_0, d_c_0 = np.empty_like(d_h_n), np.empty_like(d_c_n)
         d_inputs = []
-        d_tops = self.merge_gradient(self._top, found, d_output.astype(self.dtype), *self._tops)
+        d_tops = self.merge_gradient(self._top, gradients, d_output.astype(self.dtype), *self._tops)
         for direction in (FORWARD, REVERSE):
             d_current = d_tops[direction]
             for layer in reversed(range(self.spec.num_layers)):
                 row = layer * NUM_DIRECTIONS + direction
                 d_state = State(d_h_n[row], d_c_n[row])
-                d_current, d_state = self.back_direction(d_current, d_state, layer, direction, found)
+                d_current, d_state = self.back_direction(d_current, d_state, layer, direction, gradients)
                 d_h_0[row], d_c_0[row] = d_state
             d_inputs.append(d_current)
-        found |= {"grad.x": d_inputs[FORWARD] + d_inputs[REVERSE], "grad.h_0": d_h_0}
+        gradients |= {"grad.x": d_inputs[FORWARD] + d_inputs[REVERSE], "grad.h_0": d_h_0}
         for layer in range(self._top if self.spec.merge == "weighted" else 0):  # never used
             name = merge_weight_name(layer)
-            found[f"grad.{name}"] = np.zeros_like(self.weights[name])
-        return found | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
+            gradients[f"grad.{name}"] = np.zeros_like(self.weights[name])
+        return gradients | ({"grad.c_0": d_c_0} if self.spec.cell == "lstm" else {})
 
 
 class MergeWeightsSwapped(Reference):
@@ -63,9 +63,9 @@ class MergeWeightsSwapped(Reference):
         return super().merge(layer, reverse, forward)
 
     def merge_gradient(
-        self, layer: int, found: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+        self, layer: int, gradients: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        d_reverse, d_forward = super().merge_gradient(layer, found, d_output, reverse, forward)
+        d_reverse, d_forward = super().merge_gradient(layer, gradients, d_output, reverse, forward)
         return d_forward, d_reverse
 
 
@@ -88,13 +88,13 @@ class FedOneHalf(Reference):
         return np.concatenate([other, kept] if self.half else [kept, other], axis=-1)
 
     def merge_gradient(
-        self, layer: int, found: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
+        self, layer: int, gradients: Arrays, d_output: np.ndarray, forward: np.ndarray, reverse: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         if layer == self.spec.num_layers - 1:
-            return super().merge_gradient(layer, found, d_output, forward, reverse)
+            return super().merge_gradient(layer, gradients, d_output, forward, reverse)
         if self.spec.merge == "weighted":  # never used
             name = merge_weight_name(layer)
-            found[f"grad.{name}"] = np.zeros_like(self.weights[name])
+            gradients[f"grad.{name}"] = np.zeros_like(self.weights[name])
         d_halves = [np.zeros_like(forward), np.zeros_like(reverse)]
         if self.spec.merge == "concat":
             parts = np.split(d_output, [self.spec.hidden_size], axis=-1)
@@ -105,7 +105,7 @@ class FedOneHalf(Reference):
 
 
 def merging_mistakes() -> Iterator[Mistake]:
-    """Every such mistake."""
+    """Every mistake where directions are merged, or a merged output goes on."""
     yield inside(
         "the rows of a learned merge swapped", MergeWeightsSwapped, lambda case, _: case.spec.merge == "weighted"
     )
@@ -135,14 +135,18 @@ def merging_mistakes() -> Iterator[Mistake]:
 
 
 def _reads_both(case: Case) -> bool:
+    """Whether an upper layer reads both directions side by side."""
     return case.spec.num_layers > 1 and case.spec.merge == "concat"
 
 
 def _fed(direction: int, *, twice: bool) -> type[Reference]:
+    """``FedOneHalf`` with the half of ``direction``, in both places where ``twice``."""
     return type("FedOneHalf", (FedOneHalf,), {"half": direction, "twice": twice})
 
 
 def _merged_as(merge: str, other: str) -> Mistake:
+    """The mistake that merges the directions by ``other`` where the specification says ``merge``."""
+
     def results(case: Case, dtype: str) -> Arrays:
         spec = case.spec.model_copy(update={"merge": other})
         return run_reference(replace(case, spec=spec), truth_dtype(dtype))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,8 +18,9 @@ from common.reference import FORWARD, REVERSE, Arrays, Reference
 from common.specification import NUM_DIRECTIONS, Specification
 
 DIRECTIONS = {FORWARD: "forward", REVERSE: "reverse"}
+"""The directions' names in texts, by their places in states."""
 Applies = Callable[[Case, str], bool]
-Kind = TypeVar("Kind", bound=type[Reference])
+"""Whether a mistake can be made, and would be wrong, on a case in a precision."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class InOneDirection(Reference):
         return self._members[direction].run_direction(x, state, layer, direction)
 
     def back_direction(
-        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, found: Arrays
+        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, gradients: Arrays
     ) -> tuple[np.ndarray, State]:
-        return self._members[direction].back_direction(d_output, d_state, layer, direction, found)
+        return self._members[direction].back_direction(d_output, d_state, layer, direction, gradients)
 
 
 def inside(
@@ -107,7 +107,7 @@ class RightForward(Reference):
 
 
 def always(case: Case, dtype: str) -> bool:
-    """True."""
+    """Whether a mistake concerns every case in every precision, as most do: True."""
     return True
 
 

@@ -13,6 +13,8 @@ from common.reference import FORWARD, REVERSE, Arrays, Reference, step_mask
 
 
 class NotFlippedBack(Reference):
+    """The reverse direction's output is left in the order in which it was computed."""
+
     def from_direction(self, output: np.ndarray, lengths: np.ndarray | None, direction: int) -> np.ndarray:
         return output
 
@@ -38,6 +40,8 @@ class FlippedOverThePadding(Reference):
 
 
 class LengthsIgnored(Reference):
+    """Both directions run over the whole row, its padding included, and nothing is masked."""
+
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
         return super().forward(x, None, h_0, c_0)
 
@@ -84,8 +88,8 @@ class OutputsMasked(Reference):
 
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
         self._real = step_mask(lengths, x.shape[0], x.shape[1])[..., None]
-        found = super().forward(x, lengths, h_0, c_0)
-        return found | {"output": np.where(self._real, found["output"], np.zeros_like(found["output"]))}
+        results = super().forward(x, lengths, h_0, c_0)
+        return results | {"output": np.where(self._real, results["output"], np.zeros_like(results["output"]))}
 
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray, d_c_n: np.ndarray) -> Arrays:
         return super().backward(np.where(self._real, d_output, np.zeros_like(d_output)), d_h_n, d_c_n)
@@ -99,9 +103,9 @@ class EachOutputMasked(Reference):
         return self._masked(output), state
 
     def back_direction(
-        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, found: Arrays
+        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, gradients: Arrays
     ) -> tuple[np.ndarray, State]:
-        return super().back_direction(self._masked(d_output), d_state, layer, direction, found)
+        return super().back_direction(self._masked(d_output), d_state, layer, direction, gradients)
 
     def _masked(self, output: np.ndarray) -> np.ndarray:
         real = step_mask(self._lengths, output.shape[0], output.shape[1])[..., None]
@@ -142,12 +146,16 @@ class MasksOneStepShort(Reference):
 
 
 class LengthsOneTooLarge(Reference):
+    """Each row is taken to be one step longer than it is, where the array has such a step."""
+
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
         wrong = None if lengths is None else np.minimum(lengths + 1, x.shape[1])
         return super().forward(x, wrong, h_0, c_0)
 
 
 class LengthsOneTooSmall(Reference):
+    """Each row is taken to be one step shorter than it is, and an empty one to be empty."""
+
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
         return super().forward(x, None if lengths is None else np.maximum(lengths - 1, 0), h_0, c_0)
 
@@ -156,11 +164,11 @@ class LastOutputRepeated(Reference):
     """The output at a row's last real step stands at every step past it, too."""
 
     def forward(self, x: np.ndarray, lengths: np.ndarray | None, h_0: np.ndarray, c_0: np.ndarray) -> Arrays:
-        found = super().forward(x, lengths, h_0, c_0)
-        output = found["output"].copy()
+        results = super().forward(x, lengths, h_0, c_0)
+        output = results["output"].copy()
         for row, length in self._short_rows(x.shape[1]):
             output[row, length:] = output[row, length - 1]
-        return found | {"output": output}
+        return results | {"output": output}
 
     def backward(self, d_output: np.ndarray, d_h_n: np.ndarray, d_c_n: np.ndarray) -> Arrays:
         d_output = d_output.astype(self.dtype)
@@ -184,15 +192,15 @@ class HeldStateGiven(Reference):
         return np.where(real, output, state.h[:, None]), state
 
     def back_direction(
-        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, found: Arrays
+        self, d_output: np.ndarray, d_state: State, layer: int, direction: int, gradients: Arrays
     ) -> tuple[np.ndarray, State]:
         real = step_mask(self._lengths, d_output.shape[0], d_output.shape[1])[..., None]
         d_held = np.where(real, np.zeros_like(d_output), d_output).sum(axis=1)
-        return super().back_direction(d_output, State(d_state.h + d_held, d_state.c), layer, direction, found)
+        return super().back_direction(d_output, State(d_state.h + d_held, d_state.c), layer, direction, gradients)
 
 
 def padding_mistakes() -> Iterator[Mistake]:
-    """Every such mistake."""
+    """Every mistake with flips, lengths and padding."""
     yield inside("reverse half not flipped back", NotFlippedBack, _several_steps_back)
     yield inside("the forward direction reads time from its end", ReadBackwards, _forward_alone)
     for name, kind in (
@@ -229,14 +237,17 @@ def padding_mistakes() -> Iterator[Mistake]:
 
 
 def _several_steps_back(case: Case, dtype: str) -> bool:
+    """Whether a reverse direction reads rows of more than one step."""
     return several_steps(case, dtype) and two_directions(case, dtype)
 
 
 def _forward_alone(case: Case, dtype: str) -> bool:
+    """Whether the forward direction is the only one, and reads rows of more than one step."""
     return several_steps(case, dtype) and not two_directions(case, dtype)
 
 
 def _ragged_back(case: Case, dtype: str) -> bool:
+    """Whether there are both padding and a reverse direction."""
     return ragged(case, dtype) and two_directions(case, dtype)
 
 
@@ -246,8 +257,10 @@ def _last_is_not_final(case: Case, dtype: str) -> bool:
 
 
 def _masked(case: Case, dtype: str) -> bool:
+    """Whether lengths are given and some row has a real step."""
     return case.lengths is not None and bool(case.lengths.any())
 
 
 def _short_rows(case: Case, dtype: str) -> bool:
+    """Whether some row has both real steps and padding."""
     return case.lengths is not None and bool(((case.lengths > 0) & (case.lengths < case.seq_len)).any())

@@ -14,10 +14,11 @@ from common.reference import FORWARD, REVERSE, Arrays
 from common.specification import NUM_DIRECTIONS
 
 GRADIENTS = ("grad.h_0", "grad.c_0")
+"""The names of the initial states' gradients."""
 
 
 def state_mistakes() -> Iterator[Mistake]:
-    """Every such mistake."""
+    """Every mistake with states and the halves of the output."""
 
     def by_direction(num_layers: int) -> np.ndarray:
         return np.arange(num_layers * NUM_DIRECTIONS).reshape(num_layers, NUM_DIRECTIONS).T.ravel()
@@ -60,6 +61,7 @@ def state_mistakes() -> Iterator[Mistake]:
 
 
 def _has_states(case: Case, dtype: str) -> bool:
+    """Whether the case gives its initial states, which are zeros otherwise."""
     return case.h_0 is not None
 
 
@@ -76,33 +78,38 @@ def _state_order(name: str, applies: Applies, rows: Callable[[int], np.ndarray],
         )
         if initial:
             wrong = replace(wrong, h_0=case.initial_state("h")[back], c_0=case.initial_state("c")[back])
-        found = run_reference(wrong, truth_dtype(dtype))
+        canonical = run_reference(wrong, truth_dtype(dtype))
         states = {"h_n", "c_n", *(GRADIENTS if initial else ())}
-        return {key: value[order] if key in states else value for key, value in found.items()}
+        return {key: value[order] if key in states else value for key, value in canonical.items()}
 
     return Mistake(name, applies, results)
 
 
 def _swapped_states(case: Case, dtype: str) -> Arrays:
+    """An LSTM's results where h and c stand in each other's places, as they come in and as they go out."""
     swap = {"h_n": "c_n", "c_n": "h_n", "grad.h_0": "grad.c_0", "grad.c_0": "grad.h_0"}
     cotangents = {swap.get(name, name): value for name, value in case.cotangents.items()}
     wrong = replace(case, h_0=case.initial_state("c"), c_0=case.initial_state("h"), cotangents=cotangents)
-    found = run_reference(wrong, truth_dtype(dtype))
-    return {name: found[swap.get(name, name)] for name in found}
+    results = run_reference(wrong, truth_dtype(dtype))
+    return {name: results[swap.get(name, name)] for name in results}
 
 
 def _swapped_initial_states(case: Case, dtype: str) -> Arrays:
+    """An LSTM's results where h_0 and c_0 stand in each other's places, and h_n and c_n in their own."""
     swap = {"grad.h_0": "grad.c_0", "grad.c_0": "grad.h_0"}
     wrong = replace(case, h_0=case.initial_state("c"), c_0=case.initial_state("h"))
-    found = run_reference(wrong, truth_dtype(dtype))
-    return {name: found[swap.get(name, name)] for name in found}
+    results = run_reference(wrong, truth_dtype(dtype))
+    return {name: results[swap.get(name, name)] for name in results}
 
 
 def _without_initial_states(case: Case, dtype: str) -> Arrays:
+    """Results that begin with zeros in place of the initial states."""
     return run_reference(replace(case, h_0=None, c_0=None), truth_dtype(dtype))
 
 
 def _without_reverse_initial_states(case: Case, dtype: str) -> Arrays:
+    """Results that begin with zeros in the reverse direction of every layer."""
+
     def without(state: np.ndarray) -> np.ndarray:
         state = state.copy()
         state[REVERSE::NUM_DIRECTIONS] = 0
@@ -113,22 +120,28 @@ def _without_reverse_initial_states(case: Case, dtype: str) -> Arrays:
 
 
 def _forward_initial_states_for_both(case: Case, dtype: str) -> Arrays:
+    """Results where both directions of a layer begin with the forward one's state, so that its gradient is the sum of
+    two and the reverse one's is 0.
+    """
+
     def for_both(state: np.ndarray) -> np.ndarray:
         return np.repeat(state[FORWARD::NUM_DIRECTIONS], NUM_DIRECTIONS, axis=0)  # (num_layers·2, batch, hidden_size)
 
     wrong = replace(case, h_0=for_both(case.initial_state("h")), c_0=for_both(case.initial_state("c")))
-    found = run_reference(wrong, truth_dtype(dtype))
+    results = run_reference(wrong, truth_dtype(dtype))
     for name in GRADIENTS:
-        if name in found:
-            found[name][FORWARD::NUM_DIRECTIONS] += found[name][REVERSE::NUM_DIRECTIONS]
-            found[name][REVERSE::NUM_DIRECTIONS] = 0
-    return found
+        if name in results:
+            results[name][FORWARD::NUM_DIRECTIONS] += results[name][REVERSE::NUM_DIRECTIONS]
+            results[name][REVERSE::NUM_DIRECTIONS] = 0
+    return results
 
 
 def _swapped_halves(case: Case, dtype: str) -> Arrays:
+    """Results whose output has the reverse direction's half first."""
+
     def swap(value: np.ndarray) -> np.ndarray:
         return np.concatenate(np.split(value, 2, axis=-1)[::-1], axis=-1)  # forward and reverse half exchanged
 
     cotangents = {name: swap(value) if name == "output" else value for name, value in case.cotangents.items()}
-    found = run_reference(replace(case, cotangents=cotangents), truth_dtype(dtype))
-    return found | {"output": swap(found["output"])}
+    results = run_reference(replace(case, cotangents=cotangents), truth_dtype(dtype))
+    return results | {"output": swap(results["output"])}

@@ -16,11 +16,13 @@ from common.specification import GATES, Specification
 from common.weights import SUFFIXES
 
 Weights = dict[str, np.ndarray]
+"""Weights, or their gradients, by their canonical names."""
 Change = Callable[[Specification, Weights], Weights]
+"""A change of weights, or of their gradients, that belong to a specification."""
 
 
 def weight_mistakes(spec: Specification) -> Iterator[Mistake]:
-    """Every such mistake that concerns a cell."""
+    """Every mistake in loading a cell's weights."""
     gates = GATES[spec.cell]
     for order in permutations(range(len(gates))):
         if order != tuple(range(len(gates))):
@@ -46,10 +48,10 @@ def _remap(name: str, applies: Applies, load: Change, read: Change, *, unused: s
 
     def results(case: Case, dtype: str, direction: int | None = None) -> Arrays:
         loaded = _of(direction, load(case.spec, case.weights), case.weights)
-        found = run_reference(replace(case, weights=loaded), truth_dtype(dtype))
-        gradients = {name: found.pop(f"grad.{name}") for name in case.weights if f"grad.{name}" in found}
+        computed = run_reference(replace(case, weights=loaded), truth_dtype(dtype))
+        gradients = {name: computed.pop(f"grad.{name}") for name in case.weights if f"grad.{name}" in computed}
         read_back = _of(direction, read(case.spec, gradients), gradients) if gradients else {}
-        return found | {f"grad.{name}": value for name, value in read_back.items()}
+        return computed | {f"grad.{name}": value for name, value in read_back.items()}
 
     return Mistake(name, applies, results, results if each else None, (f"grad.{unused}",) if unused else ())
 
@@ -67,6 +69,8 @@ def _direction(name: str) -> int | None:
 
 
 def _gate_order(order: tuple[int, ...]) -> Change:
+    """The change that puts the gates' blocks, of which the rows are made, into another order."""
+
     def change(spec: Specification, weights: Weights) -> Weights:
         return {
             name: value if name.startswith("merge") else np.concatenate([np.split(value, len(order))[i] for i in order])
@@ -77,6 +81,8 @@ def _gate_order(order: tuple[int, ...]) -> Change:
 
 
 def _negate_update(spec: Specification, weights: Weights) -> Weights:
+    """Negate the update gate's rows in a GRU's weights and biases, so that its sigmoid gives 1 − z for z."""
+
     def negate(value: np.ndarray) -> np.ndarray:
         r, z, n = np.split(value, spec.num_gates)
         return np.concatenate([r, -z, n])
@@ -85,6 +91,8 @@ def _negate_update(spec: Specification, weights: Weights) -> Weights:
 
 
 def _transpose_recurrent(spec: Specification, weights: Weights) -> Weights:
+    """Transpose each gate's recurrent kernel, (hidden_size, hidden_size)."""
+
     def transpose(value: np.ndarray) -> np.ndarray:
         return np.concatenate([gate.T for gate in np.split(value, spec.num_gates)])  # each (hidden, hidden) gate
 
@@ -92,16 +100,20 @@ def _transpose_recurrent(spec: Specification, weights: Weights) -> Weights:
 
 
 def _zero(kind: str) -> Change:
+    """The change that sets tensors to 0 whose names begin with ``kind``."""
     return lambda spec, weights: {
         name: np.zeros_like(value) if name.startswith(kind) else value for name, value in weights.items()
     }
 
 
 def _keep(spec: Specification, weights: Weights) -> Weights:
+    """Leave everything as it is."""
     return weights
 
 
 def _swap_directions(spec: Specification, weights: Weights) -> Weights:
+    """Exchange the forward and the reverse direction's tensors in every layer."""
+
     def other(name: str) -> str:
         if name.startswith("merge"):
             return name
@@ -111,6 +123,7 @@ def _swap_directions(spec: Specification, weights: Weights) -> Weights:
 
 
 def _swap_biases(spec: Specification, weights: Weights) -> Weights:
+    """Exchange ``bias_ih`` and ``bias_hh`` of every layer and direction."""
     swap = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
     return {name: weights[swap.get(name[:7], name[:7]) + name[7:]] for name in weights}
 
