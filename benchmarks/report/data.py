@@ -22,15 +22,17 @@ from common.errors import InputError
 from common.judging.agreement import worst_calibrated
 
 ASSETS = Path(__file__).resolve().parent / "assets"
+"""The folder of the page's scripts, styles and published figures."""
 DIGITS = 6
-"""Of a number that is no whole one; the page shows five at most."""
+"""Significant digits of a number that is no whole one; the page shows five at most."""
 CONTENT = re.compile(r'<script type="text/plain" id="content">([A-Za-z0-9+/=]*)</script>')
+"""The element in which a page carries its data, gzipped and in base64."""
 
 
 def data_of(contents: Sequence[Content]) -> dict[str, Any]:
     """All that a page of these runs is drawn from, in JSON's types."""
     published = tomllib.loads((ASSETS / "published.toml").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {"published": published["figure"], "environments": []}
+    data: dict[str, Any] = {"published": published["figure"], "environments": []}
     for content in contents:
         floors = floors_of(content.blocks)  # a run that was not finished has none stored yet
         directions = directions_of(content.run)
@@ -47,11 +49,11 @@ def data_of(contents: Sequence[Content]) -> dict[str, Any]:
             "processes": _plain([dataclasses.asdict(process) for process in content.processes]),
         }
         for name, records in part.items():
-            found.setdefault(name, []).extend(records)
+            data.setdefault(name, []).extend(records)
         for environment in content.environments:
-            if (one := _plain(dataclasses.asdict(environment))) not in found["environments"]:
-                found["environments"].append(one)
-    return found
+            if (one := _plain(dataclasses.asdict(environment))) not in data["environments"]:
+                data["environments"].append(one)
+    return data
 
 
 def directions_of(run: Run) -> dict[str, int]:
@@ -83,15 +85,16 @@ def _floor(floor: Floor | None) -> dict[str, float | None]:
 
 
 def _words(content: Content) -> dict[str, Any]:
+    """The sentences that stand above a run's numbers: what was measured, and what warns of it."""
     return {"summary": list(summary(content)), "warnings": [list(each) for each in warnings(content)]}
 
 
 def _flat(record: Any) -> dict[str, Any]:
     """A record whose key's columns stand beside its own; ``passed`` is called ``pass``, as in the store."""
-    found = _plain(dataclasses.asdict(record))
-    key = found.pop("key")
+    columns = _plain(dataclasses.asdict(record))
+    key = columns.pop("key")
     key["pass"] = key.pop("passed")
-    return {**key, "framework": record.key.framework, **found}
+    return {**key, "framework": record.key.framework, **columns}
 
 
 def _plain(value: Any) -> Any:
@@ -124,10 +127,10 @@ def data_in(page: str) -> dict[str, Any]:
     InputError
         If ``page`` is none that ``birnn report`` has written.
     """
-    found = CONTENT.search(page)
-    if found is None:
+    element = CONTENT.search(page)
+    if element is None:
         raise InputError("a page must be one that birnn report has written; got one without its data")
-    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+    return json.loads(gzip.decompress(base64.b64decode(element[1])))
 
 
 def compressed(content: bytes) -> str:

@@ -55,9 +55,11 @@ def _nearest(rows: Sequence[Row]) -> list[str]:
 
 
 def _seconds(row: Row) -> float:
+    """The median of a row that was timed."""
     assert row.median_seconds is not None
     return row.median_seconds
 
 
 def _job(row: Row) -> str:
+    """A job in words: its case, pass and dtype."""
     return f"{row.key.case}, {row.key.passed}, {row.key.dtype}"

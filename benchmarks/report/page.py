@@ -14,7 +14,7 @@ from benchmarks.report.data import ASSETS, compressed, data_of, packed
 from common.terminal import plain
 
 SCRIPTS = ("unpack.js", "sortable.js", "page.js", "answer.js", "tables.js", "charts.js")
-"""One module, in this order."""
+"""The page's scripts, which are one module in this order."""
 LIBRARY = ASSETS / "plotly-basic.min.js"
 """plotly.js-basic-dist-min 4.1.1 from npm, as it is there, with its licence beside it."""
 
@@ -50,17 +50,21 @@ def page_of(data: dict[str, Any], library: str = "") -> str:
 
 
 def _banner(kind: str, text: str) -> str:
+    """A warning as an HTML paragraph; ``kind`` is its class in report.css."""
     return f'<p class="{kind}" role="alert">{html.escape(plain(text))}</p>'
 
 
 def _summary(first: str, rest: str) -> str:
+    """What was measured in HTML: a sentence, which opens to show the rest."""
     return f'<details class="lead"><summary>{html.escape(plain(first))}</summary> {html.escape(plain(rest))}</details>'
 
 
 def _asset(name: str) -> str:
+    """The text of a file in ``ASSETS``."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
 @cache
 def _library() -> str:
+    """The library that draws the charts, compressed once in a process."""
     return compressed(LIBRARY.read_bytes())

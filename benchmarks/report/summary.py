@@ -47,27 +47,30 @@ def warnings(content: Content) -> Iterator[tuple[str, str]]:
 
 
 def _machine(machine: dict[str, Any]) -> list[str]:
-    found = []
+    """What is known of a machine, in a few words each: GPU, processor, cores and memory."""
+    parts = []
     if machine.get("gpu"):
-        found.append(str(machine["gpu"]))
+        parts.append(str(machine["gpu"]))
     if machine.get("processor"):
-        found.append(str(machine["processor"]))
+        parts.append(str(machine["processor"]))
     if machine.get("cores"):
-        found.append(f"{machine['cores']} cores")
+        parts.append(f"{machine['cores']} cores")
     if isinstance(machine.get("memory_bytes"), int | float):
-        found.append(f"{machine['memory_bytes'] / 2**30:.3g} GiB")
-    return found
+        parts.append(f"{machine['memory_bytes'] / 2**30:.3g} GiB")
+    return parts
 
 
 def _versions(environments: Sequence[Environment]) -> dict[str, str]:
-    found: dict[str, dict[str, None]] = {}
+    """The versions of each package, several where environments differ."""
+    by_name: dict[str, dict[str, None]] = {}
     for environment in environments:
         for name, version in environment.versions.items():
-            found.setdefault(name, {})[version] = None
-    return {name: " and ".join(versions) for name, versions in found.items()}
+            by_name.setdefault(name, {})[version] = None
+    return {name: " and ".join(versions) for name, versions in by_name.items()}
 
 
 def _when(run: Run) -> str:
+    """When a run began and ended, in UTC and to the minute."""
     started = f"{run.started:%Y-%m-%d}, {run.started:%H:%M}"
     if run.finished is None:
         return f"{started} UTC, not finished"

@@ -12,9 +12,11 @@ from benchmarks.analysis.summary import Job
 from benchmarks.store.records import NEVER_STEADY, TIMED, Block, Row, Run
 
 ORDER = ("torch", "jax", "tensorflow", "mxnet")
+"""The order of frameworks in a table's columns, which assets/page.js has, too; others follow by their names."""
 KINDS = ("native", "native-linen", "native-nnx", "manual", "scratch", "tuned")
-"""The order of columns, which assets/page.js has, too; what is not named here follows by its name."""
+"""The order of a framework's implementations in columns, as in assets/page.js; others follow by their names."""
 Group = tuple[str, str, str, str, int]
+"""What the rows of one table have in common: pass, dtype, device, lane and threads."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ def grids(rows: Sequence[Row], blocks: Iterable[Block], floors: Mapping[Job, Flo
 
 
 def _tail(seconds: float | None) -> str:
+    """A percentile's cell, in ms; empty where there is none."""
     return "" if seconds is None else milliseconds(seconds)
 
 
 def _many(count: float | None) -> str:
+    """A rate's cell: whole numbers from 100 on, three digits below; empty where it is not known."""
     return "" if count is None else f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
 
 
@@ -77,6 +81,7 @@ QUANTITIES: Mapping[str, Sequence[tuple[str, Callable[[Row], str]]]] = {
 
 
 def _mib(count: int) -> str:
+    """A number of bytes in MiB: whole numbers from 1,000 on, three digits below."""
     return f"{count / 2**20:,.3g}" if count < 1000 * 2**20 else f"{count / 2**20:,.0f}"
 
 
@@ -85,23 +90,25 @@ def quantity_grids(rows: Sequence[Row], names: Iterable[str]) -> list[Grid]:
     groups: dict[Group, list[Row]] = {}
     for row in rows:
         groups.setdefault(_group_of(row), []).append(row)
-    found = []
+    tables = []
     for name in names:
         for heading, text in QUANTITIES[name]:
             for group, mine in groups.items():
                 if any(text(row) for row in mine):
                     grid = _grid(group, mine, set(), text, heading)
                     lines = [(case, cells, "") for case, cells, _ in grid.lines]
-                    found.append(Grid(grid.heading, grid.implementations, lines))
-    return found
+                    tables.append(Grid(grid.heading, grid.implementations, lines))
+    return tables
 
 
 def _group_of(row: Row) -> Group:
+    """The table that a row stands in."""
     key = row.key
     return key.passed, key.dtype, key.device, key.lane, key.threads
 
 
 def _grid(group: Group, rows: Sequence[Row], clear: set, text: Callable[[Row], str], unit: str) -> Grid:
+    """One group's table: a line for each case in the rows' order, a column for each implementation in theirs."""
     passed, dtype, device, lane, threads = group
     names = sorted({row.key.implementation for row in rows}, key=place_of)
     by_place = {(row.key.case, row.key.implementation): row for row in rows}
@@ -141,7 +148,7 @@ def marks(row: Row) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits, without an exponent."""
+    """A time in ms with three digits and without an exponent."""
     value = seconds * 1e3
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.1 else f"{value:.4f}"
 
