@@ -41,6 +41,10 @@ def train_command(
     embeddings: Annotated[
         Path | None, typer.Option("--embeddings", metavar="FILE", help="Word vectors: GloVe or word2vec text.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Start from another task's checkpoint: its embedding and RNN."),
+    ] = None,
     frozen: Annotated[bool, typer.Option("--frozen", help="Do not train the embeddings.")] = False,
     dropout: Annotated[float, typer.Option("--dropout", min=0, max=0.9, help="Between layers.")] = 0.0,
     attention: Annotated[bool, typer.Option("--attention/--no-attention", help="seq2seq: Bahdanau attention.")] = True,
@@ -75,6 +79,7 @@ def train_command(
     for bad input or a broken environment, 3 when nothing could be trained or no two could be held against each other.
     """
     from birnn.commands.train import Chosen, train
+    from common.tasks.starting import read_start
     from common.tasks.task import Options
 
     options = Options(
@@ -95,6 +100,7 @@ def train_command(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        start=None if start is None else read_start(start),
     )
     changes = {"name": optimizer, "learning_rate": learning_rate, "weight_decay": weight_decay, "clip_norm": clip}
     chosen = Chosen(implementation, epochs, changes, dtype, device, out, threads, timeout, again)

@@ -210,6 +210,8 @@ def print_training(
     )
     if task.has_perplexity:
         console.print(perplexity_explained(task), soft_wrap=True)
+    if task.coverage:
+        console.print(escape(task.coverage), soft_wrap=True)
     trained = [each for each in done if not each.twin]
     print_fitting(console, *([by_epoch(trained, course.epochs, most)] for most in MOST_EPOCHS_SHOWN))
     for each in trainings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from common.data.batching import Batching, evaluation_batches
 from common.data.conllu import read_conllu
 from common.data.digits import CLASSES as DIGITS
 from common.data.digits import PIXELS, read_digits
-from common.data.embeddings import load_vectors
 from common.data.examples import (
     SequenceExample,
     classified_examples,
@@ -25,14 +25,15 @@ from common.data.examples import (
 )
 from common.data.pronunciations import read_pronunciations
 from common.data.text import TOKEN_UNITS, read_labelled, read_sentences
-from common.data.vocabulary import Vocabulary, build_labels, build_vocabulary
+from common.data.vocabulary import build_labels, build_vocabulary
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.pipeline_data import BATCH, EPOCHS, FEATURES, OPTIMIZER, UNITS, pipeline_data
 from common.models.pipeline_data import CLASSES as PIPELINE_CLASSES
-from common.models.specification import Arrays, Model, Seq2Seq, SequenceModel, initialise
+from common.models.specification import Model, Seq2Seq, SequenceModel
 from common.specification import NUM_DIRECTIONS, Specification
 from common.tasks.language import MULTIPLES, frequency_perplexity, read_language
+from common.tasks.starting import coverage, drawn_weights, rnn_of_options, with_embedding, words_for
 from common.tasks.task import LANGUAGE, Baseline, Options, Task, right_answers
 
 HELD_OUT = 0.2
@@ -66,7 +67,7 @@ def pipeline_task(options: Options) -> Task:
     parts = [pipeline_data(options.seed, part) for part in ("training", "held_out")]
     training, held_out = ([SequenceExample(*pair) for pair in zip(part.x, part.labels, strict=True)] for part in parts)
     spec = SequenceModel(
-        rnn=_rnn(options, "gru", FEATURES, options.hidden_size or UNITS),
+        rnn=rnn_of_options(options, "gru", FEATURES, options.hidden_size or UNITS),
         readout="steps",
         classes=PIPELINE_CLASSES,
         dropout=options.dropout,
@@ -76,7 +77,7 @@ def pipeline_task(options: Options) -> Task:
     return Task(
         "pipeline",
         spec,
-        _weights(spec, options),
+        drawn_weights(spec, options),
         training[: options.limit],
         held_out,
         batching,
@@ -92,11 +93,11 @@ def tagger_task(options: Options) -> Task:
     sentences = [read_conllu(path) for path in _files("tagger", "CoNLL-U", options)]
     first, second = sentences if len(sentences) == 2 else split(sentences[0], HELD_OUT, options.seed)
     first = first[: options.limit]
-    words = build_vocabulary((sentence.words for sentence in first), at_least=2, lowercase=options.embeddings is None)
+    words = words_for(options, (sentence.words for sentence in first), lowercase=options.embeddings is None)
     tags = build_labels(tag for sentence in first for tag in sentence.tags)
     training = tagged_examples(first, words, tags, "the training data")
     held_out = tagged_examples(second, words, tags, "the held-out data")
-    spec, weights = _with_embedding(options, words, len(tags), "lstm", "steps")
+    spec, weights, known = with_embedding(options, words, len(tags), "lstm", "steps")
     batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS)
     return Task(
         "tagger",
@@ -110,6 +111,7 @@ def tagger_task(options: Options) -> Task:
         5,
         ADAM,
         {"words": words.as_json(), "labels": tags.as_json()},
+        coverage(options, known, training, held_out),
     )
 
 
@@ -120,16 +122,28 @@ def classifier_task(options: Options) -> Task:
     texts = [read_labelled(path) for path in _files("classifier", "labelled text", options)]
     first, second = texts if len(texts) == 2 else split(texts[0], HELD_OUT, options.seed)
     first = first[: options.limit]
-    words = build_vocabulary((text.words for text in first), at_least=2, lowercase=True)
+    words = words_for(options, (text.words for text in first), lowercase=True)
     classes = build_labels(text.label for text in first)
     training = classified_examples(first, words, classes, "the training data")
     held_out = classified_examples(second, words, classes, "the held-out data")
-    spec, weights = _with_embedding(options, words, len(classes), "gru", "final")
+    spec, weights, known = with_embedding(options, words, len(classes), "gru", "final")
     batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS)
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
     vocabularies = {"words": words.as_json(), "labels": classes.as_json()}
+    covered = coverage(options, known, training, held_out)
     return Task(
-        "classifier", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies
+        "classifier",
+        spec,
+        weights,
+        training,
+        held_out,
+        batching,
+        baseline,
+        options.seed,
+        5,
+        ADAM,
+        vocabularies,
+        covered,
     )
 
 
@@ -137,7 +151,7 @@ def _digits_task(options: Options) -> Task:
     """The task that tells handwritten digits apart, column by column."""
     training, held_out = split(digit_examples(read_digits()), HELD_OUT, options.seed)
     spec = SequenceModel(
-        rnn=_rnn(options, "gru", PIXELS, options.hidden_size or 32),
+        rnn=rnn_of_options(options, "gru", PIXELS, options.hidden_size or 32),
         readout="final",
         classes=DIGITS,
         dropout=options.dropout,
@@ -149,7 +163,7 @@ def _digits_task(options: Options) -> Task:
     return Task(
         "classifier",
         spec,
-        _weights(spec, options),
+        drawn_weights(spec, options),
         training[: options.limit],
         held_out,
         batching,
@@ -200,7 +214,7 @@ def seq2seq_task(options: Options) -> Task:
     return Task(
         "seq2seq",
         spec,
-        _weights(spec, options),
+        drawn_weights(spec, options),
         training,
         held_out,
         batching,
@@ -214,21 +228,26 @@ def seq2seq_task(options: Options) -> Task:
 
 def masked_task(options: Options) -> Task:
     """Words hidden in sentences, of CoNLL-U files (``.conllu``) or plain texts, told from both sides."""
-    sentences = [
-        [sentence.words for sentence in read_conllu(path, tagged=False)]
-        if path.suffix == ".conllu"
-        else read_sentences(path)
-        for path in _files("masked", "CoNLL-U or plain text", options)
-    ]
+    sentences = [read_words(path) for path in _files("masked", "CoNLL-U or plain text", options)]
     first, second = sentences if len(sentences) == 2 else split(sentences[0], HELD_OUT, options.seed)
     first = first[: options.limit]
-    words = build_vocabulary(first, at_least=2, lowercase=options.embeddings is None)
+    words = words_for(options, first, lowercase=options.embeddings is None)
     training, held_out = token_examples(first, words), token_examples(second, words)
-    spec, weights = _with_embedding(options, words, len(words), "gru", "steps")
+    spec, weights, known = with_embedding(options, words, len(words), "gru", "steps")
     batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS, masked_share=0.15)
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common word")
     vocabularies = {"words": words.as_json()}
-    return Task("masked", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies)
+    covered = coverage(options, known, training, held_out)
+    return Task(
+        "masked", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies, covered
+    )
+
+
+def read_words(path: Path) -> list[tuple[str, ...]]:
+    """The sentences of a CoNLL-U file (``.conllu``), without its tags, or of a plain text."""
+    if path.suffix == ".conllu":
+        return [sentence.words for sentence in read_conllu(path, tagged=False)]
+    return read_sentences(path)
 
 
 def language_task(options: Options) -> Task:
@@ -238,10 +257,12 @@ def language_task(options: Options) -> Task:
         raise InputError(f"language needs --data at most twice, for training and for judging; got {len(options.data)}")
     if unit == "characters" and options.embeddings is not None:
         raise InputError(f"--embeddings must be left out with --units characters; got {options.embeddings}")
+    if unit == "characters" and options.start is not None:
+        raise InputError(f"--from must be left out with --units characters; got {options.start.where}")
     first, second = read_language(options.data, unit, HELD_OUT, options.seed, options.limit)
-    tokens = build_vocabulary(first, at_least=2, lowercase=unit == "words" and options.embeddings is None)
+    tokens = words_for(options, first, lowercase=unit == "words" and options.embeddings is None)
     training, held_out = next_token_examples(first, tokens), next_token_examples(second, tokens)
-    spec, weights = _with_embedding(options, tokens, len(tokens), "gru", "steps")
+    spec, weights, known = with_embedding(options, tokens, len(tokens), "gru", "steps")
     batching = Batching(options.batch_size or 32, by_length=True, length_multiple=MULTIPLES[unit], known_alone=True)
     baseline = _most_common(spec, training, held_out, batching, options.seed, f"the most common {unit[:-1]}")
     return Task(
@@ -256,6 +277,7 @@ def language_task(options: Options) -> Task:
         5,
         OptimizerSettings(name="adam", learning_rate=0.005, clip_norm=5.0),
         {unit: tokens.as_json()},
+        coverage(options, known, training, held_out),
     )
 
 
@@ -268,50 +290,6 @@ BUILDERS: dict[str, Callable[[Options], Task]] = {
     LANGUAGE: language_task,
 }
 """What builds each task."""
-
-
-def _rnn(options: Options, cell: str, input_size: int, hidden_size: int) -> Specification:
-    """The bidirectional RNN of a task, with what the options change."""
-    return Specification.model_validate(
-        {
-            "cell": options.cell or cell,
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": options.num_layers or 1,
-            "bias": True,
-            "merge": options.merge or ("concat" if options.directions == NUM_DIRECTIONS else None),
-            "num_directions": options.directions,
-        }
-    )
-
-
-def _with_embedding(
-    options: Options, words: Vocabulary, classes: int, cell: str, readout: str
-) -> tuple[SequenceModel, Arrays]:
-    """A model on embeddings, and its first weights: drawn, or from the user's file of vectors."""
-    vectors = None
-    if options.embeddings is not None:
-        vectors = load_vectors(options.embeddings, words, options.seed, options.embedding_size)
-    elif options.frozen:
-        raise InputError("--frozen needs --embeddings: drawn embeddings that are not trained say nothing")
-    width = (options.embedding_size or 64) if vectors is None else vectors.matrix.shape[1]
-    spec = SequenceModel.model_validate(
-        {
-            "rnn": _rnn(options, cell, width, options.hidden_size or 64),
-            "num_embeddings": len(words),
-            "frozen_embedding": options.frozen,
-            "readout": readout,
-            "classes": classes,
-            "dropout": options.dropout,
-        }
-    )
-    weights = _weights(spec, options)
-    return spec, weights if vectors is None else weights | {"embedding": vectors.matrix}
-
-
-def _weights(spec: Model, options: Options) -> Arrays:
-    """The first weights, drawn from the seed."""
-    return initialise(spec, np.random.default_rng([options.seed, 1]))
 
 
 def _files(task: str, kind: str, options: Options) -> tuple:
@@ -329,6 +307,8 @@ def _no_files(task: str, options: Options) -> None:
         raise InputError(f"--data must be left out for {task}, which brings its own; got {options.data[0]}")
     if options.embeddings is not None:
         raise InputError(f"--embeddings must be left out for {task}, which has no words; got {options.embeddings}")
+    if options.start is not None:
+        raise InputError(f"--from must be left out for {task}, which has no words; got {options.start.where}")
 
 
 def _most_common(

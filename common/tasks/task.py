@@ -14,9 +14,10 @@ import numpy as np
 from common.data.batching import Batching, batches, evaluation_batches
 from common.data.examples import Example
 from common.data.text import TokenUnit
+from common.data.vocabulary import Vocabulary
 from common.models.batch import Batch, counted, labels, sizes
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Arrays, Model, model_as_json
+from common.models.specification import Arrays, Model, SequenceModel, model_as_json
 from common.specification import Cell, Directions, Merge
 from common.tensorfile import as_bytes
 
@@ -27,12 +28,25 @@ NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked", LANGUAGE)
 
 
 @dataclass(frozen=True)
+class Start:
+    """A trained network that another task's starts from: ``where`` it was found, its specification, its vocabulary and
+    its parameters by canonical name.
+    """
+
+    where: str
+    spec: SequenceModel
+    words: Vocabulary
+    weights: Arrays
+
+
+@dataclass(frozen=True)
 class Options:
     """What a user may choose of a task; None leaves the task's own default.
 
     ``data`` are files: for training, and optionally for judging; without the second a share of the first is held out.
-    ``limit`` is how many examples of the training data are used at most. ``embeddings`` is a file of word vectors.
-    ``forcing`` is the share of teacher forcing; ``unit`` what the tokens of a language model are.
+    ``limit`` is how many examples of the training data are used at most. ``embeddings`` is a file of word vectors,
+    ``start`` another task's network. ``forcing`` is the share of teacher forcing; ``unit`` what the tokens of a
+    language model are.
     """
 
     data: tuple[Path, ...] = ()
@@ -52,6 +66,7 @@ class Options:
     batch_size: int | None = None
     limit: int | None = None
     seed: int = 0
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,8 @@ class Task:
     """A model with its data.
 
     ``vocabularies`` is a JSON object: what turns ids into words and labels again, kept in checkpoints; ``epochs`` and
-    ``optimizer`` are defaults.
+    ``optimizer`` are defaults. ``coverage`` says how much of the text the file has that the network starts from; empty
+    where all is drawn.
     """
 
     name: str
@@ -84,6 +100,7 @@ class Task:
     epochs: int
     optimizer: OptimizerSettings
     vocabularies: dict[str, Any] = field(default_factory=dict)
+    coverage: str = ""
 
     @property
     def has_perplexity(self) -> bool:

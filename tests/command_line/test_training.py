@@ -286,6 +286,22 @@ def test_a_checkpoint_of_another_model_is_refused(learned: Learned) -> None:
     assert (done.returncode, "must be a checkpoint of masked; got one of tagger" in done.stderr) == (2, True)
 
 
+def test_a_tagger_starts_from_a_masked_model(tagged: Path, tmp_path: Path) -> None:
+    sizes = ("--hidden-size", 3, "--embedding-size", 4, "--epochs", 1)
+    assert birnn("train", "masked", *NUMPY, "--data", tagged, *sizes, "--out", tmp_path / "masked").returncode == 0
+    masked = tmp_path / "masked" / "numpy-loop.safetensors"
+    command = ["train", "tagger", *NUMPY, "--data", tagged, "--epochs", 1, "--out", tmp_path / "tagger"]
+    done = birnn(*command, "--from", masked)
+    assert done.returncode == 0, done.stderr
+    assert f"{masked} has 7 of 7 training words: 100.0% of the " in done.stdout
+    found = read_checkpoint(tmp_path / "tagger" / "numpy-loop.safetensors")
+    assert str(found.spec.recurrent) == str(read_checkpoint(masked).spec.recurrent) == "gru 4→3×1 concat"
+    refused = birnn(*command, "--from", masked, "--cell", "lstm")
+    assert_one_sentence(refused, f"--cell must be gru, as the RNN of --from {masked} has it; got lstm")
+    assert_one_sentence(birnn(*command, "--from", tagged), f"{tagged}: must be a readable safetensors file")
+    assert_one_sentence(birnn("train", "pipeline", "--from", masked), "--from must be left out for pipeline")
+
+
 def test_what_answers_at_the_last_step_is_not_streamed(tmp_path: Path) -> None:
     labelled = tmp_path / "labelled.txt"
     labelled.write_text("good\ta nice day\nbad\ta grim day\n" * 5)

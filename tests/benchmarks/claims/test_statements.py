@@ -26,9 +26,10 @@ from benchmarks.claims.statements.learning import rnn_of_task, with_rnn
 from benchmarks.claims.statements.memory import copy_task
 from benchmarks.claims.statements.next_token import beginnings, judged, share_written
 from benchmarks.claims.statements.speed import attention_case, layer_case, narrower_size
-from benchmarks.claims.statements.starts import cut, small_weights, vectors_of
+from benchmarks.claims.statements.starts import cut, small_weights
 from benchmarks.claims.timing import TWIN, Variant, time_side_by_side
 from benchmarks.claims.training import over_seeds, right_by_length
+from benchmarks.claims.word_vectors import write_vectors
 from benchmarks.claims.workshop import Workshop
 from common.data.embeddings import load_vectors
 from common.data.examples import SequenceExample, next_token_examples
@@ -119,7 +120,7 @@ def test_weights_come_back_from_one_row_of_numbers() -> None:
 def test_vectors_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     vocabulary = build_vocabulary([["the", "dog", "runs"]])
     matrix = np.random.default_rng(0).normal(size=(len(vocabulary), 4))
-    vectors_of(vocabulary, matrix, tmp_path / "vectors.txt")
+    write_vectors(vocabulary, matrix, tmp_path / "vectors.txt")
     found = load_vectors(tmp_path / "vectors.txt", vocabulary, 0)
     assert found.known.sum() == 3
     assert np.allclose(found.matrix[found.known], matrix[-3:], rtol=1e-5)
