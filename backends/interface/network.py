@@ -17,18 +17,10 @@ from backends.interface.layer import Arrays, Implementation
 from common.judging.precision import has_finite_padding
 from common.models.batch import Batch, padding_mask, sizes
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import (
-    Model,
-    join_layers,
-    one_layer,
-    rnn_prefix,
-    rnn_weights,
-    split_layers,
-    with_prefix,
-)
+from common.models.specification import Model, rnn_prefix, rnn_weights, with_prefix
 from common.models.trace import Step
 from common.specification import GATES, Specification
-from common.weights import weight_name
+from common.weights import join_layers, one_layer, split_layers, weight_name
 
 
 class Network(ABC):

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from common.cells import Product, relu
-from common.models.specification import Arrays, one_layer, split_layers
+from common.models.specification import Arrays
 from common.reference import Reference
 from common.specification import Specification
-from common.weights import shapes
+from common.weights import one_layer, shapes, split_layers
 
 
 @dataclass(frozen=True)

@@ -357,32 +357,6 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
     return arrays
 
 
-# One layer of a stack at a time, for dropout between layers.
-
-
-def one_layer(rnn: Specification, layer: int) -> Specification:
-    """Layer ``layer`` of a stack as a specification of its own."""
-    return rnn.model_copy(update={"input_size": rnn.layer_input_size(layer), "num_layers": 1})
-
-
-def split_layers(rnn: Specification, stack: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A stack's weights (or anything else by canonical name) as those of one-layer specifications."""
-    return [
-        {name: stack[_in_layer(name, layer)] for name in weights.shapes(one_layer(rnn, layer))}
-        for layer in range(rnn.num_layers)
-    ]
-
-
-def join_layers(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The inverse of ``split_layers``."""
-    return {_in_layer(name, layer): value for layer, of_layer in enumerate(layers) for name, value in of_layer.items()}
-
-
-def _in_layer(name: str, layer: int) -> str:
-    """The name of a one-layer RNN's weight as one of a stack's."""
-    return name.replace("_l0", f"_l{layer}", 1)
-
-
 def with_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Values under names that begin with ``prefix``."""
     return {prefix + name: value for name, value in arrays.items()}

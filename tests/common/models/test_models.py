@@ -19,14 +19,13 @@ from common.models.specification import (
     Seq2Seq,
     SequenceModel,
     initialise,
-    join_layers,
     model_as_json,
     model_from_json,
     parameters,
-    split_layers,
 )
 from common.reference import Reference
 from common.weights import initialise as initialise_layer
+from common.weights import join_layers, split_layers
 
 CASES = {case.name: case for case in model_cases()}
 SEQUENCE = [name for name, case in CASES.items() if isinstance(case.spec, SequenceModel)]
