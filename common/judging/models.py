@@ -2,7 +2,8 @@
 
 Beyond what ``common.judging.agreement`` does, answers are discrete: a best token that rounding decides may fall either
 way. So a decoder's results are held against a reference that was given the same tokens, and those tokens against the
-right logits; and the number of right answers may differ by the answers that rounding decides.
+right logits; a CRF's paths are held against the score of the best one; and the number of right answers may differ by
+the answers that rounding decides.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from common.judging.reordered import FURTHER_LOOPS, nudged_arrays, reordered
 from common.judging.tf32 import TF32
 from common.judging.yardstick import KINK_WIDTH, allowance, spread, truth_dtype
 from common.models.batch import Batch, counted, labels, padding_mask
+from common.models.crf.scores import Scores, restricted, scores_of
+from common.models.crf.viterbi import best_paths, max_marginals, path_scores
 from common.models.layers import Arithmetic, best
 from common.models.reference import ModelReference, all_results, reference_of
 from common.models.specification import Arrays, Model
@@ -70,6 +73,27 @@ class ModelYardstick:
         """How near two logits lie that rounding may order either way."""
         unit = np.maximum(self.allowance("logits").max(), epsilon(self.dtype) / 2 * np.abs(self.truth["logits"]).max())
         return float(2 * thresholds()[self.dtype]["max"] * unit)
+
+    def path_tie(self) -> float:
+        """How near the scores of two paths through a CRF's labels lie that rounding may order either way: what a tie
+        of logits adds up to over the steps, by the size of the scores.
+        """
+        unit = np.maximum(self.allowance("logits").max(), epsilon(self.dtype) / 2 * np.abs(self.paths()).max())
+        return float(2 * thresholds()[self.dtype]["max"] * unit * self.truth["logits"].shape[1])
+
+    def paths(self) -> np.ndarray:
+        """The best score of a path through each label of each step, (batch, seq_len, classes), for a CRF."""
+        return max_marginals(self.truth["logits"], ~padding_mask(self.batch), self._scores())
+
+    def path_gaps(self, labels: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+        """How far each row's path through a CRF's labels (batch, seq_len) is below the best allowed one, (batch,)."""
+        logits, real, scores = self.truth["logits"], ~padding_mask(self.batch), restricted(self._scores(), allowed)
+        best = path_scores(logits, real, scores, best_paths(logits, real, scores))
+        return best - path_scores(logits, real, scores, labels)
+
+    def _scores(self) -> Scores:
+        """The CRF's own scores, in the truth's dtype."""
+        return Scores(*(each.astype(self.truth["logits"].dtype) for each in scores_of(self.weights)))
 
     def given(self, choices: np.ndarray) -> ModelYardstick:
         """The yardstick for a decoder that was given these tokens (batch, target_len) where it is not forced."""
@@ -197,13 +221,30 @@ def _with_choices(choices: np.ndarray, yard: ModelYardstick) -> tuple[ModelYards
     return yard, [f"the choice of row {row}, step {step} must be the best token; its logit is {off:.3g} below the best"]
 
 
+def judge_paths(answers: np.ndarray, yard: ModelYardstick, allowed: np.ndarray | None = None) -> list[str]:
+    """A sentence where a CRF's answers (batch, seq_len) are not the best paths, give or take ties, of those allowed."""
+    padding = padding_mask(yard.batch)
+    if answers.shape != padding.shape or answers.dtype != np.int64:
+        return [f"labels must be int64 {padding.shape}; got {answers.dtype} {answers.shape}"]
+    if answers[padding].any() or answers.min() < 0 or answers.max() >= yard.truth["logits"].shape[-1]:
+        return ["labels must be classes, and 0 past the lengths; they are not"]
+    below = yard.path_gaps(answers, allowed)
+    wrong = np.flatnonzero(~(below <= yard.path_tie()))
+    if not wrong.size:
+        return []
+    kind = "the best path" if allowed is None else "the best allowed path"
+    return [f"the labels of row {wrong[0]} must be {kind}; its score is {float(below[wrong[0]]):.3g} below the best"]
+
+
 def _wrong_count(correct: int, yard: ModelYardstick) -> list[str]:
     """A sentence where the number of right answers differs by more than rounding can decide."""
-    logits, label = yard.truth["logits"], labels(yard.spec, yard.batch)[..., None]
+    chain = yard.spec.head == "crf"
+    logits, tie = (yard.paths(), yard.path_tie()) if chain else (yard.truth["logits"], yard.tie())
+    label = labels(yard.spec, yard.batch)[..., None]
     own = np.take_along_axis(logits, label, axis=-1)[..., 0]
     others = logits.copy()
     np.put_along_axis(others, label, -np.inf, axis=-1)
-    open_ones = int(((np.abs(own - others.max(axis=-1)) <= yard.tie()) & counted(yard.spec, yard.batch)).sum())
+    open_ones = int(((np.abs(own - others.max(axis=-1)) <= tie) & counted(yard.spec, yard.batch)).sum())
     if abs(correct - yard.correct) <= open_ones:
         return []
     return [f"correct must be {yard.correct}, give or take {open_ones} that rounding decides; got {correct}"]

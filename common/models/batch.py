@@ -3,7 +3,9 @@
 Sequence model: ``x`` (batch, seq_len, input_size) float64 (anything in the padding, NaN and infinity included), or
 ``tokens`` (batch, seq_len) int64 (any valid id there); ``lengths`` (batch,) int64, or absent when all rows are full;
 ``labels`` int64 and ``counted`` bool, both (batch, seq_len) for the readout ``steps`` and (batch,) for ``final``: the
-loss and the accuracy are over the counted positions, and what is past a length is never counted.
+loss and the accuracy are over the counted positions, and what is past a length is never counted; with a CRF all real
+steps of a row count, or none. For prediction with a CRF, ``allowed`` (classes + 2, classes) bool where not every path
+is (``common.models.crf.scores``).
 
 Encoder–decoder: ``tokens`` and ``lengths`` as above (always there); ``targets`` (batch, target_len) int64, each row
 ended by the end token, then padding; ``target_lengths`` (batch,) int64, the end token included (0: a row that only
@@ -21,6 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.errors import InputError, shown
+from common.models.crf.scores import ALLOWED, possible_lengths
 from common.models.specification import PADDING, Arrays, Model, SequenceModel
 from common.reference import step_mask
 
@@ -98,7 +101,7 @@ def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
     for name, (kind, shape) in expected.items():
         if name in batch:
             _check_array(name, batch[name], kind, shape)
-        elif name != "lengths" or spec.decodes:
+        elif name not in ("lengths", ALLOWED) or (spec.decodes and name == "lengths"):
             raise InputError(f"a batch must have {name}; it is missing")
     _check_values(spec, batch, source, labelled)
 
@@ -109,7 +112,7 @@ def _expected(spec: Model, batch: Batch, source: str, labelled: bool) -> dict[st
     expected: dict[str, tuple[str, tuple[int, ...]]] = {"lengths": ("i", (rows,))}
     expected[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, spec.recurrent.input_size))
     if not labelled:
-        return expected
+        return expected | ({ALLOWED: ("b", (spec.num_answers + 2, spec.num_answers))} if spec.head == "crf" else {})
     if spec.dropout and has_dropout(batch):
         for layer in range(spec.recurrent.num_layers - 1):
             expected[dropout_name(layer)] = ("f", (rows, steps, spec.recurrent.output_size))
@@ -147,9 +150,13 @@ def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> Non
     if source == "tokens":
         _check_range("tokens", batch["tokens"], 0, (spec.num_tokens or 1) - 1)
     if not labelled:
+        if ALLOWED in batch:
+            _check_allowed(batch)
         return
     if isinstance(spec, SequenceModel):
         _check_range("labels", batch["labels"], 0, spec.classes - 1)
+        if spec.head == "crf":
+            _check_whole_rows(batch)
         if spec.readout == "steps" and "lengths" in batch:
             wrong = batch["counted"] & padding_mask(batch)
             if wrong.any():
@@ -161,6 +168,26 @@ def _check_values(spec: Model, batch: Batch, source: str, labelled: bool) -> Non
     padding = ~counted(spec, batch)
     if (batch["targets"][padding] != PADDING).any() or (batch["targets"][~padding] == PADDING).any():
         raise InputError(f"targets must be {PADDING} past the target_lengths and nowhere else; they are not")
+
+
+def _check_whole_rows(batch: Batch) -> None:
+    """Raise an ``InputError`` where some real steps of a row count and others do not."""
+    wrong = batch["counted"].any(axis=1) & (~batch["counted"] & ~padding_mask(batch)).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"counted must be true for all real steps of a row or for none, with a CRF; row {row} has both"
+        )
+
+
+def _check_allowed(batch: Batch) -> None:
+    """Raise an ``InputError`` where no path through a row is allowed."""
+    lengths = (~padding_mask(batch)).sum(axis=1)
+    possible = possible_lengths(batch[ALLOWED], int(lengths.max()))[lengths - 1]
+    if not possible.all():
+        raise InputError(
+            f"allowed must leave a path through every row; there is none of {int(lengths[possible.argmin()])} steps"
+        )
 
 
 def _check_range(name: str, array: np.ndarray, least: int, most: int) -> None:

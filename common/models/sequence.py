@@ -1,4 +1,4 @@
-"""The reference of the sequence model: embedding, bidirectional RNN and linear layers, in NumPy."""
+"""The reference of the sequence model: embedding, bidirectional RNN, linear layers, softmax or a CRF, in NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.models.batch import Batch, dropout_name, has_dropout, sizes
+from common.models.batch import Batch, dropout_name, has_dropout, padding_mask, sizes
+from common.models.crf.likelihood import CRF
+from common.models.crf.scores import ALLOWED, restricted
+from common.models.crf.viterbi import best_paths
 from common.models.layers import Arithmetic, Head, Loss, Stack, best, cross_entropy, embedding_gradient
 from common.models.specification import Arrays, SequenceModel, rnn_weights, with_prefix
 from common.reference import step_mask
@@ -37,6 +40,7 @@ class SequenceReference:
         self.stack = Stack(spec.rnn, rnn_weights(spec, self.weights), arithmetic)
         self.head = Head(self.weights, arithmetic)
         self.sums: list[np.ndarray] = []
+        self.crf = self.chain() if spec.head == "crf" else None
 
     # What a mistake can change.
 
@@ -52,6 +56,10 @@ class SequenceReference:
     def divisor(self, counted: np.ndarray) -> int:
         """What the sum of the losses is divided by."""
         return max(int(counted.sum()), 1)
+
+    def chain(self) -> CRF:
+        """The CRF of a model that has one."""
+        return CRF(self.weights, self.arithmetic)
 
     def final_states(self, h_n: np.ndarray) -> np.ndarray:
         """The top layer's final states (batch, num_directions·hidden_size): forward, then reverse."""
@@ -83,7 +91,11 @@ class SequenceReference:
         self._batch = batch
         logits = self.logits(batch)
         counted = self.counted(batch)
-        self.loss = cross_entropy(logits, batch["labels"], counted, self.divisor(counted), self.arithmetic)
+        divisor = self.divisor(counted)
+        if self.crf is None:
+            self.loss = cross_entropy(logits, batch["labels"], counted, divisor, self.arithmetic)
+        else:
+            self.loss = self.crf.loss(logits, batch["labels"], counted, ~padding_mask(batch), divisor)
         return {"loss": self.loss.mean, "correct": self.loss.correct, "logits": logits, "vectors": self._output}
 
     def backward(self) -> Arrays:
@@ -95,12 +107,20 @@ class SequenceReference:
             d_output, d_h_n = np.zeros_like(self._output), self.final_states_gradient(d_readout, self._h_n)
         d_x, of_rnn = self.stack.backward(d_output, d_h_n)
         by_name |= with_prefix("rnn.", of_rnn)
+        if self.crf is not None:
+            by_name |= self.crf.by_name
         if "embedding" in self.weights and not self.spec.frozen_embedding:
             rows = len(self.weights["embedding"])
             by_name["embedding"] = embedding_gradient(self._batch["tokens"], d_x, rows, self.arithmetic)
         return by_name
 
     def predict(self, batch: Batch) -> Arrays:
-        """``labels`` (0 past the lengths), ``logits`` and ``vectors`` of an unlabelled batch."""
+        """``labels`` (0 past the lengths), ``logits`` and ``vectors`` of an unlabelled batch: each step's best label, or
+        of a CRF the best path of those that the batch allows.
+        """
         logits = self.logits(batch)
-        return {"labels": best(logits), "logits": logits, "vectors": self._output}
+        labels = best(logits)
+        if self.crf is not None:
+            scores = restricted(self.crf.scores, batch.get(ALLOWED))
+            labels = best_paths(logits.astype(self.arithmetic.wide), ~padding_mask(batch), scores)
+        return {"labels": labels, "logits": logits, "vectors": self._output}

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.cases.builtin import CELLS, FORWARD
 from common.models.batch import Batch, dropout_factors
+from common.models.crf.scores import PREFIX
 from common.models.specification import (
     END,
     PADDING,
@@ -67,6 +68,8 @@ def random_batch(
     if isinstance(spec, SequenceModel):
         positions = real if spec.readout == "steps" else np.ones(shape.rows, bool)
         batch["labels"] = rng.integers(spec.classes, size=positions.shape)
+        if spec.head == "crf":  # whole rows
+            return batch | {"counted": real & _some_of(np.ones(shape.rows, bool), rng)[:, None]}
         return batch | {"counted": _some_of(positions, rng)}
     return batch | _random_targets(spec, shape, rng)
 
@@ -109,6 +112,16 @@ class ModelCase:
     batch: Batch
     answered: bool = False
 
+    def allowed(self) -> np.ndarray | None:
+        """What paths through a CRF's labels may do in a second prediction (``common.models.crf.scores``), about half
+        of it, drawn from the name; None without a CRF.
+        """
+        if not isinstance(self.spec, SequenceModel) or self.spec.head != "crf":
+            return None
+        allowed = _rng(f"{self.name} allowed").random((self.spec.classes + 2, self.spec.classes)) < 0.5
+        allowed[:, -1] = True  # so that there is a path through every row
+        return allowed
+
 
 def model_cases() -> list[ModelCase]:
     """The built-in model cases: every kind of model in small, unequal sizes, drawn from a seed that is the CRC-32 of
@@ -128,6 +141,8 @@ def model_cases() -> list[ModelCase]:
         _next_token_case("language"),
         _next_token_case("language-forward", **FORWARD),
         _case("g2pm", _sequence("lstm", 4, num_embeddings=11, hidden=(9, 8)), tokens),
+        _case("tagger-crf", _sequence("lstm", 4, num_embeddings=11, head="crf"), tokens),
+        _case("pipeline-crf", _sequence("gru", 3, head="crf", hidden=(9,)), BatchShape(4, 6, ragged=False)),
         _case("tagger-forward", _sequence("lstm", 4, num_embeddings=11, num_layers=2, dropout=0.4, **FORWARD), tokens),
         _case("classifier-forward", _sequence("gru", 3, readout="final", num_layers=2, **FORWARD), features),
         _case("translator-forward", _seq2seq(num_layers=2, attention_size=6, **FORWARD), pairs),
@@ -142,10 +157,21 @@ def model_cases() -> list[ModelCase]:
     ]
 
 
+def _rng(name: str) -> np.random.Generator:
+    """The random numbers of a name."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
 def _case(name: str, spec: Model, shape: BatchShape) -> ModelCase:
-    """A case of a model, its weights and its batch drawn from its name."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    return ModelCase(name, spec, initialise(spec, rng), random_batch(spec, shape, rng))
+    """A case of a model, its weights and its batch drawn from its name; of a CRF scores and logits are so large
+    that both decide what is the best path.
+    """
+    rng = _rng(name)
+    weights = initialise(spec, rng)
+    if spec.head == "crf":
+        large = [key for key in weights if key.startswith(PREFIX) or (key.startswith("head.") and "weight" in key)]
+        weights |= {key: 8 * weights[key] for key in large}
+    return ModelCase(name, spec, weights, random_batch(spec, shape, rng))
 
 
 def _next_token_case(name: str, **rest: Any) -> ModelCase:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from common import weights
 from common.errors import from_validation
 from common.memory import check_room, numbers_in
+from common.models.crf.scores import INITIAL_BOUND, PREFIX
+from common.models.crf.scores import shapes as crf_shapes
 from common.specification import NUM_DIRECTIONS, Size, Specification
 
 Arrays = dict[str, np.ndarray]
@@ -49,6 +60,9 @@ class SequenceModel(BaseModel):
     dropout
         Share of the merged output of every rnn layer but the top that is set to 0 in training; the masks are in the
         batches.
+    head
+        ``softmax``, or ``crf``: a linear-chain CRF over a row's labels (``common.models.crf``), which needs the readout
+        ``steps``. In JSON it is there for a CRF alone.
 
     Attributes
     ----------
@@ -80,9 +94,16 @@ class SequenceModel(BaseModel):
     hidden: tuple[Size, ...] = ()
     classes: Size
     dropout: Share = 0.0
+    head: Literal["softmax", "crf"] = "softmax"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if (name, value) != ("head", "softmax")}
 
     @model_validator(mode="after")
     def _fits(self) -> SequenceModel:
+        if self.head == "crf" and self.readout != "steps":
+            raise ValueError(f"must have the readout steps where the head is crf (it is {self.readout})")
         if self.frozen_embedding and self.num_embeddings is None:
             raise ValueError("must have num_embeddings where frozen_embedding is true")
         if self.readout == "final" and self.rnn.hidden_size_reverse is not None:
@@ -132,6 +153,8 @@ class SequenceModel(BaseModel):
         for name, shape in weights.shapes(self.rnn).items():
             yield f"rnn.{name}", shape
         yield from _head_parameters(self.head_sizes)
+        if self.head == "crf":
+            yield from crf_shapes(self.classes).items()
 
 
 class Seq2Seq(BaseModel):
@@ -158,7 +181,7 @@ class Seq2Seq(BaseModel):
 
     Attributes
     ----------
-    rnn_name, question, answer, right, vocabulary, decodes
+    rnn_name, question, answer, right, vocabulary, decodes, head
         As in ``SequenceModel``.
     """
 
@@ -169,6 +192,7 @@ class Seq2Seq(BaseModel):
     right: ClassVar[str] = "targets"
     vocabulary: ClassVar[str] = "source"
     decodes: ClassVar[bool] = True
+    head: ClassVar[str] = "softmax"
 
     kind: Literal["seq2seq"] = "seq2seq"
     source_size: Size
@@ -277,7 +301,7 @@ _ANY_MODEL: TypeAdapter = TypeAdapter(Annotated[Model, Field(discriminator="kind
 
 
 def _check_dropout(dropout: float, rnn: Specification) -> None:
-    """Raise a ``ValueError`` for dropout that has no place."""
+    """Raise for dropout that has no place."""
     if dropout and rnn.num_layers == 1:
         raise ValueError("must have dropout 0 where the rnn has one layer: it is between layers")
 
@@ -312,8 +336,8 @@ def parameters(spec: Model) -> Shapes:
     """Name and shape of every parameter, in the order in which everything lists them.
 
     ``embedding`` or ``source_embedding`` and ``target_embedding`` (num_embeddings, width), ``rnn.<canonical>`` or
-    ``encoder.<canonical>``, ``bridge.{l}.*``, ``decoder.<canonical>``, ``attention.*``, ``head.{i}.weight`` (out, in)
-    and ``head.{i}.bias`` (out,).
+    ``encoder.<canonical>``, ``bridge.{l}.*``, ``decoder.<canonical>``, ``attention.*``, ``head.{i}.weight`` (out, in),
+    ``head.{i}.bias`` (out,) and ``crf.*`` (``common.models.crf.scores``).
     """
     return dict(spec.parameters())
 
@@ -334,7 +358,8 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
     """Parameters drawn in the order of ``parameters``, float64.
 
     Embeddings from N(0, 1), as torch.nn.Embedding; the weights of an RNN from U(−1/√hidden_size, 1/√hidden_size), as
-    torch.nn.RNNBase; all else from U(−1/√in, 1/√in) with the width ``in`` of what the layer reads, as torch.nn.Linear.
+    torch.nn.RNNBase; the scores of a CRF from U(−0.1, 0.1), as pytorch-crf; all else from U(−1/√in, 1/√in) with the
+    width ``in`` of what the layer reads, as torch.nn.Linear.
 
     Raises
     ------
@@ -347,6 +372,9 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
     for name, shape in shapes.items():
         if "embedding" in name:
             arrays[name] = rng.normal(size=shape)
+            continue
+        if name.startswith(PREFIX):
+            arrays[name] = rng.uniform(-INITIAL_BOUND, INITIAL_BOUND, shape)
             continue
         if name.startswith(("rnn.", "encoder.", "decoder.")):
             width = spec.recurrent.hidden_size

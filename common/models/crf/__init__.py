@@ -1,0 +1,1 @@
+"""The linear-chain CRF over a sequence model's labels, in NumPy: likelihood, gradients and best paths."""
