@@ -72,8 +72,9 @@ class Network(ABC):
     def results(self, batch: Batch) -> Arrays:
         """Loss, right answers, logits, vectors, attention and raw gradients for a labelled batch; nothing is moved.
 
-        ``loss`` (): the mean cross-entropy over the counted positions, 0 where there are none; ``correct`` () int64:
-        how many counted positions have their label as the first largest logit; ``logits`` (batch, seq_len, classes),
+        ``loss`` (): the mean cross-entropy over the counted positions, or with a CRF the sum of the counted rows'
+        negative log-likelihoods over as many, 0 where there are none; ``correct`` () int64: how many counted positions
+        have their label as the first largest logit, or in the best path; ``logits`` (batch, seq_len, classes),
         (batch, classes) for the readout ``final``, or (batch, target_len, target_size), exactly 0 past a length or
         target length; ``vectors`` (batch, seq_len, output_size): the top layer's output of the RNN, both directions
         merged, exactly 0 past a length; for a decoder with attention ``attention`` (batch, target_len, seq_len): what
@@ -108,7 +109,8 @@ class Network(ABC):
     @abstractmethod
     def predict(self, batch: Batch) -> Arrays:
         """A sequence model's answers for an unlabelled batch, without dropout: ``labels`` int64, (batch, seq_len) or
-        (batch,), 0 past a length, and ``logits`` and ``vectors`` as in ``results``.
+        (batch,), 0 past a length, and ``logits`` and ``vectors`` as in ``results``. With a CRF the labels are the best
+        path's, of those that the batch's ``allowed`` allows.
         """
 
     @abstractmethod

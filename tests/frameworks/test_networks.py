@@ -46,7 +46,7 @@ IN_EVERY_IMPLEMENTATION = ("classifier", "weighted")
 LIKE_A_TAGGER = ("masked-tokens", "language")
 """Models that differ from a tagger in the number of their classes alone."""
 FLOAT64 = [name for name in CASES if name not in (*IN_EVERY_IMPLEMENTATION, *LIKE_A_TAGGER)]
-FLOAT32 = ("relu", "tagger", "translator-attention")
+FLOAT32 = ("relu", "tagger", "tagger-crf", "translator-attention")
 MODELS: dict[str, Model] = {
     "gru-tagger": tagger(),
     "lstm-tagger-frozen": tagger(cell="lstm", num_layers=2).model_copy(update={"frozen_embedding": True}),
@@ -186,6 +186,23 @@ def test_predictions_are_the_references(framework: Framework, name: str) -> None
     assert len(np.unique(expected["labels"])) > 1
 
 
+@pytest.mark.parametrize("name", ["tagger-crf", "pipeline-crf"])
+def test_a_crfs_paths_are_the_references(framework: Framework, name: str) -> None:
+    """With and without what is allowed, and of equally good paths the first."""
+    case, network = CASES[name], network_of(framework, name)
+    assert isinstance(case.spec, SequenceModel)
+    free, allowed = unlabelled(case.batch), case.allowed()
+    assert allowed is not None
+    for weights in (case.weights, {key: 0 * value for key, value in case.weights.items()}):
+        network.load_weights(weights)
+        for batch in (free, free | {"allowed": allowed}):
+            expected = predict(case.spec, weights, batch)
+            found = network.predict(batch)
+            assert found["labels"].dtype == np.int64
+            np.testing.assert_array_equal(found["labels"], expected["labels"])
+            np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-13)
+
+
 def test_of_equal_logits_the_first_is_the_answer(framework: Framework) -> None:
     case, network = CASES["tagger"], network_of(framework, "tagger")
     bias = np.array([0.0, -1, 2, 1, 2, 0, 2])
@@ -280,6 +297,7 @@ TRACES: list[tuple[str, OptimizerName, float, bool]] = [
     ("lstm-tagger-frozen", "sgd", 0.1, True),
     ("weighted", "momentum", 0.1, True),
     ("translator-attention", "adam", 0.1, True),
+    ("tagger-crf", "adam", 0.1, True),
 ]
 
 

@@ -73,6 +73,17 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         ``batch`` as ``moved`` gives it; ``parameters`` are all of them.
         """
 
+    @classmethod
+    def total_loss(cls, program: Program, parameters: Tree, logits: jax.Array, batch: Results) -> jax.Array:
+        """The sum of the losses of all counted labels ()."""
+        losses = optax.softmax_cross_entropy_with_integer_labels(wide(logits), batch["labels"])
+        return jnp.where(batch["counted"], losses, 0).sum()
+
+    @classmethod
+    def answers(cls, program: Program, parameters: Tree, logits: jax.Array, batch: Results) -> jax.Array:
+        """The labels that the model gives, in the shape of the labels."""
+        return best(logits)
+
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self._summed = self.summed_biases(self._rnn)
         self._loaded_biases = {name: weights[name].copy() for name in self._summed}
@@ -230,11 +241,13 @@ def array(x: jax.Array | np.ndarray) -> np.ndarray:
 
 def _judged(parameters: Tree, fixed: Results, program: Program, batch: Results) -> Judged:
     """The loss, and the number of right answers, and the logits with what comes on the way to them."""
-    logits, passed = program.network.forward(program, parameters | fixed, batch)
-    losses = optax.softmax_cross_entropy_with_integer_labels(wide(logits), batch["labels"])
+    given = parameters | fixed
+    logits, passed = program.network.forward(program, given, batch)
     real = batch["counted"]
-    loss = jnp.where(real, losses, 0).sum() / jnp.maximum(real.sum(), 1).astype(losses.dtype)
-    return loss, (((best(logits) == batch["labels"]) & real).sum(), {"logits": logits} | passed)
+    right = (program.network.answers(program, given, logits, batch) == batch["labels"]) & real
+    total = program.network.total_loss(program, given, logits, batch)
+    loss = total / jnp.maximum(real.sum(), 1).astype(total.dtype)
+    return loss, (right.sum(), {"logits": logits} | passed)
 
 
 # The programs are functions of a module, so that networks with the same program and shapes share a compilation.

@@ -1,4 +1,4 @@
-"""The sequence model in JAX: embedding, bidirectional RNN and linear layers."""
+"""The sequence model in JAX: embedding, bidirectional RNN, linear layers, and softmax or a CRF."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from backends.interface.layer import Arrays
 from backends.jax_flax.layer.lengths import Results, Tree, step_mask
-from backends.jax_flax.models.network import JaxNetwork, Program, array, best, head, lookup, run_rnn
+from backends.jax_flax.models.crf import best_paths, negative_log_likelihood
+from backends.jax_flax.models.network import JaxNetwork, Program, array, head, lookup, run_rnn, wide
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
+from common.models.crf.scores import ALLOWED, Scores, scores_of
 from common.models.specification import SequenceModel
 
 
@@ -34,6 +36,19 @@ class SequenceNetwork(JaxNetwork):
             logits = jnp.where(step_mask(batch["lengths"], x.shape[1]), logits, jnp.zeros_like(logits))
         return logits, {"vectors": output}
 
+    @classmethod
+    def total_loss(cls, program: Program, parameters: Tree, logits: jax.Array, batch: Results) -> jax.Array:
+        if program.spec.head == "softmax":
+            return super().total_loss(program, parameters, logits, batch)
+        losses = negative_log_likelihood(wide(logits), batch["labels"], _real(batch, logits), _scores(parameters))
+        return jnp.where(batch["counted"][:, 0], losses, 0).sum()  # a row is counted as a whole
+
+    @classmethod
+    def answers(cls, program: Program, parameters: Tree, logits: jax.Array, batch: Results) -> jax.Array:
+        if program.spec.head == "softmax":
+            return super().answers(program, parameters, logits, batch)
+        return best_paths(wide(logits), _real(batch, logits), _scores(parameters), batch.get(ALLOWED))
+
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
         arrays = self.moved(batch)
@@ -49,4 +64,15 @@ class SequenceNetwork(JaxNetwork):
 def _predict(program: Program, parameters: Tree, batch: Results) -> Results:
     """The compiled answers to a batch."""
     logits, passed = program.network.forward(program, parameters, batch)
-    return {"labels": best(logits), "logits": logits} | passed
+    return {"labels": program.network.answers(program, parameters, logits, batch), "logits": logits} | passed
+
+
+def _scores(parameters: Tree) -> Scores:
+    """The CRF's scores."""
+    return Scores(*(wide(score) for score in scores_of(parameters)))
+
+
+def _real(batch: Results, logits: jax.Array) -> jax.Array:
+    """(batch, seq_len) bool: which steps are real."""
+    rows, steps = logits.shape[:2]
+    return step_mask(batch["lengths"], steps)[..., 0] if "lengths" in batch else jnp.ones((rows, steps), bool)

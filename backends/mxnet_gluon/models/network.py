@@ -17,6 +17,7 @@ from backends.mxnet_gluon.layer.lengths import Tensor
 from backends.mxnet_gluon.layer.scratch import affine
 from backends.mxnet_gluon.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels, sizes
+from common.models.crf.scores import ALLOWED
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, Seq2Seq, parameters
 from common.models.trace import Step
@@ -66,6 +67,19 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
     def passed(self) -> tuple[str, ...]:
         """The names of what ``forward`` gives beside the logits."""
         return ("vectors", "attention") if isinstance(self.spec, Seq2Seq) and self.spec.attention else ("vectors",)
+
+    def total_loss(self, F: ModuleType, parameters: Tensors, logits: Tensor, batch: Tensors) -> Tensor:
+        """The sum of the losses of all counted labels (1,)."""
+        label, real = (F.reshape(batch[name], shape=(-1,)) for name in ("labels", "counted"))  # (positions,)
+        flat = F.reshape(self.wide(F, logits), shape=(-1, 0), reverse=True)  # (positions, classes)
+        # Not log_softmax: oneDNN's in MXNet 1.9.1 is off by 30 float32 spacings, and its gradient by as much.
+        shifted = F.broadcast_sub(flat, F.BlockGrad(F.max(flat, axis=-1, keepdims=True)))
+        losses = F.log(F.sum(F.exp(shifted), axis=-1)) - F.pick(shifted, label, axis=-1)
+        return F.sum(F.where(real, losses, F.zeros_like(losses)))
+
+    def answers(self, F: ModuleType, parameters: Tensors, logits: Tensor, batch: Tensors) -> Tensor:
+        """The labels that the model gives, in the shape of the labels."""
+        return self.best(F, logits)
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         if not self.parameters:
@@ -119,7 +133,8 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         No ``lengths``: all rows are full. A frozen embedding is looked up here, which saves its gradient.
         """
         rows, steps = sizes(batch)
-        arrays = {name: value for name, value in batch.items() if name == "x" or name.startswith("dropout.")}
+        given = ("x", ALLOWED)
+        arrays = {name: value for name, value in batch.items() if name in given or name.startswith("dropout.")}
         lengths = self._rnn[0].given_lengths(batch.get("lengths"), rows, steps)
         if lengths is not None:
             arrays["lengths"] = lengths
@@ -228,15 +243,10 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
 
     def _judged(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
         logits, passed = self.forward(F, parameters, batch)
-        label, real = (F.reshape(batch[name], shape=(-1,)) for name in ("labels", "counted"))  # (positions,)
-        flat = F.reshape(self.wide(F, logits), shape=(-1, 0), reverse=True)  # (positions, classes)
-        # Not log_softmax: oneDNN's in MXNet 1.9.1 is off by 30 float32 spacings, and its gradient by as much.
-        shifted = F.broadcast_sub(flat, F.BlockGrad(F.max(flat, axis=-1, keepdims=True)))
-        losses = F.log(F.sum(F.exp(shifted), axis=-1)) - F.pick(shifted, label, axis=-1)
-        total = F.sum(F.where(real, losses, F.zeros_like(losses)))
-        correct = F.sum(F.broadcast_equal(self.best(F, flat), label) * real)
+        right = F.broadcast_equal(self.answers(F, parameters, logits, batch), batch["labels"]) * batch["counted"]
+        loss = self.total_loss(F, parameters, logits, batch) / batch["number"]
         # What is passed has a gradient through the logits alone; none is asked of it.
-        return [total / batch["number"], correct, logits, *(F.BlockGrad(passed[name]) for name in self.passed)]
+        return [loss, F.sum(right), logits, *(F.BlockGrad(passed[name]) for name in self.passed)]
 
 
 def array(x: nd.NDArray) -> np.ndarray:

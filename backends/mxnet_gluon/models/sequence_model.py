@@ -1,4 +1,4 @@
-"""The sequence model in MXNet: embedding, bidirectional RNN and linear layers."""
+"""The sequence model in MXNet: embedding, bidirectional RNN, linear layers, and softmax or a CRF."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from mxnet import nd
 
 from backends.interface.layer import Arrays
 from backends.mxnet_gluon.layer.lengths import Tensor, unstack
+from backends.mxnet_gluon.models.crf import Rows, best_paths, negative_log_likelihood
 from backends.mxnet_gluon.models.network import MXNetNetwork, Tensors, array
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
+from common.models.crf.scores import ALLOWED, Scores, scores_of
 from common.models.specification import SequenceModel
 
 
@@ -34,6 +36,20 @@ class SequenceNetwork(MXNetNetwork):
             logits = F.SequenceMask(logits, batch["lengths"], use_sequence_length=True, axis=1)
         return logits, {"vectors": output}
 
+    def total_loss(self, F: ModuleType, parameters: Tensors, logits: Tensor, batch: Tensors) -> Tensor:
+        if self.spec.head == "softmax":
+            return super().total_loss(F, parameters, logits, batch)
+        scores = self._scores(F, parameters)
+        losses = negative_log_likelihood(F, self.wide(F, logits), batch["labels"], self._rows(batch), scores)
+        counted = F.squeeze(F.slice_axis(batch["counted"], axis=1, begin=0, end=1), axis=1)  # a row counts as a whole
+        return F.sum(F.where(counted, losses, F.zeros_like(losses)))
+
+    def answers(self, F: ModuleType, parameters: Tensors, logits: Tensor, batch: Tensors) -> Tensor:
+        if self.spec.head == "softmax":
+            return super().answers(F, parameters, logits, batch)
+        scores = self._scores(F, parameters)
+        return best_paths(F, self.wide(F, logits), self._rows(batch), scores, batch.get(ALLOWED))
+
     def predict(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch, labelled=False)
         answers = self.call("predict", self._predicted, self.moved(batch))
@@ -46,4 +62,12 @@ class SequenceNetwork(MXNetNetwork):
 
     def _predicted(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
         logits, passed = self.forward(F, parameters, batch)
-        return [self.best(F, logits), logits, *passed.values()]
+        return [self.answers(F, parameters, logits, batch), logits, *passed.values()]
+
+    def _scores(self, F: ModuleType, parameters: Tensors) -> Scores:
+        """The CRF's scores."""
+        return Scores(*(self.wide(F, score) for score in scores_of(parameters)))
+
+    def _rows(self, batch: Tensors) -> Rows:
+        """What the CRF must know of the batch."""
+        return Rows(self._rnn[0].seq_len, self.spec.classes, batch.get("lengths"))

@@ -118,13 +118,21 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
             x = functional.linear(x, self.parameters[f"head.{i}.weight"], self.parameters[f"head.{i}.bias"])
         return x
 
+    def total_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The sum of the losses of all counted labels ()."""
+        label = np.where(counted(self.spec, batch), labels(self.spec, batch), IGNORED)
+        flat = wide(logits).flatten(0, -2)  # (positions, classes)
+        return functional.cross_entropy(flat, self.tensor(label).flatten(), ignore_index=IGNORED, reduction="sum")
+
+    def answers(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The labels that the model gives, in the shape of the labels."""
+        return best(logits)
+
     def _judged(self, logits: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the number of right answers."""
-        real = counted(self.spec, batch)
-        label = self.tensor(np.where(real, labels(self.spec, batch), IGNORED)).flatten()
-        flat = wide(logits).flatten(0, -2)  # (positions, classes)
-        total = functional.cross_entropy(flat, label, ignore_index=IGNORED, reduction="sum")
-        return total / max(int(real.sum()), 1), (best(flat) == label).sum()
+        real, label = counted(self.spec, batch), self.tensor(labels(self.spec, batch))
+        right = (self.answers(logits, batch) == label) & self.tensor(real)
+        return self.total_loss(logits, batch) / max(int(real.sum()), 1), right.sum()
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

@@ -70,6 +70,15 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         It is traced, as is all that takes ``parameters``, on a network that has been built but holds no variables.
         """
 
+    def total_loss(self, parameters: Parameters, logits: tf.Tensor, batch: Tensors) -> tf.Tensor:
+        """The sum of the losses of all counted labels ()."""
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], wide(logits))
+        return tf.reduce_sum(tf.where(batch["counted"], losses, tf.zeros_like(losses)))
+
+    def answers(self, parameters: Parameters, logits: tf.Tensor, batch: Tensors) -> tf.Tensor:
+        """The labels that the model gives, in the shape of the labels."""
+        return best(logits)
+
     def build(self) -> None:
         """Make the layers that ``forward`` calls."""
         for layer in self._rnn:
@@ -195,11 +204,10 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         with tf.GradientTape() as tape:
             tape.watch(watched)
             logits, passed = self.forward(parameters, batch)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], wide(logits))
-            total = tf.reduce_sum(tf.where(batch["counted"], losses, tf.zeros_like(losses)))
+            total = self.total_loss(parameters, logits, batch)
             number = tf.maximum(tf.math.count_nonzero(batch["counted"]), 1)
             loss = total / tf.cast(number, total.dtype)
-        right = (best(logits) == batch["labels"]) & batch["counted"]
+        right = (self.answers(parameters, logits, batch) == batch["labels"]) & batch["counted"]
         sparse = tape.gradient(loss, watched)
         # What was looked up in a table has a gradient of its rows alone; here all of them count.
         gradients = {name: tf.convert_to_tensor(value) for name, value in sparse.items()}
