@@ -46,6 +46,16 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         0 past a length; and what else of ``results`` comes on the way: ``vectors`` and ``attention``.
         """
 
+    def total_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The sum of the losses of all counted labels ()."""
+        label = np.where(counted(self.spec, batch), labels(self.spec, batch), IGNORED)
+        flat = wide(logits).flatten(0, -2)  # (positions, classes)
+        return functional.cross_entropy(flat, self.tensor(label).flatten(), ignore_index=IGNORED, reduction="sum")
+
+    def answers(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The labels that the model gives, in the shape of the labels."""
+        return best(logits)
+
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         self._rnn = [self._kind(stage, self.dtype, self.device) for stage in self.stages]
         for layer, of_layer in zip(self._rnn, self.split(weights), strict=True):
@@ -117,16 +127,6 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
             x = functional.relu(x) if i > 0 else x
             x = functional.linear(x, self.parameters[f"head.{i}.weight"], self.parameters[f"head.{i}.bias"])
         return x
-
-    def total_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The sum of the losses of all counted labels ()."""
-        label = np.where(counted(self.spec, batch), labels(self.spec, batch), IGNORED)
-        flat = wide(logits).flatten(0, -2)  # (positions, classes)
-        return functional.cross_entropy(flat, self.tensor(label).flatten(), ignore_index=IGNORED, reduction="sum")
-
-    def answers(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The labels that the model gives, in the shape of the labels."""
-        return best(logits)
 
     def _judged(self, logits: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the number of right answers."""
