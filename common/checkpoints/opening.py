@@ -66,11 +66,11 @@ def format_of(path: Path) -> str:
         return "onnx"
     if path.suffix == ".msgpack":
         return "flax-nnx" if flax.is_nnx(path) else "flax-linen"
-    if first.startswith(PICKLE):
-        return "torch"
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":  # before a pickle: its length may begin with the same byte
         _, metadata = tensors_and_metadata(path)
         return "birnn" if WEIGHTS in metadata or CHECKPOINT in metadata else "safetensors"
+    if first.startswith(PICKLE):
+        return "torch"
     raise InputError(
         f"{path}: must be a checkpoint of a known format ({', '.join(FORMATS)}); its first bytes and ending are of none"
     )
