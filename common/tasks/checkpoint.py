@@ -6,13 +6,13 @@ of the optimizer's state as ``optimizer.<name>``, float64; the metadata key ``bi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
 from common.data.text import TOKEN_UNITS, TokenUnit
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
@@ -23,8 +23,8 @@ from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
 METADATA_KEY = "birnn.checkpoint"
 """The key of a checkpoint's header in its file's metadata."""
-VERSION = 3
-"""The version of the format."""
+VERSION = WITH_CRF = 4
+"""The version of the format, and the first that has a CRF and entities."""
 STATE = "optimizer."
 """The prefix of the optimizer's arrays in the file."""
 
@@ -36,7 +36,8 @@ class CheckpointHeader(BaseModel):
     ``fingerprint`` of all that training depends on; ``source`` the hash of the files that computed it, "" in older
     checkpoints; ``epoch`` how many are done; ``trace`` loss, accuracy and gradient
     norm of every step so far; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` of a
-    language model, which is of version 3; no other has any.
+    language model, which is of version 3; no other has any; ``entities``, where labels are tags of such and from version
+    4 on: how many were found rightly there after each epoch, how many were found, and how many there are.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,6 +55,7 @@ class CheckpointHeader(BaseModel):
     trace: list[tuple[float, float, float]]
     accuracies: list[float]
     perplexities: list[float] = []
+    entities: list[tuple[int, int, int]] = []
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, whole or not at all; an ``InputError`` says why it cannot be written (a full disk, say)."""
     tensors = checkpoint.weights | {f"{STATE}{name}": value for name, value in checkpoint.state.items()}
     header = checkpoint.header
-    left_out = None if header.perplexities else {"perplexities"}  # what older versions do not know
+    left_out = {name for name in ("perplexities", "entities") if not getattr(header, name)}  # older ones do not know it
     write_bytes(path, as_bytes(tensors, {METADATA_KEY: header.model_dump_json(exclude=left_out)}))
 
 
@@ -93,8 +95,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValidationError as error:
         raise from_validation(error, f"{path}: {METADATA_KEY}") from None
     spec = model_from_json(header.model, f"{path}: model")
-    if header.version < (least := version_of(spec, header.task)):
+    if header.version < (least := version_of(spec, header.task, header.entities)):
         what = header.task if header.task == LANGUAGE else "num_directions 1"
+        if least == WITH_CRF:
+            what = "a CRF" if spec.head == "crf" else "entities"
         raise InputError(f"{path}: must have version {least} for {what}; got {header.version}")
     weights = {name: value for name, value in tensors.items() if not name.startswith(STATE)}
     check_weights(spec, weights, path)
@@ -104,8 +108,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(header, spec, {name: weights[name] for name in parameters(spec)}, state)
 
 
-def version_of(spec: Model, task: str = "") -> int:
-    """The first version that can hold a model of a task."""
+def version_of(spec: Model, task: str = "", entities: Sequence[tuple[int, int, int]] = ()) -> int:
+    """The first version that can hold a model of a task, and the entities of its header."""
+    if spec.head == "crf" or entities:
+        return WITH_CRF
     if task == LANGUAGE:
         return 3
     return 2 if spec.recurrent.num_directions == 1 else 1
@@ -135,6 +141,9 @@ def _check_history(header: CheckpointHeader, path: Path) -> None:
         count = len(header.perplexities)
         what = f"of its {header.epoch} epochs where its task is {LANGUAGE}, and none elsewhere"
         raise InputError(f"{path}: must have a held-out perplexity for each {what}; got {count}")
+    if len(header.entities) not in (0, header.epoch):
+        count = len(header.entities)
+        raise InputError(f"{path}: must have held-out entities for each of its {header.epoch} epochs; got {count}")
     if not header.trace or len(header.trace) % header.epoch:
         count = len(header.trace)
         raise InputError(f"{path}: must have equally many steps in each of its {header.epoch} epochs; got {count}")

@@ -24,6 +24,7 @@ from common.checkpoints.contents import (
 )
 from common.checkpoints.formats.safetensors import tensors_and_metadata, write_tensors
 from common.errors import InputError, shown
+from common.models.crf.scores import PREFIX
 from common.models.specification import Model, Seq2Seq, model_from_json, parameters
 from common.specification import specification_from_json
 from common.tasks.checkpoint import METADATA_KEY as CHECKPOINT
@@ -144,7 +145,7 @@ def _checkpoint(path: Path, tensors: Arrays, header: Any) -> Contents:
             continue
         module, leaf = (name, "weight") if name in (*DIRECT, VECTOR) else name.rsplit(".", 1)
         value: np.ndarray = tensors[name][None] if name == VECTOR else tensors[name]
-        kind = "embedding" if "embedding" in module else "dense"
+        kind = "embedding" if "embedding" in module else "tensor" if name.startswith(PREFIX) else "dense"
         found = layers.setdefault(module, PlainLayer(module, kind, {}))  # type: ignore[arg-type]
         assert isinstance(found, PlainLayer)
         found.arrays[leaf] = value

@@ -71,6 +71,34 @@ def test_all_formats_in_a_row_answer_the_same(spec: Model, left_out: tuple[str, 
             assert np.array_equal(value, answers(path)[name]), name
 
 
+def test_a_crf_passes_through_the_formats_that_hold_its_scores(tmp_path: Path) -> None:
+    """And is refused in a sentence by those that hold layers they know alone."""
+    spec = TAGGER.model_copy(update={"rnn": LSTM, "head": "crf"})
+    path = first = checkpoint_file(tmp_path / "c.safetensors", spec)
+    held = [name for name, each in FORMATS.items() if each.tensors]
+    assert 0 < len(held) < len(FORMATS)
+    for name in FORMATS:
+        if name in held:
+            path = through(path, name)
+            continue
+        (refused,) = [each for each in judged(read_known(first), name) if each.verdict == IMPOSSIBLE]
+        assert (refused.layer, refused.reasons[0][:37]) == ("crf", "no row of the table says what it is in")
+    before, after = read_checkpoint(first), read_checkpoint(path)
+    assert (before.header, before.spec, list(before.weights)) == (after.header, after.spec, list(after.weights))
+    assert np.array_equal(answers(first)["labels"], answers(path)["labels"])
+
+
+def test_a_header_whose_length_begins_like_a_pickle_is_no_pickle(tmp_path: Path) -> None:
+    path = checkpoint_file(tmp_path / "c.safetensors")
+    tensors, metadata = read(path)
+    for spaces in range(0, 256, 8):
+        path.write_bytes(as_bytes(tensors, metadata | {"note": " " * spaces}))
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert read_known(path).format == "birnn"
+
+
 def test_the_optimizer_is_left_behind_and_that_is_said(tmp_path: Path) -> None:
     path = checkpoint_file(tmp_path / "c.safetensors")
     tensors, metadata = read(path)

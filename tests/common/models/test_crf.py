@@ -11,6 +11,7 @@ import pytest
 from common.errors import InputError
 from common.models.batch import Batch, check_batch, padding_mask
 from common.models.crf.likelihood import CRF
+from common.models.crf.marginals import log_marginals
 from common.models.crf.scores import NAMES, Scores, possible_lengths, restricted, scores_of
 from common.models.crf.viterbi import best_paths, max_marginals, path_scores
 from common.models.layers import Arithmetic, cross_entropy
@@ -107,6 +108,19 @@ def test_the_best_path_is_the_best_of_all(constrained: bool, seed: int) -> None:
         for t, label in itertools.product(range(length), range(CLASSES)):
             through = max((score for each, score in every.items() if each[t] == label), default=-np.inf)
             assert best[row, t, label] == pytest.approx(through, rel=1e-12)
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_marginals_are_the_probabilities_of_labels_over_all_paths(constrained: bool) -> None:
+    drawn = Drawn(4)
+    drawn.allowed[-2:] = True
+    scores = restricted(drawn.scores, drawn.allowed if constrained else None)
+    found = np.exp(log_marginals(drawn.logits, REAL, scores))
+    for row, length in enumerate(LENGTHS):
+        expected = np.zeros((length, CLASSES))
+        for path, score in drawn.scored(row, scores):
+            expected[np.arange(length), path] += np.exp(score)
+        np.testing.assert_allclose(found[row, :length], expected / expected[0].sum(), rtol=1e-12, atol=1e-15)
 
 
 def test_of_equally_good_paths_the_first_labels_are_taken() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from common.models.pipeline_data import pipeline_data, pipeline_model
 from common.models.specification import initialise, model_as_json
 from common.models.trace import ReferenceTrainer
 from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
+from common.tensorfile import read
 
 SPEC = pipeline_model()
 REVERSE = "rnn.weight_ih_l0_reverse"
@@ -75,6 +77,41 @@ def test_a_checkpoint_of_one_direction_is_of_version_2_and_of_two_of_version_1(t
     assert not any(name.endswith("_reverse") for name in checkpoint.weights)
 
 
+def with_crf(trainer: ReferenceTrainer, **header: object) -> Checkpoint:
+    """A checkpoint whose model has a CRF, and else the weights of a trained one without."""
+    spec = SPEC.model_copy(update={"head": "crf"})
+    weights = initialise(spec, np.random.default_rng(1)) | trainer.weights()
+    found = a_checkpoint(trainer)
+    changes = {"model": model_as_json(spec), "version": version_of(spec)} | header
+    return Checkpoint(found.header.model_copy(update=changes), spec, weights, {})
+
+
+def test_a_crf_and_entities_need_version_4(tmp_path: Path) -> None:
+    path, trainer = tmp_path / "c.safetensors", trained()
+    chain = with_crf(trainer)
+    assert chain.header.version == 4
+    write_checkpoint(chain, path)
+    assert read_checkpoint(path).spec == chain.spec
+    assert "crf.transitions" in read_checkpoint(path).weights
+    plain = a_checkpoint(trainer)
+    write_checkpoint(plain, path)
+    assert "entities" not in json.loads(read(path)[1]["birnn.checkpoint"])  # as versions 1 and 2 have been
+    tagged = plain.header.model_copy(update={"entities": [(1, 2, 3)]})
+    for mixed, reason in (
+        (with_crf(trainer, version=3), "must have version 4 for a CRF; got 3"),
+        (replace(plain, header=tagged), "must have version 4 for entities; got 1"),
+        (
+            replace(plain, header=tagged.model_copy(update={"version": 4, "entities": [(1, 2, 3)] * 2})),
+            "must have held-out entities for each of its 1 epochs; got 2",
+        ),
+    ):
+        write_checkpoint(mixed, path)
+        with pytest.raises(InputError, match=reason):
+            read_checkpoint(path)
+    write_checkpoint(replace(plain, header=tagged.model_copy(update={"version": 4})), path)
+    assert read_checkpoint(path).header.entities == [(1, 2, 3)]
+
+
 def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> None:
     one, two, path = of_one_direction(trained()), a_checkpoint(trained()), tmp_path / "c.safetensors"
     for mixed, reason in (
@@ -84,7 +121,7 @@ def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> No
             f"must have the parameters of its model alone; got '{REVERSE}'",
         ),
         (of_one_direction(trained(), version=1), "must have version 2 for num_directions 1; got 1"),
-        (of_one_direction(trained(), version=4), "must have version 3 at most; got 4: upgrade birnn"),
+        (of_one_direction(trained(), version=5), "must have version 4 at most; got 5: upgrade birnn"),
     ):
         write_checkpoint(mixed, path)
         with pytest.raises(InputError, match=reason):
