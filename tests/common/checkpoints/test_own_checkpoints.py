@@ -82,7 +82,8 @@ def test_a_crf_passes_through_the_formats_that_hold_its_scores(tmp_path: Path) -
             path = through(path, name)
             continue
         (refused,) = [each for each in judged(read_known(first), name) if each.verdict == IMPOSSIBLE]
-        assert (refused.layer, refused.reasons[0][:37]) == ("crf", "no row of the table says what it is in")
+        assert refused.layer == "crf"
+        assert refused.reasons[0].startswith("no row of the table says what it is in")
     before, after = read_checkpoint(first), read_checkpoint(path)
     assert (before.header, before.spec, list(before.weights)) == (after.header, after.spec, list(after.weights))
     assert np.array_equal(answers(first)["labels"], answers(path)["labels"])
