@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.data.text import TOKEN_UNITS, TokenUnit
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
@@ -36,8 +36,8 @@ class CheckpointHeader(BaseModel):
     ``fingerprint`` of all that training depends on; ``source`` the hash of the files that computed it, "" in older
     checkpoints; ``epoch`` how many are done; ``trace`` loss, accuracy and gradient
     norm of every step so far; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` of a
-    language model, which is of version 3; no other has any; ``entities``, where labels are tags of such and from version
-    4 on: how many were found rightly there after each epoch, how many were found, and how many there are.
+    language model, which is of version 3; no other has any; ``entities``, where labels tag such and from version 4 on:
+    how many were found rightly there after each epoch, how many were found, and how many there are.
     """
 
     model_config = ConfigDict(extra="forbid")
