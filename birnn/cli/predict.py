@@ -77,6 +77,12 @@ def predict_command(
             "--look-ahead", min=0, max=1_000_000, help="Steps behind a chunk that the reverse direction reads first."
         ),
     ] = 0,
+    constraints: Annotated[
+        bool,
+        typer.Option(
+            "--constraints/--no-constraints", help="tagger with a CRF: answer legal tags of entities alone, or any."
+        ),
+    ] = True,
     threads: Threads = 1,
     timeout: Timeout = 120.0,
     without_plugin: WithoutPlugin = [],  # noqa: B006
@@ -111,5 +117,6 @@ def predict_command(
         attention=attention,
         streaming=None if chunk is None else Streaming(chunk=chunk, look_ahead=look_ahead),
         prompt=Prompt(prompt, temperature, seed),
+        constraints=constraints,
     )
     raise typer.Exit(predict(asked))

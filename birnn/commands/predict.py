@@ -58,6 +58,7 @@ class Asked:
     prompt: Prompt = field(default_factory=Prompt)
     stages: bool = False
     attention: Path | None = None
+    constraints: bool = True
 
     @property
     def with_probabilities(self) -> bool:
@@ -97,7 +98,7 @@ def predict(asked: Asked) -> int:
                 answer = written(network, batch, asked.max_steps, asked.prompt)
             else:
                 (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
-            given.add(asked, trained, part, batch, answer)
+            given.add(asked, trained, part, batch, trained.with_marginals(batch, answer))
         if asked.attention is not None:
             tokens = given.first["tokens"][0]
             given.attention = tokens, attention_of(network, parts[0][1], tokens)
@@ -222,7 +223,7 @@ def _batch(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], 
     if asked.model == LANGUAGE:
         vocabulary = trained.vocabulary(unit_of(trained.vocabularies))
         return prompt_batch([vocabulary.ids(prompt) for prompt in words], asked.max_steps)
-    return trained.batch(asked.model, words, multiple)
+    return trained.batch(asked.model, words, multiple) | (trained.allowed() if asked.constraints else {})
 
 
 def _arrays(path: Path, width: int) -> Arrays:

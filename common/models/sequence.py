@@ -115,8 +115,8 @@ class SequenceReference:
         return by_name
 
     def predict(self, batch: Batch) -> Arrays:
-        """``labels`` (0 past the lengths), ``logits`` and ``vectors`` of an unlabelled batch: each step's best label, or
-        of a CRF the best path of those that the batch allows.
+        """``labels`` (0 past the lengths), ``logits`` and ``vectors`` of an unlabelled batch: each step's best label,
+        or of a CRF the best path of those that the batch allows.
         """
         logits = self.logits(batch)
         labels = best(logits)

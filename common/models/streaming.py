@@ -73,12 +73,16 @@ def check_streamed(spec: Model, streaming: Streaming) -> SequenceModel:
     Raises
     ------
     InputError
-        If it answers from the last step or decodes, or has one direction and yet a look-ahead.
+        If it answers from the last step, by whole rows or decodes, or has one direction and yet a look-ahead.
     """
     if not isinstance(spec, SequenceModel):
         raise InputError("--chunk must be given with a model that answers each step; this one decodes the whole source")
     if spec.readout != "steps":
         raise InputError("--chunk must be given with a model that answers each step; this one reads the final states")
+    if spec.head == "crf":
+        raise InputError(
+            "--chunk must be given with a model that answers each step by itself; a CRF answers whole rows"
+        )
     if spec.rnn.num_directions == 1 and streaming.look_ahead:
         got = streaming.look_ahead
         raise InputError(f"--look-ahead must be 0 for a model of one direction, which reads no step ahead; got {got}")

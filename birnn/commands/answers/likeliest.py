@@ -98,11 +98,11 @@ def answered(
     words
         The tokens of each text, or nothing where it was given arrays.
     answer
-        ``logits`` (batch, seq_len, classes) or (batch, classes).
+        ``logits`` (batch, seq_len, classes) or (batch, classes); of a CRF ``marginals``, too, which are what counts.
     k
         How many, at most the number of classes.
     """
-    ids, shares = likeliest(answer["logits"], k)
+    ids, shares = likeliest(answer.get("marginals", answer["logits"]), k)
     if ids.ndim == 2:
         for row in range(len(ids)):
             text = " ".join(words[row]) if words else ""

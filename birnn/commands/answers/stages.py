@@ -18,7 +18,7 @@ MOST_SHOWN = 8
 
 
 def print_stages(console: Console, spec: SequenceModel, names: Sequence[str], batch: Batch, answer: Arrays) -> None:
-    """A line a stage: what it is, the shape of what it gives, and, of softmax, a row of it.
+    """A line a stage: what it is, the shape of what it gives, and a row of softmax, or of a CRF's probabilities.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def print_stages(console: Console, spec: SequenceModel, names: Sequence[str], ba
     batch
         What the model was given.
     answer
-        ``logits`` and ``vectors`` of the batch.
+        ``logits`` and ``vectors`` of the batch, of a CRF ``marginals``, too.
     """
     table = close_table()
     table.add_column("stage", justify="right", no_wrap=True)
@@ -54,7 +54,7 @@ def _stages(
         f"linear {first}→{second}" for first, second in zip(spec.head_sizes, spec.head_sizes[1:], strict=False)
     )
     reads = "" if spec.readout == "steps" else "reads the final states of each direction"
-    shares = softmax(logits)
+    shares = softmax(answer.get("marginals", logits))
     row = shares.reshape(-1, shares.shape[-1])[0]  # the first row's first step, or the first row
     shown = np.argsort(-row, kind="stable")[:MOST_SHOWN]
     numbers = ", ".join(f"{names[i]} {row[i]:.4f}" for i in sorted(shown))
@@ -64,5 +64,9 @@ def _stages(
         (read, shape, "(batch, steps, width)"),
         (f"{rnn}", answer["vectors"].shape, merged),
         (layers, logits.shape, reads),
-        ("softmax", shares.shape, f"{where}: {numbers}{left_out}; together {row.sum():.4f}"),
+        (
+            "CRF" if spec.head == "crf" else "softmax",
+            shares.shape,
+            f"{where}: {numbers}{left_out}; together {row.sum():.4f}",
+        ),
     ]

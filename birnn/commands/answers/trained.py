@@ -11,7 +11,11 @@ import numpy as np
 
 from common.data.pronunciations import letters
 from common.data.vocabulary import Labels, Vocabulary, labels_from_json, vocabulary_from_json
+from common.entities.schemes import allowed, scheme_of
 from common.errors import InputError
+from common.models.batch import padding_mask
+from common.models.crf.marginals import log_marginals
+from common.models.crf.scores import ALLOWED, restricted, scores_of
 from common.models.specification import Arrays, Model
 from common.tasks.checkpoint import read_checkpoint
 
@@ -70,6 +74,26 @@ class TrainedModel:
         for filled, row in zip(tokens, rows, strict=True):
             filled[: len(row)] = row
         return {"tokens": tokens, "lengths": lengths}
+
+    def allowed(self) -> Arrays:
+        """What a batch needs so that a CRF's best paths are legal tags of entities; nothing where its labels mark none,
+        or the model has no CRF.
+        """
+        if self.spec.head != "crf" or "labels" not in self.vocabularies:
+            return {}
+        names = self.labels().names
+        scheme = scheme_of(names)
+        return {} if scheme is None else {ALLOWED: allowed(names, scheme)}
+
+    def with_marginals(self, batch: Arrays, answer: Arrays) -> Arrays:
+        """A CRF's answer with the logarithms of its labels' probabilities as ``marginals`` (batch, seq_len, classes),
+        over all paths that the batch allows, from the network's logits in float64; any other's as it is.
+        """
+        if self.spec.head != "crf":
+            return answer
+        scores = restricted(scores_of(self.weights), batch.get(ALLOWED))
+        marginals = log_marginals(answer["logits"].astype(np.float64), ~padding_mask(batch), scores)
+        return answer | {"marginals": marginals}
 
 
 def trained_model(model: str, checkpoint: Path | None) -> TrainedModel:

@@ -82,7 +82,12 @@ def test_so_many_steps_are_computed_as_are_counted(name: str, monkeypatch: pytes
 
 def test_a_model_without_an_answer_for_each_step_is_refused() -> None:
     models = {case.name: case.spec for case in model_cases()}
-    for name, sentence in (("classifier", "reads the final states"), ("translator-attention", "decodes the whole")):
+    refused = {
+        "classifier": "reads the final states",
+        "translator-attention": "decodes the whole",
+        "tagger-crf": "a CRF answers whole rows",
+    }
+    for name, sentence in refused.items():
         with pytest.raises(InputError, match=sentence):
             check_streamed(models[name], Streaming(chunk=2))
     forward = a_tagger(**FORWARD_ONLY)
