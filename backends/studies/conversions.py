@@ -29,6 +29,7 @@ from common.tensorfile import read
 from common.weights import SUFFIXES
 
 NOT_RUN, CANONICAL, SAME, DIFFERENT = "not run", "canonical", "same", "different"
+"""Outcomes beside a verdict's: a side that could not be run, one that is the reference itself, and how two compare."""
 FURTHEST = 2.0
 """Limits that two correct results may be apart: each may be one off, to either side."""
 
@@ -110,9 +111,9 @@ def prove(pool: Pool, source: Side, target: Side, names: Mapping[str, str], time
             plain = others
     for layer in layers:
         yard = yardstick(cases[layer.name], _precision(layer))
-        found = [results[side.name][layer.name] for side in (source, target)]
-        first, second = (judged_side(each, yard, layer) for each in found)
-        proof.layers.append(LayerProof(layer.name, first, second, _between(found, yard)))
+        pair = [results[side.name][layer.name] for side in (source, target)]
+        first, second = (judged_side(each, yard, layer) for each in pair)
+        proof.layers.append(LayerProof(layer.name, first, second, _between(pair, yard)))
     for each in target.contents.plain:
         proof.plain[each.name] = same_plain(each, plain[each.name])
     return proof
@@ -181,12 +182,15 @@ def _run(
         what = f"{backend.name} did not load it: " if reply.status == FAILED else ""
         raise _NotRunError(what + reply.reason)
     proof.versions[side.name] = reply.versions
-    found = {each.name: _read(each.result, reply.layers.get(each.name, "it is not in the reply")) for each in asked}
+    recurrent = {each.name: _read(each.result, reply.layers.get(each.name, "it is not in the reply")) for each in asked}
     others = {each.name: _read(each.result, reply.plain.get(each.name, "it is not in the reply")) for each in plain}
-    return found, others
+    return recurrent, others
 
 
 def _read(path: Path, reason: str) -> Arrays | str:
+    """The tensors of a result's file; a text where the worker gives a reason for having none, or the file is not to be
+    read.
+    """
     if reason:
         return reason
     try:
@@ -195,12 +199,12 @@ def _read(path: Path, reason: str) -> Arrays | str:
         return str(error)
 
 
-def judged_side(found: Arrays | str, yard: Yardstick, layer: RecurrentLayer) -> SideProof:
+def judged_side(result: Arrays | str, yard: Yardstick, layer: RecurrentLayer) -> SideProof:
     """One side's result, held against the reference; a text is why there is none."""
-    if isinstance(found, str):
-        return SideProof(CANONICAL) if found == CANONICAL else SideProof(NOT_RUN, found)
+    if isinstance(result, str):
+        return SideProof(CANONICAL) if result == CANONICAL else SideProof(NOT_RUN, result)
     try:
-        verdict = judge_trial(found, yard, explain=lambda wrong, yard: explained_conversion(wrong, yard, layer))
+        verdict = judge_trial(result, yard, explain=lambda wrong, yard: explained_conversion(wrong, yard, layer))
     except (KeyError, ValueError) as error:
         return SideProof(NOT_RUN, f"its result has other tensors than were asked for: {error}")
     reasons = "; ".join(verdict.reasons[:2])
@@ -208,13 +212,16 @@ def judged_side(found: Arrays | str, yard: Yardstick, layer: RecurrentLayer) -> 
 
 
 def _finite(verdict: Verdict, name: str) -> float | None:
+    """A verdict's worst number of a kind, as JSON can have it: None for NaN and infinity."""
     worst = verdict.worst(name)
     return float(worst) if np.isfinite(worst) else None
 
 
-def _between(found: list[Arrays | str], yard: Yardstick) -> str:
-    """Whether two results are as near to each other as two correct ones are; of one alone, by the other's being it."""
-    first, second = found
+def _between(results: list[Arrays | str], yard: Yardstick) -> str:
+    """``SAME`` where two results are as near to each other as two correct ones are, or the source is the reference
+    itself; ``DIFFERENT`` where they are not, and ``NOT_RUN`` where there are no two.
+    """
+    first, second = results
     if isinstance(second, str):
         return NOT_RUN
     if isinstance(first, str):
@@ -229,41 +236,47 @@ def _between(found: list[Arrays | str], yard: Yardstick) -> str:
     return SAME
 
 
-def same_plain(layer: PlainLayer, found: Arrays | str) -> str:
+def same_plain(layer: PlainLayer, result: Arrays | str) -> str:
     """Whether a framework has loaded a layer's very numbers."""
-    if isinstance(found, str):
-        return found
+    if isinstance(result, str):
+        return result
     for name, value in layer.arrays.items():
         wide = value.astype(np.float32) if value.dtype.name == "bfloat16" else value
-        if name not in found or found[name].shape != wide.shape or found[name].tobytes() != wide.tobytes():
+        if name not in result or result[name].shape != wide.shape or result[name].tobytes() != wide.tobytes():
             return DIFFERENT
-    return SAME if found.keys() == layer.arrays.keys() else DIFFERENT
+    return SAME if result.keys() == layer.arrays.keys() else DIFFERENT
 
 
 # What a converter does wrong, beside the mistakes that the suite knows.
 
 Change = Callable[[Arrays, RecurrentLayer], Arrays]
+"""A mistake in converting: canonical weights and the layer that they belong to, to the wrong weights."""
 
 
 def _copied(weights: Arrays, layer: RecurrentLayer) -> Arrays:
+    """The forward direction's weights in both directions."""
     return {name: weights[name.removesuffix(SUFFIXES[1])] for name in weights}
 
 
 def _shifted(weights: Arrays, layer: RecurrentLayer) -> Arrays:
+    """Each layer with the weights of the next, the last one with those of the first."""
     count = layer.kind.num_layers
     return {name: weights[_at(name, (_layer_of(name) + 1) % count)] for name in weights}
 
 
 def _layer_of(name: str) -> int:
+    """The number of the layer that a weight belongs to, by its canonical name."""
     return int(name.removesuffix(SUFFIXES[1]).rpartition("_l")[2])
 
 
 def _at(name: str, layer: int) -> str:
+    """The name of the same weight in another layer."""
     stem = name.removesuffix(SUFFIXES[1]).rpartition("_l")[0]
     return f"{stem}_l{layer}{SUFFIXES[1] if name.endswith(SUFFIXES[1]) else ''}"
 
 
 def _reshaped(weights: Arrays, layer: RecurrentLayer) -> Arrays:
+    """Input kernels whose numbers, read column by column, fill the rows, as when a transpose is reshaped back."""
     return {
         name: np.ascontiguousarray(value.T).reshape(value.shape) if name.startswith("weight_ih") else value
         for name, value in weights.items()
@@ -271,22 +284,25 @@ def _reshaped(weights: Arrays, layer: RecurrentLayer) -> Arrays:
 
 
 def _without_b_hn(weights: Arrays, layer: RecurrentLayer) -> Arrays:
+    """Weights whose recurrent biases are 0 in the last third: a GRU's b_hn, of the candidate."""
     return {name: _candidate_zeroed(value) if name.startswith("bias_hh") else value for name, value in weights.items()}
 
 
 def _summed(weights: Arrays, layer: RecurrentLayer) -> Arrays:
-    found = dict(weights)
+    """Weights with both biases' sum as the input bias, and zeros as the recurrent bias."""
+    changed = dict(weights)
     for name, value in weights.items():
         if name.startswith("bias_ih"):
             other = name.replace("bias_ih", "bias_hh")
-            found[name], found[other] = summed(value, weights[other]), np.zeros_like(value)
-    return found
+            changed[name], changed[other] = summed(value, weights[other]), np.zeros_like(value)
+    return changed
 
 
 def _candidate_zeroed(bias: np.ndarray) -> np.ndarray:
-    found = bias.copy()
-    found[2 * len(bias) // 3 :] = 0
-    return found
+    """A copy of a bias, (3·hidden_size,), with zeros for the last gate of three."""
+    zeroed = bias.copy()
+    zeroed[2 * len(bias) // 3 :] = 0
+    return zeroed
 
 
 CONVERTER_MISTAKES: dict[str, Change] = {
@@ -296,6 +312,7 @@ CONVERTER_MISTAKES: dict[str, Change] = {
     "layers shifted by one": _shifted,
     "input kernel reshaped where it must be transposed": _reshaped,
 }
+"""Mistakes of converters alone, by what is said when one explains a wrong result."""
 
 
 def explained_conversion(result: Arrays, yard: Yardstick, layer: RecurrentLayer) -> Explanation | None:
@@ -310,6 +327,7 @@ def explained_conversion(result: Arrays, yard: Yardstick, layer: RecurrentLayer)
 
 
 def _mistaken(case: Case, layer: RecurrentLayer) -> Iterator[tuple[str, Case]]:
+    """Each mistake that can be made of a case, and the case with its weights: other numbers in the same shapes."""
     for name, change in CONVERTER_MISTAKES.items():
         try:
             weights = change(case.weights, layer)

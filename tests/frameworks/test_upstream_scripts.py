@@ -39,7 +39,7 @@ def natives(framework: Framework) -> list[str]:
     return [name for name in framework.implementations if name.startswith("native")]
 
 
-def found(framework: Framework, name: str, draw: Draw, reason: str = "output is wrong") -> Failure:
+def failure_of(framework: Framework, name: str, draw: Draw, reason: str = "output is wrong") -> Failure:
     """A failure as the fuzzer hands it on; of full rows where the layer takes no others."""
     if framework.refusal(name, request_of(case_of(draw), draw.dtype, "cpu")) is not None:
         draw = replace(draw, lengths="full", merge="concat", reverse=0)
@@ -90,7 +90,7 @@ def test_where_nothing_is_wrong_the_script_shows_nothing(
 ) -> None:
     """Weights, states, lengths and gradients come and go as they are meant."""
     for name in natives(framework):
-        failure = found(framework, name, draw)
+        failure = failure_of(framework, name, draw)
         largest = max(np.abs(value).max() for value in failure.case.tensors().values())
         for tensor, (error, _, _) in shown(failure).items():
             assert error < (1e-5 if draw.dtype == "float32" else 1e-13) * max(largest, 1), (name, tensor)
@@ -139,7 +139,7 @@ def test_a_fault_of_the_framework_is_shown_beside_what_is_right(
 ) -> None:
     plant(framework, monkeypatch)
     for name in natives(framework):
-        error, number, right = shown(found(framework, name, RELU))["output"]
+        error, number, right = shown(failure_of(framework, name, RELU))["output"]
         assert error > 0.3
         assert error == pytest.approx(abs(number - right), rel=1e-3)
 
@@ -165,7 +165,7 @@ def test_the_call_that_came_out_wrong_is_the_one_that_is_shown(
     right_layer = torch.nn.RNN
     for reason, from_call in CALLS:
         monkeypatch.setattr(torch.nn, "RNN", doubling(right_layer, from_call))
-        error, _, right = shown(found(framework, "native", RELU, reason))["output"]
+        error, _, right = shown(failure_of(framework, "native", RELU, reason))["output"]
         assert error == pytest.approx(abs(right), rel=1e-3), reason
     monkeypatch.setattr(torch.nn, "RNN", doubling(right_layer, 2))
-    assert shown(found(framework, "native", RELU))["output"][0] < 1e-6, "the first call is right"
+    assert shown(failure_of(framework, "native", RELU))["output"][0] < 1e-6, "the first call is right"

@@ -44,13 +44,13 @@ def flax_layout():
 
 
 def canonical_layout(layers):
-    found = {f"grad.{name}": np.zeros(value.shape) for name, value in weights.items()}
+    gradients = {f"grad.{name}": np.zeros(value.shape) for name, value in weights.items()}
     for k, half, name, rows, kernel, biases in dense_layers():
-        found[f"grad.{kernel}"][rows] = np.asarray(layers[k][half]["cell"][name]["kernel"], np.float64).T
+        gradients[f"grad.{kernel}"][rows] = np.asarray(layers[k][half]["cell"][name]["kernel"], np.float64).T
         for bias in biases:
             if bias in weights:
-                found[f"grad.{bias}"][rows] = np.asarray(layers[k][half]["cell"][name]["bias"], np.float64)
-    return found
+                gradients[f"grad.{bias}"][rows] = np.asarray(layers[k][half]["cell"][name]["bias"], np.float64)
+    return gradients
 
 
 $apply
@@ -74,8 +74,8 @@ def network(parameters, x, lengths, states):
 
 @jax.jit
 def forward_backward(parameters, x, lengths, states, cotangents):
-    found, pull = jax.vjp(lambda *given: network(given[0], given[1], lengths, given[2]), parameters, x, states)
-    return found, pull({name: cotangents.get(name, jnp.zeros_like(value)) for name, value in found.items()})
+    results, pull = jax.vjp(lambda *given: network(given[0], given[1], lengths, given[2]), parameters, x, states)
+    return results, pull({name: cotangents.get(name, jnp.zeros_like(value)) for name, value in results.items()})
 
 
 def run(x):
@@ -85,11 +85,11 @@ def run(x):
     lengths_32 = None if lengths is None else lengths.astype(np.int32)
     given = arrays(flax_layout()), arrays(x), lengths_32, arrays(states)
     if cotangents:
-        found, (by_parameters, by_x, by_states) = forward_backward(*given, arrays(cotangents))
-        found |= {"grad.x": by_x, **dict(zip(("grad.h_0", "grad.c_0"), by_states))} | canonical_layout(by_parameters)
+        results, (by_parameters, by_x, by_states) = forward_backward(*given, arrays(cotangents))
+        results |= {"grad.x": by_x, **dict(zip(("grad.h_0", "grad.c_0"), by_states))} | canonical_layout(by_parameters)
     else:
-        found = jax.jit(network)(*given)
-    return {name: np.asarray(value, np.float64) for name, value in found.items()}
+        results = jax.jit(network)(*given)
+    return {name: np.asarray(value, np.float64) for name, value in results.items()}
 ''')
 """The parameters in Flax's layout (``apply`` is the library's), and ``run``, which gives every result in float64."""
 LINEN = Template("""zeros = linen.initializers.zeros_init()

@@ -33,14 +33,14 @@ def run(x):
         leaf.attach_grad()
     with autograd.record():
         output, final = layer(x, initial)  # every row is full
-    found = {"output": output, **dict(zip(("h_n", "c_n"), final))}
+    results = {"output": output, **dict(zip(("h_n", "c_n"), final))}
     if cotangents:
         given = [nd.array(value, dtype=dtype) for value in cotangents.values()]
-        autograd.backward([found[name] for name in cotangents], given)
+        autograd.backward([results[name] for name in cotangents], given)
         gradients = {"x": x.grad, **dict(zip(("h_0", "c_0"), (state.grad for state in initial)))}
         gradients |= {name: parameter.grad() for name, parameter in parameters.items()}
-        found |= {f"grad.{name}": value for name, value in gradients.items()}
-    return {name: value.asnumpy().astype(np.float64) for name, value in found.items()}
+        results |= {f"grad.{name}": value for name, value in gradients.items()}
+    return {name: value.asnumpy().astype(np.float64) for name, value in results.items()}
 """)
 """The layer with the case's weights, and ``run``, which gives every result in float64."""
 

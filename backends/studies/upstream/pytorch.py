@@ -28,14 +28,14 @@ def run(x):
     if lengths is not None:
         output, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
     final = final if isinstance(final, tuple) else (final,)
-    found = {"output": output, **dict(zip(("h_n", "c_n"), final))}
+    results = {"output": output, **dict(zip(("h_n", "c_n"), final))}
     if cotangents:
         given = [torch.tensor(value, dtype=dtype) for value in cotangents.values()]
-        torch.autograd.backward([found[name] for name in cotangents], given)
+        torch.autograd.backward([results[name] for name in cotangents], given)
         leaves = {"x": x, **dict(zip(("h_0", "c_0"), initial)), **dict(layer.named_parameters())}
         for name, leaf in leaves.items():
-            found[f"grad.{name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-    return {name: value.detach().double().numpy() for name, value in found.items()}
+            results[f"grad.{name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return {name: value.detach().double().numpy() for name, value in results.items()}
 """)
 """The layer with the case's weights, and ``run``, which gives every result in float64."""
 

@@ -35,21 +35,21 @@ END = Template("""
 
 $call
 print($versions)
-for name, value in found.items():
+for name, value in results.items():
     error = abs(value - right[name])
     at = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
     print(f"{name:28} largest error {error[at]:.3e} at {at}: {float(value[at])}, right {float(right[name][at])}")
 """)
 """How it ends; ``error.argmax()`` is a NaN where there is one."""
-ONCE = "found = run(x)"
+ONCE = "results = run(x)"
 """The first call."""
 CALLS = {
-    "again": "run(x)\nfound = run(x)  # the second call of the same layer",
+    "again": "run(x)\nresults = run(x)  # the second call of the same layer",
     "forward": f"cotangents = {{}}\n{ONCE}  # a forward pass alone",
     WILD: "past = np.arange(x.shape[1]) >= lengths[:, None]\nright = run(x)\n"
-    "found = run(np.where(past[..., None], np.nan, x))  # must be equal: NaN stands past the lengths alone",
+    "results = run(np.where(past[..., None], np.nan, x))  # must be equal: NaN stands past the lengths alone",
     TAME: "past = np.arange(x.shape[1]) >= lengths[:, None]\nright = run(x)\n"
-    "found = run(np.where(past[..., None], -x, x))  # must be equal: x is another one past the lengths alone",
+    "results = run(np.where(past[..., None], -x, x))  # must be equal: x is another one past the lengths alone",
 }
 """How the call goes that came out wrong, where the first one was right."""
 SCRIPTS: dict[str, Callable[[Draw], dict[str, str]]] = {

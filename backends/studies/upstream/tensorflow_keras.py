@@ -69,23 +69,23 @@ def network(x, lengths, states, cotangents):
             output, *final = layer(output, initial_state=initial, mask=mask)
             finals += [final[i : i + count] for i in range(0, len(final), count)]
         rows = [[tf.pad(row, ((0, 0), (0, max(sizes) - row.shape[1]))) for row in each] for each in zip(*finals)]
-        found = {"output": output, **dict(zip(("h_n", "c_n"), map(tf.stack, rows)))}
+        results = {"output": output, **dict(zip(("h_n", "c_n"), map(tf.stack, rows)))}
     if not cotangents:
-        return found, None
+        return results, None
     sources = [x, states, [layer.trainable_variables for layer in layers]]
-    wanted, zero = [found[name] for name in cotangents], tf.UnconnectedGradients.ZERO
-    return found, tape.gradient(wanted, sources, list(cotangents.values()), unconnected_gradients=zero)
+    wanted, zero = [results[name] for name in cotangents], tf.UnconnectedGradients.ZERO
+    return results, tape.gradient(wanted, sources, list(cotangents.values()), unconnected_gradients=zero)
 
 
 def run(x):
     given = tensor(x), None if lengths is None else tf.constant(lengths), [tensor(state) for state in states]
-    found, gradients = network(*given, {name: tensor(value) for name, value in cotangents.items()})
+    results, gradients = network(*given, {name: tensor(value) for name, value in cotangents.items()})
     if gradients:
         by_x, by_states, by_variables = gradients
-        found |= {"grad.x": by_x, **dict(zip(("grad.h_0", "grad.c_0"), by_states))}
+        results |= {"grad.x": by_x, **dict(zip(("grad.h_0", "grad.c_0"), by_states))}
         for k, own in enumerate(by_variables):
-            found |= dict(canonical_layout(k, [value.numpy().astype(np.float64) for value in own]))
-    return {name: np.asarray(value, np.float64) for name, value in found.items()}
+            results |= dict(canonical_layout(k, [value.numpy().astype(np.float64) for value in own]))
+    return {name: np.asarray(value, np.float64) for name, value in results.items()}
 """)
 """The layers with the case's weights, and ``run``, which gives every result in float64."""
 KINDS = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
