@@ -29,11 +29,11 @@ def parameters(spec, weights, suffix):
     gates = GATES[spec.cell]
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     w_ih, w_hh, b_ih, b_hh = (jnp.split(weights[f"{kind}_l0{suffix}"], len(gates)) for kind in kinds)
-    found = {}
+    dense = {}
     for i, gate in enumerate(gates):
-        found |= {f"i{gate}": {"kernel": w_ih[i].T}, f"h{gate}": {"kernel": w_hh[i].T}}
-        found[f"h{gate}" if spec.cell == "lstm" else "i"]["bias"] = b_ih[i] + b_hh[i]
-    return {"params": {"cell": found}}
+        dense |= {f"i{gate}": {"kernel": w_ih[i].T}, f"h{gate}": {"kernel": w_hh[i].T}}
+        dense[f"h{gate}" if spec.cell == "lstm" else "i"]["bias"] = b_ih[i] + b_hh[i]
+    return {"params": {"cell": dense}}
 
 
 def directions(spec, weights, h_0, c_0):

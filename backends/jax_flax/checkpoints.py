@@ -47,8 +47,8 @@ class FlaxCheckpoint(LoadedCheckpoint):
                 tree = tree if "cell" in tree else {"cell": tree}
             else:
                 options["initial_carry"] = carries
-            found, x = (self._with_nnx if self._is_nnx else self._with_linen)(part, tree, x, dtype, options)
-            carried = (found,) if part.kind.directions == 1 else found
+            final, x = (self._with_nnx if self._is_nnx else self._with_linen)(part, tree, x, dtype, options)
+            carried = (final,) if part.kind.directions == 1 else final
             finals += [tuple(np.asarray(each) for each in states_of(carry)) for carry in carried]
             x = jnp.where(step_mask(lengths, x.shape[1]), x, jnp.zeros_like(x))
         return in_results(np.asarray(x), finals, asked.kind)
@@ -92,8 +92,8 @@ class FlaxCheckpoint(LoadedCheckpoint):
         tree = self._part(name)
         if kind == "embedding":
             return {"weight": np.asarray(tree["embedding"])}
-        found = {"weight": np.asarray(tree["kernel"]).T}  # (in, out) to (out, in)
-        return found | ({"bias": np.asarray(tree["bias"])} if "bias" in tree else {})
+        arrays = {"weight": np.asarray(tree["kernel"]).T}  # (in, out) to (out, in)
+        return arrays | ({"bias": np.asarray(tree["bias"])} if "bias" in tree else {})
 
 
 def _without_values(tree: Any) -> Any:

@@ -69,7 +69,7 @@ class Keras2Checkpoint(LoadedCheckpoint):
         return layer
 
     def plain(self, name: str, kind: str) -> Arrays:
-        found = self._model.get_layer(name).get_weights()
+        tensors = self._model.get_layer(name).get_weights()
         if kind == "embedding":
-            return {"weight": found[0]}
-        return {"weight": found[0].T} | ({"bias": found[1]} if len(found) == 2 else {})  # (in, out) to (out, in)
+            return {"weight": tensors[0]}
+        return {"weight": tensors[0].T} | ({"bias": tensors[1]} if len(tensors) == 2 else {})  # (in, out) to (out, in)

@@ -30,8 +30,8 @@ class OnnxCheckpoint(LoadedCheckpoint):
         for name, value in given.items():
             key = f"{asked.name}.{name}"
             feed[key] = np.asarray(value).astype(feed[key].dtype)
-        found = self._session.run([f"{asked.name}.{name}" for name in names], feed)
-        return dict(zip(names, (np.asarray(each) for each in found), strict=True))
+        arrays = self._session.run([f"{asked.name}.{name}" for name in names], feed)
+        return dict(zip(names, (np.asarray(each) for each in arrays), strict=True))
 
     def _feed(self, batch: int, seq_len: int) -> dict[str, np.ndarray]:
         """Zeros for every input of the graph, whose other layers run, too."""
@@ -42,5 +42,5 @@ class OnnxCheckpoint(LoadedCheckpoint):
         }
 
     def plain(self, name: str, kind: str) -> Arrays:
-        found = {key: self._initialisers.get(f"{name}.{key}") for key in ("weight", "bias")}
-        return {key: onnx.numpy_helper.to_array(each) for key, each in found.items() if each is not None}
+        arrays = {key: self._initialisers.get(f"{name}.{key}") for key in ("weight", "bias")}
+        return {key: onnx.numpy_helper.to_array(each) for key, each in arrays.items() if each is not None}

@@ -53,9 +53,9 @@ class Native(Implementation):
         """On the CPU a session has computed when it returns."""
 
     def extract(self) -> Arrays:
-        found = {name.removeprefix(f"{NAME}."): value for name, value in self._run.outputs().items()}
+        tensors = {name.removeprefix(f"{NAME}."): value for name, value in self._run.outputs().items()}
         narrow = numpy_dtype(self.dtype).itemsize < 4
-        return {name: value.astype(np.float32) if narrow else value for name, value in found.items()}
+        return {name: value.astype(np.float32) if narrow else value for name, value in tensors.items()}
 
     def path(self) -> str:
         node, count = NODES[kind_of(self.spec).gates], self.spec.num_layers

@@ -109,9 +109,9 @@ def empty_row_ends_in_zeros(runner: Runner = run) -> Observation:
     zero, kept = [], []
     for cell in OPERATORS:
         spec, weights, x, h_0 = drawn(cell)
-        found = runner(spec, weights, x, np.array([5, 0, 1]), h_0)["h_n"]
-        zero.append(not found[0, 1].any())
-        kept.append(distance(found[0, 1], h_0[0, 1]) < CLOSE)
+        h_n = runner(spec, weights, x, np.array([5, 0, 1]), h_0)["h_n"]
+        zero.append(not h_n[0, 1].any())
+        kept.append(distance(h_n[0, 1], h_0[0, 1]) < CLOSE)
     told = f"the final states of rows of length 0 are 0 in {sum(zero)} of {len(zero)} operators, h_0 in {sum(kept)}"
     return observed(all(zero), all(kept), told)
 
@@ -126,8 +126,8 @@ def small_states_of_an_rnn_lose_their_digits(runner: Runner = run) -> Observatio
     spec, weights, x, h_0 = drawn("rnn_tanh")
     weights = {name: value if name.startswith("weight") else value * 0 for name, value in weights.items()}
     right = truth(spec, weights, x * 1e-4, LENGTHS, h_0 * 0)["h_n"]
-    found = runner(spec, weights, x * 1e-4, LENGTHS, h_0 * 0)["h_n"]
-    off = distance(found, right) / float(np.abs(right).max())
+    h_n = runner(spec, weights, x * 1e-4, LENGTHS, h_0 * 0)["h_n"]
+    off = distance(h_n, right) / float(np.abs(right).max())
     told = f"of states up to {np.abs(right).max():.1e} the worst is {off:.1e} of them off"
     return observed(CLOSE < off < 0.1, off <= CLOSE, told)
 
@@ -144,8 +144,8 @@ def small_states_of_an_rnn_lose_their_digits(runner: Runner = run) -> Observatio
 def gru_resets_before_by_default(runner: Runner = run) -> Observation:
     spec, weights, x, h_0 = drawn("gru")
     before = spec.model_copy(update={"reset_after": False})
-    found = runner(spec, weights, x, LENGTHS, h_0)["output"]
-    to_after, to_before = (distance(found, truth(each, weights, x, LENGTHS, h_0)["output"]) for each in (spec, before))
+    output = runner(spec, weights, x, LENGTHS, h_0)["output"]
+    to_after, to_before = (distance(output, truth(each, weights, x, LENGTHS, h_0)["output"]) for each in (spec, before))
     told = f"{to_after:.1e} from a GRU that resets after the product, {to_before:.1e} from one that resets before it"
     return observed(to_before < CLOSE < to_after, to_after < CLOSE, told)
 
@@ -191,10 +191,10 @@ def outputs_past_a_length_are_zero(runner: Runner = run) -> Observation:
     for cell in OPERATORS:
         spec, weights, x, h_0 = drawn(cell)
         x[np.arange(5) >= LENGTHS[:, None]] = np.nan  # what must not be read
-        found = runner(spec, weights, x, LENGTHS, h_0)
-        past = found["output"][2, LENGTHS[2] :]
-        zero.append(np.isfinite(found["h_n"]).all() and not past.any())
-        repeated.append(distance(past, found["h_n"][0, 2]) < CLOSE)
+        results = runner(spec, weights, x, LENGTHS, h_0)
+        past = results["output"][2, LENGTHS[2] :]
+        zero.append(np.isfinite(results["h_n"]).all() and not past.any())
+        repeated.append(distance(past, results["h_n"][0, 2]) < CLOSE)
     told = f"with NaN in the padding, outputs past a length are 0 in {sum(zero)} of {len(zero)} operators"
     return observed(all(zero), all(repeated), f"{told}, the last one in {sum(repeated)}")
 
@@ -205,8 +205,8 @@ def compute_dtype(spec: Specification, weights: Arrays, x: np.ndarray, lengths: 
     x, h_0 = (array.astype(np.float16).astype(np.float64) for array in (x, h_0))
     right = truth(spec, narrow, x, lengths, h_0)["output"]
     after = {"linear_before_reset": 1} if spec.cell == "gru" else {}
-    found = run(spec, narrow, x, lengths, h_0, "float16", **after)["output"]
-    once = np.abs(found - right) <= 0.75 * np.spacing(np.abs(found)).astype(np.float64)
+    output = run(spec, narrow, x, lengths, h_0, "float16", **after)["output"]
+    once = np.abs(output - right) <= 0.75 * np.spacing(np.abs(output)).astype(np.float64)
     return "float32" if once.all() else "float16"
 
 

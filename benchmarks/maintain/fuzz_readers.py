@@ -108,12 +108,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
-    found = 0
+    failed = 0
     for text in failures(arguments.files, arguments.first_seed, arguments.seconds):
         print(text, flush=True)
-        found += 1
-    print(f"{found} batches failed")
-    sys.exit(int(found > 0))
+        failed += 1
+    print(f"{failed} batches failed")
+    sys.exit(int(failed > 0))
 
 
 if __name__ == "__main__":

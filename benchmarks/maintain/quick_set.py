@@ -153,10 +153,10 @@ def main() -> None:
     short = [case for case in cases if case.seq_len < LONGEST]
     with ProcessPoolExecutor() as processes:
         by_name = dict(zip([case.name for case in short], processes.map(caught, short), strict=True))
-    found = quick_set(cases, taken(cases, console), [by_name.get(case.name, set()) for case in cases])
-    content = {"made_by": "python -m benchmarks.maintain.quick_set", "of": described(cases), "alone": found}
+    smallest = quick_set(cases, taken(cases, console), [by_name.get(case.name, set()) for case in cases])
+    content = {"made_by": "python -m benchmarks.maintain.quick_set", "of": described(cases), "alone": smallest}
     write_bytes(QUICK_FILE, (json.dumps(content, indent=1) + "\n").encode())
-    console.print(f"{len(found)} of {len(cases)} cases: {', '.join(found)}")
+    console.print(f"{len(smallest)} of {len(cases)} cases: {', '.join(smallest)}")
 
 
 def described(cases: Sequence[Case]) -> dict[str, Any]:

@@ -203,7 +203,7 @@ class Contest:
             self.result.unsteady.add(runner.key)
 
     def _time(self, deadline: float) -> None:
-        """Cycles of blocks; ``found.stop`` says why there are no more."""
+        """Time blocks in cycles until ``deadline`` at most; ``self.result.stop`` says why there are no more."""
         widths: list[float] = []
         for cycle in range(MOST_CYCLES):
             for runner in self._in_random_order():

@@ -44,19 +44,19 @@ class Nearest(Generic[Item]):
 
     Attributes
     ----------
-    found
+    neighbours
         For each query its neighbours so far, the nearest first.
     """
 
     def __init__(self, queries: np.ndarray, k: int) -> None:
         self._queries = queries
         self._k = k
-        self.found: list[list[Neighbour[Item]]] = [[] for _ in queries]
+        self.neighbours: list[list[Neighbour[Item]]] = [[] for _ in queries]
 
     def add(self, vectors: np.ndarray, items: list[Item]) -> None:
         """Take (n, width) vectors in, which stand for the n items."""
         for row, nearby in enumerate(cosines(self._queries, vectors)):
             order = np.argsort(-nearby, kind="stable")[: self._k]
             new = [Neighbour(float(nearby[i]), items[i]) for i in order]
-            both = sorted([*self.found[row], *new], key=lambda each: -each.cosine)
-            self.found[row] = both[: self._k]
+            both = sorted([*self.neighbours[row], *new], key=lambda each: -each.cosine)
+            self.neighbours[row] = both[: self._k]

@@ -41,8 +41,8 @@ FILE = ROOT / "results" / "directions.json"
 
 def taken(others_cpu: float | None = None) -> Taken:
     """The machine, commit and day of now."""
-    found = description.fingerprint()
-    machine = f"{found['usable_cores']} cores of {found['processor']}"
+    known = description.fingerprint()
+    machine = f"{known['usable_cores']} cores of {known['processor']}"
     day = datetime.now(UTC).date().isoformat()
     return Taken(machine=machine, commit=commit_of_suite(), day=day, others_cpu=others_cpu)
 

@@ -113,7 +113,7 @@ def embed(looking: Looking) -> int:
     if code != exit_codes.AGREED:
         return code
     static = _static(looking, trained, words, asked)
-    near = [[(each.cosine, each.item) for each in row] for row in seen["nearest"].found]
+    near = [[(each.cosine, each.item) for each in row] for row in seen["nearest"].neighbours]
     every = [
         Embedded(index, words[index], vector, *both)
         for index, vector, *both in zip(asked, seen["own"], near, static, strict=True)
@@ -199,7 +199,7 @@ def _static(
     names = vocabulary.spelled(range(len(vocabulary)))
     return [
         [(each.cosine, names[each.item]) for each in row if each.item != own][: looking.k]
-        for own, row in zip(ids, nearest.found, strict=True)
+        for own, row in zip(ids, nearest.neighbours, strict=True)
     ]
 
 

@@ -23,7 +23,7 @@ def test_neighbours_do_not_depend_on_the_parts(cuts: tuple[int, ...]) -> None:
     nearest = Nearest[int](queries, 16)
     for part in np.split(np.arange(17), cuts):
         nearest.add(vectors[part], part.tolist())
-    for query, row in zip(queries, nearest.found, strict=True):
+    for query, row in zip(queries, nearest.neighbours, strict=True):
         cosine = [float(query @ each / np.linalg.norm(query) / np.linalg.norm(each)) for each in vectors]
         expected = sorted(range(17), key=lambda i: (-round(cosine[i], 12), i))[:16]
         assert [each.item for each in row] == expected
