@@ -14,8 +14,9 @@ import numpy as np
 
 from backends.interface.gaps import Request
 from backends.interface.layer import Arrays, Implementation
+from common.answers.beam import DecoderStep, beam_search
 from common.judging.precision import has_finite_padding
-from common.models.batch import Batch, padding_mask, sizes
+from common.models.batch import Batch, check_batch, padding_mask, repeated, sizes
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, rnn_prefix, rnn_weights, with_prefix
 from common.models.trace import Step
@@ -120,6 +121,17 @@ class Network(ABC):
         Each step is given the best token of the step before, the first the start token. A row ends with its end token,
         0 behind it; one without has not ended within ``max_steps``.
         """
+
+    @abstractmethod
+    def stepper(self, batch: Batch) -> DecoderStep:
+        """An encoder–decoder's steps for an unlabelled batch, to be taken before the network is asked anything else."""
+
+    def beam(self, batch: Batch, max_steps: int, width: int) -> Arrays:
+        """An encoder–decoder's answers by a beam search for an unlabelled batch: ``tokens`` (batch, width, max_steps)
+        int64, best first, and ``scores`` (batch, width) float64, their log-probabilities.
+        """
+        check_batch(self.spec, batch, labelled=False)
+        return beam_search(self.stepper(repeated(batch, width)), len(batch["lengths"]), width, max_steps)
 
     def split(self, weights: Mapping[str, np.ndarray]) -> list[Arrays]:
         """The bidirectional RNN's weights of the model's, one dictionary by canonical name for each of ``stages``."""

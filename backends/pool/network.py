@@ -93,9 +93,10 @@ class RemoteNetwork:
         batches: Sequence[Arrays],
         max_steps: int | None = None,
         streaming: Streaming | None = None,
+        beam: int | None = None,
     ) -> list[Arrays]:
         """The answers to ``results``, ``predict`` (all at once, or ``streaming``) or ``decode`` (at most ``max_steps``
-        tokens), one for each batch.
+        tokens; greedy, or by a ``beam`` of some width), one for each batch.
         """
         given, answers = self.file("questions"), self.file("answers")
         answers.unlink(missing_ok=True)  # those of a worker that died when it had written them
@@ -108,6 +109,7 @@ class RemoteNetwork:
                 answers=answers,
                 max_steps=max_steps,
                 streaming=streaming,
+                beam=beam,
             )
         )
         try:

@@ -399,8 +399,8 @@ class SaveNetwork(WorkerRequest[Done]):
 
 
 class AskNetwork(WorkerRequest[Done]):
-    """Answer a question on every batch of a file, into the file ``answers``; ``decode`` has ``max_steps``, and
-    ``predict`` may have ``streaming``.
+    """Answer a question on every batch of a file, into the file ``answers``; ``decode`` has ``max_steps`` and may have
+    the width of a ``beam``, and ``predict`` may have ``streaming``.
     """
 
     handle: str
@@ -409,6 +409,7 @@ class AskNetwork(WorkerRequest[Done]):
     answers: Path
     max_steps: int | None = None
     streaming: Streaming | None = None
+    beam: int | None = None
 
 
 class CloseNetwork(WorkerRequest[Done]):

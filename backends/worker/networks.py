@@ -62,7 +62,11 @@ class Networks:
         for batch in batches:
             if request.question == "decode":
                 assert request.max_steps is not None
-                answers.append({"tokens": network.decode(batch, request.max_steps)})
+                answers.append(
+                    {"tokens": network.decode(batch, request.max_steps)}
+                    if request.beam is None
+                    else network.beam(batch, request.max_steps, request.beam)
+                )
             else:
                 answers.append(network.predict(batch) if request.question == "predict" else network.results(batch))
         write_batches(answers, request.answers)

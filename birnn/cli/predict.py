@@ -34,7 +34,12 @@ def predict_command(
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     top: Annotated[
         int | None,
-        typer.Option("--top", metavar="K", min=1, help="The K likeliest answers at each place, with probabilities."),
+        typer.Option(
+            "--top",
+            metavar="K",
+            min=1,
+            help="The K likeliest answers, with probabilities; of seq2seq by --beam.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with probabilities.")] = False,
     out: Annotated[
@@ -47,6 +52,10 @@ def predict_command(
     attention: Annotated[
         Path | None,
         typer.Option("--attention", metavar="FILE", help="seq2seq: draw where each step looks, an .svg, for one word."),
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option("--beam", metavar="K", min=1, max=1000, help="seq2seq: search with a beam of K, not greedily."),
     ] = None,
     device: Device = "cpu",
     max_steps: Annotated[
@@ -115,6 +124,7 @@ def predict_command(
         out=out,
         stages=stages,
         attention=attention,
+        beam=beam,
         streaming=None if chunk is None else Streaming(chunk=chunk, look_ahead=look_ahead),
         prompt=Prompt(prompt, temperature, seed),
         constraints=constraints,

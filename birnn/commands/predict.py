@@ -14,7 +14,7 @@ from backends.studies.generation import prompt_batch
 from birnn import exit_codes
 from birnn.commands.answers.asking import Chosen, with_network
 from birnn.commands.answers.attention import attention_of, check_attention, write_attention
-from birnn.commands.answers.likeliest import Answered, answered, check_k, places_asked
+from birnn.commands.answers.likeliest import Answered, answered, best_tokens, check_k, places_asked, written_answers
 from birnn.commands.answers.prompt import Prompt, check_prompt, prompted, written
 from birnn.commands.answers.showing import check_out, show_answers
 from birnn.commands.answers.stages import print_stages
@@ -59,11 +59,17 @@ class Asked:
     stages: bool = False
     attention: Path | None = None
     constraints: bool = True
+    beam: int | None = None
 
     @property
     def with_probabilities(self) -> bool:
         """Whether probabilities are asked for beside the best answers."""
         return self.top is not None or self.as_json or self.out is not None
+
+    @property
+    def width(self) -> int | None:
+        """How many hypotheses a beam keeps; None for the greedy answer alone."""
+        return self.beam or (self.top or 1 if self.with_probabilities else None)
 
 
 def predict(asked: Asked) -> int:
@@ -78,14 +84,8 @@ def predict(asked: Asked) -> int:
     if asked.streaming is not None:
         check_streamed(trained.spec, asked.streaming)
     words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked)
-    if asked.with_probabilities:
-        _check_probabilities(asked, trained, words)
-    if asked.stages and (
-        trained.spec.decodes or asked.model == LANGUAGE or asked.streaming is not None or asked.as_json
-    ):
-        raise InputError(
-            f"--stages must be asked of a model with classes, without --chunk and --json; got {asked.model}"
-        )
+    _check_probabilities(asked, trained, words)
+    _check_stages(asked, trained)
     if asked.attention is not None:
         check_attention(asked.attention, asked.model, trained.spec, words)
     parts = _parts(asked, trained, words)
@@ -97,19 +97,29 @@ def predict(asked: Asked) -> int:
             if asked.model == LANGUAGE:
                 answer = written(network, batch, asked.max_steps, asked.prompt)
             else:
-                (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming)
+                width = asked.width if trained.spec.decodes else None
+                question = trained.spec.question
+                (answer,) = network.answers(question, [batch], asked.max_steps, asked.streaming, width)
             given.add(asked, trained, part, batch, trained.with_marginals(batch, answer))
         if asked.attention is not None:
-            tokens = given.first["tokens"][0]
+            tokens = best_tokens(given.first)[0]
             given.attention = tokens, attention_of(network, parts[0][1], tokens)
 
     chosen = Chosen(asked.framework, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
     code, name = with_network(chosen, trained.spec, trained.weights, largest, use)
     if code != exit_codes.AGREED:
         return code
+    _show(asked, trained, words, parts[0][1], given, name)
+    return exit_codes.AGREED
+
+
+def _show(
+    asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]], batch: Arrays, given: Given, name: str
+) -> None:
+    """Print what an implementation of a name has answered, ``batch`` being its first, and write the picture."""
     if asked.stages:
         assert isinstance(trained.spec, SequenceModel)
-        print_stages(stdout(), trained.spec, trained.answers(asked.model), parts[0][1], given.first)
+        print_stages(stdout(), trained.spec, trained.answers(asked.model), batch, given.first)
     if asked.with_probabilities:
         show_answers(asked.model, name, given.likeliest, asked.as_json, asked.out)
     for line in given.lines:
@@ -118,7 +128,6 @@ def predict(asked: Asked) -> int:
         assert asked.attention is not None
         write_attention(asked.attention, words[0], trained.vocabulary("target"), *given.attention)
         say_written(asked.attention, "the picture of the attention")
-    return exit_codes.AGREED
 
 
 def readable(
@@ -127,7 +136,7 @@ def readable(
     """One line a row: words with tags, a label with its text, phonemes, a sentence with its gaps filled."""
     if model == "seq2seq":
         target = trained.vocabulary("target")
-        for word, tokens in zip(words, answer["tokens"], strict=True):
+        for word, tokens in zip(words, best_tokens(answer), strict=True):
             yield f"{''.join(word)}\t{' '.join(target.answer(tokens))}"
     elif model == "masked":
         vocabulary = trained.vocabulary("words")
@@ -195,11 +204,28 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
 
 def _check_probabilities(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> None:
     """Raise an ``InputError`` where the model has no such probabilities, or is asked about nothing."""
-    if trained.spec.decodes or asked.model == LANGUAGE:
-        raise InputError(f"--top, --json and --out must be asked of a model with classes; got {asked.model}")
+    if asked.beam is not None and not trained.spec.decodes:
+        raise InputError(f"--beam must be asked of a model that writes an answer, seq2seq; got {asked.model}")
+    if not asked.with_probabilities:
+        return
+    if asked.model == LANGUAGE:
+        got = "--top" if asked.top is not None else "--json" if asked.as_json else "--out"
+        raise InputError(f"--top, --json and --out must be left out for {LANGUAGE}, which writes a text; got {got}")
+    if trained.spec.decodes:
+        if (asked.top or 1) > (asked.width or 1):
+            raise InputError(f"--top must be at most {asked.width}, the width of --beam; got {asked.top}")
+        return
     check_k(asked.top or 1, trained.answers(asked.model))
     if words:
         places_asked(asked.model, words)
+
+
+def _check_stages(asked: Asked, trained: TrainedModel) -> None:
+    """Raise an ``InputError`` where stages are asked for and there are none, or no room for them."""
+    without = trained.spec.decodes or asked.model == LANGUAGE
+    if asked.stages and (without or asked.streaming is not None or asked.as_json):
+        got = asked.model if without else "--json" if asked.as_json else "--chunk"
+        raise InputError(f"--stages must be asked of a model with classes, without --chunk and --json; got {got}")
 
 
 def _parts(
@@ -269,7 +295,9 @@ class Given:
     ) -> None:
         """Take in what is wanted of the answer to a batch, whose logits need not be kept but for the first."""
         self.first = self.first or answer
-        if asked.with_probabilities:
+        if asked.with_probabilities and trained.spec.decodes:
+            self.likeliest += written_answers(trained.vocabulary("target"), words, answer, asked.top or 1)
+        elif asked.with_probabilities:
             names = trained.answers(asked.model)
             self.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
         else:

@@ -77,6 +77,11 @@ def dropout_factors(spec: Model, rows: int, steps: int, rng: np.random.Generator
     }
 
 
+def repeated(batch: Batch, times: int) -> Arrays:
+    """The batch with each row so many times, one behind the other."""
+    return {name: np.repeat(value, times, axis=0) for name, value in batch.items()}
+
+
 def check_batch(spec: Model, batch: Batch, labelled: bool = True) -> None:
     """Check that a batch fits a model.
 

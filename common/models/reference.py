@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.models.batch import Batch
+from common.answers.beam import beam_search
+from common.models.batch import Batch, repeated
 from common.models.layers import Arithmetic
 from common.models.seq2seq import Seq2SeqReference
 from common.models.sequence import SequenceReference
@@ -64,3 +65,16 @@ def decode(
 ) -> np.ndarray:
     """An encoder–decoder's greedy answers (batch, max_steps) for an unlabelled batch."""
     return Seq2SeqReference(spec, weights, Arithmetic(np.dtype(dtype))).decode(batch, max_steps)
+
+
+def beam(
+    spec: Seq2Seq,
+    weights: Mapping[str, np.ndarray],
+    batch: Batch,
+    max_steps: int,
+    width: int,
+    dtype: np.dtype | type | str = np.float64,
+) -> Arrays:
+    """An encoder–decoder's answers by a beam search (``common.answers.beam``): ``tokens`` and ``scores``."""
+    stepper = Seq2SeqReference(spec, weights, Arithmetic(np.dtype(dtype))).stepper(repeated(batch, width))
+    return beam_search(stepper, len(batch["tokens"]), width, max_steps)

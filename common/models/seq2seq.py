@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from common.answers.beam import DecoderStep
 from common.models import batch as batches
 from common.models.attention import Attention
 from common.models.batch import Batch, dropout_name, has_dropout, sizes
@@ -167,3 +168,14 @@ class Seq2SeqReference:
             if ended.all():
                 break
         return answers
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        """The steps of the decoder for an unlabelled batch, as a beam search takes them."""
+        states = self.encode(batch)
+
+        def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
+            nonlocal states
+            logits, states = self.step(tokens, states[:, :, parents])  # (num_layers, directions, batch, hidden_size)
+            return logits
+
+        return step

@@ -13,6 +13,7 @@ from backends.interface.layer import Arrays
 from backends.jax_flax.layer.lengths import Results, Tree, step_mask
 from backends.jax_flax.layer.scratch import step as gru_step
 from backends.jax_flax.models.network import JaxNetwork, Program, array, best, head, linear, lookup, run_rnn, wide
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq
@@ -73,6 +74,20 @@ class Seq2SeqNetwork(JaxNetwork):
         arrays = self.moved(batch)
         self.make_room(f"decode {max_steps}", arrays)
         return array(_decode(self._program, max_steps, self.parameters, arrays))
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        check_batch(self.spec, batch, labelled=False)
+        arrays = self.moved(batch)
+        self.make_room("stepper", arrays)
+        memory, states = _begin(self._program, self.parameters, arrays)
+
+        def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
+            nonlocal states
+            given = jax.device_put([each.astype(np.int32) for each in (tokens, parents)], self.device_used)
+            logits, states = _go_on(self._program, self.parameters, memory, *given, states)
+            return array(logits)
+
+        return step
 
 
 def _encode(program: Program, parameters: Tree, batch: Results) -> tuple[Memory, Layers]:
@@ -137,3 +152,19 @@ def _decode(program: Program, max_steps: int, parameters: Tree, batch: Results) 
 
     _, answers = jax.lax.scan(body, (states, start, jnp.zeros_like(start, bool)), length=max_steps)
     return answers.T  # (max_steps, batch) to (batch, max_steps)
+
+
+@partial(jax.jit, static_argnums=0)
+def _begin(program: Program, parameters: Tree, batch: Results) -> tuple[Memory, Layers]:
+    """What the encoder leaves, and the decoder's first states."""
+    return _encode(program, parameters, batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _go_on(
+    program: Program, parameters: Tree, memory: Memory, tokens: jax.Array, parents: jax.Array, states: Layers
+) -> tuple[jax.Array, Layers]:
+    """The logits (batch, target_size) and the states after a step from the states of the parents (batch,)."""
+    before = [[state[parents] for state in of_layer] for of_layer in states]
+    logits, states, _ = _step(program, parameters, memory, tokens, before)
+    return logits, states

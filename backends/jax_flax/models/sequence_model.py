@@ -12,6 +12,7 @@ from backends.interface.layer import Arrays
 from backends.jax_flax.layer.lengths import Results, Tree, step_mask
 from backends.jax_flax.models.crf import best_paths, negative_log_likelihood
 from backends.jax_flax.models.network import JaxNetwork, Program, array, head, lookup, run_rnn, wide
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.crf.scores import ALLOWED, Scores, scores_of
@@ -58,6 +59,9 @@ class SequenceNetwork(JaxNetwork):
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        raise InputError("stepper must be asked of an encoder–decoder; got a sequence model")
 
 
 @partial(jax.jit, static_argnums=0)

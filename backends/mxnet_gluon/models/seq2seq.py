@@ -11,6 +11,7 @@ from backends.interface.layer import Arrays
 from backends.mxnet_gluon.layer.lengths import Tensor, unstack
 from backends.mxnet_gluon.layer.scratch import affine, step
 from backends.mxnet_gluon.models.network import MXNetNetwork, Tensors, array
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq
@@ -59,12 +60,7 @@ class Seq2SeqNetwork(MXNetNetwork):
         check_batch(self.spec, batch, labelled=False)
         answers = np.full((len(batch["tokens"]), max_steps), PADDING, np.int64)
         ended = np.zeros(len(answers), bool)
-        arrays = self.moved(batch)
-        encoded = self.call("encode", self._encoded, arrays, _of_encoder)
-        names = [name for name in MEMORY[:2] if self.spec.attention] + [f"state.{i}" for i in range(len(encoded))]
-        given = dict(zip(names, encoded, strict=False))
-        if self.spec.attention and "lengths" in arrays:
-            given["lengths"] = arrays["lengths"]
+        given = self._given(batch)
         given["tokens"] = self.tensor(np.full(len(answers), START))
         for u in range(max_steps):
             given["tokens"], *states = self.call("decode", self._decoded, given, _of_decoder)
@@ -75,6 +71,18 @@ class Seq2SeqNetwork(MXNetNetwork):
                 break
         nd.waitall()
         return answers
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        check_batch(self.spec, batch, labelled=False)
+        given = self._given(batch)
+
+        def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
+            given["tokens"], given["parents"] = self.tensor(tokens), self.tensor(parents)
+            logits, *states = self.call("step", self._stepped, given, _of_decoder)
+            given.update(zip((name for name in given if name.startswith("state.")), states, strict=True))
+            return array(logits)
+
+        return step
 
     def moved(self, batch: Batch) -> dict[str, nd.NDArray]:
         """With, for a labelled batch, ``target_lengths`` and, for each step but the first, ``forced``
@@ -87,6 +95,16 @@ class Seq2SeqNetwork(MXNetNetwork):
             if self._target_len > 1:
                 moved["forced"] = self.tensor(np.repeat(batch["forced"][1:, None], rows, axis=1))
         return moved
+
+    def _given(self, batch: Batch) -> dict[str, nd.NDArray]:
+        """What a step is given beside tokens: what attention reads, and the first states as ``state.0`` and so on."""
+        arrays = self.moved(batch)
+        encoded = self.call("encode", self._encoded, arrays, _of_encoder)
+        names = [name for name in MEMORY[:2] if self.spec.attention] + [f"state.{i}" for i in range(len(encoded))]
+        given = dict(zip(names, encoded, strict=False))
+        if self.spec.attention and "lengths" in arrays:
+            given["lengths"] = arrays["lengths"]
+        return given
 
     def _encode(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> tuple[Tensors, Layers]:
         """What the encoder leaves, and the decoder's first states."""
@@ -154,10 +172,20 @@ class Seq2SeqNetwork(MXNetNetwork):
     def _decoded(self, F: ModuleType, parameters: Tensors, given: Tensors) -> list[Tensor]:
         """The best tokens and all states after a step."""
         flat = [value for name, value in given.items() if name.startswith("state.")]
+        logits, *states = self._flat_step(F, parameters, given, flat)
+        return [self.best(F, logits), *states]
+
+    def _stepped(self, F: ModuleType, parameters: Tensors, given: Tensors) -> list[Tensor]:
+        """The logits (batch, target_size) and all states after a step from the states of the parents (batch,)."""
+        flat = [F.take(value, given["parents"]) for name, value in given.items() if name.startswith("state.")]
+        return self._flat_step(F, parameters, given, flat)
+
+    def _flat_step(self, F: ModuleType, parameters: Tensors, given: Tensors, flat: list[Tensor]) -> list[Tensor]:
+        """The logits and all states after a step from the states of all layers and directions in one list."""
         count = self.spec.decoder_directions
         states = [flat[i : i + count] for i in range(0, len(flat), count)]
         logits, after, _ = self._step(F, parameters, given, given["tokens"], states)
-        return [self.best(F, logits), *(state for each in after for state in each)]
+        return [logits, *(state for each in after for state in each)]
 
 
 def _joined(F: ModuleType, parts: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from backends.interface.layer import Arrays
 from backends.mxnet_gluon.layer.lengths import Tensor, unstack
 from backends.mxnet_gluon.models.crf import Rows, best_paths, negative_log_likelihood
 from backends.mxnet_gluon.models.network import MXNetNetwork, Tensors, array
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.crf.scores import ALLOWED, Scores, scores_of
@@ -59,6 +60,9 @@ class SequenceNetwork(MXNetNetwork):
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        raise InputError("stepper must be asked of an encoder–decoder; got a sequence model")
 
     def _predicted(self, F: ModuleType, parameters: Tensors, batch: Tensors) -> list[Tensor]:
         logits, passed = self.forward(F, parameters, batch)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from backends.interface.layer import Arrays
 from backends.pytorch.layer.lengths import step_mask
 from backends.pytorch.models.network import TorchNetwork, array, best, wide
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq
@@ -59,6 +60,21 @@ class Seq2SeqNetwork(TorchNetwork):
                 if ended.all():
                     break
         return answers
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        check_batch(self.spec, batch, labelled=False)
+        with torch.no_grad():
+            states = self._encode(batch)
+
+        def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
+            nonlocal states
+            chosen = self.tensor(parents)
+            with torch.no_grad():
+                before = [[state[chosen] for state in of_layer] for of_layer in states]
+                logits, states, _ = self._step(self.tensor(tokens), before)
+            return array(logits)
+
+        return step
 
     def _encode(self, batch: Batch) -> Layers:
         """The decoder's first states; what steps need of the encoder is kept."""

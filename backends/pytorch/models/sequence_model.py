@@ -10,6 +10,7 @@ from backends.interface.layer import Arrays
 from backends.pytorch.layer.lengths import step_mask
 from backends.pytorch.models.crf import best_paths, negative_log_likelihood
 from backends.pytorch.models.network import TorchNetwork, array, wide
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch, padding_mask
 from common.models.crf.scores import ALLOWED, Scores, scores_of
@@ -58,6 +59,9 @@ class SequenceNetwork(TorchNetwork):
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        raise InputError("stepper must be asked of an encoder–decoder; got a sequence model")
 
     def _scores(self) -> Scores:
         """The CRF's scores."""

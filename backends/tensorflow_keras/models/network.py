@@ -167,7 +167,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         """What the variables hold."""
         return {name: variable.read_value() for name, variable in self.variables.items()}
 
-    def run_graph(self, work: str, tensors: Tensors, *rest: tf.Tensor) -> Any:
+    def run_graph(self, work: str, tensors: Tensors, *rest: Any) -> Any:
         """What a method that takes ``parameters`` gives for a batch."""
         with tf.device(DEVICES[self.device]):
             return self._graph(work, tensors)(self.values(), tensors, *rest)

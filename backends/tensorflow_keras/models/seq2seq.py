@@ -14,6 +14,7 @@ from backends.tensorflow_keras.layer.implementation import Parameters, Results
 from backends.tensorflow_keras.layer.layout import canonical_gradients, load_layer, variable_names
 from backends.tensorflow_keras.layer.lengths import step_mask
 from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors, array, best, linear, wide
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.specification import END, PADDING, START, Seq2Seq, decoder_shapes, without_prefix
@@ -70,6 +71,30 @@ class Seq2SeqNetwork(TensorFlowNetwork):
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         check_batch(self.spec, batch, labelled=False)
         return array(self.run_graph("greedy", self.tensors(batch, labelled=False), tf.constant(max_steps)))
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        check_batch(self.spec, batch, labelled=False)
+        encoded, states = self.run_graph("begin", self.tensors(batch, labelled=False))
+
+        def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
+            nonlocal states
+            given = {"tokens": self.tensor(tokens), "parents": self.tensor(parents)}
+            logits, states = self.run_graph("go_on", given, encoded, states)
+            return array(logits)
+
+        return step
+
+    def begin(self, parameters: Parameters, batch: Tensors) -> tuple[Encoded, Layers]:
+        """What steps need of the encoder, and the decoder's first states."""
+        return self._encode(parameters, batch)
+
+    def go_on(
+        self, parameters: Parameters, given: Tensors, encoded: Encoded, states: Layers
+    ) -> tuple[tf.Tensor, Layers]:
+        """The logits (batch, target_size) and the states after a step from the states of the parents (batch,)."""
+        before = [[tf.gather(state, given["parents"]) for state in of_layer] for of_layer in states]
+        logits, states, _ = self._step(parameters, encoded, given["tokens"], before)
+        return logits, states
 
     def greedy(self, parameters: Parameters, batch: Tensors, max_steps: tf.Tensor) -> tf.Tensor:
         """The best tokens (batch, max_steps), each given to the next step."""

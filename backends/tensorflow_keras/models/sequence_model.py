@@ -10,6 +10,7 @@ from backends.tensorflow_keras.layer.implementation import Parameters, Results
 from backends.tensorflow_keras.layer.lengths import step_mask
 from backends.tensorflow_keras.models.crf import best_paths, negative_log_likelihood
 from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors, array, wide
+from common.answers.beam import DecoderStep
 from common.errors import InputError
 from common.models.batch import Batch, check_batch
 from common.models.crf.scores import ALLOWED, Scores, scores_of
@@ -56,6 +57,9 @@ class SequenceNetwork(TensorFlowNetwork):
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         raise InputError("decode must be asked of an encoder–decoder; got a sequence model")
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        raise InputError("stepper must be asked of an encoder–decoder; got a sequence model")
 
     def answered(self, parameters: Parameters, batch: Tensors) -> Results:
         """What ``predict`` gives."""

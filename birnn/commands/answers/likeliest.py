@@ -10,6 +10,7 @@ import numpy as np
 
 from common.answers.probabilities import likeliest
 from common.data.text import GAP
+from common.data.vocabulary import Vocabulary
 from common.errors import InputError
 from common.models.specification import Arrays
 
@@ -123,6 +124,26 @@ def answered(
             for i in indices
         )
         yield Answered(text, tuple(places))
+
+
+def best_tokens(answer: Arrays) -> np.ndarray:
+    """A decoder's answer to each row, (batch, max_steps): the greedy one, or the first that a beam has found."""
+    tokens = answer["tokens"]
+    return tokens if tokens.ndim == 2 else tokens[:, 0]
+
+
+def written_answers(
+    target: Vocabulary, words: Sequence[Sequence[str]], answer: Arrays, k: int
+) -> Iterator[Answered]:  # fmt: skip
+    """The k likeliest answers that a beam has found for each word, with the probability of the whole of each."""
+    for word, tokens, scores in zip(words, answer["tokens"], answer["scores"], strict=True):
+        every = tuple(
+            Answer(" ".join(target.answer(each)), float(np.exp(score)))
+            for each, score in zip(tokens[:k], scores[:k], strict=True)
+            if score > -np.inf
+        )
+        text = "".join(word)
+        yield Answered(text, (Place(None, text, every),))
 
 
 def _named(names: Sequence[str], ids: np.ndarray, shares: np.ndarray) -> tuple[Answer, ...]:

@@ -51,7 +51,7 @@ def print_answers(console: Console, every: Sequence[Answered]) -> None:
     several, whole = len(every) > 1, all(place.index is None for _, place in places)
     table = close_table()
     if several:
-        table.add_column("text", justify="right", no_wrap=True)
+        table.add_column("no.", justify="right", no_wrap=True)
     if not whole:
         table.add_column("place", justify="right", no_wrap=True)
     table.add_column("text" if whole else "token", overflow="fold")

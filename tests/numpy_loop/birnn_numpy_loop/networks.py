@@ -8,8 +8,10 @@ import numpy as np
 
 from backends.interface.layer import Arrays
 from backends.interface.network import Network
+from common.answers.beam import DecoderStep
 from common.models import reference
 from common.models.batch import Batch
+from common.models.layers import Arithmetic
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Seq2Seq
 from common.models.trace import ReferenceTrainer, Step
@@ -49,3 +51,7 @@ class LoopNetwork(Network):
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:
         assert isinstance(self.spec, Seq2Seq)
         return reference.decode(self.spec, self.weights(), batch, max_steps, self.dtype)
+
+    def stepper(self, batch: Batch) -> DecoderStep:
+        assert isinstance(self.spec, Seq2Seq)
+        return reference.Seq2SeqReference(self.spec, self.weights(), Arithmetic(np.dtype(self.dtype))).stepper(batch)
