@@ -1,0 +1,1 @@
+"""A tagger that is streamed: what it answers, how much it computes, and how long that takes."""

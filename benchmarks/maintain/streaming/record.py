@@ -1,0 +1,101 @@
+"""What was measured of streaming, as it is kept in a file, so that an interrupted command goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmarks.maintain.directions.record import Taken
+from common.errors import InputError, from_validation
+from common.models.streaming import Streaming
+from common.tensorfile import json_from_text, write_bytes
+
+ONE_LAYER, TWO_LAYERS, ONE_DIRECTION = "one layer", "two layers", "one direction"
+"""The taggers that are streamed; the last has one layer, too."""
+
+
+class Counts(BaseModel):
+    """What follows of a pace and the lengths of the rows alone, exactly.
+
+    ``wait`` is the mean, over the rows, of how many steps must have come before the first one is answered; ``computed``
+    the steps of a cell, over all layers and directions, over the steps that are answered; ``exact`` the share of the
+    steps that are answered as the whole sequence would be, whatever it holds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wait: float
+    computed: float
+    exact: float
+
+
+class Answered(BaseModel):
+    """What one tagger answers to the held-out rows at one pace; None as the pace is the whole sequence at once.
+
+    ``same`` is the share of the answers that are those of the whole sequence.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    seed: int
+    streaming: Streaming | None
+    accuracy: float
+    same: float
+    counts: Counts
+
+
+class Timed(BaseModel):
+    """How long one row of ``steps`` takes at a pace, medians of ``rounds``.
+
+    ``first_seconds`` from when the first window's steps were there to its answers; ``step_seconds`` all windows' times
+    over the steps.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    implementation: str
+    model: str
+    streaming: Streaming
+    steps: int
+    rounds: int
+    first_seconds: float
+    step_seconds: float
+
+
+class Measured(BaseModel):
+    """All of it; ``answered_taken`` and ``timed_taken`` are of the last time that something was added."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = 1
+    implementation: str = ""
+    answered: list[Answered] = []
+    timed: list[Timed] = []
+    answered_taken: Taken | None = None
+    timed_taken: Taken | None = None
+
+
+def read_measured(path: Path) -> Measured:
+    """What a file holds; nothing where there is no file.
+
+    Raises
+    ------
+    InputError
+        If it is no such file.
+    """
+    if not path.exists():
+        return Measured()
+    try:
+        return Measured.model_validate(json_from_text(path.read_text(), str(path)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} must be a readable text file; got: {error}") from None
+    except ValidationError as error:
+        raise from_validation(error, str(path)) from None
+
+
+def write_measured(measured: Measured, path: Path) -> None:
+    """Write it, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, (measured.model_dump_json(indent=1) + "\n").encode())
