@@ -82,6 +82,9 @@ def predict(asked: Asked) -> int:
     check_prompt(asked.prompt, asked.model, asked.texts, asked.data)
     trained = trained_model(asked.model, asked.checkpoint)
     if asked.streaming is not None:
+        if asked.model == LANGUAGE:
+            got = f"{asked.streaming.chunk} steps"
+            raise InputError(f"--chunk must be left out for language, which writes token after token; got {got}")
         check_streamed(trained.spec, asked.streaming)
     words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked)
     _check_probabilities(asked, trained, words)
