@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from benchmarks.claims.workshop import Workshop
 
 Kind = Literal["number", "time"]
+"""What measures a claim, one of ``KINDS``."""
 KINDS: tuple[Kind, ...] = ("number", "time")
 """What a claim is measured by: a number is the same on a busy machine; time, and memory, need an idle one."""
 HOLDS, LIMITED, FAILS = "holds", "holds with limits", "does not hold"
+"""The verdicts on a claim that has been measured."""
 UNDECIDED, NOT_MEASURED = "not decided", "not measured"
+"""The verdicts where the numbers leave a claim open, and where there are none."""
 NATIVE = {
     "torch": "torch/native",
     "jax": "jax/native-linen",
@@ -74,8 +77,8 @@ class Rule:
 
     def bears_out(self, point: Point) -> bool | None:
         """Whether a point bears the claim out; None where it leaves it open."""
-        found = point.numbers[self.number]
-        low, high = (point.numbers.get(f"{self.number}_{end}", found) for end in ("low", "high"))
+        value = point.numbers[self.number]
+        low, high = (point.numbers.get(f"{self.number}_{end}", value) for end in ("low", "high"))
         bound, contrary = self.bound, self.bound if self.contrary is None else self.contrary
         if self.relation == "below":
             low, high, bound, contrary = -high, -low, -bound, -contrary
@@ -118,16 +121,16 @@ def judge(rule: Rule, points: Sequence[Point]) -> Verdict:
     counted = [point for point in points if rule.number in point.numbers]
     if not counted:
         return Verdict(NOT_MEASURED)
-    found = [rule.bears_out(point) for point in counted]
-    for_it, against = found.count(True), found.count(False)
-    if for_it == len(found):
+    opinions = [rule.bears_out(point) for point in counted]
+    for_it, against = opinions.count(True), opinions.count(False)
+    if for_it == len(opinions):
         word = HOLDS
     elif for_it:
         word = LIMITED
     else:
         word = FAILS if against else UNDECIDED
     numbers = [point.numbers[rule.number] for point in counted]
-    return Verdict(word, len(found), for_it, against, min(numbers), max(numbers))
+    return Verdict(word, len(opinions), for_it, against, min(numbers), max(numbers))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ CLAIMS: tuple[Claim, ...] = (
     *starts.CLAIMS,
     *speed.CLAIMS,
 )
+"""Every claim, in the order in which the ledger and docs/claims.md have them."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,14 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """The claim, how it was measured, the verdict with its numbers, and every point, in JSON's types."""
-        claim, verdict, found = self.claim, self.verdict, self.measurement
+        claim, verdict, measurement = self.claim, self.verdict, self.measurement
         numbers: dict[str, float] = {"points": verdict.points, "for": verdict.for_it, "against": verdict.against}
         numbers |= {"least": verdict.least, "greatest": verdict.greatest} if verdict.points else {}
-        about = () if found is None else ("command", "started", "commit", "machine", "threads", "versions", "left_out")
+        about = (
+            ()
+            if measurement is None
+            else ("command", "started", "commit", "machine", "threads", "versions", "left_out")
+        )
         return {
             "claim": claim.name,
             "sentence": claim.sentence,
@@ -59,8 +64,8 @@ class Entry:
             "limits": claim.limits,
             "verdict": verdict.word,
             "numbers": numbers,
-            "measurement": {name: getattr(found, name) for name in about},
-            "points": [] if found is None else [point.model_dump() for point in found.points],
+            "measurement": {name: getattr(measurement, name) for name in about},
+            "points": [] if measurement is None else [point.model_dump() for point in measurement.points],
         }
 
 
@@ -86,8 +91,8 @@ def chosen(patterns: Sequence[str], kind: str | None = None) -> list[Claim]:
 
 def entries(claims: Sequence[Claim], folder: Path = RESULTS) -> list[Entry]:
     """What is said of each claim by the results files of a folder."""
-    found = []
+    listed = []
     for claim in claims:
         measurement = read_measurement(results_file(folder, claim))
-        found.append(Entry(claim, measurement, verdict_of(claim, measurement)))
-    return found
+        listed.append(Entry(claim, measurement, verdict_of(claim, measurement)))
+    return listed

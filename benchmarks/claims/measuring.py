@@ -59,9 +59,9 @@ def measure(claim: Claim, order: Order, told: Told) -> Measurement | None:
     stays in ``unfinished_file``, and counts again as long as machine, versions, commit and source are the same.
     """
     finished, unfinished = results_file(order.folder, claim), unfinished_file(order.folder, claim)
-    if not order.again and (found := read_measurement(finished)) is not None and _is_whole(claim, found):
-        told.note(f"{claim.name} has been measured, {found.started[:10]}; --again measures it anew")
-        return found
+    if not order.again and (earlier := read_measurement(finished)) is not None and _is_whole(claim, earlier):
+        told.note(f"{claim.name} has been measured, {earlier.started[:10]}; --again measures it anew")
+        return earlier
     if claim.needs_conllu and len(order.conllu) != 2:
         told.note(f"{claim.name} needs --conllu twice, files to train on and to judge by; got {len(order.conllu)}")
         return None
@@ -124,7 +124,7 @@ def _begin(claim: Claim, pool: Pool, told: Told) -> tuple[Measurement, set[str]]
         source=Sources().of_module(claim.module),
         machine=description.fingerprint(),
         threads=THREADS[claim.kind],
-        versions={name: found.versions for name, found in selection.descriptions.items()},
+        versions={name: each.versions for name, each in selection.descriptions.items()},
         parts={},
     )
     return new, set(selection.descriptions)
@@ -132,15 +132,16 @@ def _begin(claim: Claim, pool: Pool, told: Told) -> tuple[Measurement, set[str]]
 
 def _gone_on_with(new: Measurement, unfinished: Path) -> Measurement:
     """The unfinished measurement where it is of the same machine, versions, commit and source; else the new one."""
-    found = read_measurement(unfinished)
-    if found is None:
+    earlier = read_measurement(unfinished)
+    if earlier is None:
         return new
     same = ("claim", "command", "commit", "source", "machine", "threads", "versions")
-    if any(getattr(found, name) != getattr(new, name) for name in same):
+    if any(getattr(earlier, name) != getattr(new, name) for name in same):
         return new
-    found.left_out.clear()
-    return found
+    earlier.left_out.clear()
+    return earlier
 
 
-def _is_whole(claim: Claim, found: Measurement) -> bool:
-    return {part.name for part in claim.parts} <= found.parts.keys() | found.left_out.keys()
+def _is_whole(claim: Claim, measurement: Measurement) -> bool:
+    """Whether each part of a claim has points, or a reason for having none."""
+    return {part.name for part in claim.parts} <= measurement.parts.keys() | measurement.left_out.keys()

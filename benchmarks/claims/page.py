@@ -18,25 +18,27 @@ from benchmarks.machine.company import is_crowded
 from common.tensorfile import write_bytes
 
 PAGE = ROOT / "docs" / "claims.md"
+"""The page that is written."""
 PICTURES = ROOT / "docs" / "claims"
+"""The folder of the pictures that the page shows."""
 MOST_ROWS = 24
 """Of points in a table; more are in the results file alone."""
 
 
 def main() -> None:
     """Write the page and the pictures of what has been measured."""
-    found = entries(CLAIMS)
+    ledger = entries(CLAIMS)
     PICTURES.mkdir(exist_ok=True)
-    for entry in found:
+    for entry in ledger:
         if entry.claim.picture is not None and entry.measurement is not None:
             write_bytes(PICTURES / f"{entry.claim.name}.svg", entry.claim.picture(entry.measurement.points))
-    write_bytes(PAGE, as_markdown(found).encode())
+    write_bytes(PAGE, as_markdown(ledger).encode())
 
 
-def as_markdown(found: Sequence[Entry]) -> str:
+def as_markdown(ledger: Sequence[Entry]) -> str:
     """docs/claims.md."""
-    counts = {word: sum(entry.verdict.word == word for entry in found) for word in (HOLDS, LIMITED, FAILS)}
-    rest = len(found) - sum(counts.values())
+    counts = {word: sum(entry.verdict.word == word for entry in ledger) for word in (HOLDS, LIMITED, FAILS)}
+    rest = len(ledger) - sum(counts.values())
     lines = [
         "# What tutorials claim, measured",
         "",
@@ -46,25 +48,27 @@ def as_markdown(found: Sequence[Entry]) -> str:
         "numbers by the rule that stands with the claim: it holds where every point that was measured bears it out,",
         "with limits where some do, and not where none does.",
         "",
-        f"Of {len(found)} claims {counts[HOLDS]} hold, {counts[LIMITED]} hold with limits, {counts[FAILS]} do not hold"
+        f"Of {len(ledger)} claims {counts[HOLDS]} hold, {counts[LIMITED]} hold with limits, {counts[FAILS]} do not hold"
         + (f", and {rest} are not decided or not measured." if rest else "."),
         "",
         "| claim | verdict | measured |",
         "|---|---|---|",
     ]
-    lines += [_row(entry) for entry in found]
-    for entry in found:
+    lines += [_row(entry) for entry in ledger]
+    for entry in ledger:
         lines += _section(entry)
     return "\n".join(lines) + "\n"
 
 
 def _row(entry: Entry) -> str:
+    """A claim's row in the table at the top: the sentence, its verdict, and the numbers behind it."""
     claim = entry.claim
     measured = "" if entry.verdict.word == NOT_MEASURED else f"{claim.rule.meaning.rstrip(',')}: {entry.verdict}"
     return f"| [{claim.sentence}](#{claim.name}) | {entry.verdict.word} | {measured} |"
 
 
 def _section(entry: Entry) -> list[str]:
+    """What the page says of one claim: verdict, rule, how it was measured, picture and points."""
     claim, verdict = entry.claim, entry.verdict
     lines = ["", f"## {claim.name}", "", f"“{claim.sentence}”", "", f"**{verdict.word.capitalize()}.** {claim.limits}"]
     lines += ["", f"- Where it is taught: {claim.where}.", f"- What is measured: {claim.measured}"]
@@ -83,14 +87,15 @@ def _section(entry: Entry) -> list[str]:
     return lines
 
 
-def _measured_on(found: Measurement) -> str:
-    machine = found.machine
+def _measured_on(record: Measurement) -> str:
+    """How a claim was measured, in one sentence, with a warning where other processes took processors meanwhile."""
+    machine = record.machine
     text = (
-        f"Measured by `{found.command}` on {found.threads} of {machine['usable_cores']} cores of "
-        f"{machine['processor']}, {versions_text(found.versions)}, commit {found.commit}, {found.started[:10]}."
+        f"Measured by `{record.command}` on {record.threads} of {machine['usable_cores']} cores of "
+        f"{machine['processor']}, {versions_text(record.versions)}, commit {record.commit}, {record.started[:10]}."
     )
-    if found.threads > 1 and is_crowded(found.others_cpu):
-        text = f"**Other processes took {found.others_cpu:.1f} cores meanwhile, so measure again.** {text}"
+    if record.threads > 1 and is_crowded(record.others_cpu):
+        text = f"**Other processes took {record.others_cpu:.1f} cores meanwhile, so measure again.** {text}"
     return text
 
 
@@ -109,6 +114,7 @@ def _table(points: Sequence[Point]) -> list[str]:
 
 
 def _text(value: str | float) -> str:
+    """A number or a word as a table's cell."""
     return f"{value:.4g}" if isinstance(value, float | int) else value.replace("|", "\\|")
 
 

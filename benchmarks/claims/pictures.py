@@ -12,7 +12,9 @@ from benchmarks.claims.claim import Point
 INK = "#808890"
 """Lines and text: 4.5 to 1 at least against white and against GitHub's dark ground."""
 COLOURS = ("#e4572e", "#2a9d8f", "#e9a400", "#4a90d9", "#9a6fd0", "#808890", "#c2569b", "#6a9f3a")
+"""The lines' colours, in the order of the lines; more lines begin again."""
 MARKERS = "os^Dv*PX"
+"""The shapes of the lines' points, in the order of the lines, as matplotlib names them."""
 APART = 1.4
 """A tick is named that is at least so many times the last one that is."""
 
@@ -71,4 +73,5 @@ def curves(
 
 
 def _at(point: Point, across: str) -> float:
+    """Where a point stands across: a size of its place, or else one of its numbers."""
     return float(point.where[across] if across in point.where else point.numbers[across])

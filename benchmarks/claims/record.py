@@ -101,4 +101,4 @@ def verdict_of(claim: Claim, measurement: Measurement | None) -> Verdict:
 
 def versions_text(versions: Mapping[str, Mapping[str, str]]) -> str:
     """The frameworks' versions in one line."""
-    return ", ".join(f"{name} {found.get(name, '')}".strip() for name, found in versions.items())
+    return ", ".join(f"{name} {libraries.get(name, '')}".strip() for name, libraries in versions.items())

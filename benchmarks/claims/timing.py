@@ -31,11 +31,15 @@ from common.reference import Arrays
 from common.result import read_result
 
 DTYPE = "float32"
+"""The precision that layers and models are timed in."""
 THREADS = len(os.sched_getaffinity(0))
+"""Threads of each worker: one for every core that this process may use."""
 FEWEST_CYCLES, MOST_CYCLES = 6, 30
+"""How many cycles are timed at least and at most; one has a block of each variant and one of ``TWIN``."""
 SECONDS = 0.5
 """How long each variant is timed at most, once there are ``FEWEST_CYCLES``."""
 MOST_WARM_SECONDS = 2.0
+"""How long a variant is warmed up at most, however unsteady its calls are."""
 LARGEST_REFERENCE = 1e8
 """Flops of a forward pass up to which the reference takes all rows; two of them else, so that all the claims on time
 take minutes, which the reference alone would take otherwise.
@@ -106,6 +110,8 @@ def peak_bytes(workshop: Workshop, framework: str, variants: Sequence[Variant]) 
 
 
 class _Contest:
+    """The variants that are open in one framework's worker, and what has been learned of each."""
+
     def __init__(self, workshop: Workshop, framework: str) -> None:
         self._workshop, self._framework = workshop, framework
         self._warm: dict[str, list[float]] = {}
@@ -149,14 +155,18 @@ class _Contest:
                 samples[name][0, cycle] = self._block(first if name == TWIN else name)
             if cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= end:
                 break
-        return {name: _timed(samples[first], found, self._peaks.get(name)) for name, found in samples.items()}
+        return {name: _timed(samples[first], blocks, self._peaks.get(name)) for name, blocks in samples.items()}
 
     def _request(self, variant: Variant, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
+        """What opens a variant; its results go to ``result`` where there is one, to be judged."""
         job = Job(variant.case, variant.passed, DTYPE, "cpu", LANES[0], THREADS)
         folder, judge = self._workshop.pool.folder, _judge(variant.case)
         return opening(judge, job, variant.implementation, handle, folder, result=result, other_padding=other_padding)
 
     def _verify(self, variant: Variant, request: OpenWork, result: Path) -> None:
+        """Hold a variant's results against the reference, those with other padding too; raises ``NoAnswer`` where they
+        disagree.
+        """
         judge = _judge(variant.case)
         tensors = self._taken(request, result)
         paddings = {TAME: partial(self._with_other_padding, variant, result)} if judge.is_padded(variant.passed) else {}
@@ -165,6 +175,7 @@ class _Contest:
             raise NoAnswer(NotDone(DISAGREES, f"{variant.name}: {'; '.join(verdict.reasons) or verdict.status}"))
 
     def _with_other_padding(self, variant: Variant, result: Path) -> Arrays:
+        """The results of a variant with other numbers in the padding, opened and closed for that alone."""
         handle = "other padding"
         request = self._request(variant, handle, result, other_padding=True)
         self._workshop.done(self._framework, request)
@@ -185,6 +196,7 @@ class _Contest:
         return result.tensors
 
     def _warm_up(self, handle: str) -> None:
+        """Call a variant until its times are steady, or ``MOST_WARM_SECONDS`` have passed."""
         samples = self._warm[handle]
         while sum(samples) < MOST_WARM_SECONDS:
             if (len(samples) >= WARM_CALLS or sum(samples) >= WARM_SECONDS) and is_steady(samples):
@@ -192,14 +204,16 @@ class _Contest:
             samples += self._block(handle)
 
     def _block(self, handle: str) -> list[float]:
+        """Seconds of each call in one short block."""
         request = TimeBlock(handle=handle, seconds=BLOCK_SECONDS, least=1, most=MOST_CALLS)
         return self._workshop.done(self._framework, request).samples
 
 
 def _timed(
     first: Mapping[tuple[int, int], Sequence[float]],
-    found: Mapping[tuple[int, int], Sequence[float]],
+    blocks: Mapping[tuple[int, int], Sequence[float]],
     peak_bytes: int | None,
 ) -> Timed:
-    samples = [sample for block in found.values() for sample in block]
-    return Timed(float(np.median(samples)), paired_ratio_interval(first, found), len(samples), peak_bytes)
+    """What a variant's blocks amount to, beside those of the ``first`` variant; both have them by opening and cycle."""
+    samples = [sample for block in blocks.values() for sample in block]
+    return Timed(float(np.median(samples)), paired_ratio_interval(first, blocks), len(samples), peak_bytes)

@@ -16,6 +16,7 @@ from common.tasks.task import Task, right_answers, unlabelled
 CHUNK = 16
 """Steps that a worker is asked for at once, so that Ctrl-C is heard in between."""
 DTYPE = "float32"
+"""The precision that models are trained in."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +76,27 @@ def train(
         steps = list(batches(spec, task.training, batching, task.seed, epoch))
         for first in range(0, len(steps), CHUNK):
             losses += [step.loss for step in network.train(steps[first : first + CHUNK])]
-        answers = [found[spec.answer] for found in network.answers(spec.question, asked, most)]
+        answers = [each[spec.answer] for each in network.answers(spec.question, asked, most)]
         counts = np.array([right_answers(spec, *pair) for pair in zip(evaluation, answers, strict=True)])
         accuracies.append(float(counts[:, 0].sum() / counts[:, 1].sum()))
     if also is not None:
         also.append(network.save()[0])
-    others = [found[spec.answer] for found in network.answers(spec.question, besides, most)] if besides else []
+    others = [each[spec.answer] for each in network.answers(spec.question, besides, most)] if besides else []
     network.close()
     return Learned(losses, accuracies, answers, others)
 
 
 def right_by_length(task: Task, answers: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
     """How many answers are right, and how many there are, by the length of the source that they belong to."""
-    found: dict[int, tuple[int, int]] = {}
+    counts: dict[int, tuple[int, int]] = {}
     for batch, answer in zip(task.evaluation(), answers, strict=True):
         right, where = labels(task.spec, batch), counted(task.spec, batch)
         width = right.shape[1]
         same = np.pad(answer, ((0, 0), (0, max(0, width - answer.shape[1]))))[:, :width] == right
         for row, length in enumerate(batch["lengths"].tolist()):
-            before = found.get(length, (0, 0))
-            found[length] = (before[0] + int((same & where)[row].sum()), before[1] + int(where[row].sum()))
-    return found
+            before = counts.get(length, (0, 0))
+            counts[length] = (before[0] + int((same & where)[row].sum()), before[1] + int(where[row].sum()))
+    return counts
 
 
 def over_seeds(name: str, values: Sequence[float]) -> dict[str, float]:

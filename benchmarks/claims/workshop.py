@@ -92,6 +92,7 @@ class Workshop:
         return RemoteNetwork(handle, ask, partial(self.pool.distrust, backend), file)
 
     def _run(self, backend: Backend, pool: Pool, implementation: str, case: Case, dtype: str) -> Arrays:
+        """The tensors that a backend's worker of a pool computes for a case; raises as ``run``."""
         self._count += 1
         path, result = (pool.folder / f"{what}-{self._count}.safetensors" for what in ("case", "result"))
         write_case(case, path, durable=False)
@@ -100,10 +101,10 @@ class Workshop:
             reply = pool.ask(backend, request, self.timeout_seconds)
             if isinstance(reply, NotDone):
                 raise NoAnswer(reply)
-            found = read_result(result)
-            if found.header.case_sha256 != case.sha256():
+            computed = read_result(result)
+            if computed.header.case_sha256 != case.sha256():
                 raise NoAnswer(pool.distrust(backend, "its result must be of the case that it was given"))
-            return found.tensors
+            return computed.tensors
         except InputError as error:
             raise NoAnswer(pool.distrust(backend, str(error))) from None
         finally:

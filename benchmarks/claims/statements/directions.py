@@ -22,18 +22,24 @@ from common.tasks.task import Options, Task
 from common.weights import count
 
 TWO, ONE, ONE_WIDE = "two directions", "one direction", f"one direction, {2 * HIDDEN_SIZE} units"
+"""The layers that are compared: one direction has the units of each of the two, or of both."""
 NEAR = 0.2
 """A factor within this of 2 is twice."""
 TRIES = 3
 """A peak is told where three calls have nearly the same one; where they have not, it is asked for again."""
 CELLS: tuple[Cell, ...] = ("gru", "lstm")
+"""The cells whose second direction is timed."""
 
 
 def _sizes(units: int) -> tuple[int, int, int, int]:
+    """Steps, rows, features and units of a layer that is timed."""
     return SEQ_LEN, BATCH, INPUT_SIZE, units
 
 
 def _variants(framework: str, cell: Cell) -> list[Variant]:
+    """A framework's own layer with one direction, with two, and with a wide one; the first is what others are held
+    against.
+    """
     cases = {
         ONE: layer_case(cell, _sizes(HIDDEN_SIZE), merge=None),
         TWO: layer_case(cell, _sizes(HIDDEN_SIZE)),
@@ -50,24 +56,26 @@ def off_two(ratio: Interval) -> dict[str, float]:
 
 
 def _time(workshop: Workshop, framework: str) -> list[Point]:
+    """How long two directions take over one, beside one of twice the units and the same one again."""
     points = []
     for cell in CELLS:
-        found = time_side_by_side(workshop, framework, _variants(framework, cell))
+        times = time_side_by_side(workshop, framework, _variants(framework, cell))
         for name in (TWO, ONE_WIDE, TWIN):
-            numbers = found[name].numbers("twin_ratio" if name == TWIN else "ratio")
-            numbers |= off_two(found[name].ratio) if name == TWO else {}
+            numbers = times[name].numbers("twin_ratio" if name == TWIN else "ratio")
+            numbers |= off_two(times[name].ratio) if name == TWO else {}
             points.append(Point(where={"framework": framework, "cell": cell, "what": name}, numbers=numbers))
     return points
 
 
 def _memory(workshop: Workshop, framework: str) -> list[Point]:
+    """What a call takes at its peak with one direction, two and a wide one, and two over one where both are known."""
     points = []
     for cell in CELLS:
         known: dict[str, int] = {}
         for _ in range(TRIES):
-            found = peak_bytes(workshop, framework, _variants(framework, cell))
-            known |= {name: peak for name, peak in found.items() if peak is not None}
-            if known.keys() == found.keys():
+            peaks = peak_bytes(workshop, framework, _variants(framework, cell))
+            known |= {name: peak for name, peak in peaks.items() if peak is not None}
+            if known.keys() == peaks.keys():
                 break
         numbers = {f"{name.replace(',', '')}, MiB": peak / 2**20 for name, peak in known.items()}
         if ONE in known and TWO in known:
@@ -101,8 +109,8 @@ def past_task(seed: int) -> Task:
     spec = task.spec.model_copy(update={"classes": 3})
 
     def without_future(examples: Sequence[object]) -> list[SequenceExample]:
-        found = [each for each in examples if isinstance(each, SequenceExample) and each.labels is not None]
-        return [SequenceExample(each.inputs, each.labels // 2) for each in found if each.labels is not None]
+        labelled = [each for each in examples if isinstance(each, SequenceExample) and each.labels is not None]
+        return [SequenceExample(each.inputs, each.labels // 2) for each in labelled if each.labels is not None]
 
     return replace(
         task,
@@ -118,7 +126,7 @@ def _better(name: str, make: Callable[[int], Task]) -> Part:
     """Two directions beside one of as many units, and one of as many parameters, over seeds."""
 
     def measure(workshop: Workshop) -> list[Point]:
-        found: dict[str, list[float]] = {}
+        by_layer: dict[str, list[float]] = {}
         for seed in range(SEEDS):
             task = make(seed)
             assert isinstance(task.spec, SequenceModel)
@@ -127,11 +135,13 @@ def _better(name: str, make: Callable[[int], Task]) -> Part:
             tasks = {TWO: task, **{what: one_direction(task, units) for what, units in one.items()}}
             for what, each in tasks.items():
                 workshop.tell(f"{what}, seed {seed}")
-                found.setdefault(what, []).append(train(workshop, IMPLEMENTATION, each).accuracies[-1])
+                by_layer.setdefault(what, []).append(train(workshop, IMPLEMENTATION, each).accuracies[-1])
         points = []
         for what in one:
-            numbers = over_seeds("gain", [two - other for two, other in zip(found[TWO], found[what], strict=True)])
-            numbers |= {"two": float(np.mean(found[TWO])), "one": float(np.mean(found[what]))}
+            numbers = over_seeds(
+                "gain", [two - other for two, other in zip(by_layer[TWO], by_layer[what], strict=True)]
+            )
+            numbers |= {"two": float(np.mean(by_layer[TWO])), "one": float(np.mean(by_layer[what]))}
             where: dict[str, str | float] = {"framework": FRAMEWORK, "task": name, "one direction of": what}
             points.append(Point(where=where, numbers=numbers))
         return points
@@ -181,3 +191,4 @@ CLAIMS = (
         limits="The second direction helps where the future says something.",
     ),
 )
+"""The claims on the second direction, in the ledger's order."""

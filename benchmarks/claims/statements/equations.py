@@ -43,19 +43,20 @@ def _bidirectional_in_flax(workshop: Workshop) -> list[Point]:
 def _gru_of_the_paper(workshop: Workshop, framework: str) -> list[Point]:
     """The framework's GRU against the equations of Cho et al., by the same weights."""
     case = small_case("gru", None)
-    found = workshop.run(NATIVE[framework], case, DTYPE)["output"]
+    output = workshop.run(NATIVE[framework], case, DTYPE)["output"]
     spec = case.spec.model_copy(update={"reset_after": False})
     zeros = case.initial_state("h")
     paper = Reference(spec, case.weights, DTYPE).forward(case.x, None, zeros, zeros)["output"]
     return [
         Point(
             where={"framework": framework},
-            numbers={"difference": float(np.abs(found - paper).max()), "error": error_of(case, {"output": found})},
+            numbers={"difference": float(np.abs(output - paper).max()), "error": error_of(case, {"output": output})},
         )
     ]
 
 
 def _unsorted(workshop: Workshop, framework: str) -> list[Point]:
+    """How far a framework is off with lengths on rows in no order of their lengths."""
     points = []
     for cell in CELLS:
         case = small_case(cell, LENGTHS)
@@ -75,8 +76,8 @@ def _padded_before(workshop: Workshop, framework: str) -> list[Point]:
         x = np.zeros_like(case.x)
         for row, length in enumerate(case.lengths.tolist()):
             x[row, SEQ_LEN - length :] = case.x[row, :length]
-        found = workshop.run(NATIVE[framework], replace(case, x=x, lengths=None), DTYPE)["h_n"]
-        off = np.abs(found - yardstick(case, DTYPE).truth["h_n"]).max(axis=(1, 2))
+        h_n = workshop.run(NATIVE[framework], replace(case, x=x, lengths=None), DTYPE)["h_n"]
+        off = np.abs(h_n - yardstick(case, DTYPE).truth["h_n"]).max(axis=(1, 2))
         numbers = {"error": float(off[0]), "reverse_error": float(off[1])}
         points.append(Point(where={"framework": framework, "cell": cell}, numbers=numbers))
     return points
@@ -89,18 +90,20 @@ def _row_alone(workshop: Workshop, framework: str) -> list[Point]:
         case = small_case(cell, LENGTHS)
         together = workshop.run(RAGGED[framework], case, DTYPE)
         alone = [workshop.run(RAGGED[framework], _row(cell, row), DTYPE) for row in range(len(LENGTHS))]
-        apart = max(_apart(found, together, row) for row, found in enumerate(alone))
+        apart = max(_apart(results, together, row) for row, results in enumerate(alone))
         points.append(Point(where={"framework": framework, "cell": cell}, numbers={"difference": apart}))
     return points
 
 
 def _row(cell: Cell, row: int) -> Case:
+    """The small case of one row alone, padded as it is in the batch."""
     case = small_case(cell, LENGTHS)
     assert case.lengths is not None
     return replace(case, x=case.x[row : row + 1], lengths=case.lengths[row : row + 1])
 
 
 def _apart(alone: Arrays, together: Arrays, row: int) -> float:
+    """The largest difference between a row's results alone and in a batch, in outputs and states."""
     states = max(float(np.abs(alone[name][:, 0] - together[name][:, row]).max()) for name in alone if name != "output")
     return max(states, float(np.abs(alone["output"][0] - together["output"][row]).max()))
 
@@ -162,3 +165,4 @@ CLAIMS = (
         limits="With lengths. Without them a short row depends on the longest of its batch.",
     ),
 )
+"""The claims on layers and their equations, in the ledger's order."""

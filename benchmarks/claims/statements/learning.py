@@ -20,12 +20,15 @@ IMPLEMENTATION = "torch/native"
 OF_TWO_SIZES = "torch/manual"
 """What trains directions of different sizes, which torch.nn's own layer does not have."""
 FRAMEWORK = IMPLEMENTATION.partition("/")[0]
+"""The framework of ``IMPLEMENTATION``, as a point's place names it."""
 SEEDS = 5
+"""How often a model of one RNN is trained, with the seeds from 0 on."""
 LITTLE = 0.005
 """Accuracies this near to each other are the same."""
 PAIRS, PAIR_SEEDS = 3000, 2
 """Words that an encoder–decoder is trained on, and the seeds of its trainings."""
 SOURCES = {"up to 5 letters": (1, 5), "6 or 7": (6, 7), "8 or 9": (8, 9), "10 and more": (10, 99)}
+"""The groups of source lengths by which attention's worth is told: their names, and the least and most letters."""
 
 
 def with_rnn(task: Task, rnn: Specification) -> Task:
@@ -53,18 +56,18 @@ def against_usual(
     """
 
     def measure(workshop: Workshop) -> list[Point]:
-        found: dict[str, list[float]] = {usual: [], **{what: [] for what in changes}}
+        by_change: dict[str, list[float]] = {usual: [], **{what: [] for what in changes}}
         for seed in range(SEEDS):
             task = build_task(model, Options(seed=seed))
             for what, change in [(usual, {}), *changes.items()]:
                 workshop.tell(f"{what}, seed {seed}")
                 learned = train(workshop, implementation, with_rnn(task, rnn_of_task(task, **change)))
-                found[what].append(learned.accuracies[-1])
+                by_change[what].append(learned.accuracies[-1])
         points = []
-        for what, accuracies in found.items():
+        for what, accuracies in by_change.items():
             numbers = over_seeds("accuracy", accuracies)
             if what != usual:
-                numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, found[usual], strict=True)])
+                numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, by_change[usual], strict=True)])
             points.append(Point(where={"framework": FRAMEWORK, "task": name, "what": what}, numbers=numbers))
         return points
 
@@ -72,11 +75,14 @@ def against_usual(
 
 
 OTHER_MERGES: dict[str, dict[str, object]] = {merge: {"merge": merge} for merge in MERGES if merge != "concat"}
+"""The merges beside concat, as changes of an RNN."""
 SIZES: dict[str, dict[str, object]] = {
     "15 + 5 units": {"hidden_size": 15, "hidden_size_reverse": 5},
     "5 + 15 units": {"hidden_size": 5, "hidden_size_reverse": 15},
 }
+"""The directions of different sizes, as changes of an RNN."""
 PIPELINE_UNITS, DIGITS_UNITS = 10, 32
+"""Units of a direction in the one layer that two narrower ones are held against."""
 
 
 def _narrower(task: str, input_size: int, units: int) -> dict[str, Mapping[str, object]]:
@@ -88,10 +94,12 @@ def _narrower(task: str, input_size: int, units: int) -> dict[str, Mapping[str, 
 
 
 def _part(name: str, measure: Callable[[Workshop], Sequence[Point]]) -> Part:
+    """A part of a claim that is measured in the worker of ``FRAMEWORK``."""
     return Part(name, FRAMEWORK, measure)
 
 
 def _attention(workshop: Workshop) -> list[Point]:
+    """Letters to phonemes with and without attention: accuracies by the length of the source, over seeds."""
     right: dict[bool, list[dict[int, tuple[int, int]]]] = {True: [], False: []}
     for seed in range(PAIR_SEEDS):
         for attention in (True, False):
@@ -111,18 +119,20 @@ def _attention(workshop: Workshop) -> list[Point]:
 
 
 def _share(of_length: Mapping[int, tuple[int, int]], least: int, most: int) -> float:
+    """The share of right answers to sources of ``least`` to ``most`` letters."""
     counts = [count for length, count in of_length.items() if least <= length <= most]
     return sum(right for right, _ in counts) / sum(total for _, total in counts)
 
 
 def _forcing(workshop: Workshop) -> list[Point]:
+    """Letters to phonemes with each way of teacher forcing: the accuracy, and its gain over forcing at every step."""
     shares: dict[str, Callable[[int, int], float]] = {
         "always": lambda epoch, epochs: 1.0,
         "half of the steps": lambda epoch, epochs: 0.5,
         "a quarter of the steps": lambda epoch, epochs: 0.25,
         "falling from 1 to 0": lambda epoch, epochs: 1 - epoch / (epochs - 1),
     }
-    found: dict[str, list[float]] = {name: [] for name in shares}
+    by_forcing: dict[str, list[float]] = {name: [] for name in shares}
     for seed in range(PAIR_SEEDS):
         task = build_task("seq2seq", Options(limit=PAIRS, seed=seed))
         for name, share in shares.items():
@@ -133,17 +143,18 @@ def _forcing(workshop: Workshop) -> list[Point]:
                 task,
                 forcing=lambda epoch, share=share: share(epoch, task.epochs),  # type: ignore[misc]  # noqa: B023
             )
-            found[name].append(learned.accuracies[-1])
+            by_forcing[name].append(learned.accuracies[-1])
     points = []
-    for name, accuracies in found.items():
+    for name, accuracies in by_forcing.items():
         numbers = over_seeds("accuracy", accuracies)
         if name != "always":
-            numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, found["always"], strict=True)])
+            numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, by_forcing["always"], strict=True)])
         points.append(Point(where={"framework": FRAMEWORK, "forced": name}, numbers=numbers))
     return points
 
 
 HOW = f"{SEEDS} seeds, {IMPLEMENTATION}; held-out accuracy"
+"""How the models of one RNN are trained and judged, as a claim says it."""
 CLAIMS = (
     Claim(
         name="concat-is-the-most-accurate-merge",
@@ -202,3 +213,4 @@ CLAIMS = (
         limits="After few epochs a decoder's own answers are mostly wrong, and teach little.",
     ),
 )
+"""The claims on what a model learns, in the ledger's order."""

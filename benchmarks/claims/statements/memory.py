@@ -19,16 +19,24 @@ from common.specification import Cell, Specification
 from common.tasks.task import Baseline, Task
 
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "gru", "lstm")
+"""The cells that are compared."""
 UNITS = 32
+"""Units of a direction."""
 DISTANCES = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
+"""Steps between the input and the output whose gradient is told."""
 FARTHEST = DISTANCES[-1]
+"""The largest of ``DISTANCES``."""
 FORGET_BIAS = "lstm, forget bias 1"
+"""The name of the LSTM whose forget gates have biases of 1 in sum."""
 
 COPIED = 8
 """Symbols of the copy task."""
 COPY_DISTANCES = (5, 10, 20, 40, 80)
+"""Blanks on either side of the symbol."""
 COPY_EXAMPLES, COPY_HELD_OUT, COPY_EPOCHS, COPY_SEEDS = 320, 160, 40, 2
+"""The size of the copy task's trainings: examples, held-out ones, epochs, and seeds from 0 on."""
 COPY_IMPLEMENTATION = "torch/native"
+"""What trains the copy task."""
 
 
 def _norms(workshop: Workshop, framework: str, names: Sequence[str]) -> dict[str, dict[int, float]]:
@@ -47,12 +55,13 @@ def _norms(workshop: Workshop, framework: str, names: Sequence[str]) -> dict[str
             for bias in ("bias_ih_l0", "bias_hh_l0"):
                 case.weights[bias] = case.weights[bias].copy()
                 case.weights[bias][UNITS : 2 * UNITS] = 0.5  # gates i, f, g, o
-        found = np.linalg.norm(workshop.run(NATIVE[framework], case, "float64")["grad.x"][0], axis=-1)
-        norms[name] = {distance: float(found[FARTHEST - distance]) for distance in DISTANCES}
+        by_step = np.linalg.norm(workshop.run(NATIVE[framework], case, "float64")["grad.x"][0], axis=-1)
+        norms[name] = {distance: float(by_step[FARTHEST - distance]) for distance in DISTANCES}
     return norms
 
 
 def _gradients(workshop: Workshop, framework: str) -> list[Point]:
+    """The gradient's norm by cell and distance, and the LSTM's over it."""
     norms = _norms(workshop, framework, CELLS)
     points = []
     for name, of_cell in norms.items():
@@ -63,6 +72,7 @@ def _gradients(workshop: Workshop, framework: str) -> list[Point]:
 
 
 def _forget_bias(workshop: Workshop, framework: str) -> list[Point]:
+    """The gradient's norm of an LSTM with and without a forget bias of 1, and the one over the other."""
     norms = _norms(workshop, framework, ("lstm", FORGET_BIAS))
     points = []
     for name, of_cell in norms.items():
@@ -73,6 +83,7 @@ def _forget_bias(workshop: Workshop, framework: str) -> list[Point]:
 
 
 def _draw_gradients(points: Sequence[Point]) -> bytes:
+    """The norms over the distance in the first framework that was measured, a line for each cell."""
     of_one = [point for point in points if point.where["framework"] == points[0].where["framework"]]
     return curves(
         of_one,
@@ -112,20 +123,21 @@ def copy_task(cell: Cell, distance: int, seed: int) -> Task:
 
 
 def _copies(distance: int) -> Part:
+    """The part that trains each cell at one distance."""
     framework = COPY_IMPLEMENTATION.partition("/")[0]
 
     def measure(workshop: Workshop) -> list[Point]:
-        found: dict[Cell, list[float]] = {cell: [] for cell in CELLS}
+        by_cell: dict[Cell, list[float]] = {cell: [] for cell in CELLS}
         for cell in CELLS:
             for seed in range(COPY_SEEDS):
                 workshop.tell(f"{cell}, seed {seed}")
                 learned = train(workshop, COPY_IMPLEMENTATION, copy_task(cell, distance, seed))
-                found[cell].append(learned.accuracies[-1])
+                by_cell[cell].append(learned.accuracies[-1])
         points = []
         for cell in CELLS:
-            numbers = over_seeds("accuracy", found[cell])
+            numbers = over_seeds("accuracy", by_cell[cell])
             if cell != "lstm":
-                apart = [lstm - other for lstm, other in zip(found["lstm"], found[cell], strict=True)]
+                apart = [lstm - other for lstm, other in zip(by_cell["lstm"], by_cell[cell], strict=True)]
                 numbers |= over_seeds("lstm_minus_it", apart)
             points.append(Point(where={"framework": framework, "cell": cell, "distance": distance}, numbers=numbers))
         return points
@@ -134,6 +146,7 @@ def _copies(distance: int) -> Part:
 
 
 def _draw_copies(points: Sequence[Point]) -> bytes:
+    """The accuracy of each cell over the distance."""
     return curves(
         points,
         across="distance",
@@ -185,3 +198,4 @@ CLAIMS = (
         picture=_draw_copies,
     ),
 )
+"""The claims on how far back a layer remembers, in the ledger's order."""

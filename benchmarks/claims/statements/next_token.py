@@ -23,7 +23,9 @@ from common.tasks.language import cross_entropy, perplexity, spelled, tokens_of
 from common.tasks.task import Options, Task, right_answers, unlabelled
 
 ONE, TWO = "one direction", "two directions"
+"""The names of the two models, by their directions."""
 SEEDS = 2
+"""How often each model is trained, with the seeds from 0 on."""
 PROMPTS, FOLLOWING = 64, 5
 """Beginnings of held-out sentences that are gone on with, and how many tokens of it are compared."""
 SHOWN, SHOWN_TOKENS = "The object is", {"words": 12, "characters": 60}
@@ -47,15 +49,15 @@ class Judged:
 def beginnings(examples: Sequence[Example], seed: int) -> list[SequenceExample]:
     """A beginning of each sentence, of at least one token, cut where the seed says; its last label alone is known."""
     rng = np.random.default_rng([seed, 8])
-    found = []
+    cut = []
     for each in examples:
         if not isinstance(each, SequenceExample) or each.labels is None or len(each.inputs) < 2:
             continue
         step = int(rng.integers(1, len(each.inputs)))
         labels = np.full(step + 1, UNKNOWN)
         labels[step] = each.labels[step]
-        found.append(SequenceExample(each.inputs[: step + 1], labels))
-    return found
+        cut.append(SequenceExample(each.inputs[: step + 1], labels))
+    return cut
 
 
 def judged(network: RemoteNetwork, task: Task, examples: Sequence[Example]) -> tuple[float, float]:
@@ -91,6 +93,7 @@ def written(network: RemoteNetwork, vocabulary: Vocabulary, unit: TokenUnit) -> 
 
 
 def _judge(workshop: Workshop, task: Task, weights: Arrays, unit: TokenUnit) -> Judged:
+    """What trained weights are worth on the held-out sentences of a task, as a worker's network answers."""
     network = workshop.network(FRAMEWORK, f"{task.name}-judged")
     held_out = [each for each in task.held_out if isinstance(each, SequenceExample) and len(each.inputs) > 1]
     cut = beginnings(held_out, task.seed)
@@ -107,17 +110,17 @@ def _judge(workshop: Workshop, task: Task, weights: Arrays, unit: TokenUnit) -> 
 
 def next_token(workshop: Workshop, unit: TokenUnit) -> list[Point]:
     """Models of one and of two directions side by side, over seeds."""
-    found: dict[str, list[Judged]] = {ONE: [], TWO: []}
+    worth: dict[str, list[Judged]] = {ONE: [], TWO: []}
     for seed in range(SEEDS):
         for directions, name in ((1, ONE), (2, TWO)):
             workshop.tell(f"{name}, seed {seed}")
             task = build_task("language", Options(unit=unit, directions=directions, seed=seed))  # type: ignore[arg-type]
             learned: list[Arrays] = []
             train(workshop, IMPLEMENTATION, task, also=learned)
-            found[name].append(_judge(workshop, task, learned[0], unit))
-    gains = [two.next - one.next for one, two in zip(found[ONE], found[TWO], strict=True)]
+            worth[name].append(_judge(workshop, task, learned[0], unit))
+    gains = [two.next - one.next for one, two in zip(worth[ONE], worth[TWO], strict=True)]
     points = []
-    for name, of_name in found.items():
+    for name, of_name in worth.items():
         numbers = {
             "perplexity of whole sentences": float(np.mean([each.perplexity for each in of_name])),
             "perplexity of the next": float(np.mean([each.next_perplexity for each in of_name])),
@@ -150,3 +153,4 @@ CLAIMS = (
         limits="Over whole sentences it looks far better than one direction, for it reads the answer from the right.",
     ),
 )
+"""The claim on the next token."""

@@ -17,9 +17,13 @@ from common.reference import Arrays
 from common.specification import Cell, Specification
 
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "gru", "lstm")
+"""The cells that are run."""
 LENGTHS = (9, 7, 4, 1)
+"""Steps of each row, one of them full and one of a single step."""
 SEQ_LEN, INPUT_SIZE, HIDDEN_SIZE = 9, 4, 6
+"""Sizes of the small case: steps, features, and units of a direction."""
 DTYPE = "float64"
+"""The precision that layers are run in, so that what is off is no rounding."""
 RIGHT = 1e-9
 """Correct code is off by 1e-14 at most in float64; what tutorials get wrong is off by 0.1."""
 
@@ -50,68 +54,73 @@ def by_two_forward_passes(workshop: Workshop, name: str, case: Case, axis: int) 
     spec = case.spec
     flipped = replace(case, x=np.flip(case.x, axis).copy(), weights=exchanged(case.weights))
     passes = [workshop.run(name, each, DTYPE) for each in (case, flipped)]
-    halves = [found["output"][..., : spec.hidden_size] for found in passes]  # the first direction of each
-    found = {"output": np.concatenate([halves[0], np.flip(halves[1], axis)], axis=-1)}
+    halves = [each["output"][..., : spec.hidden_size] for each in passes]  # the first direction of each
+    results = {"output": np.concatenate([halves[0], np.flip(halves[1], axis)], axis=-1)}
     states = [name for name in passes[0] if name in ("h_n", "c_n")]
-    return found | {name: np.stack([each[name][0] for each in passes]) for name in states}
+    return results | {name: np.stack([each[name][0] for each in passes]) for name in states}
 
 
-def error_of(case: Case, found: Arrays) -> float:
+def error_of(case: Case, results: Arrays) -> float:
     """The largest absolute error of an output at a real step."""
     truth = yardstick(case, DTYPE).truth["output"]
-    return float(np.abs(found["output"] - truth)[~case.padding_mask()].max())
+    return float(np.abs(results["output"] - truth)[~case.padding_mask()].max())
 
 
-def mistake_of(case: Case, found: Arrays) -> str:
+def mistake_of(case: Case, results: Arrays) -> str:
     """The known mistake that gives the same numbers, as ``birnn verify`` names it."""
-    verdict = judge_trial(found, without_gradients(yardstick(case, DTYPE)))
+    verdict = judge_trial(results, without_gradients(yardstick(case, DTYPE)))
     return "right" if verdict.agrees else verdict.matches or verdict.nearest or "wrong in a way of its own"
 
 
 def _flipped(workshop: Workshop, framework: str, lengths: Sequence[int] | None, axis: int) -> list[Point]:
+    """How far the pattern of two forward passes is off for each cell, and which known mistake it makes."""
     points = []
     for cell in CELLS:
         case = small_case(cell, lengths)
-        found = by_two_forward_passes(workshop, RAGGED[framework], case, axis)
-        notes = {"mistake": mistake_of(case, found)}
+        results = by_two_forward_passes(workshop, RAGGED[framework], case, axis)
+        notes = {"mistake": mistake_of(case, results)}
         points.append(
-            Point(where={"framework": framework, "cell": cell}, numbers={"error": error_of(case, found)}, notes=notes)
+            Point(where={"framework": framework, "cell": cell}, numbers={"error": error_of(case, results)}, notes=notes)
         )
     return points
 
 
 def _padded_batch_flipped(workshop: Workshop, framework: str) -> list[Point]:
+    """The pattern on padded rows with lengths, flipped along time."""
     return _flipped(workshop, framework, LENGTHS, axis=1)  # (batch, seq_len, …): along time
 
 
 def _time_major_flipped(workshop: Workshop, framework: str) -> list[Point]:
+    """The pattern on full rows, flipped along the axis of the batch."""
     return _flipped(workshop, framework, None, axis=0)  # the batch, where a time-major layer has its steps
 
 
 def _lengths_left_out(workshop: Workshop, framework: str) -> list[Point]:
+    """How far zero-padded rows without lengths are off, half by half, and in the final states."""
     points = []
     for cell in CELLS:
         case = small_case(cell, LENGTHS)
-        found = workshop.run(NATIVE[framework], replace(case, lengths=None), DTYPE)
+        results = workshop.run(NATIVE[framework], replace(case, lengths=None), DTYPE)
         truth, real = yardstick(case, DTYPE).truth, ~case.padding_mask()
-        halves = np.split(np.abs(found["output"] - truth["output"])[real], 2, axis=-1)
+        halves = np.split(np.abs(results["output"] - truth["output"])[real], 2, axis=-1)
         numbers = {"forward_error": float(halves[0].max()), "error": float(halves[1].max())}
-        numbers["state_error"] = float(np.abs(found["h_n"] - truth["h_n"]).max())
+        numbers["state_error"] = float(np.abs(results["h_n"] - truth["h_n"]).max())
         points.append(Point(where={"framework": framework, "cell": cell}, numbers=numbers))
     return points
 
 
 def _padding_packed(workshop: Workshop, framework: str) -> list[Point]:
+    """How far results with lengths change with large numbers in the padding."""
     points = []
     for cell in CELLS:
         case = small_case(cell, LENGTHS)
         others = case.with_padding(np.random.default_rng(1), GARBAGE_SCALE)
-        found, other = (workshop.run(RAGGED[framework], each, DTYPE) for each in (case, others))
-        apart = max(float(np.abs(found[name] - other[name]).max()) for name in found)
+        results, other = (workshop.run(RAGGED[framework], each, DTYPE) for each in (case, others))
+        apart = max(float(np.abs(results[name] - other[name]).max()) for name in results)
         points.append(
             Point(
                 where={"framework": framework, "cell": cell},
-                numbers={"difference": apart, "error": error_of(case, found)},
+                numbers={"difference": apart, "error": error_of(case, results)},
             )
         )
     return points
@@ -163,3 +172,4 @@ CLAIMS = (
         limits="As this suite calls the layers; the ways to give lengths that are ignored are in docs/findings.md.",
     ),
 )
+"""The claims on rows of unequal length, in the ledger's order."""

@@ -16,9 +16,13 @@ from common.weights import count
 NOISE = 0.05
 """Ratios this near to 1 say nothing."""
 FASTER, SLOWER = 1 - NOISE, 1 + NOISE
+"""Ratios beyond which a time is faster, or slower, than the noise."""
 SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE = 100, 32, 64, 128
+"""Sizes of a layer that is timed: steps, rows, features, and units of a direction."""
 LEAST = {75: "75 to 100 steps", 50: "50 to 100 steps", 25: "25 to 100 steps", 1: "1 to 100 steps"}
+"""The names of the spreads of lengths that packing is timed with, by their least lengths."""
 SHAPES = {"100 steps × 32 rows × 128 units": (100, 32, 64, 128), "10 × 1000 × 10": (10, 1000, 8, 10)}
+"""The shapes that cells are compared at: steps, rows, features and units, by their names."""
 SHAPES |= {"128 × 1 × 128": (128, 1, 128, 128)}
 
 
@@ -55,18 +59,19 @@ def own(name: str) -> str:
 
 def against_first(workshop: Workshop, framework: str, variants: Sequence[Variant], **place: str) -> list[Point]:
     """A point for each variant but the first, with its time over the first one's; and one for the first again."""
-    found = time_side_by_side(workshop, framework, variants)
+    times = time_side_by_side(workshop, framework, variants)
     points = []
-    for name, timed in found.items():
+    for name, timed in times.items():
         if name == variants[0].name:
             continue
         numbers = timed.numbers("twin_ratio" if name == TWIN else "ratio") | {"ms_of_the_first": 0.0}
-        numbers["ms_of_the_first"] = 1e3 * found[variants[0].name].seconds
+        numbers["ms_of_the_first"] = 1e3 * times[variants[0].name].seconds
         points.append(Point(where={"framework": framework, **place, "what": name}, numbers=numbers))
     return points
 
 
 def _packing(workshop: Workshop, framework: str) -> list[Point]:
+    """The time with lengths over that of the padded batch, by how much of it is padding."""
     points = []
     sizes = (SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE)
     for cell in ("gru", "lstm"):
@@ -85,6 +90,7 @@ def _packing(workshop: Workshop, framework: str) -> list[Point]:
 
 
 def _draw_packing(points: Sequence[Point]) -> bytes:
+    """The time with lengths over the part of the batch that is padding, a line for each framework and cell."""
     return curves(
         [point for point in points if "padding" in point.numbers],
         across="padding",
@@ -98,6 +104,7 @@ def _draw_packing(points: Sequence[Point]) -> bytes:
 
 
 def _gru_for_lstm(workshop: Workshop, framework: str) -> list[Point]:
+    """A GRU's time over an LSTM's at each shape."""
     points = []
     for shape, sizes in SHAPES.items():
         variants = [Variant(cell, layer_case(cell, sizes), own(NATIVE[framework])) for cell in ("lstm", "gru")]
@@ -106,6 +113,7 @@ def _gru_for_lstm(workshop: Workshop, framework: str) -> list[Point]:
 
 
 def _merges(workshop: Workshop, framework: str) -> list[Point]:
+    """The time of two layers with each merge over that with concat."""
     sizes = (SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE)
     cases = {merge: layer_case("gru", sizes, num_layers=2, merge=merge) for merge in ("concat", *MERGES)}
     variants = [Variant(merge, case, own(NATIVE[framework])) for merge, case in cases.items()]
@@ -113,6 +121,7 @@ def _merges(workshop: Workshop, framework: str) -> list[Point]:
 
 
 def _by_hand(workshop: Workshop, framework: str) -> list[Point]:
+    """The time of the equations step by step over that of the framework's own layer."""
     points = []
     for cell in ("gru", "lstm"):
         case = layer_case(cell, (SEQ_LEN, BATCH, INPUT_SIZE, HIDDEN_SIZE))
@@ -131,6 +140,7 @@ def narrower_size(cell: Cell, input_size: int, hidden_size: int) -> int:
 
 
 def _two_narrower(workshop: Workshop, framework: str) -> list[Point]:
+    """The time of two narrower layers over that of one with as many parameters."""
     points = []
     for cell in ("gru", "lstm"):
         narrow = narrower_size(cell, INPUT_SIZE, HIDDEN_SIZE)
@@ -166,6 +176,7 @@ def attention_case(source_len: int, attention: bool) -> BenchmarkCase:
 
 
 def _attention(workshop: Workshop, framework: str) -> list[Point]:
+    """The time of a training step with attention over that without, for short and for long sources."""
     points = []
     for source_len in (10, 80):
         variants = [
@@ -251,3 +262,4 @@ CLAIMS = (
         limits="It is paid at every target step for every source step.",
     ),
 )
+"""The claims on what takes how long, in the ledger's order."""

@@ -21,10 +21,13 @@ from common.tasks.task import Options, Start, Task
 from common.weights import shapes
 
 SIGMA = 0.01
+"""The standard deviation of small random weights."""
 SEEDS, FEW_SEEDS = 3, 2
+"""How often the pipeline and the tagger are trained from each start, with the seeds from 0 on."""
 SENTENCES = (250, 1000, 100_000)
 """Sentences that the tagger is trained on; the last number is more than there are."""
 TAGGER = "torch/native"
+"""What trains the tagger and the masked model."""
 RANDOM = "random"
 """The name of the start from drawn embeddings."""
 CONTROL = "random, with that vocabulary"
@@ -48,13 +51,13 @@ def seed_case(spec: Specification, seed: int) -> Case:
 
 def cut(spec: Specification, numbers: np.ndarray) -> Arrays:
     """The canonical weights that stand one after the other."""
-    found, first = {}, 0
+    weights, first = {}, 0
     for name, shape in shapes(spec).items():
         size = int(np.prod(shape))
-        found[name] = numbers[first : first + size].reshape(shape)
+        weights[name] = numbers[first : first + size].reshape(shape)
         first += size
     assert first == len(numbers), (first, len(numbers))
-    return found
+    return weights
 
 
 def small_weights(weights: Arrays, seed: int) -> Arrays:
@@ -67,6 +70,7 @@ def small_weights(weights: Arrays, seed: int) -> Arrays:
 
 
 def _sigma(workshop: Workshop, framework: str) -> list[Point]:
+    """The accuracy after each epoch from small random weights minus that from the framework's own."""
     file = Path(__file__).with_name("natural") / FOLDERS[framework] / "natural.py"
     usual, small, spreads = [], [], []
     with workshop.own(framework, file, "default_weights") as default_weights:
@@ -96,19 +100,19 @@ def _pretrained(workshop: Workshop) -> list[Point]:
     ways = _ways(workshop, training, held_out)
     points = []
     for limit in SENTENCES:
-        found: dict[str, list[float]] = {name: [] for name in ways}
+        by_way: dict[str, list[float]] = {name: [] for name in ways}
         task: Task | None = None
         for seed in range(FEW_SEEDS):
             for name, changes in ways.items():
                 workshop.tell(f"{limit} sentences, {name}, seed {seed}")
                 options = Options(data=(training, held_out), limit=limit, seed=seed, **changes)
                 task = build_task("tagger", options)
-                found[name].append(train(workshop, TAGGER, task).accuracies[-1])
+                by_way[name].append(train(workshop, TAGGER, task).accuracies[-1])
         assert task is not None
-        for name, accuracies in found.items():
+        for name, accuracies in by_way.items():
             numbers = over_seeds("accuracy", accuracies)
             if name not in (RANDOM, CONTROL):
-                numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, found[RANDOM], strict=True)])
+                numbers |= over_seeds("gain", [a - b for a, b in zip(accuracies, by_way[RANDOM], strict=True)])
             where: dict[str, str | float] = {"framework": "torch", "sentences": len(task.training), "embedding": name}
             points.append(Point(where=where, numbers=numbers))
     return points
@@ -174,3 +178,4 @@ CLAIMS = (
         needs_conllu=True,
     ),
 )
+"""The claims on where training starts, in the ledger's order."""

@@ -22,9 +22,11 @@ from common.specification import Cell, Specification
 STEPS = 50
 """Of the row whose first and last step are asked what the final state knows of them."""
 SAME = 1e-9
+"""Numbers this near to each other are equal but for rounding in float64."""
 
 
 def _widths(workshop: Workshop, framework: str) -> list[Point]:
+    """Steps and features of the output over those of the input and of one direction."""
     points = []
     for cell in CELLS:
         output = workshop.run(NATIVE[framework], small_case(cell, None), DTYPE)["output"]
@@ -34,10 +36,11 @@ def _widths(workshop: Workshop, framework: str) -> list[Point]:
 
 
 def _last_output(workshop: Workshop, framework: str) -> list[Point]:
+    """How far the output at the last step is from the final states, half by half."""
     points = []
     for cell in CELLS:
-        found = workshop.run(NATIVE[framework], small_case(cell, None), DTYPE)
-        off = np.abs(found["output"][:, -1] - np.concatenate(list(found["h_n"]), axis=-1))
+        results = workshop.run(NATIVE[framework], small_case(cell, None), DTYPE)
+        off = np.abs(results["output"][:, -1] - np.concatenate(list(results["h_n"]), axis=-1))
         halves = [float(half.max()) for half in np.split(off, 2, axis=-1)]
         points.append(
             Point(
@@ -66,19 +69,21 @@ def long_row(cell: Cell, steps: int, cotangents: Arrays, units: int = 32) -> Cas
 
 
 def _last_hidden(workshop: Workshop, framework: str) -> list[Point]:
+    """What the last and the first step of a row count for hidden[-1], by its gradient."""
     points = []
     rng = np.random.default_rng(1)
     for cell in CELLS:
         wanted = np.zeros((2, 1, 32))
         wanted[-1] = rng.normal(size=(1, 32))
-        found = workshop.run(NATIVE[framework], long_row(cell, STEPS, {"h_n": wanted}), DTYPE)
-        by_step = np.linalg.norm(found["grad.x"][0], axis=-1)
+        gradients = workshop.run(NATIVE[framework], long_row(cell, STEPS, {"h_n": wanted}), DTYPE)
+        by_step = np.linalg.norm(gradients["grad.x"][0], axis=-1)
         numbers = {"ratio": float(by_step[-1] / by_step[0]), "first": float(by_step[0]), "last": float(by_step[-1])}
         points.append(Point(where={"framework": framework, "cell": cell}, numbers=numbers))
     return points
 
 
 def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
+    """Whether a framework's layer raises where it is given an initial state of one direction, or what it gives."""
     points = []
     file = Path(__file__).with_name("natural") / FOLDERS[framework] / "natural.py"
     with (
@@ -89,18 +94,19 @@ def _one_direction_state(workshop: Workshop, framework: str) -> list[Point]:
             case = case_with_states(cell)
             as_it_has_to_be(case, DTYPE)  # else any error would count
             try:
-                found = as_claimed(case, DTYPE)
+                results = as_claimed(case, DTYPE)
             except NoAnswer as error:
                 if error.reply.status != "failed":
                     raise
                 numbers, notes = {"raises": 1.0}, {"error": error.reply.reason[:200]}
             else:
-                numbers, notes = {"raises": 0.0}, {"gives": f"an output of shape {found['output'].shape}"}
+                numbers, notes = {"raises": 0.0}, {"gives": f"an output of shape {results['output'].shape}"}
             points.append(Point(where={"framework": framework, "cell": cell}, numbers=numbers, notes=notes))
     return points
 
 
 FOLDERS = {"torch": "pytorch", "jax": "jax_flax", "tensorflow": "tensorflow_keras", "mxnet": "mxnet_gluon"}
+"""The folder of each framework's layers as a user calls them."""
 
 
 def case_with_states(cell: Cell) -> Case:
@@ -124,10 +130,10 @@ def _halves_apart(workshop: Workshop, framework: str) -> list[Point]:
             network = workshop.network(framework, f"halves-{cell}-{number}")
             network.open(spec, NATIVE[framework].partition("/")[2], DTYPE, "cpu", start, batch, optimizer)
             network.train([batch])
-            found, _ = network.save()
+            trained, _ = network.save()
             network.close()
             names = [name for name in weights if name.startswith("rnn.weight") and not name.endswith("_reverse")]
-            moves.append(np.concatenate([(found[name] - start[name]).ravel() for name in names]))
+            moves.append(np.concatenate([(trained[name] - start[name]).ravel() for name in names]))
         apart = np.linalg.norm(moves[0] - moves[1]) / np.linalg.norm(moves[0])
         points.append(Point(where={"framework": framework, "cell": cell}, numbers={"difference": float(apart)}))
     return points
@@ -191,3 +197,4 @@ CLAIMS = (
         limits="They read separately, but one loss trains both: each half's gradient depends on what the other says.",
     ),
 )
+"""The claims on what comes out of a layer, in the ledger's order."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen
 
 KINDS = {"rnn_tanh": linen.SimpleCell, "gru": linen.GRUCell, "lstm": linen.OptimizedLSTMCell}
+"""Flax's cells by the suite's names."""
 
 
 def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:
@@ -35,10 +36,10 @@ def default_weights(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_0
     """
     cells = [linen.GRUCell(spec.hidden_size, dtype=x.dtype, param_dtype=x.dtype) for _ in range(2)]
     layer = linen.Bidirectional(*(linen.RNN(cell) for cell in cells))
-    found = layer.init(jax.random.key(int(lengths[0])), x)["params"]
+    parameters = layer.init(jax.random.key(int(lengths[0])), x)["params"]
     numbers = []
     for direction in ("forward_rnn", "backward_rnn"):
-        cell = found[direction]["cell"]
+        cell = parameters[direction]["cell"]
         numbers += [cell[name]["kernel"].T for name in ("ir", "iz", "in")]
         numbers += [cell[name]["kernel"].T for name in ("hr", "hz", "hn")]
         numbers += [cell[name]["bias"] for name in ("ir", "iz", "in")]

@@ -8,6 +8,7 @@ import mxnet as mx
 from mxnet.gluon import rnn
 
 KINDS = {"rnn_tanh": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
+"""Gluon's layers by the suite's names of their cells."""
 
 
 def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:

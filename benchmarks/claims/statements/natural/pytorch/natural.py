@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 KINDS = {"rnn_tanh": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+"""PyTorch's layers by the suite's names of their cells."""
 
 
 def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:

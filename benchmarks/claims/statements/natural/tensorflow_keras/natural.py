@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 KINDS = {"rnn_tanh": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
+"""Keras' layers by the suite's names of their cells."""
 
 
 def called(spec: Any, x: Any, h_0: Any, c_0: Any) -> Any:
