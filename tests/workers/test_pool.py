@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.pool.environments import THREAD_VARIABLES, interpreter, worker_environment
+from backends.pool.environments import ROOT, THREAD_VARIABLES, interpreter, worker_environment
 from backends.pool.pool import EnvironmentBroken, EnvironmentMissing, Pool, Worker, WorkerDied
 from backends.pool.shared_folder import exchange_folder
 from backends.registry import Backend
@@ -200,6 +202,13 @@ def test_every_worker_gets_the_same_number_of_threads(monkeypatch: pytest.Monkey
     environment = worker_environment(2)
     assert {environment[name] for name in THREAD_VARIABLES} == {"2"}
     assert "PYTHONDONTWRITEBYTECODE" not in environment
+
+
+def test_tests_have_the_one_thread_that_workers_have() -> None:
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    told = dict(re.findall(r"^(\w+) = (\S+)$", tox["testenv"]["set_env"], re.MULTILINE))
+    assert {name: told.get(name) for name in THREAD_VARIABLES} == dict.fromkeys(THREAD_VARIABLES, "1")
 
 
 def test_a_dead_worker_can_be_asked_again_without_harm() -> None:
