@@ -63,8 +63,6 @@ def commands(training: Path | None, held_out: Path | None) -> dict[str, list[str
         "masked": ["train", "masked", *files],
         "language-one-direction": ["train", "language", "--directions", "1"],
         "language-two-directions": ["train", "language", "--directions", "2"],
-        "characters-one-direction": ["train", "language", "--directions", "1", "--units", "characters"],
-        "characters-two-directions": ["train", "language", "--directions", "2", "--units", "characters"],
     }
 
 
