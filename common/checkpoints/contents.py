@@ -17,9 +17,13 @@ from common.specification import Specification, specification_from_json
 from common.weights import KINDS, merge_weight_name, weight_name
 
 Arrays = dict[str, np.ndarray]
+"""Arrays by name."""
 Gates = Literal["rnn", "gru", "lstm"]
+"""The cells by their gates alone: not every file tells whether an RNN is of tanh or of relu."""
 NUM_GATES: dict[Gates, int] = {"rnn": 1, "gru": 3, "lstm": 4}
+"""How many gates each cell has, whose rows lie one after the other in its kernels."""
 ACTIVATIONS = ("tanh", "relu")
+"""The activations that an RNN's candidate may have."""
 OPEN_KEYS = ("activation", "reset_after", "merge")
 """What a file may leave open."""
 
@@ -123,8 +127,8 @@ class Half:
 
     def arrays(self, layer: int, direction: int) -> Arrays:
         """By canonical name, without the biases that are not there."""
-        found = {weight_name(kind, layer, direction): getattr(self, kind) for kind in KINDS}
-        return {name: value for name, value in found.items() if value is not None}
+        arrays = {weight_name(kind, layer, direction): getattr(self, kind) for kind in KINDS}
+        return {name: value for name, value in arrays.items() if value is not None}
 
     def without_bias(self) -> Half:
         """The weights of the direction without biases."""
@@ -237,6 +241,7 @@ def kind_of_halves(halves: Mapping[tuple[int, int], Half], what: str, **told: An
 
 
 def _gates(half: Half, what: str) -> Gates:
+    """The cell that a half is of, by the shape of its recurrent kernel."""
     if half.weight_ih.ndim != 2 or half.weight_hh.ndim != 2 or 0 in half.weight_ih.shape + half.weight_hh.shape:
         shapes = f"{half.weight_ih.shape} and {half.weight_hh.shape}"
         raise InputError(f"{what} must have kernels of two dimensions with nothing empty; got {shapes}")
@@ -248,6 +253,7 @@ def _gates(half: Half, what: str) -> Gates:
 
 
 def _check_half(half: Half, kind: RecurrentKind, layer: int, direction: int, what: str) -> None:
+    """Raise an ``InputError`` where a half's shapes, dtypes or biases are not those of its layer."""
     units = kind.hidden_sizes[direction]
     rows = NUM_GATES[kind.gates] * units
     wanted: dict[str, tuple[int, ...]] = {
@@ -289,13 +295,13 @@ def parts_of(layer: RecurrentLayer) -> Iterator[RecurrentLayer]:
 def joined(name: str, kind: RecurrentKind, parts: list[RecurrentLayer]) -> RecurrentLayer:
     """The inverse of ``parts_of``, for parts that ``kind`` is known to be made of."""
     halves = {(k, direction): half for k, part in enumerate(parts) for direction, half in enumerate(part.halves(0))}
-    found = recurrent_layer(name, kind, halves)
+    stack = recurrent_layer(name, kind, halves)
     learned = {
         merge_weight_name(k): part.weights[merge_weight_name(0)]
         for k, part in enumerate(parts)
         if merge_weight_name(0) in part.weights
     }
-    return replace(found, weights=found.weights | learned)
+    return replace(stack, weights=stack.weights | learned)
 
 
 def summed(first: np.ndarray, second: np.ndarray) -> np.ndarray:

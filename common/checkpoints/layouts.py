@@ -17,9 +17,13 @@ from common.errors import InputError
 from common.weights import KINDS
 
 CANONICAL: dict[Gates, str] = {"rnn": "h", "gru": "rzn", "lstm": "ifgo"}
+"""The canonical order of each cell's gates along the rows."""
 KERAS: dict[Gates, str] = CANONICAL | {"gru": "zrn"}
+"""The order of each cell's gates in Keras, whose GRU has z first."""
 ONNX: dict[Gates, str] = {"rnn": "h", "gru": "zrn", "lstm": "iofg"}
+"""The order of each cell's gates in ONNX."""
 GLUON = dict(zip(KINDS, ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias"), strict=True))
+"""Gluon's name of each canonical weight."""
 
 
 class Layout(NamedTuple):
@@ -52,20 +56,24 @@ def gates_of(recurrent: np.ndarray, units_axis: int, what: str) -> Gates:
 
 
 def pack_canonical(kind: RecurrentKind, half: Half) -> Arrays:
-    found = {name: getattr(half, name) for name in KINDS}
-    return {name: value for name, value in found.items() if value is not None}
+    """A half's weights by their kinds, without the biases that are not there."""
+    weights = {name: getattr(half, name) for name in KINDS}
+    return {name: value for name, value in weights.items() if value is not None}
 
 
 def unpack_canonical(arrays: Mapping[str, np.ndarray], what: str) -> Half:
+    """A half of its weights by their kinds; biases may be missing."""
     _require(arrays, KINDS[:2], KINDS, what)
     return Half(*(arrays.get(name) for name in KINDS))  # type: ignore[arg-type]
 
 
 def pack_gluon(kind: RecurrentKind, half: Half) -> Arrays:
+    """A half's weights by Gluon's names, with biases of zeros where there are none."""
     return {GLUON[name]: value for name, value in pack_canonical(kind, half.with_bias()).items()}
 
 
 def unpack_gluon(arrays: Mapping[str, np.ndarray], what: str) -> Half:
+    """A half of Gluon's four arrays."""
     names = tuple(GLUON.values())
     _require(arrays, names, names, what)
     return Half(*(arrays[name] for name in names))
@@ -75,17 +83,19 @@ def unpack_gluon(arrays: Mapping[str, np.ndarray], what: str) -> Half:
 
 
 def pack_keras(kind: RecurrentKind, half: Half) -> Arrays:
+    """A half as Keras' cell has it: kernels (in, G·units), both biases of a reset-after GRU, and others' sum."""
     order = CANONICAL[kind.gates], KERAS[kind.gates]
     kernels = (reordered(each, *order).T for each in (half.weight_ih, half.weight_hh))  # (G·units, in) to (in, G·units)
-    found = dict(zip(("kernel", "recurrent_kernel"), kernels, strict=True))
+    arrays = dict(zip(("kernel", "recurrent_kernel"), kernels, strict=True))
     if half.bias_ih is not None and half.bias_hh is not None:
         biases = [reordered(each, *order) for each in (half.bias_ih, half.bias_hh)]
         two = kind.gates == "gru" and kind.reset_after
-        found["bias"] = np.stack(biases) if two else summed(*biases)
-    return found
+        arrays["bias"] = np.stack(biases) if two else summed(*biases)
+    return arrays
 
 
 def unpack_keras(arrays: Mapping[str, np.ndarray], what: str) -> Half:
+    """A half of a Keras cell's kernel, recurrent_kernel and, where there is one, bias."""
     _require(arrays, ("kernel", "recurrent_kernel"), ("kernel", "recurrent_kernel", "bias"), what)
     gates = gates_of(arrays["recurrent_kernel"], 0, what)
     order = KERAS[gates], CANONICAL[gates]
@@ -107,11 +117,12 @@ def unpack_keras(arrays: Mapping[str, np.ndarray], what: str) -> Half:
 
 
 def pack_linen(kind: RecurrentKind, half: Half) -> Arrays:
+    """A half as flax.linen's cell has it: a kernel (in, units) for each gate."""
     return _pack_gates(kind, half, "h" if kind.gates == "lstm" else "i")
 
 
 def unpack_linen(arrays: Mapping[str, np.ndarray], what: str) -> Half:
-    """Also of the tree that ``nnx.LSTMCell`` has, where ``if`` is ``if_``."""
+    """A half of a flax.linen cell's arrays, or of ``nnx.LSTMCell``'s, which has ``if_`` for ``if``."""
     arrays = {name.replace("if_/", "if/"): value for name, value in arrays.items()}
     gates = next((gates for gates, (x, h) in LINEN.items() if f"{x[0]}/kernel" in arrays), None)
     if gates is None:
@@ -142,31 +153,34 @@ LINEN: dict[Gates, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gru": (("ir", "iz", "in"), ("hr", "hz", "hn")),
     "rnn": (("i",), ("h",)),
 }
+"""The names of flax.linen's dense layers for the gates, on the input and on the state, in the canonical order."""
 
 
 def _pack_gates(kind: RecurrentKind, half: Half, biased: str) -> Arrays:
+    """A kernel for each gate, biases on the input (``biased`` "i") or on the state ("h"), and a GRU's b_hn apart."""
     x, h = LINEN[kind.gates]
     full = half.with_bias()
     assert full.bias_ih is not None
     assert full.bias_hh is not None
     count = len(x)
-    found: Arrays = {}
+    arrays: Arrays = {}
     for names, kernel in ((x, half.weight_ih), (h, half.weight_hh)):
         for name, rows in zip(names, np.split(kernel, count), strict=True):
-            found[f"{name}/kernel"] = rows.T  # (units, in) to (in, units)
+            arrays[f"{name}/kernel"] = rows.T  # (units, in) to (in, units)
     ih, hh = np.split(full.bias_ih, count), np.split(full.bias_hh, count)
     for i, name in enumerate(h if biased == "h" else x):
         apart = kind.gates == "gru" and name == "in"
-        found[f"{name}/bias"] = ih[i] if apart else summed(ih[i], hh[i])
+        arrays[f"{name}/bias"] = ih[i] if apart else summed(ih[i], hh[i])
     if kind.gates == "gru":
-        found["hn/bias"] = hh[2]
-    return found
+        arrays["hn/bias"] = hh[2]
+    return arrays
 
 
 # flax.nnx: the gates joined in two layers, one bias; that of the GRU is on the input, without b_hn.
 
 
 def pack_nnx(kind: RecurrentKind, half: Half) -> Arrays:
+    """A half as flax.nnx's cells have it that join all gates in two layers: one bias, so that a GRU's b_hn is lost."""
     full = half.with_bias()
     assert full.bias_ih is not None
     assert full.bias_hh is not None
@@ -182,7 +196,7 @@ def pack_nnx(kind: RecurrentKind, half: Half) -> Arrays:
 
 
 def unpack_nnx(arrays: Mapping[str, np.ndarray], what: str) -> Half:
-    """Also of the tree of ``nnx.LSTMCell``, and of a GRU whose ``dense_h`` was given a bias."""
+    """A half of a flax.nnx cell's arrays: of ``nnx.LSTMCell``, too, and of a GRU whose ``dense_h`` was given a bias."""
     if "dense_i/kernel" not in arrays:
         return unpack_linen(arrays, what)
     names = ("dense_i/kernel", "dense_h/kernel")
@@ -200,14 +214,16 @@ def unpack_nnx(arrays: Mapping[str, np.ndarray], what: str) -> Half:
 
 
 def pack_onnx(kind: RecurrentKind, half: Half) -> Arrays:
+    """A half as ONNX' operators have it: W, R and, where there are biases, B of both, (2·G·units,)."""
     order = CANONICAL[kind.gates], ONNX[kind.gates]
-    found = {"W": reordered(half.weight_ih, *order), "R": reordered(half.weight_hh, *order)}
+    arrays = {"W": reordered(half.weight_ih, *order), "R": reordered(half.weight_hh, *order)}
     if half.bias_ih is not None and half.bias_hh is not None:
-        found["B"] = np.concatenate([reordered(each, *order) for each in (half.bias_ih, half.bias_hh)])
-    return found
+        arrays["B"] = np.concatenate([reordered(each, *order) for each in (half.bias_ih, half.bias_hh)])
+    return arrays
 
 
 def unpack_onnx(arrays: Mapping[str, np.ndarray], what: str) -> Half:
+    """A half of one direction's W, R and, where there is one, B."""
     _require(arrays, ("W", "R"), ("W", "R", "B"), what)
     gates = gates_of(arrays["R"], 1, what)
     order = ONNX[gates], CANONICAL[gates]
@@ -224,11 +240,13 @@ def unpack_onnx(arrays: Mapping[str, np.ndarray], what: str) -> Half:
 
 
 def _pair(kernels: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Two kernels, as a pair to type checkers."""
     weight_ih, weight_hh = kernels
     return weight_ih, weight_hh
 
 
 def _joined(rows: Sequence[np.ndarray], what: str) -> np.ndarray:
+    """The gates' arrays one after the other, if they have one shape and dtype."""
     if len({each.shape for each in rows}) > 1 or len({each.dtype for each in rows}) > 1:
         shapes = ", ".join(f"{each.dtype} {each.shape}" for each in rows)
         raise InputError(f"{what}: the gates must have one shape and dtype; got {shapes}")
@@ -236,6 +254,7 @@ def _joined(rows: Sequence[np.ndarray], what: str) -> np.ndarray:
 
 
 def _require(arrays: Mapping[str, np.ndarray], needed: Sequence[str], known: Sequence[str], what: str) -> None:
+    """Raise an ``InputError`` where a needed array is missing, or one is not known."""
     for name in needed:
         if name not in arrays:
             raise InputError(f"{what} must have {name}; it is missing")
@@ -245,8 +264,14 @@ def _require(arrays: Mapping[str, np.ndarray], needed: Sequence[str], known: Seq
 
 
 CANONICAL_LAYOUT = Layout(pack_canonical, unpack_canonical)
+"""The layout of PyTorch and of birnn's own files."""
 GLUON_LAYOUT = Layout(pack_gluon, unpack_gluon)
+"""The layout of MXNet's Gluon."""
 KERAS_LAYOUT = Layout(pack_keras, unpack_keras)
+"""The layout of Keras' cells."""
 LINEN_LAYOUT = Layout(pack_linen, unpack_linen)
+"""The layout of flax.linen's cells."""
 NNX_LAYOUT = Layout(pack_nnx, unpack_nnx)
+"""The layout of flax.nnx's cells."""
 ONNX_LAYOUT = Layout(pack_onnx, unpack_onnx)
+"""The layout of ONNX' operators."""

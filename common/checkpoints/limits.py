@@ -17,8 +17,11 @@ from common.errors import InputError, shown
 MOST_HEADER = 64 * 2**20
 """Bytes of a header, a config or a pickle without its tensors."""
 LONGEST_NAME = 1024
+"""Characters of a tensor's name at most."""
 MOST_TENSORS = 100_000
+"""Tensors of a file at most."""
 MOST_DIMENSIONS = 32
+"""Dimensions of a tensor at most."""
 DEEPEST = 64
 """Levels of a tree."""
 DTYPES: dict[str, np.dtype] = {
@@ -31,8 +34,9 @@ DTYPES: dict[str, np.dtype] = {
     },
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+"""The dtypes that are read, by the suite's names of them."""
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-PACKAGES = {"h5py": "h5py", "msgpack": "msgpack", "onnx": "onnx", "tensorstore": "tensorstore"}
+"""The dtypes of weights."""
 
 
 def needed(package: str, what: str) -> ModuleType:

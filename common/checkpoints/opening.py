@@ -36,9 +36,9 @@ def read_checkpoint_file(path: Path, name: str | None = None) -> Contents:
     InputError
         If it is no checkpoint of a known format; one sentence that names the file.
     """
-    found = format_of(path) if name is None else name
-    with one_sentence(path, FORMATS[found].what):
-        return FORMATS[found].read(path)
+    format_name = format_of(path) if name is None else name
+    with one_sentence(path, FORMATS[format_name].what):
+        return FORMATS[format_name].read(path)
 
 
 def format_of(path: Path) -> str:

@@ -9,7 +9,9 @@ from common.cases.seeded import GARBAGE_SCALE
 from common.checkpoints.contents import RecurrentLayer
 
 LENGTHS = (5, 3, 1)
+"""Steps of each row."""
 SEED = 18
+"""The seed of the inputs and states; the padding's is one more."""
 
 
 def case_of(layer: RecurrentLayer, name: str = "converted") -> Case:

@@ -22,6 +22,7 @@ from common.checkpoints.limits import FLOATS
 from common.errors import InputError
 
 NARROW = ("float16", "float32", "float64")
+"""The floats of formats without bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Format:
 
 
 EVERY = ("concat", "sum", "mul", "ave")
+"""The merges without weights of their own."""
 
 _TORCH = Format(
     torch.read,
@@ -175,6 +177,7 @@ FORMATS: dict[str, Format] = {
     "onnx": _ONNX,
     "birnn": _BIRNN,
 }
+"""Every format by the name that ``--to`` has for it."""
 
 
 def format_for(path: Path, name: str | None) -> str:

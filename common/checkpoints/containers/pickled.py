@@ -17,6 +17,7 @@ import numpy as np
 from common.errors import InputError, shown
 
 MOST_OPCODES = 5_000_000
+"""Opcodes that a pickle may have at most."""
 STORAGES = {
     "torch FloatStorage": np.dtype(np.float32),
     "torch DoubleStorage": np.dtype(np.float64),
@@ -29,6 +30,7 @@ STORAGES = {
     "torch ByteStorage": np.dtype(np.uint8),
     "torch BoolStorage": np.dtype(np.bool_),
 }
+"""The storages that a pickle may name, as torch's classes, and the dtypes of their numbers."""
 _MARK = object()
 
 
@@ -53,10 +55,13 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class _Global:
+    """A class or function that a pickle names and that is known here; it is not imported."""
+
     name: str
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
+    """A tensor of the arguments of torch's rebuilding functions, checked."""
     whole = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 32
     numbers = (offset, *shape, *stride) if whole else (None,)
     if not isinstance(storage, Storage) or not all(type(each) is int and 0 <= each < 2**62 for each in numbers):
@@ -65,6 +70,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stor
 
 
 def _mapping(items: Any = (), *_: Any) -> dict[Any, Any]:
+    """A dictionary of the pairs that an OrderedDict is made of."""
     if not isinstance(items, list | tuple) or not all(
         isinstance(pair, tuple | list) and len(pair) == 2 for pair in items
     ):
@@ -73,6 +79,7 @@ def _mapping(items: Any = (), *_: Any) -> dict[Any, Any]:
 
 
 def _first(value: Any = None, *_: Any) -> Any:
+    """The first argument: of a parameter, its tensor."""
     return value
 
 
@@ -84,6 +91,7 @@ CALLED: dict[str, Callable[..., Any]] = {
     "torch Size": lambda sizes=(), *_: tuple(sizes) if isinstance(sizes, list | tuple) else (),
     "torch device": lambda *_: "device",
 }
+"""What stands in for each function that a pickle may call."""
 
 
 def unpickled(content: bytes | IO[bytes]) -> Any:
@@ -111,6 +119,7 @@ def unpickled(content: bytes | IO[bytes]) -> Any:
 
 
 def _key(value: Any) -> Any:
+    """A dictionary's key, if it is text, a number or None."""
     if not isinstance(value, str | int | float | bool | None):
         raise InputError(f"a dictionary's keys must be text or numbers; got {type(value).__name__}")
     return value
@@ -141,73 +150,92 @@ class _Machine:
             raise InputError(f"a checkpoint's pickle must hold plain parts and tensors alone; got the opcode {name}")
 
     def global_by_stack(self) -> None:
+        """Replace a module and a name by the global that they name."""
         name, module = self.stack.pop(), self.stack.pop()
         self.stack.append(_known_global(f"{module} {name}"))
 
     def mark(self) -> None:
+        """Push the mark, from which on later opcodes take the stack."""
         self.stack.append(_MARK)
 
     def pop(self) -> None:
+        """Drop the value on top."""
         self.stack.pop()
 
     def pop_mark(self) -> None:
+        """Drop all values down to the last mark, and the mark."""
         self._to_mark()
 
     def duplicate(self) -> None:
+        """Push the value on top once more."""
         self.stack.append(self._top())
 
     def make_tuple(self) -> None:
+        """Replace all down to the last mark by a tuple of it."""
         self.stack.append(tuple(self._to_mark()))
 
     def make_list(self) -> None:
+        """Replace all down to the last mark by a list of it."""
         self.stack.append(self._to_mark())
 
     def make_dict(self) -> None:
+        """Replace keys and values in turn, down to the last mark, by a dictionary."""
         items = self._to_mark()
         self.stack.append({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
 
     def tuple_of(self, count: int) -> None:
+        """Replace the ``count`` values on top by a tuple of them."""
         if _MARK in self.stack[-count:] or len(self.stack) < count:
             raise ValueError("too few values for a tuple")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def tuple_of_1(self) -> None:
+        """Replace the value on top by a tuple of it."""
         self.tuple_of(1)
 
     def tuple_of_2(self) -> None:
+        """Replace two values on top by a tuple of them."""
         self.tuple_of(2)
 
     def tuple_of_3(self) -> None:
+        """Replace three values on top by a tuple of them."""
         self.tuple_of(3)
 
     def append(self) -> None:
+        """Append the value on top to the list below it."""
         value = self.stack.pop()
         self._container(list).append(value)
 
     def appends(self) -> None:
+        """Append all down to the last mark to the list below that."""
         values = self._to_mark()
         self._container(list).extend(values)
 
     def set_item(self) -> None:
+        """Put the value on top, under the key below it, into the dictionary below both."""
         value, key = self.stack.pop(), self.stack.pop()
         self._container(dict)[_key(key)] = value
 
     def set_items(self) -> None:
+        """Put keys and values in turn, down to the last mark, into the dictionary below that."""
         items = self._to_mark()
         target = self._container(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 
     def reduce(self) -> None:
+        """Replace a function and its arguments by what stands in for the call; only ``CALLED`` are called."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global) or function.name not in CALLED or not isinstance(arguments, tuple):
             raise InputError(f"a checkpoint's pickle must call nothing; got a call of {shown(function)}")
         self.stack.append(CALLED[function.name](*arguments))
 
     def build(self) -> None:
+        """Drop a state: the object that it is set on keeps what it has."""
         self.stack.pop()  # attributes, such as an OrderedDict's _metadata; nothing here has any
 
     def persistent(self) -> None:
+        """Replace a persistent id, which must be a storage's, by the storage."""
         place = self.stack.pop()
         if not isinstance(place, tuple) or len(place) < 5 or place[0] != "storage":
             raise InputError(f"a checkpoint's persistent ids must be storages; got {shown(place)}")
@@ -219,27 +247,31 @@ class _Machine:
         self.stack.append(Storage(STORAGES[kind.name], key, count))
 
     def _top(self) -> Any:
+        """The value on top, which must be no mark."""
         if self.stack[-1] is _MARK:
             raise ValueError("a mark where a value must be")
         return self.stack[-1]
 
     def _container(self, kind: type) -> Any:
+        """The value on top, which must be of a kind."""
         if not isinstance(self.stack[-1], kind):
             raise ValueError(f"a {kind.__name__} must be there")
         return self.stack[-1]
 
     def _to_mark(self) -> list[Any]:
+        """Take all down to the last mark off the stack, and the mark."""
         place = len(self.stack) - 1
         while self.stack[place] is not _MARK:
             place -= 1
             if place < 0:
                 raise ValueError("no mark")
-        found = self.stack[place + 1 :]
+        values = self.stack[place + 1 :]
         del self.stack[place:]
-        return found
+        return values
 
 
 def _known_global(name: Any) -> _Global:
+    """A global by its module and name, if it is one of ``CALLED`` or ``STORAGES``."""
     if name not in CALLED and name not in STORAGES:
         raise InputError(
             f"a checkpoint's pickle must hold tensors and plain parts alone; got one that asks for {shown(name)}, "
@@ -249,6 +281,7 @@ def _known_global(name: Any) -> _Global:
 
 
 def _value(argument: Any) -> Any:
+    """The opcode's argument as it is."""
     return argument
 
 
@@ -269,6 +302,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {
     "EMPTY_TUPLE": lambda _: (),
     "GLOBAL": _known_global,
 }
+"""The opcodes that push a value, and what makes it of their argument."""
 OPERATIONS = {
     "STACK_GLOBAL": "global_by_stack",
     "MARK": "mark",
@@ -289,3 +323,4 @@ OPERATIONS = {
     "BUILD": "build",
     "BINPERSID": "persistent",
 }
+"""The opcodes that work on the stack, and the method that does."""

@@ -33,7 +33,9 @@ from common.tensorfile import json_from_text
 from common.weights import shapes
 
 WEIGHTS = "birnn.weights"
+"""The metadata key of the exchange format."""
 VERSION = 1
+"""The version of the exchange format that is read and written."""
 DIRECT = ("embedding", "source_embedding", "target_embedding", "attention.w1", "attention.w2")
 """Parameters of a model that are a layer's whole weight, without ``.weight`` after the layer's name."""
 VECTOR = "attention.v"
@@ -63,19 +65,20 @@ def read(path: Path) -> Contents:
             layers[name] = recurrent_of(name, kind, tensors, f"{path}: the layer {name}")
     for name, value in tensors.items():
         module, _, leaf = name.rpartition(".")
-        found = layers.get(module)
-        if isinstance(found, RecurrentLayer) and leaf in found.weights:
+        layer = layers.get(module)
+        if isinstance(layer, RecurrentLayer) and leaf in layer.weights:
             continue
         if name not in others:
             raise InputError(f"{path}: {WEIGHTS} must say what each tensor is; it does not of {shown(name)}")
-        if isinstance(found, PlainLayer):
-            found.arrays[leaf] = value
+        if isinstance(layer, PlainLayer):
+            layer.arrays[leaf] = value
         else:
             layers[module or leaf] = PlainLayer(module or leaf, _plain_kind(others[name], path), {leaf: value})
     return Contents("birnn", layers)
 
 
 def _plain_kind(kind: Any, path: Path) -> Any:
+    """What a layer around the recurrent ones is, if it is one of the three kinds."""
     if kind not in ("embedding", "dense", "tensor"):
         raise InputError(f"{path}: {WEIGHTS}: others must be embedding, dense or tensor; got {shown(kind)}")
     return kind
@@ -83,14 +86,14 @@ def _plain_kind(kind: Any, path: Path) -> Any:
 
 def recurrent_of(name: str, kind: RecurrentKind, tensors: Arrays, what: str) -> RecurrentLayer:
     """A layer of tensors named ``<name>.<canonical name>``, held against what it should be."""
-    found: Arrays = {}
+    weights: Arrays = {}
     for weight, shape in shapes(kind.specification()).items():
         value = tensors.get(f"{name}.{weight}")
         if value is None or value.shape != shape:
             got = "none" if value is None else value.shape
             raise InputError(f"{what} must have {weight} of shape {shape}; got {got}")
-        found[weight] = value
-    return RecurrentLayer(name, kind, found)
+        weights[weight] = value
+    return RecurrentLayer(name, kind, weights)
 
 
 def write(contents: Contents, file: BinaryIO) -> None:
@@ -146,9 +149,9 @@ def _checkpoint(path: Path, tensors: Arrays, header: Any) -> Contents:
         module, leaf = (name, "weight") if name in (*DIRECT, VECTOR) else name.rsplit(".", 1)
         value: np.ndarray = tensors[name][None] if name == VECTOR else tensors[name]
         kind = "embedding" if "embedding" in module else "tensor" if name.startswith(PREFIX) else "dense"
-        found = layers.setdefault(module, PlainLayer(module, kind, {}))  # type: ignore[arg-type]
-        assert isinstance(found, PlainLayer)
-        found.arrays[leaf] = value
+        layer = layers.setdefault(module, PlainLayer(module, kind, {}))  # type: ignore[arg-type]
+        assert isinstance(layer, PlainLayer)
+        layer.arrays[leaf] = value
     notes = (f"the optimizer's state, {len(left)} tensors, is left behind",) if left else ()
     return Contents("birnn", layers, notes, header)
 

@@ -31,7 +31,9 @@ from common.errors import InputError
 from common.tensorfile import json_from_text
 
 VERSION = "2.15.0"
+"""The version of Keras that a written file says it is of."""
 WITHOUT_CONFIG = "what joins the layers is not in the file"
+"""The note on a file of weights alone."""
 LONGEST_ATTRIBUTE = 64_000
 """Bytes that HDF5 keeps in an object's header; Keras 2 splits longer lists of names."""
 
@@ -76,6 +78,7 @@ def _variables(file: Hdf5, group: str, what: str) -> Iterator[tuple[str, np.ndar
 def _layer(
     name: str, variables: list[tuple[str, np.ndarray]], config: Config | None, what: str, notes: list[str]
 ) -> RecurrentLayer | PlainLayer:
+    """A layer of its variables in their order, recurrent where one of them is a recurrent kernel."""
     leaves = [leaf for leaf, _ in variables]
     arrays = [array for _, array in variables]
     if "recurrent_kernel" in leaves:
@@ -83,8 +86,8 @@ def _layer(
         each = len(leaves) // cells
         if cells > 2 or leaves != [*VARIABLES[:each]] * cells:
             raise InputError(f"{what} must have kernel, recurrent_kernel and bias of one or two cells; got {leaves}")
-        found = {(0, direction): arrays[direction * each : (direction + 1) * each] for direction in range(cells)}
-        return recurrent(name, found, config, what)
+        halves = {(0, direction): arrays[direction * each : (direction + 1) * each] for direction in range(cells)}
+        return recurrent(name, halves, config, what)
     kinds = {("embeddings",): "embedding", ("kernel",): "dense", ("kernel", "bias"): "dense"}
     class_name = config.class_name if config else kinds.get(tuple(leaves), "")
     by_name: Arrays = {

@@ -13,8 +13,11 @@ from common.checkpoints.contents import RecurrentKind, RecurrentLayer
 from common.errors import InputError, shown
 
 CELLS = {"SimpleRNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
+"""The cell of each of Keras' recurrent classes."""
 CLASSES = {gates: name for name, gates in CELLS.items()}
+"""The class of each cell."""
 MERGES = ("concat", "sum", "mul", "ave")
+"""The merges that Keras' Bidirectional has under the suite's names."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def described(config: Config, kind: RecurrentKind, what: str) -> tuple[Recurrent
 
 
 def _cell(half: Config, kind: RecurrentKind, what: str) -> tuple[RecurrentKind, list[str]]:
+    """A kind with what one direction's configuration adds, and what is unusual about that."""
     values, unusual = half.values, []
     units = values.get("units")
     if units not in kind.hidden_sizes:
@@ -140,6 +144,7 @@ def recurrent_config(layer: RecurrentLayer, name: str, dtype: str) -> dict[str, 
 
 
 def _cell_config(kind: RecurrentKind, units: int, name: str, reverse: bool, dtype: str) -> dict[str, Any]:
+    """The configuration of one direction, which goes backwards where ``reverse``."""
     values: dict[str, Any] = {
         "name": name,
         "trainable": True,

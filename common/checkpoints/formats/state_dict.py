@@ -21,6 +21,7 @@ from common.checkpoints.contents import (
 from common.checkpoints.layouts import unpack_canonical
 
 WEIGHT = re.compile(r"(?:(.*)\.)?(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(\d{1,3})(_reverse)?)?")
+"""A recurrent tensor's name: module, weight, number of the layer and direction."""
 PARALLEL = "module."
 """What torch.nn.DataParallel puts before every name."""
 ALONE = "rnn"
@@ -31,7 +32,7 @@ def contents_of(tensors: Mapping[str, np.ndarray], format_name: str, where: str)
     """The layers among tensors that have PyTorch's names."""
     if tensors and all(name.startswith(PARALLEL) for name in tensors):
         tensors = {name.removeprefix(PARALLEL): value for name, value in tensors.items()}
-    found: dict[str, dict[tuple[int, int], Arrays]] = {}
+    recurrent: dict[str, dict[tuple[int, int], Arrays]] = {}
     unusual: dict[str, list[str]] = {}
     plain: dict[str, Arrays] = {}
     order: list[str] = []
@@ -44,7 +45,7 @@ def contents_of(tensors: Mapping[str, np.ndarray], format_name: str, where: str)
             continue
         module = match[1] or ALONE
         order.append(module)
-        halves = found.setdefault(module, {})
+        halves = recurrent.setdefault(module, {})
         if match[2] == "weight_hr":
             unusual.setdefault(module, []).append("it has a projection (proj_size), which no other suite's layer has")
         else:
@@ -52,8 +53,8 @@ def contents_of(tensors: Mapping[str, np.ndarray], format_name: str, where: str)
     layers: dict[str, RecurrentLayer | PlainLayer] = {}
     notes = []
     for name in dict.fromkeys(order):
-        if name in found:
-            layers[name] = _recurrent(name, found[name], unusual.get(name, []), where)
+        if name in recurrent:
+            layers[name] = _recurrent(name, recurrent[name], unusual.get(name, []), where)
         else:
             layers[name], note = _plain(name, plain[name])
             notes += [note] if note else []
@@ -61,6 +62,7 @@ def contents_of(tensors: Mapping[str, np.ndarray], format_name: str, where: str)
 
 
 def _recurrent(name: str, arrays: dict[tuple[int, int], Arrays], unusual: list[str], where: str) -> RecurrentLayer:
+    """A recurrent layer of its tensors by layer and direction; one with a projection is there to be refused."""
     what = f"{where}: the layer {name}"
     halves = {place: unpack_canonical(each, what) for place, each in arrays.items()}
     if unusual:  # its recurrent kernels are as wide as the projection
@@ -74,11 +76,13 @@ def _recurrent(name: str, arrays: dict[tuple[int, int], Arrays], unusual: list[s
 
 
 def _without_projection(half: Half) -> Half:
+    """A half with zeros for its recurrent kernel, (4·units, units), as wide as it is without a projection."""
     units = half.weight_hh.shape[0] // 4 if half.weight_hh.ndim == 2 else 0
     return replace(half, weight_hh=np.zeros((4 * units, units), half.weight_ih.dtype))
 
 
 def _plain(name: str, arrays: Arrays) -> tuple[PlainLayer, str]:
+    """A layer around the recurrent ones, and a note where its tensors do not tell what it is."""
     weight = arrays.get("weight")
     if weight is not None and weight.ndim == 2:
         if set(arrays) == {"weight", "bias"} and arrays["bias"].shape == weight.shape[:1]:
@@ -91,14 +95,14 @@ def _plain(name: str, arrays: Arrays) -> tuple[PlainLayer, str]:
 
 def tensors_of(contents: Contents) -> Arrays:
     """Every tensor by PyTorch's name; a stack whose merge is not concat has one module a layer."""
-    found: Arrays = {}
+    tensors: Arrays = {}
     for layer in contents.layers.values():
         if isinstance(layer, PlainLayer):
-            found |= {
+            tensors |= {
                 f"{layer.name}.{leaf}" if leaf != layer.name else leaf: value for leaf, value in layer.arrays.items()
             }
             continue
         whole = layer.kind.merge in (None, "concat")
         for part in [layer] if whole else parts_of(layer):
-            found |= {f"{part.name}.{name}": value for name, value in part.weights.items()}
-    return found
+            tensors |= {f"{part.name}.{name}": value for name, value in part.weights.items()}
+    return tensors

@@ -33,12 +33,15 @@ from common.checkpoints.limits import (
 from common.errors import InputError
 
 ZIP = b"PK\x03\x04"
+"""The first bytes of a zip archive."""
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """The first two pickles of a file from before torch 1.6."""
 MODELS = ("state_dict", "model_state_dict", "model", "module")
 """Under what names training programs put a model's state_dict beside an optimizer's."""
 ROOT = "archive"
+"""The folder in an archive that a written file's entries lie in."""
 WHAT = "a file of torch.save"
+"""What a file must be, in an error."""
 MOST_VALUES = 100_000
 """Numbers, texts and tensors of a state_dict and of what it lies in."""
 
@@ -48,10 +51,10 @@ def read(path: Path) -> Contents:
     content = opened(path)
     with one_sentence(path, WHAT):
         try:
-            found, storage = (_zipped if bytes(content[:4]) == ZIP else _legacy)(path, content)
+            saved, storage = (_zipped if bytes(content[:4]) == ZIP else _legacy)(path, content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        state, left = _state(found, path)
+        state, left = _state(saved, path)
         tensors: dict[str, np.ndarray] = {}
         for name, tensor in _tensors_in(state):
             tensors[checked_name(name, str(path))] = _array(tensor, storage, f"{path}: {name[:LONGEST_NAME]}")
@@ -72,6 +75,7 @@ def write(contents: Contents, file: BinaryIO) -> None:
 
 
 def _zipped(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """The object in an archive, and what gives a storage's numbers where they lie."""
     archive = Archive(path, content)
     pickles = [name for name in archive.names if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -80,16 +84,17 @@ def _zipped(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], n
     order = f"{root}/byteorder"
     if order in archive.names and archive.small(order) != b"little":
         raise InputError("must be little-endian; got another byte order")
-    found = unpickled(archive.small(pickles[0]))
+    saved = unpickled(archive.small(pickles[0]))
 
     def storage(each: Storage) -> np.ndarray:
         entry = archive.stored(f"{root}/data/{each.key}")
         return array_in(entry, 0, each.dtype, (each.count,), f"the storage {each.key}")
 
-    return found, storage
+    return saved, storage
 
 
 def _legacy(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """The object in a file from before torch 1.6, and what gives a storage's numbers where they lie."""
     stream = io.BytesIO(content[: min(content.size, MOST_HEADER)].tobytes())
     try:
         magic = unpickled(stream)
@@ -99,13 +104,13 @@ def _legacy(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], n
         raise InputError(f"must be {WHAT}, a zip archive or the pickles that torch wrote before 1.6; got neither")
     if unpickled(stream) != PROTOCOL:
         raise InputError(f"must have torch's protocol {PROTOCOL}")
-    system, found, keys = unpickled(stream), unpickled(stream), unpickled(stream)
+    system, saved, keys = unpickled(stream), unpickled(stream), unpickled(stream)
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise InputError("must be little-endian; got another byte order")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise InputError("must have a list of its storages' keys")
     storages: dict[str, Storage] = {}
-    _collect(found, storages)
+    _collect(saved, storages)
     places: dict[str, np.ndarray] = {}
     start = stream.tell()
     for key in keys:
@@ -118,21 +123,21 @@ def _legacy(path: Path, content: np.ndarray) -> tuple[Any, Callable[[Storage], n
             raise InputError(f"the storage {key[:20]!r} must have {storages[key].count:,} numbers; got {count:,}")
         places[key] = array_in(content, start + 8, storages[key].dtype, (count,), f"the storage {key[:20]!r}")
         start += 8 + places[key].nbytes
-    return found, lambda each: places[each.key]
+    return saved, lambda each: places[each.key]
 
 
-def _collect(found: Any, storages: dict[str, Storage]) -> None:
+def _collect(saved: Any, storages: dict[str, Storage]) -> None:
     """Every storage that tensors name, by key."""
-    for _, tensor in _tensors_in(found):
+    for _, tensor in _tensors_in(saved):
         storages[tensor.storage.key] = tensor.storage
 
 
-def _tensors_in(found: Any) -> Iterator[tuple[str, StoredTensor]]:
+def _tensors_in(saved: Any) -> Iterator[tuple[str, StoredTensor]]:
     """Every tensor with the names of all that it lies in, joined by dots; other values are passed by.
 
     A value may lie in several places, and even in itself: how deep this goes, and how far, is bounded.
     """
-    waiting: list[tuple[str, Any, int]] = [("", found, 0)]
+    waiting: list[tuple[str, Any, int]] = [("", saved, 0)]
     seen = 0
     while waiting:
         name, value, depth = waiting.pop()
@@ -149,17 +154,17 @@ def _tensors_in(found: Any) -> Iterator[tuple[str, StoredTensor]]:
             waiting += reversed(inner)
 
 
-def _state(found: Any, path: Path) -> tuple[Any, list[str]]:
+def _state(saved: Any, path: Path) -> tuple[Any, list[str]]:
     """A model's state_dict where it lies beside other things, and a sentence on what is left."""
-    if isinstance(found, dict):
+    if isinstance(saved, dict):
         for name in MODELS:
-            inner = found.get(name)
+            inner = saved.get(name)
             if isinstance(inner, dict) and any(isinstance(value, StoredTensor) for value in inner.values()):
-                others = ", ".join(str(key)[:40] for key in found if key != name)
+                others = ", ".join(str(key)[:40] for key in saved if key != name)
                 return inner, [f"read from {name!r}; beside it, and not read: {others}"] if others else []
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: must hold a state_dict; got a {type(found).__name__}")
-    return found, []
+    if not isinstance(saved, dict):
+        raise InputError(f"{path}: must hold a state_dict; got a {type(saved).__name__}")
+    return saved, []
 
 
 def _array(tensor: StoredTensor, storage: Callable[[Storage], np.ndarray], what: str) -> np.ndarray:
@@ -207,6 +212,7 @@ def _contiguous(value: np.ndarray) -> tuple[int, ...]:
 
 
 def _text(value: str) -> bytes:
+    """A text as ``pickle`` writes it, without a memo."""
     content = value.encode()
     return b"X" + struct.pack("<I", len(content)) + content
 
@@ -217,4 +223,5 @@ def _number(value: int) -> bytes:
 
 
 def _tuple(values: Any) -> bytes:
+    """Whole numbers as a pickled tuple."""
     return b"(" + b"".join(_number(int(each)) for each in values) + b"t"
