@@ -7,7 +7,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +20,15 @@ from backends.pool.selection import Selection
 from backends.registry import backends
 from backends.studies.sources import sources_of
 from backends.worker.messages import Answer, NotDone, WorkerRequest
+from common.entities.scores import EntityScore
 from common.errors import InputError, shown
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, model_as_json
 from common.models.trace import Step
 from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
 from common.tasks.language import cross_entropy, perplexity
-from common.tasks.task import Task, right_answers, unlabelled
+from common.tasks.tagging import entity_score
+from common.tasks.task import Task, right_answers
 
 CHUNK = 16
 """Steps that a worker is asked for at once: progress is shown, and Ctrl-C heard, in between."""
@@ -62,7 +64,8 @@ class Course:
 @dataclass
 class Trained:
     """What became of one implementation: ``status`` is trained, or as in ``backends.studies.cases``; ``steps`` its
-    trace; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` where the task has them;
+    trace; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` or ``entities``
+    where the task has them;
     ``resumed`` how many epochs an earlier run had done.
     """
 
@@ -74,6 +77,7 @@ class Trained:
     steps: list[Step] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     perplexities: list[float] = field(default_factory=list)
+    entities: list[EntityScore] = field(default_factory=list)
     resumed: int = 0
 
     @property
@@ -144,6 +148,7 @@ class Learner:
             trained.steps = [Step(*step) for step in checkpoint.header.trace]
             trained.accuracies = list(checkpoint.header.accuracies)
             trained.perplexities = list(checkpoint.header.perplexities)
+            trained.entities = [EntityScore(*each) for each in checkpoint.header.entities]
             trained.resumed = checkpoint.header.epoch
         elif trained.twin and "embedding" in course.task.spec.first_input:
             weights = flip_one_bit(course.task, course.dtype)[0]
@@ -183,28 +188,34 @@ class Learner:
                 self._report(trained)
 
     def _evaluate(self, trained: Trained, network: RemoteNetwork) -> None:
-        """Note the share of right answers on the held-out examples, as a user would get them, and the perplexity."""
+        """Note the share of right answers on the held-out examples, as a user would get them, and the perplexity or the
+        entities.
+        """
         task = self._course.task
-        asked = [unlabelled(batch) for batch in self._evaluation]
+        asked = [task.asked(batch) for batch in self._evaluation]
         name = task.spec.answer
         answers = network.answers(task.spec.question, asked, task.max_steps() if name == "tokens" else None)
         pairs = list(zip(self._evaluation, answers, strict=True))
         try:
             counts = [right_answers(task.spec, batch, answer[name]) for batch, answer in pairs]
             nats = [cross_entropy(batch, answer["logits"]) for batch, answer in pairs if task.has_perplexity]
+            scores = [entity_score(task.label_names, batch, answer[name]) for batch, answer in pairs if task.scheme]
         except (InputError, ValueError, KeyError, IndexError) as error:
             raise NoAnswer(network.distrust(f"its answers must be {name} for each batch; got: {error}")) from None
         right, count = (sum(numbers) for numbers in zip(*counts, strict=True))
         trained.accuracies.append(right / max(count, 1))
         if task.has_perplexity:
             trained.perplexities.append(perplexity(sum(nats), count))
+        if task.scheme is not None:
+            trained.entities.append(sum(scores, EntityScore()))
 
     def _save(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
         """Write a checkpoint of the epochs so far."""
         weights, state = network.save()
         task = self._course.task
+        entities = [astuple(each) for each in trained.entities]
         header = CheckpointHeader(
-            version=version_of(task.spec, task.name),
+            version=version_of(task.spec, task.name, entities),
             task=task.name,
             model=model_as_json(task.spec),
             vocabularies=task.vocabularies,
@@ -217,6 +228,7 @@ class Learner:
             trace=[(step.loss, step.accuracy, step.gradient_norm) for step in trained.steps],
             accuracies=trained.accuracies,
             perplexities=trained.perplexities,
+            entities=entities,
         )
         try:
             checkpoint = Checkpoint(header, task.spec, weights, state)

@@ -19,9 +19,9 @@ def train_command(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Training data; a second one for judging. tagger: CoNLL-U; classifier: label, tab, text (default: "
-            "scikit-learn's digits); masked: CoNLL-U or plain text; language: either (default: the prose of Python's "
-            "reference).",
+            help="Training data; a second one for judging. tagger: CoNLL-U or columns; classifier: label, tab, text "
+            "(default: scikit-learn's digits); masked: CoNLL-U or plain text; language: either (default: the prose of "
+            "Python's reference).",
         ),
     ] = [],  # noqa: B006
     implementation: Implementations = ["*/manual"],  # noqa: B006
@@ -55,6 +55,23 @@ def train_command(
     units: Annotated[
         str | None, typer.Option("--units", help="language: tokens are words (default) or characters.")
     ] = None,
+    head: Annotated[
+        str, typer.Option("--head", help="tagger, pipeline: softmax, or crf, a linear-chain CRF over the labels.")
+    ] = "softmax",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--column",
+            help="tagger: upos (default), xpos, deprel, feats, feats:KEY or misc:KEY of CoNLL-U; a number of columns "
+            "(default: the last).",
+        ),
+    ] = None,
+    scheme: Annotated[
+        str, typer.Option("--scheme", help="tagger: how tags mark entities: auto, bio, iobes, iob1 or none.")
+    ] = "auto",
+    constraints: Annotated[
+        bool, typer.Option("--constraints/--no-constraints", help="crf: answer legal tags of entities alone, or any.")
+    ] = True,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use so many training examples at most.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything that is drawn.")] = 0,
@@ -97,6 +114,10 @@ def train_command(
         decoder=decoder,
         forcing=forcing,
         unit=units,  # type: ignore[arg-type]
+        head=head,
+        column=column,
+        scheme=scheme,
+        constraints=constraints,
         batch_size=batch_size,
         limit=limit,
         seed=seed,

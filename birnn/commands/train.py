@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,8 @@ from common.tensorfile import write_bytes
 
 WIDE = ("float32", "float64")
 """The dtypes that models are trained in."""
+HEADS = ("softmax", "crf")
+"""What turns a tagger's logits into labels."""
 DECODERS = ("gru", "bidirectional")
 """What a decoder may be."""
 MOST_EPOCHS_SHOWN = (8, 5, 3)
@@ -135,6 +137,7 @@ def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
     one_of("--dtype", chosen.dtype, WIDE)
     one_of("--device", chosen.device, DEVICES)
     one_of("--decoder", options.decoder, DECODERS)
+    one_of("--head", options.head, HEADS)
     if options.unit is not None:
         one_of("--units", options.unit, TOKEN_UNITS)
     if options.cell is not None:
@@ -178,7 +181,7 @@ def print_training(
         title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
     )
     table.add_column("implementation", overflow="fold")
-    judged = "perplexity" if task.has_perplexity else "accuracy"
+    judged = "perplexity" if task.has_perplexity else "entity F1" if task.scheme else "accuracy"
     for name in ("first\nloss", "last\nloss", f"held-out\n{judged}", "parts\nat step", "largest\ngap"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold", min_width=8)
@@ -197,7 +200,7 @@ def print_training(
             escape(each.name),
             f"{each.steps[0].loss:.6f}",
             f"{each.steps[-1].loss:.6f}",
-            f"{each.perplexities[-1]:.2f}" if task.has_perplexity else f"{each.accuracies[-1]:.4f}",
+            held_out_by(task, each),
             where,
             gap,
             verdict,
@@ -210,6 +213,9 @@ def print_training(
     )
     if task.has_perplexity:
         console.print(perplexity_explained(task), soft_wrap=True)
+    if task.scheme is not None:
+        for line in entities_explained(task, done):
+            console.print(line, soft_wrap=True)
     if task.coverage:
         console.print(escape(task.coverage), soft_wrap=True)
     trained = [each for each in done if not each.twin]
@@ -217,6 +223,27 @@ def print_training(
     for each in trainings:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def held_out_by(task: Task, trained: Trained) -> str:
+    """What a task is judged by first, after the last epoch."""
+    if task.has_perplexity:
+        return f"{trained.perplexities[-1]:.2f}"
+    return f"{trained.entities[-1].f1 if task.scheme else trained.accuracies[-1]:.4f}"
+
+
+def entities_explained(task: Task, done: Sequence[Trained]) -> Iterator[str]:
+    """What a trivial answer's entities are worth, and the first implementation's, a line of each."""
+    yield (
+        f"entities, right where words and type are: F1 {task.baseline.entity_f1:.4f} by each word's most common tag; "
+        f"no entity at all has F1 0, and {task.baseline.outside:.4f} of the tags right"
+    )
+    if done:
+        last = done[0].entities[-1]
+        yield (
+            f"{done[0].name}: {last.right} of {last.found} found are right, of {last.real} there are; precision "
+            f"{last.precision:.4f}, recall {last.recall:.4f}, F1 {last.f1:.4f}"
+        )
 
 
 def perplexity_explained(task: Task) -> str:
@@ -250,6 +277,8 @@ def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
         lines = {"loss": loss, "accuracy": accuracy, "held-out accuracy": each.accuracies}
         if each.perplexities:
             lines["held-out perplexity"] = each.perplexities
+        if each.entities:
+            lines["held-out entity F1"] = [score.f1 for score in each.entities]
         for what, numbers in lines.items():
             name = escape(each.name) if what == "loss" else ""
             digits = 2 if numbers is each.perplexities else 4
@@ -278,6 +307,7 @@ def write_trace(
                 "reason": each.reason,
                 "accuracies": each.accuracies,
                 **({"perplexities": each.perplexities} if each.perplexities else {}),
+                **({"entity_f1": [score.f1 for score in each.entities]} if each.entities else {}),
                 "steps": [[step.loss, step.accuracy, step.gradient_norm] for step in each.steps],
                 "gaps": [] if first is None else gaps(first.steps, each.steps).tolist(),
                 "parting": vars(partings[each.name]) if each.name in partings else None,

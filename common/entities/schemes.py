@@ -3,7 +3,8 @@
 A tag is ``O``, outside of every entity, or a prefix, a hyphen and the entity's type, which may have hyphens of its own
 (``B-creative-work``). BIO (IOB2): an entity is a B and as many I as it goes on. IOBES (BIOES): one of a single word is
 S, a longer one begins with B and ends with E. IOB1, as the CoNLL-2003 files were first given out: an entity begins
-with I, or with B where one of its type stands right before (Tjong Kim Sang and Veenstra 1999, cs/9907006).
+with I, or with B where one of its type stands right before (Tjong Kim Sang and Veenstra 1999, cs/9907006). Legal BIO
+read as IOB1 stays what it is, and a stray I begins an entity, as conlleval has it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,31 @@ def broken_at(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
                 return index - 1, f"is followed by {after or 'the end of the sentence'}, and its entity does not end"
             return index, f"follows {before or 'the beginning of the sentence'}"
     return None
+
+
+def several(tag: str) -> list[str]:
+    """The tags of a word that annotators gave several, joined by commas as in WNUT 2017's test file; else its one."""
+    tags = tag.split(",")
+    return tags if len(tags) > 1 and all(parts_of(each)[0] for each in tags) else [tag]
+
+
+def one_of_several(tags: Sequence[str], scheme: str) -> tuple[str, ...]:
+    """One tag for each word: of all choices the one that breaks the scheme least often, and of those that do so equally
+    the one with the tags that are named first.
+    """
+    ways: list[tuple[tuple[int, int], list[str]]] = [((0, 0), [])]  # the best way to each choice for the words so far
+    for tag in tags:
+        ways = [min(_further(way, each, place, scheme) for way in ways) for place, each in enumerate(several(tag))]
+    return tuple(min(ways)[1])
+
+
+def _further(
+    way: tuple[tuple[int, int], list[str]], tag: str, place: int, scheme: str
+) -> tuple[tuple[int, int], list[str]]:
+    """A way with one more tag: how often it breaks the scheme, the places of its tags added up, and the tags."""
+    (breaks, places), so_far = way
+    broken = not follows(so_far[-1] if so_far else None, tag, scheme)
+    return (breaks + broken, places + place), [*so_far, tag]
 
 
 def from_iob1(tags: Sequence[str]) -> tuple[str, ...]:

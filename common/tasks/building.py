@@ -26,6 +26,7 @@ from common.data.examples import (
 from common.data.pronunciations import read_pronunciations
 from common.data.text import TOKEN_UNITS, read_labelled, read_sentences
 from common.data.vocabulary import build_labels, build_vocabulary
+from common.entities.schemes import allowed
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.pipeline_data import BATCH, EPOCHS, FEATURES, OPTIMIZER, UNITS, pipeline_data
@@ -34,6 +35,7 @@ from common.models.specification import Model, Seq2Seq, SequenceModel
 from common.specification import NUM_DIRECTIONS, Specification
 from common.tasks.language import MULTIPLES, frequency_perplexity, read_language
 from common.tasks.starting import coverage, drawn_weights, rnn_of_options, with_embedding, words_for
+from common.tasks.tagging import read_tagged, tag_of_each_word
 from common.tasks.task import LANGUAGE, Baseline, Options, Task, right_answers
 
 HELD_OUT = 0.2
@@ -58,6 +60,13 @@ def build_task(name: str, options: Options) -> Task:
         )
     if options.unit is not None and name != LANGUAGE:
         raise InputError(f"--units must be left out for {name}, whose tokens are what they are; got {options.unit}")
+    if options.head == "crf" and name not in ("tagger", "pipeline"):
+        raise InputError(f"--head crf needs a task that labels every step, tagger or pipeline; got {name}")
+    if name != "tagger" and (options.column is not None or options.scheme != "auto"):
+        given = f"--scheme {options.scheme}" if options.column is None else f"--column {options.column}"
+        raise InputError(f"--column and --scheme must be left out for {name}, which reads no tags; got {given}")
+    if not options.constraints and options.head != "crf":
+        raise InputError("--no-constraints must stand with --head crf, which has them; got --head softmax")
     return BUILDERS[name](options)
 
 
@@ -71,6 +80,7 @@ def pipeline_task(options: Options) -> Task:
         readout="steps",
         classes=PIPELINE_CLASSES,
         dropout=options.dropout,
+        head=options.head,  # type: ignore[arg-type]  # checked here
     )
     batching = Batching(options.batch_size or BATCH, ragged=False)
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
@@ -89,10 +99,10 @@ def pipeline_task(options: Options) -> Task:
 
 
 def tagger_task(options: Options) -> Task:
-    """A part of speech for each word of CoNLL-U files."""
-    sentences = [read_conllu(path) for path in _files("tagger", "CoNLL-U", options)]
-    first, second = sentences if len(sentences) == 2 else split(sentences[0], HELD_OUT, options.seed)
-    first = first[: options.limit]
+    """A tag for each word of CoNLL-U files, parts of speech if not told otherwise, or of column files, the last column
+    of each, which is the tag of an entity in most.
+    """
+    first, second, scheme = read_tagged(options, _files("tagger", "CoNLL-U or column", options), HELD_OUT)
     words = words_for(options, (sentence.words for sentence in first), lowercase=options.embeddings is None)
     tags = build_labels(tag for sentence in first for tag in sentence.tags)
     training = tagged_examples(first, words, tags, "the training data")
@@ -106,12 +116,14 @@ def tagger_task(options: Options) -> Task:
         training,
         held_out,
         batching,
-        _tag_of_each_word(spec, training, held_out, batching),
+        tag_of_each_word(spec, training, held_out, batching, tags.names, scheme),
         options.seed,
         5,
         ADAM,
         {"words": words.as_json(), "labels": tags.as_json()},
         coverage(options, known, training, held_out),
+        scheme,
+        allowed(tags.names, scheme) if scheme and options.head == "crf" and options.constraints else None,
     )
 
 
@@ -332,22 +344,3 @@ def _most_common(
         counts_of_batch = right_answers(spec, batch, answer)
         right, total = right + counts_of_batch[0], total + counts_of_batch[1]
     return Baseline(right / max(total, 1), what)
-
-
-def _tag_of_each_word(
-    spec: Model, training: Sequence[SequenceExample], held_out: Sequence[SequenceExample], batching: Batching
-) -> Baseline:
-    """Each word's most common tag in the training data."""
-    counts: dict[int, Counter[int]] = {}
-    for example in training:
-        assert example.labels is not None
-        for word, tag in zip(example.inputs.tolist(), example.labels.tolist(), strict=True):
-            counts.setdefault(word, Counter())[tag] += 1
-    of_word = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    overall = sum(counts.values(), Counter()).most_common(1)[0][0]
-    right = total = 0
-    for batch in evaluation_batches(held_out, batching):
-        answer = np.vectorize(lambda word: of_word.get(int(word), overall))(batch["tokens"])
-        tags = right_answers(spec, batch, answer)
-        right, total = right + tags[0], total + tags[1]
-    return Baseline(right / total, "each word's most common tag")

@@ -12,6 +12,7 @@ from common.data.embeddings import load_vectors
 from common.data.examples import SequenceExample
 from common.data.vocabulary import UNKNOWN, Vocabulary, build_vocabulary, vocabulary_from_json
 from common.errors import InputError
+from common.models.crf.scores import PREFIX
 from common.models.specification import Arrays, Model, SequenceModel, initialise
 from common.specification import NUM_DIRECTIONS, Specification
 from common.tasks.checkpoint import read_checkpoint
@@ -92,7 +93,7 @@ def with_embedding(options: Options, words: Vocabulary, classes: int, cell: str,
     if options.frozen and options.start is None and options.embeddings is None:
         raise InputError("--frozen needs --embeddings or --from: drawn embeddings that are not trained say nothing")
     changes = {"num_embeddings": len(words), "frozen_embedding": options.frozen, "readout": readout, "classes": classes}
-    changes |= {"dropout": options.dropout}
+    changes |= {"dropout": options.dropout, "head": options.head}
     if options.start is not None:
         return _from_start(options, options.start, changes)
     vectors = None
@@ -122,7 +123,7 @@ def _from_start(options: Options, start: Start, changes: dict[str, Any]) -> Embe
         if given not in (None, there):
             raise InputError(f"{name} must be {there}, as the RNN of --from {start.where} has it; got {given}")
     spec = SequenceModel.model_validate({"rnn": rnn, **changes})
-    kept = {name: value for name, value in start.weights.items() if not name.startswith("head.")}
+    kept = {name: value for name, value in start.weights.items() if not name.startswith(("head.", PREFIX))}
     known = np.arange(len(start.words) if spec.num_embeddings else 0) != UNKNOWN
     return Embedded(spec, drawn_weights(spec, options) | kept, known)
 

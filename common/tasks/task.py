@@ -16,6 +16,7 @@ from common.data.examples import Example
 from common.data.text import TokenUnit
 from common.data.vocabulary import Vocabulary
 from common.models.batch import Batch, counted, labels, sizes
+from common.models.crf.scores import ALLOWED
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, Model, SequenceModel, model_as_json
 from common.specification import Cell, Directions, Merge
@@ -46,7 +47,8 @@ class Options:
     ``data`` are files: for training, and optionally for judging; without the second a share of the first is held out.
     ``limit`` is how many examples of the training data are used at most. ``embeddings`` is a file of word vectors,
     ``start`` another task's network. ``forcing`` is the share of teacher forcing; ``unit`` what the tokens of a
-    language model are.
+    language model are. ``column`` is what a tagger reads as tags, ``scheme`` how these mark entities (one of
+    ``common.entities.schemes.SCHEMES``), and ``constraints`` whether a CRF answers legal ones alone.
     """
 
     data: tuple[Path, ...] = ()
@@ -67,17 +69,23 @@ class Options:
     limit: int | None = None
     seed: int = 0
     start: Start | None = None
+    head: str = "softmax"
+    column: str | None = None
+    scheme: str = "auto"
+    constraints: bool = True
 
 
 @dataclass(frozen=True)
 class Baseline:
     """A trivial answer's share of right ones on the held-out examples, and what it is; of the next token, where it is
-    judged so, the perplexity by frequency alone, too.
+    judged so, the perplexity by frequency alone, too; of entities their F1, and what no entity at all has right.
     """
 
     accuracy: float
     what: str
     perplexity: float | None = None
+    entity_f1: float | None = None
+    outside: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,8 @@ class Task:
 
     ``vocabularies`` is a JSON object: what turns ids into words and labels again, kept in checkpoints; ``epochs`` and
     ``optimizer`` are defaults. ``coverage`` says how much of the text the file has that the network starts from; empty
-    where all is drawn.
+    where all is drawn. ``scheme`` is that of labels which mark entities; ``allowed`` what a CRF's answers may do, None
+    where that is anything.
     """
 
     name: str
@@ -101,6 +110,13 @@ class Task:
     optimizer: OptimizerSettings
     vocabularies: dict[str, Any] = field(default_factory=dict)
     coverage: str = ""
+    scheme: str | None = None
+    allowed: np.ndarray | None = None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What each label is called, where the task has names for them."""
+        return tuple(self.vocabularies["labels"]["names"])
 
     @property
     def has_perplexity(self) -> bool:
@@ -128,9 +144,15 @@ class Task:
         """SHA-256 of the model, its first weights and vocabularies, the first epoch's batches and the held-out ones."""
         digest = hashlib.sha256(json.dumps([model_as_json(self.spec), self.vocabularies], sort_keys=True).encode())
         digest.update(as_bytes(self.weights, {}))
+        if self.allowed is not None:
+            digest.update(self.allowed.tobytes())
         for batch in [*self.epoch(0), *self.evaluation()]:
             digest.update(as_bytes({name: np.asarray(value) for name, value in batch.items()}, {}))
         return digest.hexdigest()
+
+    def asked(self, batch: Batch) -> Arrays:
+        """What a network is asked for the answers to a labelled batch."""
+        return unlabelled(batch) | ({} if self.allowed is None else {ALLOWED: self.allowed})
 
     def max_steps(self) -> int:
         """How long a decoder's answers to the held-out examples may get."""

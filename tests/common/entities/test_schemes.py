@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from common.entities.schemes import allowed, broken_at, follows, from_iob1, parts_of, scheme_of
+from common.entities.schemes import allowed, broken_at, follows, from_iob1, one_of_several, parts_of, scheme_of
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,22 @@ def test_nothing_hangs_on_the_order_of_labels() -> None:
     np.testing.assert_array_equal(matrix[-1], [True] * 4)
     np.testing.assert_array_equal(matrix[:-2, 0], [True, False, False, True])
     assert follows("B-x", "I-x", "bio")
+
+
+@pytest.mark.parametrize(
+    ("tags", "chosen"),
+    [
+        ("O B-x,B-y O", "O B-x O"),
+        ("B-x,B-y,B-z I-z O", "B-z I-z O"),
+        ("B-x,B-y I-y,I-x O I-y", "B-x I-x O I-y"),
+        ("B-x I-x,B-y I-y", "B-x B-y I-y"),
+        ("B-x,B-y I-z", "B-x I-z"),  # none is legal
+        ("B-x,B-y I-z,I-y", "B-y I-y"),
+        ("B-x NOUN,VERB", "B-x NOUN,VERB"),
+    ],
+)
+def test_of_several_tags_those_that_are_legal_together_are_taken(tags: str, chosen: str) -> None:
+    assert " ".join(one_of_several(tags.split(), "bio")) == chosen
 
 
 @pytest.mark.parametrize(
