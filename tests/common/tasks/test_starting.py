@@ -52,6 +52,8 @@ def test_the_embedding_and_the_rnn_go_on_and_the_head_is_new(texts: dict[str, Pa
         if not name.startswith("head."):
             np.testing.assert_array_equal(value, start.weights[name])
     assert task.weights["head.0.weight"].shape == (task.spec.classes, 6)
+    with_a_crf = replace(start, weights=start.weights | {"crf.start": np.zeros(5)})
+    assert tagger(texts, start=with_a_crf).weights.keys() == task.weights.keys()
     assert tagger(texts, start=start, frozen=True).spec.frozen == {"embedding"}
 
 
