@@ -12,17 +12,23 @@ from backends.interface.network import Network
 from backends.worker import messages
 from backends.worker.execution import Unsupported
 from backends.worker.messages import Done
-from backends.worker.streaming import streamed
+from backends.worker.streaming import Streamed
 from common.models.specification import Arrays
+from common.models.streaming import Streaming
 from common.tensorfile import as_bytes, read, write_bytes
 
 
 @dataclass
 class Networks:
-    """A worker's models by handle."""
+    """A worker's models by handle.
+
+    ``streams`` are the layers that a model is streamed by, by its handle and at each pace: they are kept, with what
+    they have traced and compiled, until the model's parameters are others.
+    """
 
     framework: Framework
     opened: dict[str, Network] = field(default_factory=dict)
+    streams: dict[str, dict[Streaming, Streamed]] = field(default_factory=dict)
 
     def open(self, request: messages.OpenNetwork) -> Done:
         """Build a model, or raise ``Unsupported`` where the implementation declines."""
@@ -38,10 +44,12 @@ class Networks:
         if request.state is not None:
             network.load_optimizer_state(read(request.state)[0])
         self.opened[request.handle] = network
+        self.streams.pop(request.handle, None)
         return Done()
 
     def train(self, request: messages.TrainNetwork) -> messages.TrainedSteps:
         """Train a model on the batches of a file."""
+        self.streams.pop(request.handle, None)
         steps = self.opened[request.handle].train(read_batches(request.batches))
         return messages.TrainedSteps(steps=[messages.StepNumbers(**asdict(step)) for step in steps])
 
@@ -57,10 +65,10 @@ class Networks:
         network = self.opened[request.handle]
         answers: list[Arrays] = []
         batches = read_batches(request.batches)
-        if request.streaming is not None:
-            answers, batches = streamed(self.framework, network, batches, request.streaming), []
         for batch in batches:
-            if request.question == "decode":
+            if request.streaming is not None:
+                answers.append(self._stream(request.handle, request.streaming).predict(batch))
+            elif request.question == "decode":
                 assert request.max_steps is not None
                 answers.append(
                     {"tokens": network.decode(batch, request.max_steps)}
@@ -75,7 +83,15 @@ class Networks:
     def close(self, request: messages.CloseNetwork) -> Done:
         """Let go of a model."""
         self.opened.pop(request.handle, None)
+        self.streams.pop(request.handle, None)
         return Done()
+
+    def _stream(self, handle: str, streaming: Streaming) -> Streamed:
+        """The layers of a model that is streamed at a pace."""
+        streams = self.streams.setdefault(handle, {})
+        if streaming not in streams:
+            streams[streaming] = Streamed(self.framework, self.opened[handle], streaming)
+        return streams[streaming]
 
 
 def write_batches(batches: list[Arrays], path: Path) -> None:

@@ -7,7 +7,6 @@ one-direction form; the lookup, the merge and the linear layers between them are
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -169,9 +168,3 @@ def merged(spec: Specification, merges: Arrays, layer: int, forward: np.ndarray,
     if spec.merge == "concat":
         return np.concatenate([forward, reverse], axis=-1)
     return merge_by_feature(spec, merges.get(merge_weight_name(layer)), forward, reverse)
-
-
-def streamed(framework: Framework, network: Network, batches: Sequence[Batch], streaming: Streaming) -> list[Arrays]:
-    """What a model answers to each batch when it is streamed; as ``Streamed.predict``, and what it raises."""
-    model = Streamed(framework, network, streaming)
-    return [model.predict(batch) for batch in batches]

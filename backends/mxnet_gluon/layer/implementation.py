@@ -62,6 +62,8 @@ class MXNetImplementation(Implementation):
 
     blocks: Sequence[gluon.HybridBlock] = ()
     """The layers or cells that own them; none in an implementation without."""
+    _traced: tuple[int | bool, ...] = ()
+    """What the graph was traced for: the padded length, whether without lengths, and the layers or cells."""
 
     @abstractmethod
     def run(
@@ -89,7 +91,9 @@ class MXNetImplementation(Implementation):
         lengths = self.given_lengths(inputs.lengths, *inputs.x.shape[:2])
         self._lengths = None if lengths is None else nd.array(lengths, ctx=DEVICES[self.device], dtype="int32")
         self._cotangents = {name: self.tensor(value) for name, value in inputs.cotangents.items()}
-        self._graph = Graph(self.run, self.blocks)
+        traced = (self.seq_len, lengths is None, *map(id, self.blocks))
+        if traced != self._traced:  # tracing takes longer than a run, and a stream has many inputs of one size
+            self._graph, self._traced = Graph(self.run, self.blocks), traced
 
     def given_lengths(self, lengths: np.ndarray | None, batch: int, seq_len: int) -> np.ndarray | None:
         """The lengths (batch,) that ``run`` is given for those of the inputs, or None: it runs over all steps."""

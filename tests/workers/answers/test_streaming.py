@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,12 @@ from birnn_numpy_loop import load
 from birnn_numpy_loop.framework import Loop
 
 from backends.interface.layer import Inputs
+from backends.pool.network import RemoteNetwork
+from backends.worker.messages import AskNetwork, NotDone, OpenNetwork, TrainNetwork
+from backends.worker.networks import Networks
 from backends.worker.streaming import Streamed
 from common.errors import InputError
+from common.models.optimizers import OptimizerSettings
 from common.models.small_cases import model_cases
 from common.models.specification import SequenceModel
 from common.models.streaming import Streaming, check_streamed, computed_steps, exact_steps
@@ -52,6 +57,33 @@ def test_answers_are_those_of_the_equations_and_exact_where_it_is_said(name: str
         same = (np.abs(answers["logits"] - whole["logits"]) < 1e-12).all(axis=-1)
         counts = [int(same[row, :length].sum()) for row, length in enumerate(LENGTHS)]
         assert counts == [exact_steps(spec.rnn, pace, length) for length in LENGTHS], pace
+
+
+def test_a_stream_is_of_the_parameters_that_the_model_has_now(tmp_path: Path) -> None:
+    """Its layers are kept from one question to the next, but not over a step of training."""
+    spec = a_tagger()
+    weights, batch = weights_and_batch(spec)
+    rows, steps = batch["tokens"].shape
+    counted = np.arange(steps) < batch["lengths"][:, None]
+    labelled = batch | {"labels": np.zeros((rows, steps), np.int64), "counted": counted}
+    networks = Networks(load())
+    does: dict[Any, Any] = {OpenNetwork: networks.open, AskNetwork: networks.ask, TrainNetwork: networks.train}
+
+    def ask(request: Any) -> Any:
+        return does[type(request)](request)
+
+    network = RemoteNetwork("a", ask, lambda reason: NotDone("failed", reason), tmp_path.joinpath)
+    settings = OptimizerSettings(name="sgd", learning_rate=0.5)
+    network.open(spec, "loop", "float64", "cpu", weights, labelled, settings)
+    pace = Streaming(chunk=3, look_ahead=6)
+    before, again = (network.answers("predict", [batch], streaming=pace)[0]["logits"] for _ in range(2))
+    (kept,) = networks.streams["a"].values()
+    np.testing.assert_array_equal(before, again)
+    network.train([labelled])
+    (after,) = network.answers("predict", [batch], streaming=pace)
+    assert networks.streams["a"][pace] is not kept
+    np.testing.assert_allclose(after["logits"], network.answers("predict", [batch])[0]["logits"], rtol=0, atol=1e-12)
+    assert np.abs(after["logits"] - before).max() > 0.01
 
 
 def test_the_windows_of_a_row() -> None:
