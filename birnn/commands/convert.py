@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,11 @@ def convert(asked: Asked) -> int:
     contents = kept(contents, verdicts)
     if not contents.layers:
         raise InputError(f"{asked.source}: must have a layer to convert; it has none")
-    write_checkpoint_file(contents, target, asked.target)
+    with ThreadPoolExecutor(1) as beside_writing:
+        source_sha256 = beside_writing.submit(sha256_of, asked.source)
+        hashes = {"target": write_checkpoint_file(contents, target, asked.target), "source": source_sha256.result()}
     say_written(asked.target, target)
-    certificate = certificate_of(asked, read, contents, target, verdicts)
+    certificate = certificate_of(asked, read.format, target, hashes, verdicts)
     if not asked.prove:
         _write_certificate(asked, certificate | {"why_not": "--no-prove"})
         return exit_codes.AGREED
@@ -87,16 +90,18 @@ def _sources(contents: Contents, asked: Asked) -> dict[str, str]:
 
 
 def certificate_of(
-    asked: Asked, read: Contents, contents: Contents, target: str, verdicts: Sequence[LayerVerdict]
+    asked: Asked, source: str, target: str, hashes: Mapping[str, str], verdicts: Sequence[LayerVerdict]
 ) -> dict[str, Any]:
-    """What a certificate says before anything was run: the files, and what became of each layer."""
-    files = {"source": (asked.source, read.format), "target": (asked.target, target)}
+    """What a certificate says before anything was run: the files with their formats and SHA-256 (``hashes``, of source
+    and target), and what became of each layer.
+    """
+    files = {"source": (asked.source, source), "target": (asked.target, target)}
     return {
         "version": 1,
         "birnn": suite_version(),
         "proved": False,
         **{
-            name: {"file": path.name, "format": format_name, "sha256": sha256_of(path)}
+            name: {"file": path.name, "format": format_name, "sha256": hashes[name]}
             for name, (path, format_name) in files.items()
         },
         "verdicts": [vars(each) for each in verdicts],
@@ -146,18 +151,19 @@ def print_proof(proof: Proof) -> None:
     console.print(verdict, markup=False)
 
 
-def write_checkpoint_file(contents: Contents, target: str, path: Path, *, durable: bool = True) -> None:
-    """Write contents in a format, and beside it what the format cannot hold."""
+def write_checkpoint_file(contents: Contents, target: str, path: Path, *, durable: bool = True) -> str:
+    """Write contents in a format, and beside it what the format cannot hold; the SHA-256 of the file."""
     held = FORMATS[target]
     if held.write_folder is not None and not path.suffix:
         held.write_folder(contents, path)
     else:
         write_file(path, lambda file: held.write(contents, file), durable=durable)
+    sha256 = sha256_of(path)
     if target == "birnn":
         beside_of(path).unlink(missing_ok=True)
     else:
-        content = beside(contents, target, sha256_of(path))
-        write_bytes(beside_of(path), json_bytes(content), durable=durable)
+        write_bytes(beside_of(path), json_bytes(beside(contents, target, sha256)), durable=durable)
+    return sha256
 
 
 def json_bytes(content: Any) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from common.checkpoints.blocks import same_bits
 from common.checkpoints.contents import Contents, Half, PlainLayer, RecurrentKind, RecurrentLayer, summed
 from common.checkpoints.table import FORMATS, Format
 from common.errors import InputError
@@ -159,17 +160,6 @@ def _with_sum(kind: RecurrentKind, half: Half) -> Half:
         bias_ih=np.concatenate([total[:apart], half.bias_ih[apart:]]),
         bias_hh=np.concatenate([np.zeros_like(total[:apart]), half.bias_hh[apart:]]),
     )
-
-
-def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    """Whether two arrays, or two Nones, are equal to the last bit, NaNs and zeros' signs included."""
-    if a is None or b is None:
-        return a is b
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    if a.strides == b.strides and a.ctypes.data == b.ctypes.data:
-        return True  # the same memory: a layout that changes nothing, or two transposes
-    return a.tobytes() == b.tobytes()
 
 
 def _notes(kind: RecurrentKind, held: Format, target: str) -> Iterator[str]:

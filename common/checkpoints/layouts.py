@@ -35,10 +35,13 @@ class Layout(NamedTuple):
 
 def reordered(array: np.ndarray, before: str, after: str) -> np.ndarray:
     """Put the gates along the rows, (G·units, …), from the order ``before`` into the order ``after``."""
-    if before == after:
-        return array
-    gates = dict(zip(before, np.split(array, len(before)), strict=True))  # (units, …) each
-    return np.concatenate([gates[gate] for gate in after])
+    return array if before == after else np.concatenate(gates_in_order(array, before, after))
+
+
+def gates_in_order(array: np.ndarray, before: str, after: str) -> list[np.ndarray]:
+    """The gates, (units, …) each, of an array (G·units, …) with the order ``before``, in the order ``after``."""
+    gates = dict(zip(before, np.split(array, len(before)), strict=True))
+    return [gates[gate] for gate in after]
 
 
 def gates_of(recurrent: np.ndarray, units_axis: int, what: str) -> Gates:
@@ -215,11 +218,16 @@ def unpack_nnx(arrays: Mapping[str, np.ndarray], what: str) -> Half:
 
 def pack_onnx(kind: RecurrentKind, half: Half) -> Arrays:
     """A half as ONNX' operators have it: W, R and, where there are biases, B of both, (2·G·units,)."""
+    return {leaf: np.concatenate(parts) for leaf, parts in parts_onnx(kind, half).items()}
+
+
+def parts_onnx(kind: RecurrentKind, half: Half) -> dict[str, list[np.ndarray]]:
+    """The rows of ``pack_onnx``'s arrays gate by gate, where they lie."""
     order = CANONICAL[kind.gates], ONNX[kind.gates]
-    arrays = {"W": reordered(half.weight_ih, *order), "R": reordered(half.weight_hh, *order)}
+    parts = {"W": gates_in_order(half.weight_ih, *order), "R": gates_in_order(half.weight_hh, *order)}
     if half.bias_ih is not None and half.bias_hh is not None:
-        arrays["B"] = np.concatenate([reordered(each, *order) for each in (half.bias_ih, half.bias_hh)])
-    return arrays
+        parts["B"] = gates_in_order(half.bias_ih, *order) + gates_in_order(half.bias_hh, *order)
+    return parts
 
 
 def unpack_onnx(arrays: Mapping[str, np.ndarray], what: str) -> Half:

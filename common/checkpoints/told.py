@@ -39,7 +39,6 @@ VALUES: dict[str, tuple[Any, ...]] = {
 }
 """The keys of ``--spec`` and what each may be."""
 VERSION = 1
-BLOCK = 2**24
 
 
 def read_known(path: Path, spec: Path | None = None) -> Contents:
@@ -66,15 +65,13 @@ def beside_of(path: Path) -> Path:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, hexadecimal; of a folder, of its files' names and hashes, in their order."""
-    digest = hashlib.sha256()
     if path.is_dir():
+        digest = hashlib.sha256()
         for each in sorted(each for each in path.rglob("*") if each.is_file()):
             digest.update(f"{each.relative_to(path)} {sha256_of(each)}\n".encode())
         return digest.hexdigest()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json(path: Path) -> Any:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import struct
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.blocks import pieces
 from common.checkpoints.limits import MOST_HEADER, MOST_TENSORS, checked_name
 from common.errors import InputError, shown
 
 LOCAL_HEADER = 30
 """Bytes of an entry's header before its name (PKWARE APPNOTE 4.3.7)."""
-BLOCK = 2**24
+MOVED_AT_ONCE = 2**20
+"""Bytes of a file that are moved at a time; they stay in a core's cache."""
 
 
 class Archive:
@@ -89,8 +93,20 @@ class Archive:
 
 def stored_entry(archive: zipfile.ZipFile, name: str, value: np.ndarray) -> None:
     """Write an array's bytes, C order, as an entry without compression."""
+    with _entry_of(archive, name, value.nbytes) as entry:
+        for piece in pieces(value):
+            entry.write(piece)
+
+
+def moved_entry(archive: zipfile.ZipFile, name: str, file: BinaryIO) -> None:
+    """Write a whole file as an entry without compression."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    with _entry_of(archive, name, size) as entry:
+        shutil.copyfileobj(file, entry, MOVED_AT_ONCE)
+
+
+def _entry_of(archive: zipfile.ZipFile, name: str, size: int) -> IO[bytes]:
+    """A new entry without compression, to be written; its date is always the same."""
     info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    with archive.open(info, "w", force_zip64=value.nbytes >= 2**31 - 1) as file:
-        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        for start in range(0, flat.size, BLOCK):
-            file.write(flat[start : start + BLOCK].data)
+    return archive.open(info, "w", force_zip64=size >= 2**31 - 1)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.blocks import contiguous, pieces
 from common.checkpoints.contents import (
     Arrays,
     Contents,
@@ -46,6 +47,10 @@ DIRECTIONS = ("forward_rnn", "backward_rnn")
 LEAVES = ("kernel", "bias", "embedding", "scale", "value")
 ARRAY, BIN_32, EXT_32 = 1, 0xC6, 0xC9
 """The extension's number, and the first bytes of msgpack's long bytes and long extensions."""
+LONGEST_HEAD = 512
+"""Bytes of an array's shape and dtype, at most, in which its numbers are looked for."""
+EMPTY = b"\xc4\x00"
+"""msgpack's bytes of none."""
 WHAT = "a .msgpack file of flax.serialization"
 SEPARATE = "whether cells of their own names belong together as two directions is not in the file"
 
@@ -96,30 +101,34 @@ def nnx_tree(contents: Contents) -> Arrays:
     return _tree_of(contents, pack_nnx)
 
 
-def layers_in(tree: Mapping[str, np.ndarray], format_name: str, where: str) -> Contents:
-    """The layers in a tree, whose arrays are given by their paths."""
+def layers_in(tree: dict[str, np.ndarray], format_name: str, where: str) -> Contents:
+    """The layers in a tree, whose arrays are given by their paths; it is empty afterwards, so that what is joined into
+    another array is not held beside it.
+    """
     unpack = unpack_linen if format_name == "flax-linen" else unpack_nnx
     groups: dict[str, Arrays] = {}
-    for path, value in tree.items():
+    for path in [*tree]:
         names = path.removeprefix("params/").split("/")
         if names[-1] == "value" and len(names) > 1:  # orbax keeps an nnx Param as its value
             names = names[:-1]
         depth = 2 if _is_gate(names) else 1
-        groups.setdefault("/".join(names[:-depth]), {})["/".join(names[-depth:])] = value
+        groups.setdefault("/".join(names[:-depth]), {})["/".join(names[-depth:])] = tree.pop(path)
     cells: dict[str, dict[tuple[int, int], Arrays]] = {}
     layers: dict[str, RecurrentLayer | PlainLayer] = {}
     order: list[str] = []
     notes: list[str] = []
-    for path, arrays in groups.items():
+    separate = any(not path.endswith("cell") for path in groups if path and any("/" in leaf for leaf in groups[path]))
+    for path in [*groups]:
+        arrays = groups.pop(path)
         name, direction = _place(path)
         if any("/" in leaf for leaf in arrays):
             cells.setdefault(name, {})[0, direction] = arrays
         else:
             layers[name] = _plain(name, arrays)
         order.append(name)
-    for name, found in cells.items():
-        layers[name] = _recurrent(name, found, unpack, f"{where}: the layer {name}")
-    if any(path and not path.endswith("cell") for path in groups if any("/" in leaf for leaf in groups[path])):
+    for name in [*cells]:
+        layers[name] = _recurrent(name, cells.pop(name), unpack, f"{where}: the layer {name}")
+    if separate:
         notes.append(SEPARATE)
     notes.append("the order of the layers, and what joins them, is not in the file")
     return Contents(format_name, {name: layers[name] for name in dict.fromkeys(order)}, tuple(notes))
@@ -204,7 +213,7 @@ def _unpacked(msgpack: Any, content: Any, what: str, depth: int) -> Any:
             return None  # complex numbers and scalars, which no weight is
         if depth:
             raise InputError(f"{what}: an array must hold no other one")
-        shape, name, numbers = _unpacked(msgpack, data, what, depth + 1)
+        shape, name, numbers = _parts_of_array(msgpack, data, what, depth)
         name = name.decode() if isinstance(name, bytes) else name
         dtype = checked_dtype(name, f"{what}: an array")
         sizes = checked_shape(shape, f"{what}: an array")
@@ -213,6 +222,18 @@ def _unpacked(msgpack: Any, content: Any, what: str, depth: int) -> Any:
         return np.frombuffer(numbers, dtype).reshape(sizes)
 
     return msgpack.unpackb(content, ext_hook=extended, raw=False, strict_map_key=False)
+
+
+def _parts_of_array(msgpack: Any, data: bytes, what: str, depth: int) -> tuple[Any, Any, Any]:
+    """Shape, dtype's name and numbers of an array; long numbers, which flax writes as the last, are not copied."""
+    place = data.find(bytes([BIN_32]), 0, LONGEST_HEAD)
+    while place > 0:
+        (size,) = struct.unpack_from(">I", data, place + 1) if place + 5 <= len(data) else (None,)
+        if size == len(data) - place - 5:
+            shape, name, _ = _unpacked(msgpack, data[:place] + EMPTY, what, depth + 1)
+            return shape, name, memoryview(data)[place + 5 :]
+        place = data.find(bytes([BIN_32]), place + 1, LONGEST_HEAD)
+    return _unpacked(msgpack, data, what, depth + 1)
 
 
 def _flatten(value: Any, path: tuple[str, ...], found: Arrays, what: str) -> None:
@@ -266,7 +287,7 @@ def _write(tree: Arrays, file: BinaryIO) -> None:
 def _pack(packer: Any, value: Any, file: BinaryIO) -> None:
     if isinstance(value, np.ndarray) and value.nbytes > LARGEST:
         each = LARGEST // value.itemsize
-        flat = np.ascontiguousarray(value).reshape(-1)
+        flat = contiguous(value).reshape(-1)
         chunks = {str(i): flat[start : start + each] for i, start in enumerate(range(0, flat.size, each))}
         shape = {str(i): int(size) for i, size in enumerate(value.shape)}
         _pack(packer, {CHUNKED: True, "shape": shape, "chunks": chunks}, file)
@@ -275,7 +296,8 @@ def _pack(packer: Any, value: Any, file: BinaryIO) -> None:
         # An array of three where there are two: the numbers follow, written without a copy.
         inner = b"\x93" + head[1:] + struct.pack(">BI", BIN_32, value.nbytes)
         file.write(struct.pack(">BIb", EXT_32, len(inner) + value.nbytes, ARRAY) + inner)
-        file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+        for piece in pieces(value):
+            file.write(piece)
     elif isinstance(value, dict):
         file.write(packer.pack_map_header(len(value)))
         for key, each in value.items():

@@ -7,7 +7,6 @@ attribute ``name`` of ``…/vars`` is the layer's.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from common.checkpoints.containers.archive import Archive
+from common.checkpoints.containers.archive import Archive, moved_entry
 from common.checkpoints.containers.hdf5 import Hdf5, write_hdf5
 from common.checkpoints.contents import (
     Arrays,
@@ -99,11 +98,7 @@ def write(contents: Contents, file: BinaryIO) -> None:
         archive.writestr("config.json", json.dumps(config))
         with tempfile.TemporaryFile() as weights:
             write_hdf5(weights, *_paths(parts))
-            size = weights.seek(0, io.SEEK_END)
-            weights.seek(0)
-            with archive.open("model.weights.h5", "w", force_zip64=size >= 2**31 - 1) as entry:
-                while block := weights.read(2**24):
-                    entry.write(block)
+            moved_entry(archive, "model.weights.h5", weights)
 
 
 def write_weights(contents: Contents, file: BinaryIO) -> None:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.blocks import pieces
 from common.checkpoints.contents import (
     Arrays,
     Contents,
@@ -52,7 +53,6 @@ OF_BLOCK = re.compile(rf"(?:(.*?)\.?)??(?:_unfused\.(\d{{1,3}})\.)?(?:([lr])_cel
 OF_PREFIX = re.compile(rf"(.*?)(?:([lr])(\d{{1,3}})_)?({LEAF})")
 PARAMETER = re.compile(rf"(^|\.)(weight|bias|gamma|beta|running_mean|running_var|{LEAF})$")
 """How a name ends that ``save_parameters`` has written."""
-BLOCK = 2**24
 
 
 def read(path: Path) -> Contents:
@@ -247,9 +247,8 @@ def _write(tensors: Mapping[str, np.ndarray], file: BinaryIO) -> None:
             raise InputError(f"{name} must have a dtype that MXNet has; got {value.dtype}")
         file.write(struct.pack(f"<Iii{value.ndim}q", V2, 0, value.ndim, *value.shape))
         file.write(struct.pack("<iii", 1, 0, flags[value.dtype]))  # on the CPU
-        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        for start in range(0, flat.size, BLOCK):
-            file.write(flat[start : start + BLOCK].data)
+        for piece in pieces(value):
+            file.write(piece)
     file.write(struct.pack("<Q", len(tensors)))
     for name in tensors:
         file.write(struct.pack("<Q", len(name.encode())) + name.encode())

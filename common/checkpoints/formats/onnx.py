@@ -10,11 +10,13 @@ written has, for each recurrent layer, inputs ``<layer>.x`` (batch, seq_len, in)
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.containers.protobuf import Parts, split, write_model
 from common.checkpoints.contents import (
     Arrays,
     Contents,
@@ -25,7 +27,7 @@ from common.checkpoints.contents import (
     kind_of_halves,
     recurrent_layer,
 )
-from common.checkpoints.layouts import pack_onnx, unpack_onnx
+from common.checkpoints.layouts import parts_onnx, unpack_onnx
 from common.checkpoints.limits import (
     DTYPES,
     array_in,
@@ -34,6 +36,7 @@ from common.checkpoints.limits import (
     checked_name,
     checked_shape,
     needed,
+    num_bytes,
     one_sentence,
     opened,
 )
@@ -45,8 +48,6 @@ OPSET, IR_VERSION = 14, 8
 SHAPED = ("Expand", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze")
 """Operators whose initialisers are shapes and axes."""
 MERGES = {"sum": "Add", "mul": "Mul", "ave": "Mean"}
-LARGEST = 2**31 - 1
-"""Bytes of a protobuf message."""
 TYPES = {
     1: "float32",
     2: "uint8",
@@ -70,13 +71,15 @@ def read(path: Path) -> Contents:
     content = opened(path)
     onnx = needed("onnx", f"reading {path}")
     with one_sentence(path, "an ONNX model"):
+        parts = split(content, str(path))
         model = onnx.ModelProto()
-        model.ParseFromString(content.tobytes())
+        model.ParseFromString(parts.slim)
         graph = model.graph
         if not graph.node and not graph.initializer:
             raise InputError(f"{path}: must be an ONNX model; it has neither nodes nor initialisers")
         checked_count(len(graph.initializer) + len(graph.node), str(path))
-        arrays = {each.name: each for each in graph.initializer}
+        nothing = np.zeros(0, np.uint8)
+        arrays = {each.name: (each, parts.raw.get(i, nothing)) for i, each in enumerate(graph.initializer)}
         known = {each.key: each.value for each in model.metadata_props}
         found = _Graph(path, arrays)
         for node in graph.node:
@@ -89,7 +92,7 @@ class _Graph:
     """What the nodes of a graph tell, taken one after the other."""
 
     path: Path
-    initialisers: dict[str, Any]
+    initialisers: dict[str, tuple[Any, np.ndarray]]
     layers: dict[str, RecurrentLayer | PlainLayer] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
@@ -134,7 +137,7 @@ class _Graph:
         if name not in self.initialisers:
             raise InputError(f"{what} must have its weights as initialisers; {shown(name)} is none")
         self.used.add(name)
-        return _numbers(self.initialisers[name], what)
+        return _numbers(*self.initialisers[name], what)
 
     def contents(self, known: dict[str, str]) -> Contents:
         for name, each in self.initialisers.items():
@@ -145,7 +148,7 @@ class _Graph:
                 if isinstance(found, RecurrentLayer):
                     module, found = name, None
                 arrays = {} if found is None else found.arrays
-                arrays = arrays | {leaf: _numbers(each, f"{self.path}: {name}")}
+                arrays = arrays | {leaf: _numbers(*each, f"{self.path}: {name}")}
                 self.layers[module] = _plain(module, arrays, known.get(f"birnn.kind.{module}"))
         return Contents("onnx", self.layers, ("what joins the nodes is not read",))
 
@@ -202,15 +205,14 @@ def _described(kind: RecurrentKind, attributes: dict[str, Any], what: str) -> tu
     return kind, unusual
 
 
-def _numbers(tensor: Any, what: str) -> np.ndarray:
-    """An initialiser's array; one whose data lies in another file is refused."""
+def _numbers(tensor: Any, content: np.ndarray, what: str) -> np.ndarray:
+    """An initialiser's array, whose raw data is ``content``; one whose data lies in another file is refused."""
     if tensor.data_location == 1 or tensor.external_data:
         raise InputError(f"{what} must hold its data itself; got data in another file")
     if tensor.data_type not in TYPES:
         raise InputError(f"{what} must have one of ONNX's types {sorted(TYPES)}; got {tensor.data_type}")
     dtype, shape = DTYPES[TYPES[tensor.data_type]], checked_shape(tensor.dims, what)
-    if tensor.raw_data or 0 in shape:
-        content = np.frombuffer(tensor.raw_data, np.uint8)
+    if content.size or 0 in shape:
         if checked_bytes(shape, dtype, content.size, what) != content.size:
             raise InputError(f"{what} must have as many bytes as its shape says; got {content.size:,}")
         return array_in(content, 0, dtype, shape, what)
@@ -234,13 +236,16 @@ def write(contents: Contents, file: BinaryIO) -> None:
             writer.recurrent(layer)
         else:
             writer.plain(layer)
-    graph = onnx.helper.make_graph(writer.nodes, "converted", writer.inputs, writer.outputs, writer.initialisers)
+    graph = onnx.helper.make_graph(writer.nodes, "converted", writer.inputs, writer.outputs)
     opset = [onnx.helper.make_opsetid("", OPSET)]
     model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="birnn")
     onnx.helper.set_model_props(model, writer.properties)
-    if model.ByteSize() > LARGEST:
-        raise InputError("an ONNX model without other files must have less than 2 GiB")
-    file.write(model.SerializeToString())
+    write_model(model, writer.initialisers, file)
+
+
+def _packed(kind: RecurrentKind, halves: list[Half], leaf: str) -> list[np.ndarray]:
+    """The rows of an initialiser, direction by direction and gate by gate."""
+    return [part for half in halves for part in parts_onnx(kind, half)[leaf]]
 
 
 class _Writer:
@@ -252,7 +257,7 @@ class _Writer:
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
-        self.initialisers: list[Any] = []
+        self.initialisers: list[tuple[Any, int, Parts]] = []
         self.properties: dict[str, str] = {}
 
     def recurrent(self, layer: RecurrentLayer) -> None:
@@ -290,9 +295,15 @@ class _Writer:
         return names
 
     def _weights(self, part: str, layer: RecurrentLayer, k: int) -> None:
-        halves = [pack_onnx(layer.kind, half) for half in layer.halves(k)]
-        for leaf in halves[0]:
-            self._constant(f"{part}.{leaf}", np.stack([half[leaf] for half in halves]))
+        """A layer's W, R and B, whose gates are put into ONNX's order when they are written, one after the other."""
+        kind = replace(layer.kind, num_layers=1, input_size=layer.kind.layer_input_size(k))
+        halves = layer.halves(k)
+        rows, units = halves[0].weight_hh.shape
+        shapes = {"W": (rows, kind.input_size), "R": (rows, units), "B": (2 * rows,)}
+        for leaf, shape in shapes.items():
+            if leaf != "B" or kind.bias:
+                made = partial(_packed, kind, halves, leaf)
+                self._initialiser(f"{part}.{leaf}", (len(halves), *shape), halves[0].weight_ih.dtype, made)
 
     def _operator(self, part: str, kind: RecurrentKind, x: str, lengths: str, initial: list[str]) -> str:
         attributes: dict[str, Any] = {
@@ -345,12 +356,14 @@ class _Writer:
         return output
 
     def _constant(self, name: str, value: np.ndarray) -> str:
-        if value.dtype not in self._types:
-            raise InputError(f"{name} must have a dtype that ONNX has; got {value.dtype}")
-        tensor = self._onnx.TensorProto(name=name, data_type=self._types[value.dtype], dims=value.shape)
-        tensor.raw_data = np.ascontiguousarray(value).tobytes()
-        self.initialisers.append(tensor)
+        self._initialiser(name, value.shape, value.dtype, lambda: [value])
         return name
+
+    def _initialiser(self, name: str, shape: tuple[int, ...], dtype: np.dtype, parts: Parts) -> None:
+        if dtype not in self._types:
+            raise InputError(f"{name} must have a dtype that ONNX has; got {dtype}")
+        tensor = self._onnx.TensorProto(name=name, data_type=self._types[dtype], dims=shape)
+        self.initialisers.append((tensor, num_bytes(shape, dtype), parts))
 
     def _value(self, group: list[Any], name: str, dtype: np.dtype, shape: list[Any]) -> None:
         group.append(self._onnx.helper.make_tensor_value_info(name, self._types[dtype], shape))

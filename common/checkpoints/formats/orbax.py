@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from common.checkpoints.blocks import contiguous
 from common.checkpoints.contents import Arrays
 from common.checkpoints.limits import (
     DTYPES,
@@ -144,7 +145,7 @@ def write(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
 def _write_array(tensorstore: Any, folder: Path, name: str, value: np.ndarray) -> None:
     spec = {"driver": "zarr", "kvstore": kvstore(folder, name, ocdbt=True), "dtype": value.dtype.name}
     target = tensorstore.open({**spec, "metadata": {"shape": value.shape}}, create=True).result()
-    target.write(np.ascontiguousarray(value)).result()
+    target.write(contiguous(value)).result()
 
 
 def _metadata(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

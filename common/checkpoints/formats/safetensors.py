@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.checkpoints.blocks import pieces
 from common.checkpoints.contents import Arrays, Contents
 from common.checkpoints.formats.state_dict import contents_of, tensors_of
 from common.checkpoints.limits import (
@@ -44,7 +45,6 @@ CODES = {
     "U64": "uint64",
     "BOOL": "bool",
 }
-BLOCK = 2**24
 
 
 def read(path: Path) -> Contents:
@@ -113,6 +113,5 @@ def write_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
     text += b" " * (-len(text) % 8)
     file.write(struct.pack("<Q", len(text)) + text)
     for _, value in ordered:
-        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        for start in range(0, flat.size, BLOCK):
-            file.write(flat[start : start + BLOCK].data)
+        for piece in pieces(value):
+            file.write(piece)
