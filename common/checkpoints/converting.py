@@ -17,6 +17,7 @@ from common.checkpoints.table import FORMATS, Format
 from common.errors import InputError
 
 EXACT, REPARAMETERISED, IMPOSSIBLE, LEFT_OUT = "exact", "re-parameterised", "impossible", "left out"
+"""The verdicts on a layer."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ def renamed(contents: Contents, names: Mapping[str, str]) -> Contents:
         if name not in contents.layers:
             raise InputError(f"--layer must name layers of the file ({', '.join(contents.layers)}); got {name!r}")
     layers = [replace(layer, name=names.get(name, name)) for name, layer in contents.layers.items()]
-    found = {layer.name: layer for layer in layers}
-    if len(found) != len(layers):
+    by_name = {layer.name: layer for layer in layers}
+    if len(by_name) != len(layers):
         raise InputError("--layer must give each layer a name of its own; got one twice")
     if contents.checkpoint is not None and names:
         raise InputError(
             "--layer must not rename the layers of a checkpoint of birnn train, which are looked up by name"
         )
-    return replace(contents, layers=found)
+    return replace(contents, layers=by_name)
 
 
 def require_told(contents: Contents) -> None:
@@ -78,6 +79,7 @@ def kept(contents: Contents, verdicts: list[LayerVerdict]) -> Contents:
 
 
 def _plain(layer: PlainLayer, target: str, only_rnn: bool) -> LayerVerdict:
+    """The verdict on a layer around the recurrent ones."""
     shapes = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in layer.arrays.items())
     what = f"{layer.kind}: {shapes}"
     if only_rnn:
@@ -95,6 +97,7 @@ def _plain(layer: PlainLayer, target: str, only_rnn: bool) -> LayerVerdict:
 
 
 def _recurrent(layer: RecurrentLayer, target: str) -> LayerVerdict:
+    """The verdict on a recurrent layer, by the target's row of the table and by what comes back of its weights."""
     kind, held = layer.kind, FORMATS[target]
     dtype = layer.weights["weight_ih_l0"].dtype.name
     reasons = [*layer.unusual, *_refusals(kind, held, target)]
@@ -111,6 +114,7 @@ def _recurrent(layer: RecurrentLayer, target: str) -> LayerVerdict:
 
 
 def _refusals(kind: RecurrentKind, held: Format, target: str) -> Iterator[str]:
+    """Reasons why a format's layer cannot be the one of this kind, whatever its weights are."""
     if kind.merge in held.refused_merges:
         yield f"{target} has no learned merge"
     if kind.reset_after is False and not held.reset_before:
@@ -143,6 +147,7 @@ def _changes(layer: RecurrentLayer, held: Format, target: str) -> Iterator[str]:
 
 
 def _same(a: Half, b: Half) -> bool:
+    """Whether two halves are equal to the last bit."""
     pairs = ((getattr(a, name), getattr(b, name)) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     return all(same_bits(first, second) for first, second in pairs)
 
@@ -163,6 +168,7 @@ def _with_sum(kind: RecurrentKind, half: Half) -> Half:
 
 
 def _notes(kind: RecurrentKind, held: Format, target: str) -> Iterator[str]:
+    """Sentences on what is left to the program in the target, or written otherwise than it was."""
     if kind.directions == 2 and kind.merge not in held.merges:
         yield f"that the halves are merged by {kind.merge} is the program's to do in {target}"
     if not kind.bias and not held.without_bias:

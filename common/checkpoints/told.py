@@ -75,6 +75,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _json(path: Path) -> Any:
+    """A file's JSON, which must be small."""
     try:
         if path.stat().st_size > MOST_HEADER:
             raise InputError(f"{path}: must have at most {MOST_HEADER:,} bytes")
@@ -89,6 +90,7 @@ def _json(path: Path) -> Any:
 
 
 def _with_spec(contents: Contents, content: Any, spec: Path) -> Contents:
+    """The contents with what ``--spec`` says: of all layers that a key concerns, and of layers by their names."""
     if not isinstance(content, dict):
         raise InputError(f"{spec}: must be a JSON object; got {shown(content)}")
     named = {key: value for key, value in content.items() if isinstance(value, dict)}
@@ -112,10 +114,12 @@ def _with_spec(contents: Contents, content: Any, spec: Path) -> Contents:
 
 
 def _noun(layer: RecurrentLayer | PlainLayer) -> str:
+    """What a layer is, in a word."""
     return "recurrent layer" if isinstance(layer, RecurrentLayer) else layer.kind
 
 
 def _checked(content: Mapping[str, Any], spec: Path) -> dict[str, Any]:
+    """The keys and values of a ``--spec``, if each is one of ``VALUES``."""
     for key, value in content.items():
         if key not in VALUES:
             raise InputError(f"{spec}: keys must be {', '.join(VALUES)} or layers' names; got {shown(key)}")
@@ -190,6 +194,7 @@ def parts_in_file(path: Path, contents: Contents) -> dict[str, list[str]]:
 
 
 def _beside(path: Path, file: Path) -> dict[str, Any]:
+    """What a conversion left beside a file, if it is about the file as it is now."""
     content = _json(path)
     if (
         not isinstance(content, dict)
@@ -203,6 +208,7 @@ def _beside(path: Path, file: Path) -> dict[str, Any]:
 
 
 def _with_beside(contents: Contents, content: dict[str, Any], where: Path) -> Contents:
+    """The contents with what a conversion left beside them: each layer again as it was before."""
     rest = dict(contents.layers)
     layers: dict[str, RecurrentLayer | PlainLayer] = {}
     for name, entry in content["layers"].items():
@@ -225,29 +231,33 @@ def _with_beside(contents: Contents, content: dict[str, Any], where: Path) -> Co
 
 
 def _object(content: Any, what: str) -> dict[str, Any]:
+    """A JSON object, where a layer's specification must be one."""
     if not isinstance(content, dict):
         raise InputError(f"{what} must have a JSON object as its specification; got {shown(content)}")
     return content
 
 
 def _plain(name: str, entry: Mapping[str, Any], rest: dict[str, Any], what: str) -> PlainLayer:
-    found = rest.pop(name, None)
-    if not isinstance(found, PlainLayer):
+    """A layer around the recurrent ones, taken out of the ``rest``, with the kind that it had before."""
+    layer = rest.pop(name, None)
+    if not isinstance(layer, PlainLayer):
         raise InputError(f"{what} must be in the file, and not recurrent there")
     kind = entry.get("kind")
-    return as_kind(found, kind, what) if isinstance(kind, str) and kind in VALUES["kind"] else found
+    return as_kind(layer, kind, what) if isinstance(kind, str) and kind in VALUES["kind"] else layer
 
 
 def _part(name: str, rest: dict[str, Any], what: str) -> RecurrentLayer:
-    found = rest.pop(name, None)
-    if not isinstance(found, RecurrentLayer):
+    """A recurrent layer, taken out of the ``rest``."""
+    layer = rest.pop(name, None)
+    if not isinstance(layer, RecurrentLayer):
         raise InputError(f"{what} must have its part {shown(name)} in the file, a recurrent layer")
-    return found
+    return layer
 
 
 def _recurrent(
     name: str, kind: RecurrentKind, parts: list[RecurrentLayer], format_name: str, what: str
 ) -> RecurrentLayer:
+    """The layer of a kind that a file's layers were made of, if they can be its parts."""
     single = [RecurrentLayer(name, kind, {})] if len(parts) == 1 else [None] * kind.num_layers
     if len(single) != len(parts):
         raise InputError(f"{what} must have {kind.num_layers} parts, or one; got {len(parts)}")
@@ -255,17 +265,17 @@ def _recurrent(
     for k, part in enumerate(parts):
         width = kind.input_size if len(parts) == 1 else kind.layer_input_size(k)
         wanted = replace(kind, num_layers=part.kind.num_layers, input_size=width)
-        found = part.kind
+        actual = part.kind
         for key, value in _told(kind):
-            found = filled(found, key, value, what, format_name)
-        if found.bias and not kind.bias:
+            actual = filled(actual, key, value, what, format_name)
+        if actual.bias and not kind.bias:
             if any(value.any() for weight, value in part.weights.items() if weight.startswith("bias")):
                 raise InputError(f"{what} must have biases of zeros, for it has none; got others")
             part = replace(part, weights={n: v for n, v in part.weights.items() if not n.startswith("bias")})
-            found = replace(found, bias=False)
-        if found != wanted or (len(parts) == 1 and found.num_layers != kind.num_layers):
-            raise InputError(f"{what} must be {wanted} as it was written; the file has {found}")
-        known.append(replace(part, kind=found))
+            actual = replace(actual, bias=False)
+        if actual != wanted or (len(parts) == 1 and actual.num_layers != kind.num_layers):
+            raise InputError(f"{what} must be {wanted} as it was written; the file has {actual}")
+        known.append(replace(part, kind=actual))
     return replace(known[0], name=name, kind=kind) if len(parts) == 1 else joined(name, kind, known)
 
 

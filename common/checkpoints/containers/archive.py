@@ -55,12 +55,12 @@ class Archive:
             raise InputError(f"{name} must have at most {MOST_HEADER:,} bytes; got {entry.file_size:,}")
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(entry) as file:
-                found = file.read(MOST_HEADER + 1)
+                content = file.read(MOST_HEADER + 1)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
             raise InputError(f"{name} must be readable; got: {error}") from None
-        if len(found) != entry.file_size:
-            raise InputError(f"{name} must have {entry.file_size:,} bytes; got {len(found):,}")
-        return found
+        if len(content) != entry.file_size:
+            raise InputError(f"{name} must have {entry.file_size:,} bytes; got {len(content):,}")
+        return content
 
     def json(self, name: str) -> Any:
         """An entry as JSON."""
@@ -86,6 +86,7 @@ class Archive:
         return self._content[start : start + entry.file_size]
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
+        """An entry's header by its name, if there is one."""
         if name not in self._entries:
             raise InputError(f"must have the entry {shown(name)}; it is missing")
         return self._entries[name]

@@ -30,7 +30,9 @@ from common.errors import InputError, shown
 MOST_SQUEEZED = 1000
 """How many times larger than in its file compressed data may be."""
 LARGEST_ATTRIBUTE = 2**26
+"""Bytes of an attribute at most."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of an HDF5 file."""
 
 
 class Hdf5:
@@ -52,6 +54,7 @@ class Hdf5:
             raise InputError(f"{what}: must be a whole HDF5 file; got: {shown(first, 120)}") from None
 
     def _group(self, group: Any, path: str, depth: int) -> None:
+        """Take a group's attributes, its datasets of numbers, and the groups in it."""
         address = self._h5py.h5o.get_info(group.id).addr
         if depth > DEEPEST or address in self._groups:
             raise InputError(f"{self._what}: groups must be a tree of at most {DEEPEST} levels; got {shown(path)}")
@@ -61,15 +64,16 @@ class Hdf5:
             inner = f"{path}/{checked_name(name, self._what)}" if path else checked_name(name, self._what)
             if type(group.get(name, getlink=True)) is not self._h5py.HardLink:
                 raise InputError(f"{self._what}: must hold its data itself; got the link {shown(inner)} to elsewhere")
-            found = group[name]
-            if isinstance(found, self._h5py.Group):
-                self._group(found, inner, depth + 1)
-            elif isinstance(found, self._h5py.Dataset) and (found.dtype.kind in "fiub" or found.dtype.name in DTYPES):
-                self.arrays[inner] = self._array(found, inner)
+            entry = group[name]
+            if isinstance(entry, self._h5py.Group):
+                self._group(entry, inner, depth + 1)
+            elif isinstance(entry, self._h5py.Dataset) and (entry.dtype.kind in "fiub" or entry.dtype.name in DTYPES):
+                self.arrays[inner] = self._array(entry, inner)
             if len(self.arrays) + len(self._groups) > MOST_TENSORS:
                 raise InputError(f"{self._what}: must have at most {MOST_TENSORS:,} datasets and groups")
 
     def _attribute(self, group: Any, name: str) -> Any:
+        """An attribute's value, which is held against its size before it is read."""
         identity = group.attrs.get_id(name)
         count = math.prod(identity.shape or ())
         if count == 0:
@@ -82,6 +86,7 @@ class Hdf5:
         return group.attrs[name]
 
     def _array(self, dataset: Any, path: str) -> np.ndarray:
+        """A dataset, where it lies in the file if it is of one piece, and otherwise read."""
         what = f"{self._what}: {path}"
         if dataset.is_virtual or dataset.external:
             raise InputError(f"{what} must hold its data itself; got a dataset whose data lies in other files")
@@ -112,11 +117,11 @@ class Hdf5:
             chunks.append(attributes[f"{name}{len(chunks)}"])
         if not chunks:
             return None
-        found = []
+        listed = []
         for value in (each for chunk in chunks for each in np.asarray(chunk).ravel()):
             text = value.decode(errors="replace") if isinstance(value, bytes) else value
-            found.append(checked_name(text, f"{self._what}: {name}"))
-        return found
+            listed.append(checked_name(text, f"{self._what}: {name}"))
+        return listed
 
 
 class _Window(io.RawIOBase):

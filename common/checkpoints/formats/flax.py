@@ -41,10 +41,11 @@ from common.checkpoints.limits import (
 from common.errors import InputError, shown
 
 CHUNKED = "__msgpack_chunked_array__"
+"""The key by which flax marks an array in chunks."""
 LARGEST = 2**30
 """Bytes of an array from which on flax writes it in chunks."""
 DIRECTIONS = ("forward_rnn", "backward_rnn")
-LEAVES = ("kernel", "bias", "embedding", "scale", "value")
+"""The names of the two cells in a Bidirectional of Flax, forward first."""
 ARRAY, BIN_32, EXT_32 = 1, 0xC6, 0xC9
 """The extension's number, and the first bytes of msgpack's long bytes and long extensions."""
 LONGEST_HEAD = 512
@@ -52,7 +53,9 @@ LONGEST_HEAD = 512
 EMPTY = b"\xc4\x00"
 """msgpack's bytes of none."""
 WHAT = "a .msgpack file of flax.serialization"
+"""What a file must be, in the words of an error."""
 SEPARATE = "whether cells of their own names belong together as two directions is not in the file"
+"""The note on two cells whose names do not say that they are one layer."""
 
 
 def read_linen(path: Path) -> Contents:
@@ -153,42 +156,45 @@ def _place(path: str) -> tuple[str, int]:
 
 def _recurrent(
     name: str,
-    found: dict[tuple[int, int], Arrays],
+    cells: dict[tuple[int, int], Arrays],
     unpack: Callable[[Mapping[str, np.ndarray], str], Half],
     what: str,
 ) -> RecurrentLayer:
-    halves = {place: unpack(arrays, what) for place, arrays in found.items()}
+    """A recurrent layer of its cells by layer and direction, which ``unpack`` reads."""
+    halves = {place: unpack(arrays, what) for place, arrays in cells.items()}
     kind = kind_of_halves(halves, what, activation=None)
     return recurrent_layer(name, replace(kind, reset_after=True if kind.gates == "gru" else None), halves)
 
 
 def _plain(name: str, arrays: Arrays) -> PlainLayer:
+    """A layer around the recurrent ones by the names and shapes of its arrays."""
     kernel = arrays.get("kernel")
     if set(arrays) == {"embedding"} and arrays["embedding"].ndim == 2:
         return PlainLayer(name, "embedding", {"weight": arrays["embedding"]})
     if kernel is not None and kernel.ndim == 2 and set(arrays) <= {"kernel", "bias"}:
-        found = {"weight": kernel.T}  # (in, out) to (out, in)
-        return PlainLayer(name, "dense", found | ({"bias": arrays["bias"]} if "bias" in arrays else {}))
+        weights = {"weight": kernel.T}  # (in, out) to (out, in)
+        return PlainLayer(name, "dense", weights | ({"bias": arrays["bias"]} if "bias" in arrays else {}))
     return PlainLayer(name, "tensor", arrays)
 
 
 def _tree_of(contents: Contents, pack: Callable[..., Arrays]) -> Arrays:
-    found: Arrays = {}
+    """Every layer's arrays by their paths, those of a half as ``pack`` makes them."""
+    tree: Arrays = {}
     for layer in contents.layers.values():
         if isinstance(layer, PlainLayer):
             path = layer.name.replace(".", "/")
             if layer.kind == "embedding":
-                found[f"{path}/embedding"] = layer.arrays["weight"]
+                tree[f"{path}/embedding"] = layer.arrays["weight"]
             else:
-                found[f"{path}/kernel"] = layer.arrays["weight"].T
-                found |= {f"{path}/bias": layer.arrays["bias"]} if "bias" in layer.arrays else {}
+                tree[f"{path}/kernel"] = layer.arrays["weight"].T
+                tree |= {f"{path}/bias": layer.arrays["bias"]} if "bias" in layer.arrays else {}
             continue
         for part in parts_of(layer):
             path = part.name.replace(".", "/")
             for place, half in zip(DIRECTIONS, part.halves(0), strict=False):
                 cell = f"{path}/{place}/cell" if part.kind.directions == 2 else f"{path}/cell"
-                found |= {f"{cell}/{leaf}": value for leaf, value in pack(part.kind, half).items()}
-    return found
+                tree |= {f"{cell}/{leaf}": value for leaf, value in pack(part.kind, half).items()}
+    return tree
 
 
 # The bytes.
@@ -202,12 +208,14 @@ def _tree(path: Path) -> Arrays:
     msgpack = needed("msgpack", f"reading {path}")
     with one_sentence(path, WHAT):
         tree = _unpacked(msgpack, content.data, str(path), 0)
-        found: Arrays = {}
-        _flatten(tree, (), found, str(path))
-    return found
+        arrays: Arrays = {}
+        _flatten(tree, (), arrays, str(path))
+    return arrays
 
 
 def _unpacked(msgpack: Any, content: Any, what: str, depth: int) -> Any:
+    """What msgpack holds, flax' arrays among it; ``depth`` is 1 within an array, which holds no other one."""
+
     def extended(code: int, data: bytes) -> Any:
         if code != ARRAY:
             return None  # complex numbers and scalars, which no weight is
@@ -237,6 +245,7 @@ def _parts_of_array(msgpack: Any, data: bytes, what: str, depth: int) -> tuple[A
 
 
 def _flatten(value: Any, path: tuple[str, ...], found: Arrays, what: str) -> None:
+    """Put every array below a value into the arrays by path, each once."""
     if len(path) > DEEPEST:
         raise InputError(f"{what}: must be nested at most {DEEPEST} deep")
     if isinstance(value, np.ndarray):
@@ -257,6 +266,7 @@ def _flatten(value: Any, path: tuple[str, ...], found: Arrays, what: str) -> Non
 
 
 def _from_chunks(value: dict[Any, Any], what: str) -> np.ndarray:
+    """An array of its chunks, which lie one after the other in C order."""
     shape, chunks = value.get("shape"), value.get("chunks")
     if not isinstance(shape, dict) or not isinstance(chunks, dict):
         raise InputError(f"{what}: an array in chunks must have a shape and chunks")
@@ -285,6 +295,7 @@ def _write(tree: Arrays, file: BinaryIO) -> None:
 
 
 def _pack(packer: Any, value: Any, file: BinaryIO) -> None:
+    """Write a value as flax does; an array's numbers do not pass through msgpack's packer."""
     if isinstance(value, np.ndarray) and value.nbytes > LARGEST:
         each = LARGEST // value.itemsize
         flat = contiguous(value).reshape(-1)

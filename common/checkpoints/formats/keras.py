@@ -38,9 +38,13 @@ from common.checkpoints.limits import one_sentence, opened
 from common.errors import InputError
 
 DIRECTIONS = ("forward_layer", "backward_layer")
+"""The folders of a Bidirectional's two cells, forward first."""
 VARIABLES = ("kernel", "recurrent_kernel", "bias")
+"""A cell's variables in Keras' order."""
 VERSION = "3.15.1"
+"""The version of Keras that a written file says it is of."""
 WITHOUT_NAME = "the order of the layers and what joins them is not in the file"
+"""The note on a file of weights alone."""
 
 
 def read(path: Path) -> Contents:
@@ -114,59 +118,63 @@ def snake_case(name: str) -> str:
 
 def _segments(file: Hdf5) -> Iterator[tuple[str, Arrays]]:
     """Each layer's segment with its variables, by their paths below it."""
-    found: dict[str, Arrays] = {}
+    segments: dict[str, Arrays] = {}
     for path, array in file.arrays.items():
         top, _, rest = path.partition("/")
         if top == "layers":
             segment, _, rest = rest.partition("/")
-            found.setdefault(segment, {})[rest] = array
-    yield from sorted(found.items(), key=lambda item: _natural(item[0]))
+            segments.setdefault(segment, {})[rest] = array
+    yield from sorted(segments.items(), key=lambda item: _natural(item[0]))
 
 
 def _natural(segment: str) -> tuple[str, int]:
+    """What segments are sorted by: the class, and then its number, which the first one has not."""
     stem, _, number = segment.rpartition("_")
     return (stem, int(number)) if number.isdigit() and len(number) < 9 else (segment, 0)
 
 
 def _own_name(file: Hdf5, segment: str) -> str | None:
+    """The name of a segment's layer, if the file has it."""
     return file.text(f"layers/{segment}/vars", "name")
 
 
 def _layer(
     name: str, arrays: Arrays, config: Config | None, what: str, notes: list[str], segment: str = ""
 ) -> RecurrentLayer | PlainLayer:
+    """A layer of its segment's variables, recurrent where they are those of cells."""
     halves = {direction: _variables(arrays, f"{place}/cell/vars/") for direction, place in enumerate(DIRECTIONS)}
-    found = {(0, direction): variables for direction, variables in halves.items() if variables}
+    cells = {(0, direction): variables for direction, variables in halves.items() if variables}
     alone = _variables(arrays, "cell/vars/")
     if alone:
-        found = {(0, 0): alone}
-    if found:
-        used = sum(map(len, found.values()))
+        cells = {(0, 0): alone}
+    if cells:
+        used = sum(map(len, cells.values()))
         if used != len(arrays):
             raise InputError(f"{what} must have the variables of its cells alone; got {len(arrays) - used} more")
-        return recurrent(name, found, config, what)
+        return recurrent(name, cells, config, what)
     return plain(name, _variables(arrays, "vars/"), arrays, config.class_name if config else segment, notes, config)
 
 
 def _variables(arrays: Arrays, prefix: str) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
-    while f"{prefix}{len(found)}" in arrays:
-        found.append(arrays[f"{prefix}{len(found)}"])
-    return found
+    """The variables that are numbered from 0 on behind a prefix."""
+    variables: list[np.ndarray] = []
+    while f"{prefix}{len(variables)}" in arrays:
+        variables.append(arrays[f"{prefix}{len(variables)}"])
+    return variables
 
 
 def recurrent(
-    name: str, found: dict[tuple[int, int], list[np.ndarray]], config: Config | None, what: str
+    name: str, cells: dict[tuple[int, int], list[np.ndarray]], config: Config | None, what: str
 ) -> RecurrentLayer:
     """A recurrent layer of its cells' variables in Keras' order, and of its configuration where there is one."""
     halves: dict[tuple[int, int], Half] = {}
-    for place, variables in found.items():
+    for place, variables in cells.items():
         if len(variables) not in (2, 3):
             raise InputError(f"{what} must have two or three variables in each direction; got {len(variables)}")
         halves[place] = unpack_keras(dict(zip(VARIABLES, variables, strict=False)), what)
     kind = kind_of_halves(halves, what, activation=None)
     if kind.gates == "gru" and kind.bias:
-        two = {variables[2].ndim == 2 for variables in found.values()}
+        two = {variables[2].ndim == 2 for variables in cells.values()}
         if len(two) != 1:
             raise InputError(f"{what} must have biases of one shape in both directions")
         kind = replace(kind, reset_after=two.pop())
@@ -194,8 +202,8 @@ def plain(
             activation = config.values.get("activation") if config else None
             if activation not in (None, "linear"):
                 notes.append(f"{name} applies {activation}, which elsewhere is the program's to do")
-            found = {"weight": variables[0].T}  # (in, out) to (out, in)
-            return PlainLayer(name, "dense", found | ({"bias": variables[1]} if len(variables) == 2 else {}))
+            weights = {"weight": variables[0].T}  # (in, out) to (out, in)
+            return PlainLayer(name, "dense", weights | ({"bias": variables[1]} if len(variables) == 2 else {}))
     return PlainLayer(name, "tensor", {path.replace("/", "."): value for path, value in arrays.items()})
 
 
@@ -210,8 +218,8 @@ def single_layers(contents: Contents) -> Iterator[RecurrentLayer | PlainLayer]:
 
 def cells_of(layer: RecurrentLayer) -> list[list[np.ndarray]]:
     """A single layer's variables in Keras' order, for each direction."""
-    found = [pack_keras(layer.kind, half) for half in layer.halves(0)]
-    return [[each[name] for name in VARIABLES if name in each] for each in found]
+    packed = [pack_keras(layer.kind, half) for half in layer.halves(0)]
+    return [[each[name] for name in VARIABLES if name in each] for each in packed]
 
 
 def plain_variables(layer: PlainLayer) -> list[np.ndarray]:
@@ -222,6 +230,7 @@ def plain_variables(layer: PlainLayer) -> list[np.ndarray]:
 
 
 def _paths(parts: list[RecurrentLayer | PlainLayer]) -> tuple[Arrays, dict[str, dict[str, Any]]]:
+    """Every variable by its path in the weights, and the attributes with the layers' names."""
     arrays: Arrays = {}
     attributes: dict[str, dict[str, Any]] = {}
     counts: Counter[str] = Counter()
@@ -282,6 +291,7 @@ def model_config(parts: list[RecurrentLayer | PlainLayer]) -> dict[str, Any]:
 
 
 def _object(class_name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """An object of keras.layers in Keras 3's words."""
     return {"module": "keras.layers", "class_name": class_name, "config": values, "registered_name": None}
 
 

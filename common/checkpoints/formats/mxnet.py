@@ -42,15 +42,22 @@ from common.checkpoints.limits import (
 from common.errors import InputError, shown
 
 HEAD = 0x112
+"""The first number of a file."""
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
+"""The first number of an array of each version; V0 has none."""
 FLAGS: dict[int, np.dtype] = {
     number: np.dtype(name)
     for number, name in enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64"))
 }
+"""The dtypes by the numbers that MXNet has for them."""
 SIDES = "lr"
+"""The letters of the directions in names, forward first."""
 LEAF = "|".join(GLUON.values())
+"""A pattern of the names of a cell's weights."""
 OF_BLOCK = re.compile(rf"(?:(.*?)\.?)??(?:_unfused\.(\d{{1,3}})\.)?(?:([lr])_cell\.)?({LEAF})")
+"""A recurrent weight's name from ``save_parameters``: block, layer, side and weight."""
 OF_PREFIX = re.compile(rf"(.*?)(?:([lr])(\d{{1,3}})_)?({LEAF})")
+"""A recurrent weight's name from ``collect_params().save``: prefix, side, layer and weight."""
 PARAMETER = re.compile(rf"(^|\.)(weight|bias|gamma|beta|running_mean|running_var|{LEAF})$")
 """How a name ends that ``save_parameters`` has written."""
 
@@ -79,6 +86,7 @@ def write_prefixed(contents: Contents, file: BinaryIO) -> None:
 
 
 def _contents(tensors: Mapping[str, np.ndarray], format_name: str, kinds: dict[str, Any], where: str) -> Contents:
+    """The layers among arrays with Gluon's names, of which ``kinds`` says what a graph beside the file does."""
     cells: dict[str, dict[tuple[int, int], Arrays]] = {}
     plain: dict[str, Arrays] = {}
     order = []
@@ -99,8 +107,8 @@ def _contents(tensors: Mapping[str, np.ndarray], format_name: str, kinds: dict[s
         if name in cells:
             layers[name] = _recurrent(name, cells[name], kinds.get(name), f"{where}: the layer {name}")
             continue
-        layers[name] = found = _plain(name, plain[name], kinds.get(name))
-        if found.kind == "tensor" and set(plain[name]) == {"weight"}:
+        layers[name] = plain_layer = _plain(name, plain[name], kinds.get(name))
+        if plain_layer.kind == "tensor" and set(plain[name]) == {"weight"}:
             notes.append(f"whether {name} is an embedding or a dense layer without a bias is not in the file")
     return Contents(format_name, layers, tuple(notes))
 
@@ -111,8 +119,9 @@ def _module(name: str, format_name: str) -> tuple[str, str]:
     return (module, leaf) if module else (leaf, leaf)
 
 
-def _recurrent(name: str, found: dict[tuple[int, int], Arrays], kind_of_file: str | None, what: str) -> RecurrentLayer:
-    halves: dict[tuple[int, int], Half] = {place: unpack_gluon(arrays, what) for place, arrays in found.items()}
+def _recurrent(name: str, cells: dict[tuple[int, int], Arrays], kind_of_file: str | None, what: str) -> RecurrentLayer:
+    """A recurrent layer of its cells by layer and direction, and of its mode where a graph says it."""
+    halves: dict[tuple[int, int], Half] = {place: unpack_gluon(arrays, what) for place, arrays in cells.items()}
     kind = kind_of_halves(halves, what)
     kind = replace(
         kind, reset_after=True if kind.gates == "gru" else None, merge="concat" if kind.directions == 2 else None
@@ -126,6 +135,7 @@ def _recurrent(name: str, found: dict[tuple[int, int], Arrays], kind_of_file: st
 
 
 def _plain(name: str, arrays: Arrays, operator: str | None) -> PlainLayer:
+    """A layer around the recurrent ones, by its shapes and by its operator where a graph says it."""
     weight = arrays.get("weight")
     if weight is not None and weight.ndim == 2:
         if set(arrays) == {"weight", "bias"} and arrays["bias"].shape == weight.shape[:1]:
@@ -145,26 +155,26 @@ def _symbol(path: Path) -> dict[str, Any]:
         raise InputError(f"{beside}: must have at most {MOST_HEADER:,} bytes")
     try:
         nodes = json.loads(beside.read_bytes())["nodes"]
-        found: dict[str, Any] = {}
+        kinds: dict[str, Any] = {}
         for node in nodes:
             inputs = [nodes[each[0]]["name"] for each in node.get("inputs", [])]
             attributes = node.get("attrs", {})
             for name in inputs[1:] if node["op"] in ("Embedding", "FullyConnected") else []:
-                found[re.sub("_(weight|bias)$", "", name)] = node["op"]
+                kinds[re.sub("_(weight|bias)$", "", name)] = node["op"]
             if node["op"] == "RNN":
-                found[re.sub("_rnn0$", "", node["name"])] = attributes["mode"]
+                kinds[re.sub("_rnn0$", "", node["name"])] = attributes["mode"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise InputError(f"{beside}: must be a graph of MXNet; got: {shown(str(error), 80)}") from None
-    return found
+    return kinds
 
 
 def _named(contents: Contents, by_block: bool) -> Arrays:
     """Every array by Gluon's name for it."""
-    found: Arrays = {}
+    tensors: Arrays = {}
     joint = "." if by_block else "_"
     for layer in contents.layers.values():
         if isinstance(layer, PlainLayer):
-            found |= {f"{layer.name}{joint}{leaf}": value for leaf, value in layer.arrays.items()}
+            tensors |= {f"{layer.name}{joint}{leaf}": value for leaf, value in layer.arrays.items()}
             continue
         for part in [layer] if layer.kind.merge in (None, "concat") else parts_of(layer):
             for k in range(part.kind.num_layers):
@@ -172,8 +182,8 @@ def _named(contents: Contents, by_block: bool) -> Arrays:
                     side = SIDES[direction]
                     cell = f"{side}_cell." if part.kind.directions == 2 else ""
                     prefix = f"{part.name}._unfused.{k}.{cell}" if by_block else f"{part.name}_{side}{k}_"
-                    found |= {f"{prefix}{leaf}": value for leaf, value in pack_gluon(part.kind, half).items()}
-    return found
+                    tensors |= {f"{prefix}{leaf}": value for leaf, value in pack_gluon(part.kind, half).items()}
+    return tensors
 
 
 # The bytes.
@@ -186,6 +196,7 @@ class _Reader:
         self.path, self.content, self.place = path, content, 0
 
     def take(self, code: str) -> int:
+        """The next number, of one of ``struct``'s codes."""
         size = struct.calcsize(f"<{code}")
         part = self.content[self.place : self.place + size].tobytes()
         if len(part) < size:
@@ -194,6 +205,7 @@ class _Reader:
         return struct.unpack(f"<{code}", part)[0]
 
     def text(self) -> str:
+        """The next text, as a name."""
         size = self.take("Q")
         if size > self.content.size - self.place:
             raise InputError(f"{self.path}: must be whole; a name of {size:,} bytes ends after it")
@@ -203,6 +215,7 @@ class _Reader:
         return checked_name(self.content[self.place - size : self.place].tobytes().decode(), str(self.path))
 
     def array(self) -> np.ndarray:
+        """The next array, where it lies in the file."""
         magic = self.take("I")
         if magic in (V2, V3) and self.take("i") != 0:
             raise InputError(f"{self.path}: arrays must be dense; got a sparse one")
@@ -218,12 +231,13 @@ class _Reader:
         flag = self.take("i")
         if flag not in FLAGS:
             raise InputError(f"{self.path}: arrays must have a type flag from 0 to {max(FLAGS)}; got {flag}")
-        found = array_in(self.content, self.place, FLAGS[flag], shape, f"{self.path}: an array")
-        self.place += found.nbytes
-        return found
+        numbers = array_in(self.content, self.place, FLAGS[flag], shape, f"{self.path}: an array")
+        self.place += numbers.nbytes
+        return numbers
 
 
 def _tensors(path: Path, content: np.ndarray) -> Arrays:
+    """Every array of a file by its name."""
     reader = _Reader(path, content)
     if reader.take("Q") != HEAD or reader.take("Q") != 0:
         raise InputError(f"{path}: must be a .params file of MXNet; its first bytes are not those of one")
@@ -233,13 +247,14 @@ def _tensors(path: Path, content: np.ndarray) -> Arrays:
     names = reader.take("Q")
     if names != count:
         raise InputError(f"{path}: must have a name for each of its {count:,} arrays; got {names:,} names")
-    found = {reader.text(): array for array in arrays}
-    if len(found) != count:
+    tensors = {reader.text(): array for array in arrays}
+    if len(tensors) != count:
         raise InputError(f"{path}: arrays must have names of their own")
-    return found
+    return tensors
 
 
 def _write(tensors: Mapping[str, np.ndarray], file: BinaryIO) -> None:
+    """Write a file of V2, one array at a time."""
     flags = {dtype: flag for flag, dtype in FLAGS.items()}
     file.write(struct.pack("<QQQ", HEAD, 0, len(tensors)))
     for name, value in tensors.items():

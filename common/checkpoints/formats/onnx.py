@@ -43,8 +43,11 @@ from common.checkpoints.limits import (
 from common.errors import InputError, shown
 
 OPERATORS = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
+"""The cell of each recurrent operator."""
 NODES = {gates: name for name, gates in OPERATORS.items()}
+"""The operator of each cell."""
 OPSET, IR_VERSION = 14, 8
+"""The versions of the operators and of the format that a graph is written in."""
 SHAPED = ("Expand", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze")
 """Operators whose initialisers are shapes and axes."""
 MERGES = {"sum": "Add", "mul": "Mul", "ave": "Mean"}
@@ -63,7 +66,9 @@ TYPES = {
     13: "uint64",
     16: "bfloat16",
 }
+"""The dtypes by ONNX' numbers for them."""
 FIELDS = {1: "float_data", 11: "double_data", 6: "int32_data", 7: "int64_data"}
+"""The fields that hold an initialiser's numbers by its type, where it has no raw data."""
 
 
 def read(path: Path) -> Contents:
@@ -109,6 +114,7 @@ class _Graph:
             self.layers[name] = self._recurrent(name, node.op_type, names, attributes)
 
     def _recurrent(self, name: str, operator: str, names: list[str], attributes: dict[str, Any]) -> RecurrentLayer:
+        """The layer that a node is, by its inputs' names and its attributes."""
         what = f"{self.path}: the node {name}"
         w, r = (self._array(each, what) for each in names[1:3])
         b = self._array(names[3], what) if names[3] else None
@@ -134,12 +140,14 @@ class _Graph:
         return replace(recurrent_layer(name, kind, halves), unusual=tuple(unusual))
 
     def _array(self, name: str, what: str) -> np.ndarray:
+        """An initialiser that a node names, as an array."""
         if name not in self.initialisers:
             raise InputError(f"{what} must have its weights as initialisers; {shown(name)} is none")
         self.used.add(name)
         return _numbers(*self.initialisers[name], what)
 
     def contents(self, known: dict[str, str]) -> Contents:
+        """The nodes' layers, and the initialisers that no node has used; ``known`` are the model's properties."""
         for name, each in self.initialisers.items():
             if name not in self.used:
                 module, _, leaf = checked_name(name, str(self.path)).rpartition(".")
@@ -154,6 +162,7 @@ class _Graph:
 
 
 def _plain(name: str, arrays: Arrays, kind: str | None) -> PlainLayer:
+    """A layer around the recurrent ones by its arrays' shapes, and by its ``kind`` where birnn has written it."""
     weight = arrays.get("weight")
     if weight is not None and weight.ndim == 2 and set(arrays) <= {"weight", "bias"}:
         if "bias" in arrays and arrays["bias"].shape == weight.shape[:1]:
@@ -164,6 +173,7 @@ def _plain(name: str, arrays: Arrays, kind: str | None) -> PlainLayer:
 
 
 def _attribute(attribute: Any) -> Any:
+    """An attribute's value: a number, a text, a list of texts, or one of numbers, None where it is empty."""
     if attribute.type == 1:
         return attribute.f
     if attribute.type == 2:
@@ -287,6 +297,7 @@ class _Writer:
         self._value(self.outputs, f"{name}.output", dtype, ["batch", "seq_len", kind.output_size])
 
     def _per_layer(self, states: str, kind: RecurrentKind) -> list[str]:
+        """The names of each layer's part of the initial states, which are split where there are several layers."""
         if kind.num_layers == 1:
             return [states]
         names = [f"{states}_of_{k}" for k in range(kind.num_layers)]
@@ -306,6 +317,7 @@ class _Writer:
                 self._initialiser(f"{part}.{leaf}", (len(halves), *shape), halves[0].weight_ih.dtype, made)
 
     def _operator(self, part: str, kind: RecurrentKind, x: str, lengths: str, initial: list[str]) -> str:
+        """Add the recurrent node of one layer; gives the name of its outputs at every step."""
         attributes: dict[str, Any] = {
             "direction": "bidirectional" if kind.directions == 2 else "forward",
             "hidden_size": kind.hidden_size,
@@ -352,6 +364,7 @@ class _Writer:
         self._value(self.outputs, f"{name}.output", weight.dtype, ["batch", "seq_len", weight.shape[0]])
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output; gives the output's name."""
         self.nodes.append(self._onnx.helper.make_node(operator, inputs, [output], **attributes))
         return output
 
@@ -366,4 +379,5 @@ class _Writer:
         self.initialisers.append((tensor, num_bytes(shape, dtype), parts))
 
     def _value(self, group: list[Any], name: str, dtype: np.dtype, shape: list[Any]) -> None:
+        """Add an input or an output of a dtype and shape."""
         group.append(self._onnx.helper.make_tensor_value_info(name, self._types[dtype], shape))

@@ -31,11 +31,15 @@ from common.checkpoints.limits import (
 from common.errors import InputError, shown
 
 METADATA = "_METADATA"
+"""The file with the tree of a checkpoint."""
 CHECKPOINT_METADATA = "_CHECKPOINT_METADATA"
+"""The file that says which of Orbax' handlers reads the checkpoint."""
 HANDLER = "orbax.checkpoint._src.handlers.standard_checkpoint_handler.StandardCheckpointHandler"
+"""The handler that reads what is written."""
 MOST_SQUEEZED = 1000
 """How many times larger than the whole folder an array may be; arrays are compressed."""
 MOST_FILES = 100_000
+"""Files of a folder at most."""
 OF_DICTIONARY = 2
 """The key_type of a dictionary's key."""
 
@@ -50,12 +54,12 @@ def tree(folder: Path) -> Arrays:
             raise InputError(f"{folder}: must have {METADATA} with tree_metadata, as Orbax writes")
         checked_count(len(leaves), str(folder))
         store = _Store(folder, bool(metadata.get("use_ocdbt", True)), bool(metadata.get("use_zarr3", False)), size)
-        found: Arrays = {}
+        arrays: Arrays = {}
         for leaf in leaves.values():
             keys = [str(each["key"]) for each in leaf["key_metadata"]]
             if leaf.get("value_metadata", {}).get("value_type") in ("jax.Array", "np.ndarray"):
-                found[checked_name("/".join(keys), str(folder))] = store.array(".".join(keys))
-        return found
+                arrays[checked_name("/".join(keys), str(folder))] = store.array(".".join(keys))
+        return arrays
 
 
 def _size(folder: Path) -> int:
@@ -71,6 +75,7 @@ def _size(folder: Path) -> int:
 
 
 def _json(path: Path) -> Any:
+    """A file's JSON, which must be small."""
     if not path.is_file() or path.stat().st_size > MOST_HEADER:
         raise InputError(f"{path}: must be there, with at most {MOST_HEADER:,} bytes")
     try:
@@ -99,10 +104,10 @@ class _Store:
         kind = header.get("data_type") or header["dtype"]
         dtype = checked_dtype(kind if kind in DTYPES else np.dtype(kind).name, what)
         checked_bytes(shape, dtype, self._size * MOST_SQUEEZED, what)
-        found = self._tensorstore.open({"driver": self._driver, "kvstore": store}, open=True, read=True).result()
-        if tuple(found.shape) != shape:
-            raise InputError(f"{what} must have the shape {shape} of its header; got {tuple(found.shape)}")
-        return np.asarray(found.read().result()).astype(dtype, copy=False)
+        stored = self._tensorstore.open({"driver": self._driver, "kvstore": store}, open=True, read=True).result()
+        if tuple(stored.shape) != shape:
+            raise InputError(f"{what} must have the shape {shape} of its header; got {tuple(stored.shape)}")
+        return np.asarray(stored.read().result()).astype(dtype, copy=False)
 
 
 def kvstore(folder: Path, name: str, ocdbt: bool) -> dict[str, Any]:
@@ -143,12 +148,14 @@ def write(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
 
 
 def _write_array(tensorstore: Any, folder: Path, name: str, value: np.ndarray) -> None:
+    """Write an array as zarr in a store of the folder."""
     spec = {"driver": "zarr", "kvstore": kvstore(folder, name, ocdbt=True), "dtype": value.dtype.name}
     target = tensorstore.open({**spec, "metadata": {"shape": value.shape}}, create=True).result()
     target.write(contiguous(value)).result()
 
 
 def _metadata(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The content of ``METADATA`` for arrays by their paths, whose keys are those of dictionaries."""
     leaves = {}
     for path, value in arrays.items():
         keys = path.split("/")

@@ -71,6 +71,7 @@ def tensors_and_metadata(path: Path) -> tuple[Arrays, dict[str, str]]:
 
 
 def _header(path: Path, content: np.ndarray) -> tuple[dict[str, Any], int]:
+    """The header, and where the data begins."""
     if content.size < 8:
         raise InputError(f"{path}: must be a safetensors file; got {content.size} bytes")
     (length,) = struct.unpack("<Q", content[:8].tobytes())
@@ -83,6 +84,7 @@ def _header(path: Path, content: np.ndarray) -> tuple[dict[str, Any], int]:
 
 
 def _tensor(path: Path, content: np.ndarray, start: int, name: str, entry: Any) -> np.ndarray:
+    """A tensor where it lies, if its header's entry fits the file."""
     what = f"{path}: {checked_name(name, str(path))}"
     if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
         raise InputError(f"{what} must have dtype, shape and data_offsets")
