@@ -144,7 +144,7 @@ CLAIMS = (
         f"reference, {SEEDS} seeds, {IMPLEMENTATION}. Perplexity and share of right answers over whole held-out "
         "sentences, where two directions see their own answer; the same of the next token behind a beginning of each, "
         f"where nobody does; the share of {FOLLOWING} tokens written behind {PROMPTS} of these that the sentence has "
-        "there; and what is written behind a prompt.",
+        "there; and what is written behind a prompt, nothing where the end token comes at once.",
         rule=Rule("gain", "the accuracy of two directions minus that of one, behind a beginning,", "below", -0.05, 0.0),
         parts=(
             Part("words", FRAMEWORK, lambda workshop: next_token(workshop, "words")),
