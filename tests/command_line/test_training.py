@@ -249,7 +249,7 @@ def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -
     ("arguments", "sentence"),
     [
         ("train nosuch", "MODEL must be one of pipeline, tagger"),
-        ("train tagger -i numpy/loop", "tagger needs --data with one or two CoNLL-U files"),
+        ("train tagger -i numpy/loop", "tagger needs --data with one or two CoNLL-U or column files"),
         ("train pipeline --cell nosuch", "--cell must be one of rnn_tanh"),
         ("train pipeline --dtype float16", "--dtype must be one of float32, float64; got 'float16'"),
         ("train pipeline --optimizer nosuch", "the optimizer: name"),

@@ -142,6 +142,10 @@ def test_systems_has_each_kind_of_system_and_the_decoders_cost_can_be_told() -> 
     pairs = [system for system in systems.values() if isinstance(system, Seq2Seq)]
     assert len(models) + len(pairs) == len(loaded.cases)
     assert {model.readout for model in models} == {"steps", "final"}
+    # What a CRF costs shows: in all else it is the tagger beside it.
+    softmax, chain = systems["tagger-lstm"], systems["tagger-lstm-crf"]
+    assert softmax is not None
+    assert chain == softmax.model_copy(update={"head": "crf"})
     assert any(model.classes == model.num_embeddings for model in models)
     assert {(pair.attention, pair.decoder) for pair in pairs} == {
         (False, "gru"),
