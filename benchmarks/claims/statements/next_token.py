@@ -17,7 +17,7 @@ from common.data.batching import evaluation_batches
 from common.data.examples import Example, SequenceExample
 from common.data.text import TokenUnit
 from common.data.vocabulary import UNKNOWN, Vocabulary, vocabulary_from_json
-from common.models.specification import END, Arrays
+from common.models.specification import Arrays
 from common.tasks.building import build_task
 from common.tasks.language import cross_entropy, perplexity, spelled, tokens_of
 from common.tasks.task import Options, Task, right_answers, unlabelled
@@ -87,9 +87,9 @@ def share_written(network: RemoteNetwork, examples: Sequence[Example], prompts: 
 
 
 def written(network: RemoteNetwork, vocabulary: Vocabulary, unit: TokenUnit) -> str:
-    """What a network writes behind ``SHOWN``."""
+    """What a network writes behind ``SHOWN``, its end token as it is shown."""
     (said,) = continued(network, [vocabulary.ids(tokens_of(SHOWN, unit))], SHOWN_TOKENS[unit])
-    return spelled(vocabulary.spelled(said[said != END]), unit)
+    return spelled(vocabulary.spelled(said), unit)
 
 
 def _judge(workshop: Workshop, task: Task, weights: Arrays, unit: TokenUnit) -> Judged:
@@ -144,7 +144,7 @@ CLAIMS = (
         f"reference, {SEEDS} seeds, {IMPLEMENTATION}. Perplexity and share of right answers over whole held-out "
         "sentences, where two directions see their own answer; the same of the next token behind a beginning of each, "
         f"where nobody does; the share of {FOLLOWING} tokens written behind {PROMPTS} of these that the sentence has "
-        "there; and what is written behind a prompt, nothing where the end token comes at once.",
+        "there; and what is written behind a prompt.",
         rule=Rule("gain", "the accuracy of two directions minus that of one, behind a beginning,", "below", -0.05, 0.0),
         parts=(
             Part("words", FRAMEWORK, lambda workshop: next_token(workshop, "words")),
