@@ -57,6 +57,7 @@ def commands(training: Path | None, held_out: Path | None) -> dict[str, list[str
         "pipeline-rnn": ["train", "pipeline", "--cell", "rnn_tanh"],
         "tagger": ["train", "tagger", *files],
         "classifier": ["train", "classifier"],
+        "classifier-genres": ["train", "classifier", *files],
         "seq2seq": ["train", "seq2seq", "--limit", "6000"],
         "seq2seq-without-attention": ["train", "seq2seq", "--limit", "6000", "--no-attention"],
         "seq2seq-bidirectional-decoder": ["train", "seq2seq", "--limit", "6000", "--decoder", "bidirectional"],
