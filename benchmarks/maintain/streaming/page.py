@@ -8,12 +8,27 @@ from benchmarks.claims.claim import Point
 from benchmarks.claims.pictures import curves
 from benchmarks.maintain.directions.page import CROWDED
 from benchmarks.maintain.directions.record import Taken
-from benchmarks.maintain.streaming.answers import CHUNKS, LOOK_AHEADS, MODELS
+from benchmarks.maintain.streaming.answers import CHUNKS, LOOK_AHEADS, MODELS, paces
 from benchmarks.maintain.streaming.record import ONE_DIRECTION, ONE_LAYER, Answered, Measured, Timed
 from common.models.streaming import Streaming
 
+NEAR = 0.005
+"""What is lost of the whole sequence's accuracy where it counts as little."""
 COMMAND = "python -m benchmarks.maintain.streaming"
 """The command that writes the page."""
+
+
+def whole_seeds(answered: Sequence[Answered]) -> list[Answered]:
+    """The answers of the seeds of which every model has answered at every pace, so that means are over the same ones;
+    all of them where there is no such seed.
+    """
+    there = {(each.seed, each.model, each.streaming) for each in answered}
+    seeds = {
+        seed
+        for seed in {each.seed for each in answered}
+        if all((seed, model, pace) in there for model in MODELS for pace in paces(model))
+    }
+    return [each for each in answered if each.seed in seeds] if seeds else list(answered)
 
 
 def at_pace(answered: Sequence[Answered], model: str, streaming: Streaming | None) -> list[Answered]:
@@ -48,11 +63,40 @@ def answers_block(measured: Measured) -> str:
     """The accuracies and the counts, or that there are none yet."""
     if not measured.answered or measured.answered_taken is None:
         return f"Nothing has been trained yet: `{COMMAND} --accuracies`."
-    seeds = len({each.seed for each in measured.answered})
+    answered = whole_seeds(measured.answered)
+    seeds = len({each.seed for each in answered})
     what = (
         f"By {measured.implementation}, float32, means of {seeds} seeds; counts are exact, and are of the test's rows."
     )
-    return "\n\n".join([what, answers_table(measured.answered), said(measured.answered_taken)])
+    return "\n\n".join([what, answers_table(answered), *conclusions(answered), said(measured.answered_taken)])
+
+
+def conclusions(answered: Sequence[Answered]) -> list[str]:
+    """What the table says of the tagger of one layer, where it has been measured at every pace, in two sentences."""
+    whole, one = (_accuracy(answered, model, None) for model in (ONE_LAYER, ONE_DIRECTION))
+    by_pace = {
+        (chunk, ahead): _accuracy(answered, ONE_LAYER, Streaming(chunk=chunk, look_ahead=ahead))
+        for chunk in CHUNKS
+        for ahead in LOOK_AHEADS
+    }
+    if whole is None or one is None or None in by_pace.values():
+        return []
+    near = []
+    for chunk in CHUNKS:
+        enough = [ahead for ahead in LOOK_AHEADS if (by_pace[chunk, ahead] or 0.0) > whole - NEAR]
+        near.append(f"{min(enough) if enough else 'more'} in chunks of {chunk}")
+    worse = ", ".join(f"{chunk} and {ahead}" for (chunk, ahead), accuracy in by_pace.items() if (accuracy or 0.0) < one)
+    return [
+        f"The look-ahead from which the tagger of one layer loses less than {100 * NEAR:g} points of the whole "
+        f"sequence's: {', '.join(near)}. Chunks and look-aheads at which one direction is more accurate, with half of "
+        f"the directions: {worse or 'none'}."
+    ]
+
+
+def _accuracy(answered: Sequence[Answered], model: str, pace: Streaming | None) -> float | None:
+    """The mean accuracy of a model at a pace over the seeds; None where it has not been measured."""
+    of = at_pace(answered, model, pace)
+    return _mean([each.accuracy for each in of]) if of else None
 
 
 def times_table(timed: Sequence[Timed]) -> str:
@@ -87,6 +131,7 @@ def times_block(measured: Measured) -> str:
 
 def picture(answered: Sequence[Answered]) -> bytes:
     """The accuracy of the tagger of one layer over the look-ahead, a line for each chunk; as SVG."""
+    answered = whole_seeds(answered)
     points = []
     for chunk in CHUNKS:
         for ahead in LOOK_AHEADS:

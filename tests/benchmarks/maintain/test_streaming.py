@@ -12,9 +12,10 @@ from birnn_numpy_loop import BACKEND as NUMPY
 from backends.pool.pool import Pool
 from benchmarks.claims.workshop import Workshop
 from benchmarks.maintain.directions.record import Taken
+from benchmarks.maintain.marked_pages import replaced
 from benchmarks.maintain.streaming import __main__ as command
 from benchmarks.maintain.streaming import page
-from benchmarks.maintain.streaming.answers import answers_of, counts_of, paces
+from benchmarks.maintain.streaming.answers import MODELS, answers_of, counts_of, paces
 from benchmarks.maintain.streaming.record import (
     ONE_DIRECTION,
     ONE_LAYER,
@@ -124,6 +125,33 @@ def test_the_page_says_what_was_measured_and_what_was_not(tmp_path: Path, monkey
     assert "| numpy/loop | one layer | 5 | 2 | 2 | 1 |" in text
     assert "Others were at work on the machine" in text
     assert to.with_suffix(".svg").read_bytes() == page.picture(measured.answered)
+
+
+def test_what_is_concluded_is_of_the_table() -> None:
+    """A pace loses more the less it reads ahead, and the shorter its chunks are."""
+    answered = [an_answer(ONE_LAYER, None, 0, 0.8), an_answer(ONE_DIRECTION, None, 0, 0.75)]
+    assert page.conclusions(answered) == []
+    for pace in paces(ONE_LAYER)[1:]:
+        assert pace is not None
+        answered.append(an_answer(ONE_LAYER, pace, 0, 0.8 - 0.07 / (pace.chunk + 3 * pace.look_ahead)))
+    (text,) = page.conclusions(answered)
+    assert "loses less than 0.5 points of the whole sequence's: 5 in chunks of 1, 5 in chunks of 5, " in text
+    assert "2 in chunks of 10, 0 in chunks of 20. " in text
+    assert text.endswith("with half of the directions: 1 and 0.")
+
+
+def test_means_are_over_the_seeds_that_are_whole() -> None:
+    first = [an_answer(model, pace, 0, 0.5) for model in MODELS for pace in paces(model)]
+    begun = an_answer(ONE_LAYER, None, 1, 0.9)
+    assert page.whole_seeds([*first, begun]) == first
+    assert page.whole_seeds([begun]) == [begun]
+
+
+def test_the_page_is_what_was_measured() -> None:
+    """Written anew by python -m benchmarks.maintain.streaming."""
+    measured = read_measured(command.FILE)
+    blocks = {"answers": page.answers_block(measured), "times": page.times_block(measured)}
+    assert command.PAGE.read_text() == replaced(command.PAGE, blocks)
 
 
 def test_accuracies_want_two_files(tmp_path: Path) -> None:
