@@ -166,7 +166,7 @@ def _further_loop(
     number: int,
 ) -> tuple[Arrays, np.ndarray]:
     """The tensors of one of the further plain loops, and its single losses."""
-    arithmetic = Arithmetic(numpy_dtype(dtype), reordered(kind, number))
+    arithmetic = Arithmetic(numpy_dtype(dtype), reordered(kind, number), shares_by_logarithm=number % 2 == 1)
     moved = nudged_arrays(weights, dtype, np.random.default_rng(number))
     loop = reference_of(spec, moved, arithmetic, choices)
     return all_results(loop, batch), loop.loss.each

@@ -31,12 +31,16 @@ class Arithmetic:
         The kind of ``Reference``, which also gives the product of matrices.
     kink, head_kink
         Where the slope of relu jumps, in the cell and in the head; see ``common.cells.Cell``.
+    shares_by_logarithm
+        Whether a term's share in a sum of exponentials is exp(term − the sum's logarithm), as in torch.logsumexp's
+        derivative, and not exp(term − largest) over such a sum: as right, but off by the logarithm's own rounding.
     """
 
     dtype: np.dtype
     layer: type[Reference] = Reference
     kink: float = 0.0
     head_kink: float = 0.0
+    shares_by_logarithm: bool = False
 
     @property
     def wide(self) -> np.dtype:

@@ -91,7 +91,9 @@ class CRF:
         largest = terms.real.max(axis=1, keepdims=True)
         exponentials = np.exp(terms - largest)
         totals = exponentials.sum(axis=1, keepdims=True)
-        return self.joined(totals, largest)[:, 0], exponentials / totals
+        logarithms = self.joined(totals, largest)
+        shares = np.exp(terms - logarithms) if self.arithmetic.shares_by_logarithm else exponentials / totals
+        return logarithms[:, 0], shares
 
     def _partition_gradient(self, share: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, Scores]:
         """The gradients of the partition function times ``share``: by the logits, the probability of each label at

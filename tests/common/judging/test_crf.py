@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from common.models.batch import Batch, padding_mask
 from common.models.crf.likelihood import CRF
 from common.models.crf.scores import NAMES, Scores
 from common.models.layers import Arithmetic, Loss
-from common.models.reference import all_results, predict
+from common.models.reference import all_results, predict, reference_of
 from common.models.sequence import SequenceReference
-from common.models.small_cases import ModelCase, model_cases
+from common.models.small_cases import BatchShape, ModelCase, model_cases, random_batch
 from common.models.specification import Arrays, SequenceModel
 
 CASES = {case.name: case for case in model_cases()}
@@ -139,6 +140,19 @@ def test_a_mistake_is_caught_and_its_absence_is_not(mistake: type[CRF], dtype: s
 @pytest.mark.parametrize("kind", [MeanOverRows, SoftmaxInstead])
 def test_another_loss_is_caught(kind: type[SequenceReference]) -> None:
     assert disagreement(kind, RAGGED, "float32")
+
+
+def test_another_formula_of_a_share_agrees_in_long_rows() -> None:
+    """torch.logsumexp's derivative is off by the logarithm's rounding, and a long row's logarithms are large: right all
+    the same, and beyond the limits were no plain loop to compute so.
+    """
+    spec = FULL.spec
+    batch = random_batch(spec, BatchShape(8, 160), np.random.default_rng(1))
+    yard = model_yardstick(spec, FULL.weights, batch, "float32")
+    other = reference_of(spec, yard.weights, Arithmetic(np.dtype(np.float32), shares_by_logarithm=True))
+    found = all_results(other, yard.batch)
+    assert judge_model(found, yard).agrees
+    assert not judge_model(found, replace(yard, spread={}, ambiguity={})).agrees
 
 
 def asked(case: ModelCase) -> Arrays:
