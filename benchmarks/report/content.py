@@ -32,7 +32,7 @@ def read_contents(path: Path, names: Sequence[str]) -> list[Content]:
         If the store cannot be read or there is no such run.
     """
     with Store.open(path) as store:
-        runs = {found.run: found for found in map(store.find_run, names)}
+        runs = {run.run: run for run in map(store.find_run, names)}
         return [
             Content(
                 run,

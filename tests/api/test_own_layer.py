@@ -39,45 +39,45 @@ def ignoring_lengths(spec: Any, weights: Any, x: Any, lengths: Any, h_0: Any, c_
 
 
 def test_a_right_layer_agrees_and_it_is_said_that_no_gradient_was_judged() -> None:
-    found = birnn.verify(layer, cases=CASES)
-    assert found.agrees
-    assert (found.exit_code, found.gradients, found.failures) == (0, False, [])
-    assert {outcome.dtype for outcome in found.outcomes} == {"float32", "float64"}
-    assert "4 agree, 0 unsupported, 0 wrong: outputs and states; no gradient was judged" in str(found)
-    assert all(outcome.implementation == "numpy/layer" for outcome in found.outcomes)
+    verification = birnn.verify(layer, cases=CASES)
+    assert verification.agrees
+    assert (verification.exit_code, verification.gradients, verification.failures) == (0, False, [])
+    assert {outcome.dtype for outcome in verification.outcomes} == {"float32", "float64"}
+    assert "4 agree, 0 unsupported, 0 wrong: outputs and states; no gradient was judged" in str(verification)
+    assert all(outcome.implementation == "numpy/layer" for outcome in verification.outcomes)
 
 
 def test_the_built_in_cases_of_a_cell_are_judged_and_what_is_refused_is_no_failure() -> None:
-    found = birnn.verify(layer, cells=["gru", "gru_before"], dtypes=["float32"])
-    assert found.agrees, str(found)
-    refused = [outcome for outcome in found.outcomes if outcome.declined]
+    verification = birnn.verify(layer, cells=["gru", "gru_before"], dtypes=["float32"])
+    assert verification.agrees, str(verification)
+    refused = [outcome for outcome in verification.outcomes if outcome.declined]
     assert {outcome.reason for outcome in refused} == {
         "this is a GRU that resets after the product, with concat and equal halves"
     }
-    assert 0 < len(refused) < len(found.outcomes)
-    assert all(outcome.case.startswith("gru") for outcome in found.outcomes)
+    assert 0 < len(refused) < len(verification.outcomes)
+    assert all(outcome.case.startswith("gru") for outcome in verification.outcomes)
 
 
 def test_what_is_wrong_is_located_and_named() -> None:
-    found = birnn.verify(ignoring_lengths, **GRU)
-    assert not found.agrees
-    assert found.exit_code == 1
-    (failure,) = found.failures
+    verification = birnn.verify(ignoring_lengths, **GRU)
+    assert not verification.agrees
+    assert verification.exit_code == 1
+    (failure,) = verification.failures
     assert failure.case == "ragged"
     assert failure.verdict is not None
     assert failure.verdict.matches == "lengths ignored"
-    assert "first wrong: " in str(found)
-    assert "matches: lengths ignored" in str(found)
+    assert "first wrong: " in str(verification)
+    assert "matches: lengths ignored" in str(verification)
 
 
 def test_where_everything_is_refused_nothing_is_green() -> None:
     def refusing(*arguments: Any) -> Any:
         raise NotImplementedError("not yet")
 
-    found = birnn.verify(refusing, **GRU)
-    assert (found.agrees, found.exit_code, found.failures) == (False, 3, [])
-    assert str(found).endswith("Nothing was checked.")
-    assert "unsupported numpy/refusing, 2 cases: not yet" in str(found)
+    verification = birnn.verify(refusing, **GRU)
+    assert (verification.agrees, verification.exit_code, verification.failures) == (False, 3, [])
+    assert str(verification).endswith("Nothing was checked.")
+    assert "unsupported numpy/refusing, 2 cases: not yet" in str(verification)
 
 
 def test_expected_gradients_are_left_out_with_the_gradients() -> None:
@@ -90,9 +90,9 @@ def test_expected_gradients_are_left_out_with_the_gradients() -> None:
 
 
 def test_a_forward_only_layer_is_judged_on_the_cases_of_one_direction() -> None:
-    found = birnn.verify(forward_layer, cells="gru", dtypes=["float32"], num_directions=1)
-    assert found.agrees, str(found)
-    assert [outcome.case for outcome in found.outcomes] == ["gru-forward-ragged", "gru-forward-full"]
+    verification = birnn.verify(forward_layer, cells="gru", dtypes=["float32"], num_directions=1)
+    assert verification.agrees, str(verification)
+    assert [outcome.case for outcome in verification.outcomes] == ["gru-forward-ragged", "gru-forward-full"]
     assert {case.spec.num_directions for case in birnn.cases()} == {2}
     assert {case.spec.num_directions for case in birnn.cases(num_directions=None)} == {1, 2}
 
@@ -110,9 +110,9 @@ def test_a_forward_only_layer_that_reads_backwards_is_named() -> None:
 
 
 def test_one_cell_or_dtype_may_be_its_name() -> None:
-    found = birnn.verify(layer, cells="gru", dtypes="float32")
-    assert found.agrees
-    assert {outcome.dtype for outcome in found.outcomes} == {"float32"}
+    verification = birnn.verify(layer, cells="gru", dtypes="float32")
+    assert verification.agrees
+    assert {outcome.dtype for outcome in verification.outcomes} == {"float32"}
 
 
 def test_no_case_is_nothing_checked() -> None:
@@ -123,8 +123,8 @@ def raising(*arguments: Any) -> Any:
     raise ValueError("shapes do not fit\nsecond line")
 
 
-def returning(*found: Any) -> Changed:
-    return lambda *arguments: found if len(found) > 1 else found[0]
+def returning(*values: Any) -> Changed:
+    return lambda *arguments: values if len(values) > 1 else values[0]
 
 
 def wide(*arguments: Any) -> Any:
@@ -147,10 +147,10 @@ def misshapen(*arguments: Any) -> Any:
     ],
 )
 def test_what_a_layer_raises_or_returns_by_mistake_is_a_failure_in_one_sentence(wrong: Changed, sentence: str) -> None:
-    found = birnn.verify(wrong, cases=CASES[:1], dtypes=["float32"])
-    (failure,) = found.failures
+    verification = birnn.verify(wrong, cases=CASES[:1], dtypes=["float32"])
+    (failure,) = verification.failures
     assert failure.reason == sentence
-    assert sentence in str(found)
+    assert sentence in str(verification)
 
 
 def test_a_state_that_is_kept_between_calls_is_seen() -> None:
@@ -179,8 +179,8 @@ def test_what_depends_on_the_paddings_content_is_seen() -> None:
     assert failure.reason.startswith("h_n must not depend on the padding's content; ")
     assert failure.reason.endswith("with NaN and infinity there")
     padded = [replace(CASES[0].with_padding(np.random.default_rng(seed), 10.0), name=f"{seed}") for seed in range(9)]
-    found = birnn.verify(reading, cases=padded, dtypes=["float32"])
-    assert any(failure.reason.endswith("with other numbers there") for failure in found.failures)
+    verification = birnn.verify(reading, cases=padded, dtypes=["float32"])
+    assert any(failure.reason.endswith("with other numbers there") for failure in verification.failures)
 
 
 @pytest.mark.parametrize(

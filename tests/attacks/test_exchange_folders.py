@@ -63,9 +63,9 @@ def abandoned(base: Path, count: int) -> list[Path]:
             abandon(exchange_folder())
     finally:
         shared_folder.remove_orphans = kept
-    found = list(base.iterdir())
-    assert len(found) == count
-    return found
+    folders = list(base.iterdir())
+    assert len(folders) == count
+    return folders
 
 
 def test_folders_whose_owner_was_killed_are_removed(base: Path) -> None:

@@ -188,8 +188,8 @@ def test_a_worker_that_starts_no_more_is_not_started_without_end(
     point_to(program(tmp_path, once.replace("time\n", f"time\n{again}\n", 1)))
     with Pool.open() as pool:
         assert pool.worker(BACKEND).description.implementations == ["well"]
-        found = [pool.ask(BACKEND, Ping(), 5) for _ in range(10)]
-    replies = [reply for reply in found if isinstance(reply, NotDone)]
+        answers = [pool.ask(BACKEND, Ping(), 5) for _ in range(10)]
+    replies = [reply for reply in answers if isinstance(reply, NotDone)]
     assert [reply.status for reply in replies] == ["crashed"] * 10
     assert "exited with code 9" in replies[1].reason
     assert replies[-1].reason == "no worker of misbehaving starts any more"

@@ -40,9 +40,12 @@ def stand_still(patch: pytest.MonkeyPatch, *company: Company) -> None:
     """Let looks at the machine find nobody else at work, or ``company``, one look after the other, the last for ever:
     what runs beside the tests is not theirs.
     """
-    found = list(company) or [NOBODY]
+    neighbours = list(company) or [NOBODY]
     patch.setattr("benchmarks.machine.company.LOOK_SECONDS", 0.0)
-    patch.setattr("benchmarks.machine.company.Watch.company", lambda _: found.pop(0) if len(found) > 1 else found[0])
+    patch.setattr(
+        "benchmarks.machine.company.Watch.company",
+        lambda _: neighbours.pop(0) if len(neighbours) > 1 else neighbours[0],
+    )
 
 
 def a_process(run: str, environment: Environment, ordinal: int = 0) -> Process:

@@ -49,8 +49,8 @@ def names(cells: list[str]) -> list[set[str]]:
 
 
 def standings_of(content: Content, passed: str) -> list[Standing]:
-    found = standings(content.rows, content.blocks, floors_of(content.blocks).of_job)
-    return [each for each in found if (each.key.lane, each.key.threads, each.key.passed) == (*TRACKS[0], passed)]
+    races = standings(content.rows, content.blocks, floors_of(content.blocks).of_job)
+    return [each for each in races if (each.key.lane, each.key.threads, each.key.passed) == (*TRACKS[0], passed)]
 
 
 def test_the_map_has_every_job_of_the_pass_and_ties_are_shown_as_ties(content: Content, shown: Shown) -> None:
@@ -263,9 +263,9 @@ def test_axe_finds_nothing_that_keeps_anyone_out(content: Content, opened: Shown
     open_file(page, file)
 
     def faults(part: str | None = None) -> dict[str, list[str]]:
-        found = axe.run(page, part).response
-        assert {"color-contrast", "button-name", "select-name"} <= {each["id"] for each in found["passes"]}
-        return {each["id"]: [str(node["target"]) for node in each["nodes"]] for each in found["violations"]}
+        report = axe.run(page, part).response
+        assert {"color-contrast", "button-name", "select-name"} <= {each["id"] for each in report["passes"]}
+        return {each["id"]: [str(node["target"]) for node in each["nodes"]] for each in report["violations"]}
 
     page.evaluate("document.querySelectorAll('main details').forEach((each) => { each.open = true; })")
     assert faults() == {}

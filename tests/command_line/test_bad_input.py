@@ -68,13 +68,13 @@ def bad_files(path: Path) -> dict[str, tuple[Path, str]]:
         return write(path / file_name, header(**changes))
 
     def with_tensors(name: str, **changes: np.ndarray | None) -> Path:
-        found = {key: value for key, value in (tensors | changes).items() if value is not None}
-        return write(path / name, header(), found)
+        changed = {key: value for key, value in (tensors | changes).items() if value is not None}
+        return write(path / name, header(), changed)
 
     def moved(key: str, value: float) -> np.ndarray:
-        found = tensors[key].copy()
-        found.flat[1] = value
-        return found
+        changed = tensors[key].copy()
+        changed.flat[1] = value
+        return changed
 
     (path / "folder").mkdir()
     return {

@@ -30,10 +30,10 @@ def test_inspect_shows_the_layers_in_words_and_as_json() -> None:
     assert done.returncode == 0
     assert "lstm 3→4×2 concat" in done.stdout
     assert "rnn: not in the file: activation (--spec)" in done.stdout
-    found = json.loads(birnn("inspect", FILES / "torch.pt", "--json").stdout)
-    assert found["layers"]["gru"]["reset_after"] is True
-    assert found["layers"]["rnn"]["not_told"] == ["activation"]
-    assert found["others"]["head"] == {
+    shown = json.loads(birnn("inspect", FILES / "torch.pt", "--json").stdout)
+    assert shown["layers"]["gru"]["reset_after"] is True
+    assert shown["layers"]["rnn"]["not_told"] == ["activation"]
+    assert shown["others"]["head"] == {
         "kind": "dense",
         "tensors": {"weight": {"dtype": "float32", "shape": [2, 4]}, "bias": {"dtype": "float32", "shape": [2]}},
     }

@@ -154,9 +154,9 @@ def test_what_agrees_farther_off_than_correct_code_was_is_not_shown_like_the_res
 
 
 def a_failure(case: str, dtype: str = "float32", **changes: Any) -> Outcome:
-    found = outcome(wrong=True)
-    assert found.verdict is not None
-    return replace(found, case=case, dtype=dtype, verdict=replace(found.verdict, **changes))
+    failure = outcome(wrong=True)
+    assert failure.verdict is not None
+    return replace(failure, case=case, dtype=dtype, verdict=replace(failure.verdict, **changes))
 
 
 def failures(outcomes: list[Outcome], capsys: pytest.CaptureFixture[str], verbose: bool = False) -> list[str]:
@@ -171,17 +171,17 @@ def test_a_failure_is_one_line_and_its_reasons_stand_below_it_where_wanted(capsy
         r".*first wrong: h_n at .*: layer 0, forward; matches: gates swapped",
         line,
     )
-    found = a_failure("mine", reasons=["one", "two"])
-    line, *reasons = failures([found], capsys, verbose=True)
+    failure = a_failure("mine", reasons=["one", "two"])
+    line, *reasons = failures([failure], capsys, verbose=True)
     assert line.startswith("disagrees mine numpy/loop float32: ")
     assert reasons == ["    one", "    two"]
 
 
 def test_what_is_not_finite_is_not_called_inf_times_too_far(capsys: pytest.CaptureFixture[str]) -> None:
-    found = a_failure("mine")
-    assert found.verdict is not None
-    measures = [replace(each, rms=math.nan, max=math.nan, max_error=math.nan) for each in found.verdict.measures]
-    (line,) = failures([replace(found, verdict=replace(found.verdict, measures=measures))], capsys)
+    failure = a_failure("mine")
+    assert failure.verdict is not None
+    measures = [replace(each, rms=math.nan, max=math.nan, max_error=math.nan) for each in failure.verdict.measures]
+    (line,) = failures([replace(failure, verdict=replace(failure.verdict, measures=measures))], capsys)
     assert " is not finite at (" in line
     assert "nan" not in line
     assert "inf" not in line
@@ -261,16 +261,16 @@ def test_curves_draw_an_exact_0_as_0_and_every_implementation_in_a_style_of_its_
     task = build_task("pipeline", Options(cell="rnn_tanh", hidden_size=2))
     names = [f"{backend.name}/{kind}" for backend in BUILT_IN for kind in ("native", "manual", "scratch", "tuned")]
     losses = [1.0, 0.5, 0.25]
-    found = [Trained(name, steps=[Step(loss, 0.5, 1.0) for loss in losses], accuracies=[0.5]) for name in names]
-    found[1] = replace(found[1], steps=[Step(loss, 0.5, 1.0) for loss in (1.0, 0.5 * (1 + 1e-3), 0.25)])
-    _, _, right = drawn(task, [found[0], replace(found[0], twin=True), *found[1:]], dtype).axes
+    trained = [Trained(name, steps=[Step(loss, 0.5, 1.0) for loss in losses], accuracies=[0.5]) for name in names]
+    trained[1] = replace(trained[1], steps=[Step(loss, 0.5, 1.0) for loss in (1.0, 0.5 * (1 + 1e-3), 0.25)])
+    _, _, right = drawn(task, [trained[0], replace(trained[0], twin=True), *trained[1:]], dtype).axes
     drawn_gaps = [line.get_ydata() for line in right.lines]
     assert np.array_equal(drawn_gaps[0], [0, 0, 0])
     assert drawn_gaps[1] == pytest.approx([0, 1e-3, 0])
     assert right.get_ylim()[0] == 0
     low, high = (right.transData.transform((0, gap))[1] for gap in (0, epsilon(dtype)))
     assert high - low > 1, "0 and a gap of one spacing are two places"
-    styles = {(style_of(each)["color"], style_of(each)["marker"]) for each in found}
+    styles = {(style_of(each)["color"], style_of(each)["marker"]) for each in trained}
     assert len(styles) == len(names)
 
 

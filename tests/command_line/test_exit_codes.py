@@ -36,7 +36,7 @@ ABSENT = {f"BIRNN_PYTHON_{backend.name.upper()}": "/no/such/python" for backend 
 BROKEN_TORCH = ABSENT | {"BIRNN_PYTHON_TORCH": "/bin/false"}
 
 
-def found(statuses: Iterable[str], *broken: str, interrupted: bool = False) -> StudyResult:
+def result_of(statuses: Iterable[str], *broken: str, interrupted: bool = False) -> StudyResult:
     outcomes = [Outcome("a-case", f"numpy/{i}", "float32", "cpu", status) for i, status in enumerate(statuses)]
     return StudyResult(Selection(broken=dict.fromkeys(broken, "it does not start")), outcomes, interrupted=interrupted)
 
@@ -44,8 +44,8 @@ def found(statuses: Iterable[str], *broken: str, interrupted: bool = False) -> S
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("others", [(), (AGREES,), (AGREES, UNSUPPORTED), (NOT_JUDGED,)])
 def test_whatever_goes_wrong_is_1(wrong: str, others: tuple[str, ...]) -> None:
-    assert exit_code(found([*others, wrong, *others])) == 1
-    assert exit_code(found([*others, wrong], "torch")) == 1, "told before an environment that is broken"
+    assert exit_code(result_of([*others, wrong, *others])) == 1
+    assert exit_code(result_of([*others, wrong], "torch")) == 1, "told before an environment that is broken"
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_whatever_goes_wrong_is_1(wrong: str, others: tuple[str, ...]) -> None:
     ],
 )
 def test_only_what_was_checked_is_0(statuses: list[str], broken: tuple[str, ...], code: int) -> None:
-    assert exit_code(found(statuses, *broken)) == code
-    assert exit_code(found(statuses, *broken, interrupted=True)) == 130
+    assert exit_code(result_of(statuses, *broken)) == code
+    assert exit_code(result_of(statuses, *broken, interrupted=True)) == 130
 
 
 def all_of(commands: Iterable[tuple[object, ...]], **environment: str) -> list[subprocess.CompletedProcess[str]]:

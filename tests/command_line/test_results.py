@@ -99,12 +99,12 @@ def a_content() -> Content:
 
 def described_tables() -> dict[str, dict[str, str]]:
     """The columns with their types that the page names, by table."""
-    found = {}
+    tables = {}
     for section in PAGE.read_text().split("\n### ")[1:]:
         name, _, text = section.partition("\n")
         text = text.partition("\n## ")[0]
-        found[name] = dict(re.findall(r"^\| (\w+) \| ([A-Z]+(?:\[\])?) \|", text, re.MULTILINE))
-    return found
+        tables[name] = dict(re.findall(r"^\| (\w+) \| ([A-Z]+(?:\[\])?) \|", text, re.MULTILINE))
+    return tables
 
 
 def test_the_page_describes_every_table_and_column_in_order() -> None:

@@ -82,8 +82,8 @@ def test_a_tagger_learns_and_its_checkpoint_answers(learned: Learned) -> None:
     assert mine["steps"][-1][0] < 0.3 * mine["steps"][0][0]
     assert mine["accuracies"][-1] == 1.0
     assert (learned.out / "curves.svg").read_text().startswith("<?xml")
-    found = birnn("predict", "tagger", "the cat sleeps .", "--checkpoint", learned.checkpoint, "-f", "numpy/loop")
-    assert (found.returncode, found.stdout) == (0, "the/DET cat/NOUN sleeps/VERB ./PUNCT\n"), found.stderr
+    answer = birnn("predict", "tagger", "the cat sleeps .", "--checkpoint", learned.checkpoint, "-f", "numpy/loop")
+    assert (answer.returncode, answer.stdout) == (0, "the/DET cat/NOUN sleeps/VERB ./PUNCT\n"), answer.stderr
 
 
 def test_some_epochs_have_their_means_in_the_table(learned: Learned) -> None:
@@ -176,12 +176,12 @@ def test_first_and_last_loss_accuracy_and_gap_stand_under_their_heads(capsys: py
                     timeout_seconds=1.0, out=None, twin="numpy/loop")  # fmt: skip
     steps = [Step(loss, 0.5, 1.0) for loss in (1.625, 1.5, 1.375, 1.25)]
     other = [steps[0], *(Step(1.002 * step.loss, step.accuracy, 1.0) for step in steps[1:])]
-    found = [
+    trained = [
         Trained("numpy/loop", steps=steps, accuracies=[0.25, 0.75]),
         Trained("numpy/other", steps=other, accuracies=[0.5, 0.625]),
         Trained("numpy/loop", twin=True, steps=steps, accuracies=[0.25, 0.75]),
     ]
-    print_training(stdout(), task, course, found, part(found, "float32"))
+    print_training(stdout(), task, course, trained, part(trained, "float32"))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("┃", "│"))]
     upper, lower, *rows = [[cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines]
     heads = [" ".join(parts).strip() for parts in zip(upper, lower, strict=True)]
@@ -202,13 +202,13 @@ def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None
     np.save(tmp_path / "x.npy", np.stack([row.inputs for row in rows]))  # type: ignore[union-attr]
     command = ["predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop",
                "--checkpoint", out / "numpy-loop.safetensors"]  # fmt: skip
-    found = birnn(*command)
-    assert found.returncode == 0, found.stderr
-    assert len(found.stdout.split()) == 200
-    assert birnn(*command, "--chunk", 3, "--look-ahead", 7).stdout == found.stdout
+    answer = birnn(*command)
+    assert answer.returncode == 0, answer.stderr
+    assert len(answer.stdout.split()) == 200
+    assert birnn(*command, "--chunk", 3, "--look-ahead", 7).stdout == answer.stdout
     alone = birnn(*command, "--chunk", 1)
     assert (alone.returncode, len(alone.stdout.split())) == (0, 200), alone.stderr
-    assert alone.stdout != found.stdout  # the rule is about the steps behind, too
+    assert alone.stdout != answer.stdout  # the rule is about the steps behind, too
 
 
 def test_one_direction_is_learned_and_is_no_training_of_two(tmp_path: Path) -> None:
@@ -217,9 +217,9 @@ def test_one_direction_is_learned_and_is_no_training_of_two(tmp_path: Path) -> N
     done = birnn(*command, "--directions", 1)
     assert done.returncode == 0, done.stderr
     checkpoint = tmp_path / "out" / "numpy-loop.safetensors"
-    before, found = checkpoint.read_bytes(), read_checkpoint(checkpoint)
-    assert (found.header.version, str(found.spec.recurrent)) == (2, "gru 8→10×1 forward only")
-    assert found.weights["head.0.weight"].shape == (5, 10)
+    before, saved = checkpoint.read_bytes(), read_checkpoint(checkpoint)
+    assert (saved.header.version, str(saved.spec.recurrent)) == (2, "gru 8→10×1 forward only")
+    assert saved.weights["head.0.weight"].shape == (5, 10)
     x = build_task("pipeline", Options()).held_out[0].inputs  # type: ignore[union-attr]
     np.save(tmp_path / "x.npy", x[None])
     answer = birnn("predict", "pipeline", "--data", tmp_path / "x.npy", "-f", "numpy/loop", "--checkpoint", checkpoint)
@@ -232,8 +232,8 @@ def test_one_direction_is_learned_and_is_no_training_of_two(tmp_path: Path) -> N
 
 
 def test_g2pm_answers_as_its_own_code_does() -> None:
-    found = birnn("predict", "g2pm", "我还没有把书还给图书馆。", "-f", "numpy/loop")
-    assert (found.returncode, found.stdout.strip()) == (0, "我还[hai2]没[mei2]有把[ba3]书还[hai2]给[gei3]图书馆。")
+    answer = birnn("predict", "g2pm", "我还没有把书还给图书馆。", "-f", "numpy/loop")
+    assert (answer.returncode, answer.stdout.strip()) == (0, "我还[hai2]没[mei2]有把[ba3]书还[hai2]给[gei3]图书馆。")
 
 
 def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -> None:
@@ -294,8 +294,8 @@ def test_a_tagger_starts_from_a_masked_model(tagged: Path, tmp_path: Path) -> No
     done = birnn(*command, "--from", masked)
     assert done.returncode == 0, done.stderr
     assert f"{masked} has 7 of 7 training words: 100.0% of the " in done.stdout
-    found = read_checkpoint(tmp_path / "tagger" / "numpy-loop.safetensors")
-    assert str(found.spec.recurrent) == str(read_checkpoint(masked).spec.recurrent) == "gru 4→3×1 concat"
+    saved = read_checkpoint(tmp_path / "tagger" / "numpy-loop.safetensors")
+    assert str(saved.spec.recurrent) == str(read_checkpoint(masked).spec.recurrent) == "gru 4→3×1 concat"
     refused = birnn(*command, "--from", masked, "--cell", "lstm")
     assert_one_sentence(refused, f"--cell must be gru, as the RNN of --from {masked} has it; got lstm")
     assert_one_sentence(birnn(*command, "--from", tagged), f"{tagged}: must be a readable safetensors file")

@@ -66,9 +66,9 @@ def test_nothing_else_may_hold_what_is_not_finite_past_a_length(tmp_path: Path) 
 
 def test_nonfinite_padding_holds_every_kind_and_leaves_real_steps() -> None:
     case = a_case(lengths=(5, 3, 1), input_size=7)
-    found, padding = nonfinite(case), case.padding_mask()
-    np.testing.assert_array_equal(found.x[~padding], case.x[~padding])
-    inside = found.x[padding]
+    filled, padding = nonfinite(case), case.padding_mask()
+    np.testing.assert_array_equal(filled.x[~padding], case.x[~padding])
+    inside = filled.x[padding]
     assert np.isnan(inside).any(axis=1).all()
     assert {*NOT_FINITE[1:], *HUGE} < set(inside.ravel())
     ordinary = (np.abs(inside) < 1e3) & (inside != case.x[padding])
@@ -81,9 +81,9 @@ def test_nonfinite_padding_holds_every_kind_and_leaves_real_steps() -> None:
 def test_padding_too_large_for_a_format_becomes_infinite_there_and_is_not_refused(dtype: str) -> None:
     largest = float(np.finfo(np.float64).max)
     case = with_x(with_x(a_case(), largest, 2, 3), np.nan, 2, 4)
-    found = rounded_case(case, dtype).x
-    assert (found[2, 3] == (largest if dtype == "float64" else np.inf)).all()
-    assert np.isnan(found[2, 4]).all()
+    values = rounded_case(case, dtype).x
+    assert (values[2, 3] == (largest if dtype == "float64" else np.inf)).all()
+    assert np.isnan(values[2, 4]).all()
     assert not finite_padding(case, dtype)
     assert finite_padding(with_x(case, 1.0, 2, 4), dtype) == (dtype == "float64")
     assert finite_padding(a_case(lengths=None), dtype)

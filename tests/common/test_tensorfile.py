@@ -16,9 +16,9 @@ def test_threads_that_write_at_once_leave_the_umask_as_it_was(tmp_path: Path, mo
     real, before = os.umask, os.umask(0o027)
 
     def slow(mask: int) -> int:
-        found = real(mask)
+        mask_before = real(mask)
         time.sleep(0.01)  # long enough for another thread to come in between
-        return found
+        return mask_before
 
     try:
         monkeypatch.setattr(os, "umask", slow)

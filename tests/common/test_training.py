@@ -125,8 +125,8 @@ def test_the_plain_loop_agrees(cell: str, lengths: tuple[int, ...] | None, dtype
 def test_float32_arithmetic_in_float64_is_caught(cell: str) -> None:
     case = a_case(cell)
     training = a_training(case)
-    found = training_yardstick(case, training, "float32").plain
-    assert not judge_step(found, training_yardstick(case, training, "float64")).agrees
+    results = training_yardstick(case, training, "float32").plain
+    assert not judge_step(results, training_yardstick(case, training, "float64")).agrees
 
 
 def test_tf32_in_float32_is_caught_and_agrees_in_its_lane() -> None:

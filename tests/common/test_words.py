@@ -57,10 +57,8 @@ def complaint(docstring: str | None) -> str:
 def complaints(source: str, written: bool) -> dict[str, str]:
     """What is wrong in a module, by name; only ``written`` ones must have a sentence for every name."""
     body = ast.parse(source).body
-    found = {
-        name: complaint(text) for name, text, needed in named(body, "") if text is not None or (needed and written)
-    }
-    return {name: what for name, what in found.items() if what}
+    told = {name: complaint(text) for name, text, needed in named(body, "") if text is not None or (needed and written)}
+    return {name: what for name, what in told.items() if what}
 
 
 @pytest.mark.parametrize("level", LEVELS)

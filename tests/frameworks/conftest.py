@@ -35,12 +35,12 @@ def only_with(environment: str) -> Framework:
     framework is missing, and fails in the environment that is meant to have it.
     """
     backend = BY_ENVIRONMENT[environment]
-    found = loaded(backend) if backend in concerned() else "this environment is another framework's"
-    if isinstance(found, str):
+    framework = loaded(backend) if backend in concerned() else "this environment is another framework's"
+    if isinstance(framework, str):
         if environment == THIS_ENVIRONMENT:
-            pytest.fail(found)
-        pytest.skip(found, allow_module_level=True)
-    return found
+            pytest.fail(framework)
+        pytest.skip(framework, allow_module_level=True)
+    return framework
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,16 +64,16 @@ def _probes(framework: Framework) -> Iterable[str]:
 
 
 def _names(backend: Backend, named: Callable[[Framework], Iterable[str]]) -> Iterable[str]:
-    found = loaded(backend)
-    return ["missing"] if isinstance(found, str) else named(found)
+    framework = loaded(backend)
+    return ["missing"] if isinstance(framework, str) else named(framework)
 
 
 @pytest.fixture
 def framework(request: pytest.FixtureRequest) -> Framework:
     """A framework that can be imported here."""
     backend: Backend = request.param
-    found = loaded(backend)
-    if isinstance(found, str):
+    own = loaded(backend)
+    if isinstance(own, str):
         stop = pytest.fail if backend.environment == THIS_ENVIRONMENT else pytest.skip
-        stop(f"{backend.name} cannot be imported: {found}")
-    return found
+        stop(f"{backend.name} cannot be imported: {own}")
+    return own

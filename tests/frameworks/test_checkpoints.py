@@ -113,21 +113,21 @@ def test_every_format_agrees_and_other_layers_are_the_same_to_the_last_bit(
         folder = tmp_path / target
         folder.mkdir()
         contents = contents_for(target)
-        found = loaded(framework, target, contents, folder, *LAYERS)
+        results = loaded(framework, target, contents, folder, *LAYERS)
         for layer in contents.recurrent:
-            proof = judged_side(found[layer.name], yardstick(case_of(layer), "float32"), layer)
+            proof = judged_side(results[layer.name], yardstick(case_of(layer), "float32"), layer)
             assert proof.status == AGREES, (target, layer.name, proof)
         for each in contents.plain:
-            assert same_plain(each, found[each.name]) == "same", (target, each.name)
+            assert same_plain(each, results[each.name]) == "same", (target, each.name)
             wrong = replace(each, arrays={key: value + 1 for key, value in each.arrays.items()})
-            assert same_plain(wrong, found[each.name]) == "different"
+            assert same_plain(wrong, results[each.name]) == "different"
 
 
 def proof_of(framework: Framework, target: str, weights: Arrays, folder: Path) -> SideProof:
     """The proof of a layer that a converter has written with these weights."""
     wrong = replace(meant(target), weights={key: value.astype(np.float32) for key, value in weights.items()})
-    found = loaded(framework, target, contents_for(target, deep=wrong), folder, "deep")
-    return judged_side(found["deep"], yardstick(case_of(meant(target)), "float32"), meant(target))
+    results = loaded(framework, target, contents_for(target, deep=wrong), folder, "deep")
+    return judged_side(results["deep"], yardstick(case_of(meant(target)), "float32"), meant(target))
 
 
 def swapped_gates(weights: Arrays) -> Arrays:
@@ -136,11 +136,11 @@ def swapped_gates(weights: Arrays) -> Arrays:
 
 
 def transposed(weights: Arrays) -> Arrays:
-    found = dict(weights)
+    changed = dict(weights)
     for name, value in weights.items():
         if name.startswith("weight_hh"):
-            found[name] = np.concatenate([gate.T for gate in np.split(value, 3)])
-    return found
+            changed[name] = np.concatenate([gate.T for gate in np.split(value, 3)])
+    return changed
 
 
 def swapped_directions(weights: Arrays) -> Arrays:

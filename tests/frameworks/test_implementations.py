@@ -60,11 +60,11 @@ def test_one_direction_is_run_by_itself(framework: Framework, implementation: st
     case = CASES["lstm-forward-full"]
     if framework.refusal(implementation, request_of(case, "float32", "cpu")) is not None:
         case = CASES["gru-forward-full"]
-    found = built(framework, implementation, case, "float32")
-    assert not any(word in found.path() for word in ("Bidirectional", "both", "flipped")), found.path()
-    found.forward()
-    found.synchronise()
-    result = found.extract()
+    layer = built(framework, implementation, case, "float32")
+    assert not any(word in layer.path() for word in ("Bidirectional", "both", "flipped")), layer.path()
+    layer.forward()
+    layer.synchronise()
+    result = layer.extract()
     assert {name: value.shape for name, value in result.items()} == {
         name: shape for name, shape in result_shapes(case.spec, 3, 9).items() if name in result
     }
@@ -161,11 +161,11 @@ def test_forward_alone_gives_the_same_outputs(framework: Framework, implementati
 
 
 def built(framework: Framework, implementation: str, case: Case, dtype: str) -> Implementation:
-    found = framework.implementations[implementation](case.spec, dtype, "cpu")
+    layer = framework.implementations[implementation](case.spec, dtype, "cpu")
     case = rounded_case(case, dtype)
-    found.load_weights(case.weights)
-    found.move_inputs(inputs_of(case))
-    return found
+    layer.load_weights(case.weights)
+    layer.move_inputs(inputs_of(case))
+    return layer
 
 
 def supported_case(framework: Framework, implementation: str) -> Case:
@@ -178,12 +178,12 @@ def supported_case(framework: Framework, implementation: str) -> Case:
 
 
 def test_computing_twice_gives_the_same_numbers_and_does_not_add_up(framework: Framework, implementation: str) -> None:
-    found = built(framework, implementation, supported_case(framework, implementation), "float32")
+    layer = built(framework, implementation, supported_case(framework, implementation), "float32")
     results = []
     for _ in range(2):
-        found.forward_backward()
-        found.synchronise()
-        results.append(found.extract())
+        layer.forward_backward()
+        layer.synchronise()
+        results.append(layer.extract())
     assert differing(*results) == []
 
 
@@ -234,8 +234,8 @@ def test_builtin_cases_take_every_path(framework: Framework, implementation: str
     assert varying == named
     supported = (each for each in drawn_cases() if framework.refusal(implementation, request_of(*each, "cpu")) is None)
     parts = [set(built(framework, implementation, *each).path().split(", ")) for each in islice(supported, DRAWN)]
-    found = set[str].union(*parts)
-    assert {part for part in found if not part[0].isdigit()} <= always | named, "a path that no built-in case takes"
+    every = set[str].union(*parts)
+    assert {part for part in every if not part[0].isdigit()} <= always | named, "a path that no built-in case takes"
     assert named <= quick, "verify --quick must take every path; benchmarks/maintain/quick_set.py finds its cases"
 
 
@@ -310,10 +310,10 @@ def test_every_gap_is_real(framework: Framework) -> None:
 def agrees(framework: Framework, implementation: str, case: Case, dtype: str) -> bool:
     """Whether an implementation computes a case rightly, whatever it declares."""
     try:
-        found = built(framework, implementation, case, dtype)
-        found.forward_backward()
-        found.synchronise()
-        result = found.extract()
+        layer = built(framework, implementation, case, dtype)
+        layer.forward_backward()
+        layer.synchronise()
+        result = layer.extract()
     except Exception:
         return False
     return judge(result, yardstick(case, dtype)).agrees

@@ -47,14 +47,14 @@ def test_copy_can_be_called_again_and_again(framework: Framework) -> None:
 def part_left_undone(compute: Callable[[], None]) -> float:
     """CPU seconds, of all threads, spent after ``compute`` has returned, over those spent in it; the least of a few."""
     compute()
-    found = []
+    parts = []
     for _ in range(TRIALS):
         started = time.process_time()
         compute()
         returned = time.process_time()
         time.sleep(0.1)
-        found.append((time.process_time() - returned) / max(returned - started, 1e-9))
-    return min(found)
+        parts.append((time.process_time() - returned) / max(returned - started, 1e-9))
+    return min(parts)
 
 
 def test_a_product_is_done_when_its_call_returns(framework: Framework) -> None:

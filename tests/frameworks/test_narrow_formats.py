@@ -32,9 +32,9 @@ def cross_entropies(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 def test_a_train_steps_loss_is_that_of_its_logits(framework: Framework) -> None:
     """The head has a bias alone: whatever the network gives, the logits are its numbers."""
     dtype, case = "bfloat16", a_case("rnn_tanh", bias=False)
-    found = a_training(case, learning_rate=0.5)
-    bias = rounded(3 * found.bias, dtype)
-    training = Training(0 * found.weight, bias, found.labels, found.learning_rate)
+    drawn = a_training(case, learning_rate=0.5)
+    bias = rounded(3 * drawn.bias, dtype)
+    training = Training(0 * drawn.weight, bias, drawn.labels, drawn.learning_rate)
     request = request_of(case, dtype, "cpu")
     names = [name for name in framework.implementations if framework.refusal(name, request) is None]
     if not names:

@@ -61,13 +61,13 @@ RATES: dict[OptimizerName, float] = {"sgd": 0.5, "momentum": 0.05, "adam": 0.02}
 
 def capable(framework: Framework, spec: Model, batches: Sequence[Batch], dtype: str) -> list[str]:
     """The implementations that can be the model's rnn, each first for some models: so all of them take part."""
-    found = [
+    names = [
         name
         for name in framework.implementations
         if not any(framework.model_refusal(name, spec, batch, dtype, "cpu") for batch in batches)
     ]
-    start = zlib.crc32(f"{spec}{dtype}".encode()) % len(found)
-    return found[start:] + found[:start]
+    start = zlib.crc32(f"{spec}{dtype}".encode()) % len(names)
+    return names[start:] + names[:start]
 
 
 @cache
@@ -197,10 +197,10 @@ def test_a_crfs_paths_are_the_references(framework: Framework, name: str) -> Non
         network.load_weights(weights)
         for batch in (free, free | {"allowed": allowed}):
             expected = predict(case.spec, weights, batch)
-            found = network.predict(batch)
-            assert found["labels"].dtype == np.int64
-            np.testing.assert_array_equal(found["labels"], expected["labels"])
-            np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-13)
+            answer = network.predict(batch)
+            assert answer["labels"].dtype == np.int64
+            np.testing.assert_array_equal(answer["labels"], expected["labels"])
+            np.testing.assert_allclose(answer["logits"], expected["logits"], rtol=0, atol=1e-13)
 
 
 def test_of_equal_logits_the_first_is_the_answer(framework: Framework) -> None:
@@ -226,9 +226,9 @@ def test_greedy_decoding_is_the_references(framework: Framework, name: str) -> N
     check_batch(case.spec, batch, labelled=False)
     expected = decode(case.spec, weights, batch, 7)
     network.load_weights(weights)
-    found = network.decode(batch, 7)
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, expected)
+    answer = network.decode(batch, 7)
+    assert answer.dtype == np.int64
+    np.testing.assert_array_equal(answer, expected)
     ends = (expected == END).argmax(axis=1)  # 0 where a row does not end
     assert (ends > 0).any()
     assert (ends == 0).any()
@@ -278,18 +278,18 @@ class Course:
         return network
 
 
-def assert_same_trace(found: Sequence[Step], expected: Sequence[Step], tolerance: float = 1e-9) -> None:
-    assert len(found) == len(expected)
+def assert_same_trace(steps: Sequence[Step], expected: Sequence[Step], tolerance: float = 1e-9) -> None:
+    assert len(steps) == len(expected)
     for name in ("loss", "accuracy", "gradient_norm"):
-        actual, desired = ([getattr(step, name) for step in trace] for trace in (found, expected))
+        actual, desired = ([getattr(step, name) for step in trace] for trace in (steps, expected))
         np.testing.assert_allclose(actual, desired, rtol=tolerance, atol=0, err_msg=name)
 
 
-def assert_same_arrays(found: Arrays, expected: Arrays, tolerance: float = 1e-9) -> None:
-    assert set(found) == set(expected)
+def assert_same_arrays(arrays: Arrays, expected: Arrays, tolerance: float = 1e-9) -> None:
+    assert set(arrays) == set(expected)
     for name, value in expected.items():
-        assert found[name].dtype == value.dtype, name
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance, err_msg=name)
+        assert arrays[name].dtype == value.dtype, name
+        np.testing.assert_allclose(arrays[name], value, rtol=0, atol=tolerance, err_msg=name)
 
 
 TRACES: list[tuple[str, OptimizerName, float, bool]] = [

@@ -25,14 +25,14 @@ TYPICAL, WORST = 1e-6, 1e-4
 larger numbers. Half a unit of float32's last digit is 6e-8."""
 
 
-def off(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def off(moved: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """How far elements are off, as parts of themselves."""
-    return np.abs(found - expected)[expected != 0] / np.abs(expected[expected != 0])
+    return np.abs(moved - expected)[expected != 0] / np.abs(expected[expected != 0])
 
 
-def assert_near(found: Arrays, expected: Arrays) -> None:
-    assert found.keys() == expected.keys()
-    parts = np.concatenate([off(found[name], expected[name]).ravel() for name in expected])
+def assert_near(moved: Arrays, expected: Arrays) -> None:
+    assert moved.keys() == expected.keys()
+    parts = np.concatenate([off(moved[name], expected[name]).ravel() for name in expected])
     assert np.median(parts) < TYPICAL
     assert parts.max() < WORST
 

@@ -28,18 +28,18 @@ def layer(framework: Framework) -> Layer:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_example_agrees_gradients_included(framework: Framework, layer: Layer, dtype: str) -> None:
-    found = birnn.verify(layer, framework=framework.name, cases=CASES, dtypes=[dtype])
-    assert found.agrees, str(found)
-    assert found.gradients
-    for outcome in found.outcomes:
+    verification = birnn.verify(layer, framework=framework.name, cases=CASES, dtypes=[dtype])
+    assert verification.agrees, str(verification)
+    assert verification.gradients
+    for outcome in verification.outcomes:
         assert outcome.verdict is not None
         assert {"grad.x", "grad.h_0", "grad.weight_hh_l0_reverse"} <= {each.tensor for each in outcome.verdict.measures}
 
 
 def test_a_forward_pass_alone_is_judged_where_no_gradients_are_wanted(framework: Framework, layer: Layer) -> None:
-    found = birnn.verify(layer, framework=framework.name, cases=CASES[:1], dtypes=["float32"], gradients=False)
-    assert found.agrees
-    assert "no gradient was judged" in str(found)
+    verification = birnn.verify(layer, framework=framework.name, cases=CASES[:1], dtypes=["float32"], gradients=False)
+    assert verification.agrees
+    assert "no gradient was judged" in str(verification)
 
 
 def test_a_gradient_that_is_cut_is_seen_and_named(framework: Framework, layer: Layer) -> None:

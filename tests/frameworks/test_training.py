@@ -41,12 +41,12 @@ def loaded(framework: Framework, implementation: str, case: Case, training: Trai
     declined = framework.refusal(implementation, request_of(case, dtype, "cpu"))
     if declined is not None:
         pytest.skip(f"{declined.status}: {declined.reason}")
-    found = framework.implementations[implementation](case.spec, dtype, "cpu")
+    layer = framework.implementations[implementation](case.spec, dtype, "cpu")
     case = rounded_case(case, dtype)
-    found.load_weights(case.weights)
-    found.move_inputs(inputs_of(case))
-    found.load_training(rounded_training(training, dtype))
-    return found
+    layer.load_weights(case.weights)
+    layer.move_inputs(inputs_of(case))
+    layer.load_training(rounded_training(training, dtype))
+    return layer
 
 
 def stepped(network: Implementation, steps: int = 1) -> dict[str, np.ndarray]:

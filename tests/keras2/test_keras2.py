@@ -61,8 +61,8 @@ def test_its_files_run_as_the_reference_has_them(written_by: str, tmp_path: Path
     assert len(asked) == 5
     for layer in contents.recurrent:
         if not layer.unusual:
-            found = read(tmp_path / f"{layer.name}.result")[0]
-            proof = judged_side(found, yardstick(case_of(layer), "float32"), layer)
+            results = read(tmp_path / f"{layer.name}.result")[0]
+            proof = judged_side(results, yardstick(case_of(layer), "float32"), layer)
             assert proof.status == AGREES, (layer.name, proof)
     for each in contents.plain:
         assert same_plain(each, read(tmp_path / f"{each.name}.plain")[0]) == "same"

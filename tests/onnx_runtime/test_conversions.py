@@ -60,9 +60,9 @@ def test_its_answers_are_the_references_and_a_wrong_graph_is_found(tmp_path: Pat
     for each in asked:
         layer = layers[each.name]
         assert isinstance(layer, RecurrentLayer)
-        found = read(each.result)[0]
-        assert judged_side(found, yardstick(case_of(layer), "float32"), layer).status == AGREES, each.name
-        wrong = found | {"h_n": found["h_n"][::-1].copy()}
+        results = read(each.result)[0]
+        assert judged_side(results, yardstick(case_of(layer), "float32"), layer).status == AGREES, each.name
+        wrong = results | {"h_n": results["h_n"][::-1].copy()}
         assert judged_side(wrong, yardstick(case_of(layer), "float32"), layer).status == DISAGREES, each.name
     for one in plain:
         other = layers[one.name]

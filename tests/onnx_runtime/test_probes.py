@@ -32,10 +32,10 @@ def right(
 
 def repeated(*arguments: Any, **attributes: Any) -> Arrays:
     """The same with the last output past a length, as Keras has it."""
-    found = right(*arguments, **attributes)
+    results = right(*arguments, **attributes)
     lengths = arguments[3]
-    last = np.minimum(np.arange(found["output"].shape[1]), lengths[:, None] - 1)
-    return found | {"output": np.take_along_axis(found["output"], last[..., None], axis=1)}
+    last = np.minimum(np.arange(results["output"].shape[1]), lengths[:, None] - 1)
+    return results | {"output": np.take_along_axis(results["output"], last[..., None], axis=1)}
 
 
 STAND_INS: dict[str, Callable[..., Any]] = {
@@ -51,8 +51,8 @@ STAND_INS: dict[str, Callable[..., Any]] = {
 
 def read(*arguments: Any, **attributes: Any) -> Arrays:
     """A layer that reads its padding."""
-    found = right(*arguments, **attributes)
-    return {name: value * np.nan for name, value in found.items()}
+    results = right(*arguments, **attributes)
+    return {name: value * np.nan for name, value in results.items()}
 
 
 @pytest.mark.parametrize("name", PROBES)

@@ -44,18 +44,18 @@ def make(folder: Path, interpreters: Iterable[Path]) -> Path:
 
 def closure(names: Iterable[str], known: dict[str, Distribution]) -> set[str]:
     """The packages and all that they need, but for what a kit brings along."""
-    found: set[str] = set()
+    packages: set[str] = set()
     waiting = [canonicalize_name(name) for name in names]
     while waiting:
         name = waiting.pop()
-        if name in found or name in LACKING or name not in known:
+        if name in packages or name in LACKING or name not in known:
             continue
-        found.add(name)
+        packages.add(name)
         for text in known[name].requires or []:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(canonicalize_name(requirement.name))
-    return found
+    return packages
 
 
 def top_level(distribution: Distribution) -> set[str]:

@@ -33,9 +33,9 @@ REHEARSAL = ("--device", "cpu", "--rehearse")
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = [interpreter(backend) for backend in BUILT_IN if backend.name in FRAMEWORKS]
-    there = [python for python in found if python is not None]
-    if len(there) < len(found):
+    interpreters = [interpreter(backend) for backend in BUILT_IN if backend.name in FRAMEWORKS]
+    there = [python for python in interpreters if python is not None]
+    if len(there) < len(interpreters):
         stop = pytest.fail if os.environ.get("TOX_ENV_NAME") == "rehearsal" else pytest.skip
         stop("the environments of torch and jax must exist: tox run -e torch,jax --notest")
     return bare.make(tmp_path_factory.mktemp("bare"), there)

@@ -59,10 +59,10 @@ def test_a_probe_that_raises_on_a_version_it_is_not_made_for_says_so(
     made_for = "made for numpy-fake 0, not for 1"
     monkeypatch.setattr(findings_module, "other_versions", lambda framework, versions: made_for)
     with Pool.open() as pool:
-        found = {each.name: each for each in run_probes(pool, select(pool, []), 5, lambda finding: None)}
-    raised = found["measuring-raises"]
+        findings = {each.name: each for each in run_probes(pool, select(pool, []), 5, lambda finding: None)}
+    raised = findings["measuring-raises"]
     assert (raised.status, raised.evidence) == (OTHER_VERSION, f"{made_for}: RuntimeError: no such kernel")
-    assert (found["measuring-kills"].status, found["halves-are-swapped"].status) == ("failed", "present")
+    assert (findings["measuring-kills"].status, findings["halves-are-swapped"].status) == ("failed", "present")
 
 
 def test_the_record_tells_for_which_versions_probes_are_made(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ CHANCE = 1 / len(TAGS)
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool.open() as found:
-        yield found
+    with Pool.open() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -107,9 +107,9 @@ def test_another_source_is_another_run_and_the_run_says_which(tmp_path: Path) ->
     with Store.open(tmp_path / "r.duckdb", write=True) as store:
 
         def run(source: str) -> str:
-            found = run_for(store, WISHES, ["e"], {"torch/native": source}, label="", seed=1, command="", again=False)
-            assert found.settings["sources"] == {"torch/native": source}
-            return found.run
+            chosen = run_for(store, WISHES, ["e"], {"torch/native": source}, label="", seed=1, command="", again=False)
+            assert chosen.settings["sources"] == {"torch/native": source}
+            return chosen.run
 
         assert run("a") == run("a")
         assert run("b") != run("a")
@@ -140,8 +140,8 @@ def test_the_commit_of_another_owner_s_checkout_is_told(tmp_path: Path, monkeypa
 
 def test_an_edit_of_a_users_own_layer_is_another_source(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    found = []
+    sources = []
     for body in ("1", "2", "1"):
         file.write_text(f"def layer(*inputs):\n    return {body}\n")
-        found.append(Sources().of(Backend("own", "backends.worker.own_layer:load", files=(file,)), "layer"))
-    assert found[0] == found[2] != found[1]
+        sources.append(Sources().of(Backend("own", "backends.worker.own_layer:load", files=(file,)), "layer"))
+    assert sources[0] == sources[2] != sources[1]

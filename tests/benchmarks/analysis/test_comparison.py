@@ -72,9 +72,9 @@ def measure(
     return run
 
 
-def verdicts(found: Comparison) -> dict[str, int]:
+def verdicts(comparison: Comparison) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for each in found.compared:
+    for each in comparison.compared:
         counts[each.verdict] = counts.get(each.verdict, 0) + 1
     return counts
 

@@ -53,10 +53,10 @@ def session(
 
 def by_process(samples: Samples) -> list[list[float]]:
     """The samples of each process in one list."""
-    found: dict[int, list[float]] = {}
+    of_process: dict[int, list[float]] = {}
     for (process, _), times in samples.items():
-        found.setdefault(process, []).extend(times)
-    return list(found.values())
+        of_process.setdefault(process, []).extend(times)
+    return list(of_process.values())
 
 
 def floor_of(rng: np.random.Generator, **options: float) -> float:

@@ -200,10 +200,10 @@ def test_a_bad_system_ends_in_one_sentence_with_file_table_and_key(
     assert old in SYSTEM
     with pytest.raises(InputError) as caught:
         load_set(written(tmp_path, SYSTEM.replace(old, new).replace("target_size = 6", "target_size = 6_000")))
-    found = str(caught.value)
-    assert found.startswith(str(tmp_path / "my.toml"))
-    assert sentence in found
-    assert "\n" not in found
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "my.toml"))
+    assert sentence in message
+    assert "\n" not in message
 
 
 COUNT = "must be a whole number from 1 to 1,000,000"
@@ -249,10 +249,10 @@ def test_a_bad_file_ends_in_one_sentence_with_file_table_and_key(
     assert old in CASE
     with pytest.raises(InputError) as caught:
         load_set(written(tmp_path, CASE.replace(old, new)))
-    found = str(caught.value)
-    assert found.startswith(str(tmp_path / "my.toml"))
-    assert sentence in found
-    assert "\n" not in found
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "my.toml"))
+    assert sentence in message
+    assert "\n" not in message
 
 
 def test_the_table_with_the_fault_is_counted(tmp_path: Path) -> None:

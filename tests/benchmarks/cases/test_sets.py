@@ -27,10 +27,10 @@ def product(cell: str, seq_lens: list[int], batches: list[int], sizes: list[int]
 
 @pytest.mark.parametrize(("name", "cell"), [("laptop", "lstm"), ("smoke", "lstm")])
 def test_a_set_has_cases_that_make_a_curve_of_each_size(name: str, cell: str) -> None:
-    found = [shape for shape in shapes(name) if shape[0] == cell]
+    of_cell = [shape for shape in shapes(name) if shape[0] == cell]
     for which in ("seq_len", "batch", "width"):
         families: dict[tuple[int, ...], int] = {}
-        for _, seq_len, batch, input_size, hidden_size, _ in found:
+        for _, seq_len, batch, input_size, hidden_size, _ in of_cell:
             if input_size == hidden_size:
                 sizes = {"seq_len": seq_len, "batch": batch, "width": hidden_size}
                 others = tuple(size for size_name, size in sizes.items() if size_name != which)

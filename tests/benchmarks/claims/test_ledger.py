@@ -26,7 +26,7 @@ def point(value: float, low: float | None = None, high: float | None = None) -> 
 
 
 @pytest.mark.parametrize(
-    ("found", "bears_out"),
+    ("measured", "bears_out"),
     [
         (point(1.2), True),
         (point(1.05), None),
@@ -41,15 +41,15 @@ def point(value: float, low: float | None = None, high: float | None = None) -> 
     ],
 )
 def test_a_point_bears_a_claim_out_where_its_whole_interval_lies_past_the_bound(
-    found: Point, bears_out: bool | None
+    measured: Point, bears_out: bool | None
 ) -> None:
-    assert ABOVE.bears_out(found) is bears_out
-    mirrored = point(*(None if each is None else 2 - each for each in _ends(found)))  # type: ignore[arg-type]
+    assert ABOVE.bears_out(measured) is bears_out
+    mirrored = point(*(None if each is None else 2 - each for each in _ends(measured)))  # type: ignore[arg-type]
     assert BELOW.bears_out(mirrored) is bears_out
 
 
-def _ends(found: Point) -> tuple[float, float | None, float | None]:
-    numbers = found.numbers
+def _ends(point: Point) -> tuple[float, float | None, float | None]:
+    numbers = point.numbers
     return numbers["ratio"], numbers.get("ratio_high"), numbers.get("ratio_low")
 
 
@@ -87,24 +87,24 @@ def test_every_results_file_is_of_a_claim() -> None:
 
 def test_the_page_is_what_the_measurements_say() -> None:
     """`python -m benchmarks.claims.page` writes it."""
-    found = entries(CLAIMS)
-    assert PAGE.read_text() == as_markdown(found)
-    drawn = {f"{e.claim.name}.svg" for e in found if e.claim.picture is not None and e.measurement is not None}
+    ledger = entries(CLAIMS)
+    assert PAGE.read_text() == as_markdown(ledger)
+    drawn = {f"{e.claim.name}.svg" for e in ledger if e.claim.picture is not None and e.measurement is not None}
     assert {path.name for path in PICTURES.glob("*.svg")} == drawn
 
 
 def test_the_command_prints_what_was_measured_and_never_that_the_rest_holds(tmp_path: Path) -> None:
     (claim,) = chosen(["flip-the-padded-batch"])
-    found = a_measurement(claim, {part.name: [Point(where={}, numbers={"error": 0.5})] for part in claim.parts})
-    write_measurement(results_file(tmp_path, claim), found)
+    measurement = a_measurement(claim, {part.name: [Point(where={}, numbers={"error": 0.5})] for part in claim.parts})
+    write_measurement(results_file(tmp_path, claim), measurement)
     done = birnn("claims", claim.name, "--json", "--results", tmp_path)
     (told,) = json.loads(done.stdout)
     assert (done.returncode, told["verdict"], told["numbers"]["for"]) == (0, FAILS, 0)
     assert told["measurement"]["command"] == f"birnn claims {claim.name} --measure"
     table = birnn("claims", claim.name, "--results", tmp_path).stdout
     assert f"0.5; 0 of {len(claim.parts)} bear it out" in _last_column(table)
-    found.parts.popitem()
-    write_measurement(results_file(tmp_path, claim), found)
+    measurement.parts.popitem()
+    write_measurement(results_file(tmp_path, claim), measurement)
     done = birnn("claims", claim.name, "--results", tmp_path)
     assert done.returncode == 3
     assert "not measured" in done.stdout

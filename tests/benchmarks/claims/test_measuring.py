@@ -68,12 +68,12 @@ def test_what_was_interrupted_goes_on_and_nothing_is_measured_twice(
     assert unfinished_file(tmp_path, claim).exists()
     assert entries([claim], tmp_path)[0].verdict.word == NOT_MEASURED
     claim = a_claim(raises(AssertionError("measured again")), gives(3.0))
-    found = measure(claim, order(tmp_path), told)
-    assert found is not None
-    assert [point.numbers["size"] for point in found.points] == [2.0, 3.0]
+    measurement = measure(claim, order(tmp_path), told)
+    assert measurement is not None
+    assert [point.numbers["size"] for point in measurement.points] == [2.0, 3.0]
     assert not unfinished_file(tmp_path, claim).exists()
     assert entries([claim], tmp_path)[0].verdict.word == HOLDS
-    assert measure(a_claim(*[raises(AssertionError("measured again"))] * 2), order(tmp_path), told) == found
+    assert measure(a_claim(*[raises(AssertionError("measured again"))] * 2), order(tmp_path), told) == measurement
     assert "--again measures it anew" in notes[-1]
     anew = measure(a_claim(gives(0.0), gives(0.0)), order(tmp_path, again=True), told)
     assert verdict_of(claim, anew).word == FAILS
@@ -88,9 +88,9 @@ def test_parts_of_other_versions_are_measured_again(tmp_path: Path, told: Told) 
     assert torn is not None
     torn.versions["numpy"]["numpy"] = "1.0"
     write_measurement(file, torn)
-    found = measure(a_claim(gives(4.0), gives(5.0)), order(tmp_path), told)
-    assert found is not None
-    assert [point.numbers["size"] for point in found.points] == [4.0, 5.0]
+    measurement = measure(a_claim(gives(4.0), gives(5.0)), order(tmp_path), told)
+    assert measurement is not None
+    assert [point.numbers["size"] for point in measurement.points] == [4.0, 5.0]
 
 
 def test_a_part_that_fails_leaves_the_claim_unmeasured(tmp_path: Path, told: Told, notes: list[str]) -> None:
@@ -103,11 +103,13 @@ def test_a_part_that_fails_leaves_the_claim_unmeasured(tmp_path: Path, told: Tol
 
 def test_what_a_framework_declines_is_left_out_with_the_reason(tmp_path: Path, told: Told) -> None:
     claim = a_claim(gives(2.0), raises(no_answer(UNSUPPORTED)))
-    found = measure(claim, order(tmp_path), told)
-    assert found is not None
-    assert found.left_out == {"part 1": "the reason"}
-    assert verdict_of(claim, found).word == HOLDS
-    assert verdict_of(a_claim(gives(2.0), gives(2.0), gives(2.0)), found).word == NOT_MEASURED, "a part is missing"
+    measurement = measure(claim, order(tmp_path), told)
+    assert measurement is not None
+    assert measurement.left_out == {"part 1": "the reason"}
+    assert verdict_of(claim, measurement).word == HOLDS
+    assert verdict_of(a_claim(gives(2.0), gives(2.0), gives(2.0)), measurement).word == NOT_MEASURED, (
+        "a part is missing"
+    )
 
 
 def test_a_claim_of_which_nothing_can_be_measured_says_why(tmp_path: Path, told: Told, notes: list[str]) -> None:

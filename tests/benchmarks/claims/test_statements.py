@@ -54,11 +54,11 @@ def workshop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 def test_only_what_agrees_is_timed_and_the_first_runs_twice(workshop: Workshop) -> None:
     short, long = (layer_case("gru", (seq_len, 3, 4, 5)) for seq_len in (2, 40))
-    found = time_side_by_side(workshop, "misbehaving", [Variant("short", short, "well"), Variant("long", long, "well")])
-    assert list(found) == ["short", "long", TWIN]
-    assert all(each.calls >= timing.FEWEST_CYCLES for each in found.values())
-    assert found["short"].ratio.median == 1.0
-    assert found["long"].ratio.median > 1.0, "twenty times as many steps"
+    times = time_side_by_side(workshop, "misbehaving", [Variant("short", short, "well"), Variant("long", long, "well")])
+    assert list(times) == ["short", "long", TWIN]
+    assert all(each.calls >= timing.FEWEST_CYCLES for each in times.values())
+    assert times["short"].ratio.median == 1.0
+    assert times["long"].ratio.median > 1.0, "twenty times as many steps"
     ragged = layer_case("gru", (9, 3, 4, 5), lengths=Spread(low=1, high=9))
     for wrong in (Variant("wrong", short, "swapped"), Variant("wrong", ragged, "reads-padding")):
         with pytest.raises(NoAnswer, match="wrong: "):
@@ -73,9 +73,9 @@ def test_two_narrower_layers_have_no_more_parameters_and_one_unit_more_would() -
 
 
 def test_the_systems_with_and_without_attention_differ_in_it_alone() -> None:
-    found = [attention_case(10, attention).system for attention in (True, False)]
-    assert found[0] is not None
-    assert found[0].model_copy(update={"attention": False, "attention_size": None}) == found[1]
+    systems = [attention_case(10, attention).system for attention in (True, False)]
+    assert systems[0] is not None
+    assert systems[0].model_copy(update={"attention": False, "attention_size": None}) == systems[1]
 
 
 def test_the_symbol_to_copy_is_as_far_from_both_ends() -> None:
@@ -90,13 +90,13 @@ def test_the_symbol_to_copy_is_as_far_from_both_ends() -> None:
 def test_answers_are_counted_by_the_length_of_their_source() -> None:
     task = build_task("seq2seq", Options(limit=50))
     right = [labels(task.spec, batch).copy() for batch in task.evaluation()]
-    found = right_by_length(task, right)
-    assert all(count == total > 0 for count, total in found.values())
+    counts = right_by_length(task, right)
+    assert all(count == total > 0 for count, total in counts.values())
     length = int(task.evaluation()[0]["lengths"][0])
     right[0][0, 0] += 1
     changed = right_by_length(task, right)
-    assert changed.pop(length) == (found[length][0] - 1, found.pop(length)[1])
-    assert changed == found
+    assert changed.pop(length) == (counts[length][0] - 1, counts.pop(length)[1])
+    assert changed == counts
 
 
 def test_another_rnn_of_a_task_changes_nothing_else() -> None:
@@ -110,8 +110,8 @@ def test_another_rnn_of_a_task_changes_nothing_else() -> None:
 def test_weights_come_back_from_one_row_of_numbers() -> None:
     spec = Specification(cell="gru", input_size=3, hidden_size=2, num_layers=1, bias=True, merge="concat")
     weights = initialise(spec, np.random.default_rng(0))
-    found = cut(spec, np.concatenate([value.ravel() for value in weights.values()]))
-    assert all(np.array_equal(found[name], value) for name, value in weights.items())
+    again = cut(spec, np.concatenate([value.ravel() for value in weights.values()]))
+    assert all(np.array_equal(again[name], value) for name, value in weights.items())
     small = small_weights(weights, 0)
     assert not small["bias_ih_l0"].any()
     assert 0 < np.abs(small["weight_ih_l0"]).max() < 0.05
@@ -121,9 +121,9 @@ def test_vectors_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     vocabulary = build_vocabulary([["the", "dog", "runs"]])
     matrix = np.random.default_rng(0).normal(size=(len(vocabulary), 4))
     write_vectors(vocabulary, matrix, tmp_path / "vectors.txt")
-    found = load_vectors(tmp_path / "vectors.txt", vocabulary, 0)
-    assert found.known.sum() == 3
-    assert np.allclose(found.matrix[found.known], matrix[-3:], rtol=1e-5)
+    vectors = load_vectors(tmp_path / "vectors.txt", vocabulary, 0)
+    assert vectors.known.sum() == 3
+    assert np.allclose(vectors.matrix[vectors.known], matrix[-3:], rtol=1e-5)
 
 
 def test_a_picture_of_equal_points_has_equal_bytes_and_no_ground() -> None:
@@ -154,8 +154,8 @@ def test_packing_is_drawn_over_the_part_that_is_padding() -> None:
 
 def labelled(examples: Sequence[object]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Inputs and labels of examples that have both."""
-    found = [each for each in examples if isinstance(each, SequenceExample)]
-    return [(each.inputs, each.labels) for each in found if each.labels is not None]
+    sequences = [each for each in examples if isinstance(each, SequenceExample)]
+    return [(each.inputs, each.labels) for each in sequences if each.labels is not None]
 
 
 def sentences_of_tokens() -> list[SequenceExample]:
@@ -195,18 +195,18 @@ def test_whole_sentences_and_their_next_token_are_judged_by_their_known_labels()
     parrot: Any = Parrot()
     examples = [SequenceExample(np.array([START, 5, 5, 6]), np.array([5, 5, 6, UNKNOWN]))]
     task = replace(task, batching=replace(task.batching, length_multiple=1))
-    right, found = judged(parrot, task, examples)
+    right, perplexity = judged(parrot, task, examples)
     assert right == 1 / 3
     every, one = np.log(8 + np.e), 1.0
-    assert found == pytest.approx(np.exp((every + (every - one) + every) / 3), rel=1e-12)
+    assert perplexity == pytest.approx(np.exp((every + (every - one) + every) / 3), rel=1e-12)
 
 
 def test_labels_of_the_past_say_nothing_of_the_future() -> None:
     past, both = labelled(past_task(0).training), labelled(build_task("pipeline", Options(seed=0)).training)
-    for (inputs, found), (other_inputs, other) in zip(past, both, strict=True):
+    for (inputs, marks), (other_inputs, other) in zip(past, both, strict=True):
         assert np.array_equal(inputs, other_inputs)
-        assert np.array_equal(found == 2, other == 4)
-        assert np.array_equal(found == 1, np.isin(other, (2, 3)))
+        assert np.array_equal(marks == 2, other == 4)
+        assert np.array_equal(marks == 1, np.isin(other, (2, 3)))
 
 
 def test_one_direction_of_equal_size_has_no_more_parameters_and_one_unit_more_would() -> None:

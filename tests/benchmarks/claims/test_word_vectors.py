@@ -33,10 +33,10 @@ def test_neighbours_within_the_window_are_counted_both_ways() -> None:
 def test_information_is_positive_and_of_smoothed_contexts() -> None:
     counts = cooccurrences([np.array([5, 6]), np.array([5, 7]), np.array([5, 7])], 8, 1)
     smoothed = np.array([3.0, 1, 2]) ** 0.75
-    found = positive_information(counts).toarray()
-    assert found[6, 5] == pytest.approx(np.log(1 / 1 / (smoothed[0] / smoothed.sum())))
-    assert found[5, 7] == pytest.approx(max(0, np.log(2 / 3 / (smoothed[2] / smoothed.sum()))))
-    assert (found >= 0).all()
+    information = positive_information(counts).toarray()
+    assert information[6, 5] == pytest.approx(np.log(1 / 1 / (smoothed[0] / smoothed.sum())))
+    assert information[5, 7] == pytest.approx(max(0, np.log(2 / 3 / (smoothed[2] / smoothed.sum()))))
+    assert (information >= 0).all()
 
 
 def test_words_with_like_neighbours_come_near_and_it_is_the_same_each_time() -> None:

@@ -48,8 +48,8 @@ FLOORS = {NATIVE.job: Floor(0.01, 0.005, 0.02, 3)}
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterable[Store]:
-    with Store.open(tmp_path / "store.duckdb", write=True) as found:
-        yield found
+    with Store.open(tmp_path / "store.duckdb", write=True) as opened:
+        yield opened
 
 
 def test_others_are_what_the_machine_has_worked_less_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +61,9 @@ def test_others_are_what_the_machine_has_worked_less_what_is_ours(monkeypatch: p
     monkeypatch.setattr("benchmarks.machine.company.time.process_time", lambda: 0.0)
     monkeypatch.setattr("benchmarks.machine.company.machine_seconds", lambda: next(ticks))
     monkeypatch.setattr("benchmarks.machine.company.total_cpu_seconds", lambda _: next(own))
-    found = Watch(lambda: {"torch": 7}).company()
-    assert (found.seconds, found.others_cpu, found.stolen_cpu) == pytest.approx((2.0, 1.0, 0.25))
-    assert found.taken == pytest.approx(1.25)
+    seen = Watch(lambda: {"torch": 7}).company()
+    assert (seen.seconds, seen.others_cpu, seen.stolen_cpu) == pytest.approx((2.0, 1.0, 0.25))
+    assert seen.taken == pytest.approx(1.25)
 
 
 def test_what_the_kernel_does_not_count_or_a_dead_worker_took_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

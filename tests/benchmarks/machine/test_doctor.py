@@ -48,8 +48,8 @@ USERS = "18123, /opt/conda/bin/python3.11, 1536\n20044, /usr/lib/xorg/Xorg, [N/A
 
 
 def state(text: str) -> dict[str, str | None]:
-    (found,) = parse_table(text, GPU_FIELDS)
-    return found
+    (gpu,) = parse_table(text, GPU_FIELDS)
+    return gpu
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -87,8 +87,8 @@ def test_examine_for_a_gpu_says_that_there_is_none(
 
 def test_a_missing_environment_is_a_finding(started: tuple[Pool, Selection]) -> None:
     missing = Selection(missing={"torch": "the environment of torch must exist; create it with: …"})
-    (found,) = [check for check in examine(started[0], missing, 1, "cpu") if check.name == "environment"]
-    assert found == Check("environment", False, "not there", missing.missing["torch"])
+    (finding,) = [check for check in examine(started[0], missing, 1, "cpu") if check.name == "environment"]
+    assert finding == Check("environment", False, "not there", missing.missing["torch"])
 
 
 def test_a_process_that_uses_the_cpu_is_found_unless_it_is_ours() -> None:
@@ -98,8 +98,8 @@ def test_a_process_that_uses_the_cpu_is_found_unless_it_is_ours() -> None:
             time.sleep(0.3)
             ticks = os.sysconf("SC_CLK_TCK") * (time.perf_counter() - started)
             after = cpu_ticks()
-            found = {pid: cores for pid, _, cores in busiest(before, after, {os.getpid()}, ticks)}
-            assert 0.1 < found[child.pid] < 1.3
+            cores_of = {pid: cores for pid, _, cores in busiest(before, after, {os.getpid()}, ticks)}
+            assert 0.1 < cores_of[child.pid] < 1.3
             ours = own_processes(os.getpid(), [])
             assert {os.getpid(), child.pid} <= ours
             assert child.pid not in {pid for pid, _, _ in busiest(before, after, ours, ticks)}

@@ -53,11 +53,11 @@ def test_the_variants_are_two_of_h_one_of_h_and_one_of_twice() -> None:
 
 
 def test_all_variants_of_a_pass_are_judged_and_timed_side_by_side(workshop: Workshop) -> None:
-    found = costs_of(workshop, "numpy", "loop", "gru", "forward", **SMALL)
-    assert not isinstance(found, Declined)
-    assert [cost.variant for cost in found] == [TWO, ONE, WIDE]
-    assert found[0].ratio == pytest.approx(1.0)
-    for cost in found:
+    costs = costs_of(workshop, "numpy", "loop", "gru", "forward", **SMALL)
+    assert not isinstance(costs, Declined)
+    assert [cost.variant for cost in costs] == [TWO, ONE, WIDE]
+    assert costs[0].ratio == pytest.approx(1.0)
+    for cost in costs:
         assert cost.seconds > 0
         assert 0 < cost.low <= cost.ratio <= cost.high
         assert cost.peak_bytes is None or cost.peak_bytes >= 0
@@ -68,9 +68,9 @@ def test_the_ratio_is_of_two_directions_over_the_variant(workshop: Workshop, mon
     half = timing.Timed(0.1, Interval(0.5, 0.4, 0.8), 9, 1_000)
     given = dict.fromkeys((TWO, WIDE, timing.TWIN), timing.Timed(0.2, Interval(1.0, 1.0, 1.0), 9)) | {ONE: half}
     monkeypatch.setattr(costs, "time_side_by_side", lambda *_: given)
-    found = costs_of(workshop, "numpy", "loop", "gru", "forward")
-    assert not isinstance(found, Declined)
-    one = next(cost for cost in found if cost.variant == ONE)
+    every_cost = costs_of(workshop, "numpy", "loop", "gru", "forward")
+    assert not isinstance(every_cost, Declined)
+    one = next(cost for cost in every_cost if cost.variant == ONE)
     assert (one.ratio, one.low, one.high, one.peak_bytes) == (2.0, 1.25, 2.5, 1_000)
     given[ONE] = timing.Timed(0.1, Interval(0.5, 0.0, 0.8), 2)  # too few cycles for an end
     unbounded = costs_of(workshop, "numpy", "loop", "gru", "forward")
@@ -97,17 +97,17 @@ def test_a_task_of_one_direction_differs_in_that_alone() -> None:
 
 
 def test_what_is_learned_is_kept_and_not_trained_again(workshop: Workshop, tmp_path: Path) -> None:
-    found = learned(workshop, "numpy/loop", "pipeline", ONE, 0, epochs=1)
-    assert found.baseline < found.accuracy < 1
+    learning = learned(workshop, "numpy/loop", "pipeline", ONE, 0, epochs=1)
+    assert learning.baseline < learning.accuracy < 1
     file, to = tmp_path / "kept.json", tmp_path / "page.md"
     to.write_text("<!-- costs -->\n<!-- /costs -->\n<!-- accuracies -->\n<!-- /accuracies -->\n")
-    every = [found.model_copy(update={"task": "pipeline", "variant": variant}) for variant in VARIANTS]
+    every = [learning.model_copy(update={"task": "pipeline", "variant": variant}) for variant in VARIANTS]
     day = Taken(machine="a machine", commit="abc", day="2026-11-22")
     command.write_measured(Measured(learned=every, learned_taken=day), file)
     command.main(file=file, to=to)
     text = to.read_text()
     assert (
-        f"| pipeline | a class for each step, by a rule on the steps before and behind it | {found.baseline:.4f}"
+        f"| pipeline | a class for each step, by a rule on the steps before and behind it | {learning.baseline:.4f}"
         in text
     )
     assert "Measured by `python -m benchmarks.maintain.directions` on a machine, commit abc, 2026-11-22." in text

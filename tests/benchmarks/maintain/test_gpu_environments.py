@@ -78,6 +78,6 @@ def test_pins_for_cuda_are_of_what_pyproject_asks_for() -> None:
 
 
 def test_workers_leave_each_other_memory_on_a_gpu() -> None:
-    found = worker_environment(2)
-    assert found["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
-    assert found["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    environment = worker_environment(2)
+    assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"

@@ -168,16 +168,16 @@ def of_gpu(work: Path) -> list[KitStep]:
 
 
 def test_every_stage_has_steps_in_the_order_of_their_worth(tmp_path: Path) -> None:
-    found = of_gpu(tmp_path)
-    assert list(dict.fromkeys(step.stage for step in found)) == list(STAGES)
-    assert len({step.name for step in found}) == len(found)
-    verified = [step.name for step in found if step.stage == "verify"]
+    stages = of_gpu(tmp_path)
+    assert list(dict.fromkeys(step.stage for step in stages)) == list(STAGES)
+    assert len({step.name for step in stages}) == len(stages)
+    verified = [step.name for step in stages if step.stage == "verify"]
     kinds = "float32 exact, float32 fast, float64 exact, float16 exact, bfloat16 exact"
     assert verified == [f"verify {kind}" for kind in kinds.split(", ")]
-    short = [step.name for step in found if step.stage == "short"]
+    short = [step.name for step in stages if step.stage == "short"]
     assert short == [f"gpu-{lane}, {count}" for count in ("1 process", "3 processes") for lane in ("exact", "fast")]
-    assert all("gpu" in step.arguments for step in found if step.stage != "probes")
-    (probes,) = [step for step in found if step.stage == "probes"]
+    assert all("gpu" in step.arguments for step in stages if step.stage != "probes")
+    (probes,) = [step for step in stages if step.stage == "probes"]
     assert {"torch/tf32-is-on-by-default", "jax/float32-products-are-rounded-on-accelerators"} <= set(probes.arguments)
     assert sum(STAGES.values()) <= 30
 

@@ -25,10 +25,10 @@ def test_random_errors_are_hardly_ever_given_a_name() -> None:
         for seed in range(SEEDS):
             for kind, result in errors(yard, seed):
                 if judge(result, yard).status == DISAGREES:
-                    found = explainer.explain(result, yard)
+                    explanation = explainer.explain(result, yard)
                     count += 1
-                    given += bool(found.matches or found.nearest)
-                    assert not found.matches, f"{kind}, seed {seed}: {found}"
+                    given += bool(explanation.matches or explanation.nearest)
+                    assert not explanation.matches, f"{kind}, seed {seed}: {explanation}"
     assert count >= 0.9 * 3 * SEEDS * len(ERRORS)
     assert upper_bound(given, count) <= MOST
 
@@ -45,15 +45,15 @@ def test_an_error_of_each_kind_is_one(kind: str) -> None:
 
 
 def test_a_drawn_case_s_errors_are_counted() -> None:
-    found = named(5)
-    assert {each.kind for each in found} <= set(ERRORS)
-    assert {each.how for each in found} <= {MATCHES, NEAREST, UNNAMED}
-    assert len(found) >= 5
+    names = named(5)
+    assert {each.kind for each in names} <= set(ERRORS)
+    assert {each.how for each in names} <= {MATCHES, NEAREST, UNNAMED}
+    assert len(names) >= 5
 
 
 def test_the_table_bounds_what_was_counted() -> None:
-    found = [Named("scaled", UNNAMED)] * 98 + [Named("scaled", MATCHES, "a"), Named("scaled", NEAREST, "b")]
-    text = table(found, 10)
+    errors = [Named("scaled", UNNAMED)] * 98 + [Named("scaled", MATCHES, "a"), Named("scaled", NEAREST, "b")]
+    text = table(errors, 10)
     assert f"| scaled | 100 | 1 | {upper_bound(1, 100):.2%} | 1 | {upper_bound(1, 100):.2%} |" in text
     assert f"| all | 100 | 1 | {upper_bound(1, 100):.2%} | 1 | {upper_bound(1, 100):.2%} |" in text
     assert text in replaced(TABLE, {MARKER: text})

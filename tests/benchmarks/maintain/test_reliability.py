@@ -101,9 +101,9 @@ def a_checkpoint(losses: list[float], path: Path) -> Checkpoint:
         trace=[(loss, 0.5, 1.0) for loss in losses],
         accuracies=[0.5] * len(losses),
     )
-    found = Checkpoint(header, spec, {name: np.zeros(shape) for name, shape in parameters(spec).items()}, {})
-    write_checkpoint(found, path)
-    return found
+    checkpoint = Checkpoint(header, spec, {name: np.zeros(shape) for name, shape in parameters(spec).items()}, {})
+    write_checkpoint(checkpoint, path)
+    return checkpoint
 
 
 def test_lost_epochs_and_other_traces_are_told(tmp_path: Path) -> None:

@@ -39,10 +39,10 @@ LUCKY = {("rnn_tanh", "float32"): 36}
 
 @pytest.fixture(scope="module")
 def tally() -> VerdictTally:
-    found = VerdictTally()
+    verdicts = VerdictTally()
     for seed in SEEDS:
-        found.add(trials(seed))
-    return found
+        verdicts.add(trials(seed))
+    return verdicts
 
 
 def test_no_correct_loop_is_called_wrong(tally: VerdictTally) -> None:
@@ -85,15 +85,15 @@ def test_where_tanh_saturates_a_library_s_rounding_agrees(cell: str, dtype: str)
             below = np.nextafter(np.ones((), self.dtype), np.zeros((), self.dtype))
             return lambda a: np.clip(np.tanh(a), -below, below)
 
-    found, without_further_loops = [], []
+    verdicts, without_further_loops = [], []
     for seed in range(4):
         case = a_case(cell, seed=seed, lengths=None)
         yard = yardstick(replace(case, x=case.x * 1000), dtype)
         result = run_reference(yard.case, numpy_dtype(dtype), NeverOne)
-        found.append(judge(result, yard).status)
+        verdicts.append(judge(result, yard).status)
         without_further_loops.append(judge(result, replace(yard, spread={})).status)
-    assert AGREES in found
-    assert DISAGREES not in found
+    assert AGREES in verdicts
+    assert DISAGREES not in verdicts
     assert DISAGREES in without_further_loops
 
 
@@ -115,10 +115,10 @@ def test_correct_loops_need_what_was_calibrated_to_within_a_few_times(dtype: str
 def test_a_correct_loop_is_right(name: str) -> None:
     for cell in CELLS:
         case = a_case(cell, num_layers=2)
-        found, right = CORRECT_LOOPS[name](case, "float64"), run_reference(case, np.longdouble)
-        assert set(found) == set(right)
+        results, right = CORRECT_LOOPS[name](case, "float64"), run_reference(case, np.longdouble)
+        assert set(results) == set(right)
         for tensor, value in right.items():
-            np.testing.assert_allclose(found[tensor].astype(float), value.astype(float), rtol=1e-11, atol=1e-13)
+            np.testing.assert_allclose(results[tensor].astype(float), value.astype(float), rtol=1e-11, atol=1e-13)
 
 
 def test_noise_breaks_no_exact_rule() -> None:

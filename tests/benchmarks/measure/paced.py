@@ -245,14 +245,14 @@ class PacedNetwork(LoopNetwork):
         return tensors | {"logits": tensors["logits"] * 1.001} if self.implementation == "wrong" else tensors
 
     def train(self, batches: Sequence[Batch]) -> list[Step]:
-        found = super().train(batches)
+        steps = super().train(batches)
         if self.implementation == "leaky":
             self._ready = CLOCK.now + 10 * SECONDS
         else:
             CLOCK.spend(SECONDS)
         if self.implementation == "diverging" and self.optimizer_state()["count"] > 1:
-            return [replace(step, loss=np.nan) for step in found]
-        return [replace(step, loss=step.loss * 1.001) for step in found] if self.implementation == "misled" else found
+            return [replace(step, loss=np.nan) for step in steps]
+        return [replace(step, loss=step.loss * 1.001) for step in steps] if self.implementation == "misled" else steps
 
     def weights(self) -> Arrays:
         CLOCK.now = max(CLOCK.now, self._ready)

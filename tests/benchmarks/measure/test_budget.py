@@ -29,8 +29,8 @@ PASSES = ("forward", "forward_backward", "train_step")
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[Store]:
     register_paced(monkeypatch, BACKEND)
-    with Store.open(tmp_path / "store.duckdb", write=True) as found:
-        yield found
+    with Store.open(tmp_path / "store.duckdb", write=True) as opened:
+        yield opened
 
 
 def jobs(case: str) -> list[Job]:
@@ -41,8 +41,8 @@ def named(case: str) -> BenchmarkCase:
     return CASE.model_copy(update={"name": case})
 
 
-def names(found: Iterable[Job]) -> list[str]:
-    return [f"{job.case.name} {PASSES.index(job.passed)}" for job in found]
+def names(jobs: Iterable[Job]) -> list[str]:
+    return [f"{job.case.name} {PASSES.index(job.passed)}" for job in jobs]
 
 
 def test_what_has_nothing_yet_comes_first_and_each_case_once_where_time_is_short() -> None:

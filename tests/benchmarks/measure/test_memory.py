@@ -44,13 +44,13 @@ def test_two_orders_of_measuring_agree_within_10_percent() -> None:
     if not (memory._give_back() and memory._reset_peak()):
         pytest.skip("this kernel or C library does not let a process count its peak anew")
     for pieces in (large, small):
-        found = [order[str(pieces)] for order in (there, back)]
-        assert found == pytest.approx([pieces * 48 * 1024] * 2, rel=0.1)
-        assert found[0] == pytest.approx(found[1], rel=0.1)
+        both = [order[str(pieces)] for order in (there, back)]
+        assert both == pytest.approx([pieces * 48 * 1024] * 2, rel=0.1)
+        assert both[0] == pytest.approx(both[1], rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("peaks", "told"),
     [
         ([40 * MIB, 41 * MIB, 43 * MIB], 41 * MIB),
         ([40 * MIB, 41 * MIB, 46 * MIB], None),
@@ -60,9 +60,9 @@ def test_two_orders_of_measuring_agree_within_10_percent() -> None:
     ],
 )
 def test_calls_that_differ_or_take_next_to_nothing_have_no_number(
-    found: list[int | None], told: int | None, monkeypatch: pytest.MonkeyPatch
+    peaks: list[int | None], told: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_one_peak", lambda call: found.pop(0))
+    monkeypatch.setattr(memory, "_one_peak", lambda call: peaks.pop(0))
     assert call_peak_bytes(lambda: None) == told
 
 

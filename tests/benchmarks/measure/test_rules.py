@@ -41,26 +41,26 @@ class Seen:
 
     def cycles(self, process: int) -> dict[int, list[Block]]:
         """The blocks of a process after the warm-up, by cycle, in the order in which they ran."""
-        found: dict[int, list[Block]] = {}
+        by_cycle: dict[int, list[Block]] = {}
         for block in self.blocks:
             if block.process == process and block.cycle >= 0:
-                found.setdefault(block.cycle, []).append(block)
-        return found
+                by_cycle.setdefault(block.cycle, []).append(block)
+        return by_cycle
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """One run of all of these, which every test below asks its own question about."""
-    found = Seen()
+    course = Seen()
 
     class Watched(Session):
         def _keep(self, block: Block) -> None:
-            found.events.append(block)
+            course.events.append(block)
             super()._keep(block)
 
     def watched(pid: int) -> bool:
         line = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
-        found.events.append(next(backend.name for backend in (BACKEND, OTHER) if backend.load.encode() in line))
+        course.events.append(next(backend.name for backend in (BACKEND, OTHER) if backend.load.encode() in line))
         return settle(pid)
 
     path = tmp_path_factory.mktemp("rules") / "store.duckdb"
@@ -71,10 +71,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         wishes = settings(NAMES, (RAGGED,), processes=PROCESSES, budget_seconds=600.0)
         Watched(store, store.runs()[0], wishes, SILENT).measure()
         run = store.runs()[0].run
-        found.rows = {row.key.implementation: row for row in store.rows(run)}
+        course.rows = {row.key.implementation: row for row in store.rows(run)}
         for warmup in (False, True):
-            assert store.blocks(run, warmup=warmup) == [block for block in found.blocks if block.warmup is warmup]
-        yield found
+            assert store.blocks(run, warmup=warmup) == [block for block in course.blocks if block.warmup is warmup]
+        yield course
 
 
 def test_the_order_of_blocks_is_drawn_anew_in_each_cycle(seen: Seen) -> None:

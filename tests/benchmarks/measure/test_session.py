@@ -51,9 +51,9 @@ def _register(monkeypatch: pytest.MonkeyPatch) -> None:
     register_paced(monkeypatch, BACKEND, OTHER)
 
 
-def register_paced(monkeypatch: pytest.MonkeyPatch, *found: Backend) -> None:
+def register_paced(monkeypatch: pytest.MonkeyPatch, *others: Backend) -> None:
     """Backends alone, with a machine that stands still and is measured in a moment."""
-    register(monkeypatch, *found)
+    register(monkeypatch, *others)
     stand_still(monkeypatch)
     # Ceilings of a made-up framework need not be exact.
     for name, value in {"SECONDS": 0.01, "BUSY_SECONDS": 0.01, "SMALLEST_COPY": 2**20, "CACHES_COPIED": 0}.items():
@@ -69,7 +69,7 @@ def settings(names: Iterable[str], cases: tuple[BenchmarkCase, ...] = (CASE,), *
         dtypes=("float32",),
         cases=cases,
     )
-    found = Settings.of_set(
+    usual = Settings.of_set(
         chosen,
         (),
         patterns=tuple(names),
@@ -81,7 +81,7 @@ def settings(names: Iterable[str], cases: tuple[BenchmarkCase, ...] = (CASE,), *
         budget_seconds=60.0,
         timeout_seconds=20.0,
     )
-    return replace(found, **changes)
+    return replace(usual, **changes)
 
 
 def measured(store: Store, wishes: Settings, **options: Any) -> dict[str, Row]:
@@ -97,8 +97,8 @@ def measured(store: Store, wishes: Settings, **options: Any) -> dict[str, Row]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterable[Store]:
-    with Store.open(tmp_path / "store.duckdb", write=True) as found:
-        yield found
+    with Store.open(tmp_path / "store.duckdb", write=True) as opened:
+        yield opened
 
 
 def test_medians_are_those_that_were_built_in_and_the_slower_one_is_called_slower(store: Store) -> None:
@@ -149,8 +149,8 @@ def test_two_modes_and_calls_that_get_slower_for_ever_are_flagged(store: Store) 
 def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
     names = ["wrong", "crashing", "hanging", "hungry", "incapable", "outpaced", "steady"]
     rows = measured(store, settings([f"paced/{name}" for name in names], timeout_seconds=2.0, processes=1))
-    found = {name: rows[f"paced/{name}"] for name in names}
-    assert {name: row.status for name, row in found.items()} == {
+    by_name = {name: rows[f"paced/{name}"] for name in names}
+    assert {name: row.status for name, row in by_name.items()} == {
         "wrong": "disagrees",
         "crashing": "crashed",
         "hanging": "timed out",
@@ -159,14 +159,14 @@ def test_failures_are_rows_with_reasons_and_end_nothing(store: Store) -> None:
         "outpaced": "not offered",
         "steady": "measured",
     }
-    assert "times the plain loops' error away" in found["wrong"].reason
-    assert found["wrong"].error_rms is not None
-    assert found["wrong"].error_rms > 100
-    assert "SIGSEGV" in found["crashing"].reason
-    assert "Segmentation fault" in found["crashing"].log
-    assert "no answer within 2 s" in found["hanging"].reason
-    assert [found[name].reason for name in ("incapable", "outpaced")] == ["it was made for this", "it was slow"]
-    assert all(row.median_seconds is None for name, row in found.items() if name != "steady")
+    assert "times the plain loops' error away" in by_name["wrong"].reason
+    assert by_name["wrong"].error_rms is not None
+    assert by_name["wrong"].error_rms > 100
+    assert "SIGSEGV" in by_name["crashing"].reason
+    assert "Segmentation fault" in by_name["crashing"].log
+    assert "no answer within 2 s" in by_name["hanging"].reason
+    assert [by_name[name].reason for name in ("incapable", "outpaced")] == ["it was made for this", "it was slow"]
+    assert all(row.median_seconds is None for name, row in by_name.items() if name != "steady")
 
 
 def test_what_cannot_be_told_is_not_timed_as_if_it_agreed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_only_what_agrees_is_timed_and_unjudged_passes_are_unsupported(store: St
 def test_a_systems_train_step_is_judged_and_timed(store: Store) -> None:
     names = ["steady", "wrong", "misled", "diverging", "leaky", "incapable"]
     rows = measured(store, settings([f"paced/{name}" for name in names], (SYSTEM,), processes=1))
-    found = {name: rows[f"paced/{name}"] for name in names}
-    assert {name: row.status for name, row in found.items()} == {
+    by_name = {name: rows[f"paced/{name}"] for name in names}
+    assert {name: row.status for name, row in by_name.items()} == {
         "steady": "measured",
         "wrong": "disagrees",
         "misled": "disagrees",
@@ -204,17 +204,17 @@ def test_a_systems_train_step_is_judged_and_timed(store: Store) -> None:
         "leaky": "failed",
         "incapable": "unsupported",
     }
-    steady = found["steady"]
+    steady = by_name["steady"]
     assert steady.key.passed == "train_step"
     assert steady.median_seconds == pytest.approx(SECONDS, rel=0.01)
     assert (steady.cell, steady.seq_len, steady.batch, steady.input_size, steady.hidden_size) == ("gru", 5, 2, 3, 4)
     assert steady.path == "NumPy operations in a Python loop over time"
     assert (steady.microseconds_per_step, steady.limit_seconds, steady.fraction_of_limit) == (None, None, None)
-    assert found["wrong"].reason.startswith("logits is")
-    assert found["misled"].reason.startswith("loss is")
-    assert found["diverging"].reason == "FloatingPointError: the loss of every step must be finite; got nan"
-    assert "synchronise must return when the results are there" in found["leaky"].reason
-    assert found["incapable"].reason == "it was made for this"
+    assert by_name["wrong"].reason.startswith("logits is")
+    assert by_name["misled"].reason.startswith("loss is")
+    assert by_name["diverging"].reason == "FloatingPointError: the loss of every step must be finite; got nan"
+    assert "synchronise must return when the results are there" in by_name["leaky"].reason
+    assert by_name["incapable"].reason == "it was made for this"
 
 
 def test_a_framework_without_models_says_so() -> None:

@@ -40,15 +40,15 @@ def some_blocks(slope: Sequence[float] = (0.0,) * PROCESSES, skew: float = 0.5) 
     within a process all gets slower by its ``slope`` from one cycle to the next.
     """
     rng = np.random.default_rng(1)
-    found = []
+    blocks = []
     for process in range(PROCESSES):
         for cycle in range(-1, CYCLES):
             for twin, factor in enumerate((1.0, 1.5)):
                 level = 0.002 * factor * (10 if cycle < 0 else 1 + slope[process] * cycle)
                 samples = tuple((level * (1 + skew * rng.exponential(size=SAMPLES) ** 2)).tolist())
                 kinds = {"process": process, "cycle": cycle, "twin": twin, "warmup": cycle < 0}
-                found.append(a_block("a run", KEY, samples, **kinds))
-    return found
+                blocks.append(a_block("a run", KEY, samples, **kinds))
+    return blocks
 
 
 def a_summary(blocks: Sequence[Block], unsteady: int = 0) -> Row:
@@ -164,11 +164,11 @@ def test_every_number_of_a_runs_tables_is_the_stored_one_in_its_unit() -> None:
                     continue
                 median, low, high = row.median_seconds, row.low_seconds, row.high_seconds
                 assert median is not None
-                found = re.fullmatch(r"~?([\d.]+) ±([\d.]+%|\?)", cell.text)
-                assert found is not None, cell.text
-                assert float(found[1]) == pytest.approx(1e3 * median, rel=0.005)
+                match = re.fullmatch(r"~?([\d.]+) ±([\d.]+%|\?)", cell.text)
+                assert match is not None, cell.text
+                assert float(match[1]) == pytest.approx(1e3 * median, rel=0.005)
                 if low is not None and high is not None:
-                    assert float(found[2][:-1]) == pytest.approx(100 * (high - low) / 2 / median, abs=0.051)
+                    assert float(match[2][:-1]) == pytest.approx(100 * (high - low) / 2 / median, abs=0.051)
                 if limit_text:
                     assert row.limit_seconds is not None
                     assert float(limit_text) == pytest.approx(1e3 * row.limit_seconds, rel=0.006)
@@ -212,8 +212,8 @@ def test_tails_and_throughput_are_of_all_calls_and_of_the_real_steps() -> None:
     row = with_times(new_row("a run", KEY, CASE, ""), blocks, CASE, CEILINGS, 0, PROCESSES)
     assert len(samples) >= 100
     assert row.median_seconds is not None
-    for percent, found in ((95, row.p95_seconds), (99, row.p99_seconds)):
-        below = sum(sample <= found for sample in samples) / len(samples)  # type: ignore[operator]
+    for percent, seconds in ((95, row.p95_seconds), (99, row.p99_seconds)):
+        below = sum(sample <= seconds for sample in samples) / len(samples)  # type: ignore[operator]
         assert percent / 100 - 1 / len(samples) <= below <= percent / 100 + 1 / len(samples)
     assert row.rows_per_second == pytest.approx(2 / row.median_seconds)
     assert row.steps_per_second == pytest.approx((5 + 3) / row.median_seconds)
@@ -229,9 +229,9 @@ def test_what_is_asked_for_besides_has_its_own_tables_in_its_unit() -> None:
         a_row("a run", KEY, peak_host_bytes=3 * 2**20, rows_per_second=1234.5, p95_seconds=0.0123),
         a_row("a run", replace(KEY, implementation="jax/tuned")),
     ]
-    found = quantity_grids(rows, ["memory", "throughput", "tails"])
-    assert [grid.heading for grid in found] == [
+    tables = quantity_grids(rows, ["memory", "throughput", "tails"])
+    assert [grid.heading for grid in tables] == [
         f"forward, float32, cpu, exact lane, 2 threads: {unit}"
         for unit in ("MiB of a call at its peak", "rows a second", "ms that 95 of 100 calls stay within")
     ]
-    assert [[cell.text for cell in grid.lines[0][1]] for grid in found] == [["3", ""], ["1,234", ""], ["12.3", ""]]
+    assert [[cell.text for cell in grid.lines[0][1]] for grid in tables] == [["3", ""], ["1,234", ""], ["12.3", ""]]

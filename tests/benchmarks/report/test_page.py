@@ -69,21 +69,21 @@ def race(
                 level = each * drift(6 * process + cycle)
                 samples = tuple((level * (1 + noise * rng.standard_normal(8))).tolist())
                 blocks.append(Block(RUN, key, process, cycle + 100 * place * apart, 0, False, START, samples))
-    (found,) = standings(rows, blocks, {} if floor is None else {NATIVE.job: floor})
-    return found
+    (standing,) = standings(rows, blocks, {} if floor is None else {NATIVE.job: floor})
+    return standing
 
 
 def test_the_faster_one_is_clearly_fastest() -> None:
-    found = race(0.2, 0.1)
-    assert (found.key, found.runner_up, found.verdict, found.level) == (LINEN, "torch/native", "clear", [])
-    assert found.ratio is not None
-    assert found.ratio.low < 2 < found.ratio.high < 2.02
+    standing = race(0.2, 0.1)
+    assert (standing.key, standing.runner_up, standing.verdict, standing.level) == (LINEN, "torch/native", "clear", [])
+    assert standing.ratio is not None
+    assert standing.ratio.low < 2 < standing.ratio.high < 2.02
 
 
 def test_two_that_take_the_same_time_tie_and_a_slower_third_is_not_with_them() -> None:
-    found = race(0.1, 0.1005, 0.15)
-    assert (found.key, found.runner_up, found.verdict) == (NATIVE, "jax/native-linen", "tie")
-    assert found.level == ["jax/native-linen"]
+    standing = race(0.1, 0.1005, 0.15)
+    assert (standing.key, standing.runner_up, standing.verdict) == (NATIVE, "jax/native-linen", "tie")
+    assert standing.level == ["jax/native-linen"]
 
 
 def test_a_difference_within_the_noise_is_ambiguous() -> None:
@@ -91,16 +91,16 @@ def test_a_difference_within_the_noise_is_ambiguous() -> None:
 
 
 def test_drift_of_the_machine_does_not_hide_a_difference() -> None:
-    found = race(0.1, 0.103, drift=lambda place: 1 + 0.05 * place)
-    assert found.verdict == "clear"
-    assert found.ratio is not None
-    assert found.ratio.high - found.ratio.low < 0.01
+    standing = race(0.1, 0.103, drift=lambda place: 1 + 0.05 * place)
+    assert standing.verdict == "clear"
+    assert standing.ratio is not None
+    assert standing.ratio.high - standing.ratio.low < 0.01
 
 
 def test_without_common_cycles_the_ratio_is_called_unpaired() -> None:
     assert race(0.1, 0.2).paired
-    found = race(0.1, 0.2, apart=True)
-    assert (found.paired, found.verdict) == (False, "clear")
+    standing = race(0.1, 0.2, apart=True)
+    assert (standing.paired, standing.verdict) == (False, "clear")
 
 
 def test_without_a_runner_up_or_a_floor_nothing_is_judged() -> None:
@@ -111,19 +111,19 @@ def test_without_a_runner_up_or_a_floor_nothing_is_judged() -> None:
 def test_rows_without_a_time_do_not_compete_and_unsteady_ones_do() -> None:
     assert standings([a_row(RUN, status=UNSUPPORTED, median_seconds=None)], [], FLOORS) == []
     assert standings([a_row(RUN, status=NEVER_STEADY)], [], FLOORS) == []  # nothing was timed that could be compared
-    (found,) = standings([a_row(RUN, status=NEVER_STEADY)], [a_block(RUN)], FLOORS)
-    assert found.key == NATIVE
+    (standing,) = standings([a_row(RUN, status=NEVER_STEADY)], [a_block(RUN)], FLOORS)
+    assert standing.key == NATIVE
 
 
 def test_jobs_of_another_lane_or_number_of_threads_are_apart(content: Content) -> None:
-    found = standings(content.rows, content.blocks, floors_of(content.blocks).of_job)
-    assert len({standing.key.job for standing in found}) == len(found)
-    assert {(standing.key.lane, standing.key.threads) for standing in found} == {
+    races = standings(content.rows, content.blocks, floors_of(content.blocks).of_job)
+    assert len({standing.key.job for standing in races}) == len(races)
+    assert {(standing.key.lane, standing.key.threads) for standing in races} == {
         ("exact", 1),
         ("exact", 2),
         ("fast", 2),
     }
-    assert {standing.key.implementation for standing in found} <= set(SPEEDS)
+    assert {standing.key.implementation for standing in races} <= set(SPEEDS)
 
 
 def test_the_page_holds_the_whole_run(content: Content, page: str) -> None:

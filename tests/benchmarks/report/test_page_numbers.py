@@ -106,9 +106,9 @@ def test_the_fastest_has_its_time_with_the_right_unit(tables: dict[str, Table]) 
     assert len(lines) == 18, "three cases, two passes, three tracks"
     for line in lines:
         row = rows[tuple(line["record"][name] for name in names)]
-        found = re.fullmatch(r"([\d.,]+) \(([\d.,]+)–([\d.,]+)\) (\S+)", line["shown"]["Median (95 % interval)"])
-        assert found is not None, line["shown"]
-        seconds = [number(each) * TIMES[found[4]] for each in found.groups()[:3]]
+        match = re.fullmatch(r"([\d.,]+) \(([\d.,]+)–([\d.,]+)\) (\S+)", line["shown"]["Median (95 % interval)"])
+        assert match is not None, line["shown"]
+        seconds = [number(each) * TIMES[match[4]] for each in match.groups()[:3]]
         stored = [row[name] for name in ("median_seconds", "low_seconds", "high_seconds")]
         assert seconds == pytest.approx(stored, rel=0.006)
 

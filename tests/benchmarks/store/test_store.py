@@ -98,9 +98,9 @@ def test_what_numpy_and_a_broken_log_contain_is_kept(path: Path) -> None:
     )
     with Store.open(path, write=True) as store:
         store.put_row(row)
-        (found,) = store.rows(RUN)
-    assert (found.log, found.error_rms) == ("half a letter \\udcc3, a NUL \0", math.inf)
-    assert (found.samples, found.bimodal, found.median_seconds) == (3, True, 0.5)
+        (kept,) = store.rows(RUN)
+    assert (kept.log, kept.error_rms) == ("half a letter \\udcc3, a NUL \0", math.inf)
+    assert (kept.samples, kept.bimodal, kept.median_seconds) == (3, True, 0.5)
 
 
 def test_a_row_takes_the_place_of_the_same_combination_alone(path: Path) -> None:
@@ -161,18 +161,18 @@ def test_runs_are_found_by_name_label_last_and_beginning(path: Path) -> None:
             store.add_run(a_run(name, label=label))
         assert [run.run for run in store.runs()] == sorted(names)
 
-        def found(text: str) -> str:
+        def names_of(text: str) -> str:
             return store.find_run(text).run
 
-        assert found(names[0]) == names[0]
-        assert found("base") == "20261121-090000"
-        assert found("last") == "20261122-090000"
-        assert found("20261120") == names[0]
+        assert names_of(names[0]) == names[0]
+        assert names_of("base") == "20261121-090000"
+        assert names_of("last") == "20261122-090000"
+        assert names_of("20261120") == names[0]
         with pytest.raises(InputError, match=r"alone; there are 20261121-090000 \(base\), 20261121-100000$"):
-            found("20261121")
+            names_of("20261121")
         for text in ("nothing", ""):
             with pytest.raises(InputError, match="must be a run's name, label or beginning, or last; there are 2026"):
-                found(text)
+                names_of(text)
 
 
 def test_an_empty_store_says_that_there_are_no_runs(path: Path) -> None:

@@ -34,14 +34,14 @@ def test_the_likeliest_answers_of_a_beam_have_their_probabilities(drawn: dict[st
     assert isinstance(read.spec, Seq2Seq)
     source, target = (vocabulary_from_json(read.header.vocabularies[name], "") for name in ("source", "target"))
     tokens = np.stack([np.append(source.ids("pig"), 0), source.ids("pigs")])
-    found = beam(read.spec, read.weights, {"tokens": tokens, "lengths": np.array([3, 4])}, 4, 5)
-    said = [[" ".join(target.answer(each)) for each in row[:3]] for row in found["tokens"]]
+    likeliest = beam(read.spec, read.weights, {"tokens": tokens, "lengths": np.array([3, 4])}, 4, 5)
+    said = [[" ".join(target.answer(each)) for each in row[:3]] for row in likeliest["tokens"]]
     texts = json.loads(done.stdout)["texts"]
     assert [each["text"] for each in texts] == ["pig", "pigs"]
     answers = [text["places"][0]["answers"] for text in texts]
     assert [[each["answer"] for each in row] for row in answers] == said
     shares = np.array([[each["probability"] for each in row] for row in answers])
-    np.testing.assert_allclose(shares, np.exp(found["scores"][:, :3]), rtol=1e-12)
+    np.testing.assert_allclose(shares, np.exp(likeliest["scores"][:, :3]), rtol=1e-12)
     assert birnn(*command).stdout == "".join(
         f"{word}\t{row[0]}\n" for word, row in zip(("pig", "pigs"), said, strict=True)
     )

@@ -64,9 +64,9 @@ def test_entities_are_learned_and_their_f1_is_said_kept_and_traced(learned: tupl
 def test_a_checkpoint_answers_legal_tags_and_their_probabilities(learned: tuple[str, Path]) -> None:
     checkpoint = learned[1] / "numpy-loop.safetensors"
     asked = ("predict", "tagger", "Redondo Beach is far", "-f", "numpy/loop", "--checkpoint", checkpoint)
-    found = birnn(*asked)
+    answer = birnn(*asked)
     expected = "Redondo/B-location Beach/I-location is/O far/O\n"
-    assert (found.returncode, found.stdout) == (0, expected), found.stderr
+    assert (answer.returncode, answer.stdout) == (0, expected), answer.stderr
     content = json.loads(birnn(*asked, "--top", 5, "--json").stdout)
     (text,) = content["texts"]
     for place in text["places"]:

@@ -191,11 +191,11 @@ def test_on_80_columns_a_perplexity_stands_whole_in_the_table(
     task = build_task("language", Options(limit=40, hidden_size=2, embedding_size=2))
     course = Course(task, task.optimizer, 1, "float32", "cpu", timeout_seconds=1.0, twin="tensorflow/manual")
     steps = [Step(7.125, 0.5, 1.0)]
-    found = [
+    trained = [
         Trained("tensorflow/manual", steps=steps, accuracies=[0.25], perplexities=[1234.5678]),
         Trained("jax/manual", status="failed", reason="it was killed"),
     ]
-    print_training(stdout(), task, course, found, {})
+    print_training(stdout(), task, course, trained, {})
     lines = capsys.readouterr().out.splitlines()
     table = [line for line in lines if line.startswith("│")]
     assert max(map(len, table)) <= 80

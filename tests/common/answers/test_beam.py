@@ -51,15 +51,15 @@ def trimmed(tokens: np.ndarray) -> tuple[int, ...]:
 def test_a_beam_as_wide_as_everything_finds_every_answer_in_its_order(seed: int) -> None:
     spec, weights = tiny(seed)
     everything = every_answer()
-    found = beam(spec, weights, BATCH, MAX_STEPS, len(everything) + 2)
-    assert found["tokens"].shape == (2, len(everything) + 2, MAX_STEPS)
+    likeliest = beam(spec, weights, BATCH, MAX_STEPS, len(everything) + 2)
+    assert likeliest["tokens"].shape == (2, len(everything) + 2, MAX_STEPS)
     for row in range(2):
         scored = sorted(((score(spec, weights, row, each), each) for each in everything), reverse=True)
-        np.testing.assert_allclose(found["scores"][row, :-2], [each for each, _ in scored], rtol=1e-12)
-        assert [trimmed(each) for each in found["tokens"][row, :-2]] == [answer for _, answer in scored]
-        assert np.exp(found["scores"][row]).sum() == pytest.approx(1, rel=1e-12)
-        assert np.isneginf(found["scores"][row, -2:]).all()
-        assert (found["tokens"][row, -2:] == PADDING).all()
+        np.testing.assert_allclose(likeliest["scores"][row, :-2], [each for each, _ in scored], rtol=1e-12)
+        assert [trimmed(each) for each in likeliest["tokens"][row, :-2]] == [answer for _, answer in scored]
+        assert np.exp(likeliest["scores"][row]).sum() == pytest.approx(1, rel=1e-12)
+        assert np.isneginf(likeliest["scores"][row, -2:]).all()
+        assert (likeliest["tokens"][row, -2:] == PADDING).all()
 
 
 def test_a_wider_beam_finds_better_answers_than_greedy_ones() -> None:
@@ -86,6 +86,6 @@ def test_no_step_is_asked_for_when_all_have_ended() -> None:
         steps.append(len(tokens))
         return np.where(np.arange(SYMBOLS) == END, 50.0, np.zeros((len(tokens), 1)))
 
-    found = beam_search(ending, 2, 1, 9)
+    likeliest = beam_search(ending, 2, 1, 9)
     assert steps == [2]
-    assert found["tokens"].tolist() == [[[END, *[PADDING] * 8]]] * 2
+    assert likeliest["tokens"].tolist() == [[[END, *[PADDING] * 8]]] * 2

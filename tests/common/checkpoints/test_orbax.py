@@ -34,9 +34,9 @@ def test_a_folder_is_written_read_and_replaced_whole(name: str, tmp_path: Path) 
     hashes = []
     for seed in range(2):
         write_checkpoint_file(contents(seed), name, folder, durable=False)
-        found = read_known(folder)
-        assert found.format == name
-        (layer,) = found.recurrent
+        known = read_known(folder)
+        assert known.format == name
+        (layer,) = known.recurrent
         wanted = contents(seed).recurrent[0]
         assert layer.kind == wanted.kind
         assert all(same_bits(layer.weights[key], value) for key, value in wanted.weights.items())

@@ -105,15 +105,17 @@ def test_what_no_other_suite_holds_is_named(tmp_path: Path) -> None:
 
 
 def test_other_layers_and_other_things_in_the_file_are_said(tmp_path: Path) -> None:
-    found = known("torch-training.pt", tmp_path)
-    assert any("beside it, and not read: epoch, optimizer" in note for note in found.notes)
-    assert {layer.name: layer.kind for layer in found.plain} == {"embedding": "tensor", "head": "dense"}
-    found = known("mxnet-export-0000.params", tmp_path)
-    assert {layer.name: layer.kind for layer in found.plain} == {
+    contents = known("torch-training.pt", tmp_path)
+    assert any("beside it, and not read: epoch, optimizer" in note for note in contents.notes)
+    assert {layer.name: layer.kind for layer in contents.plain} == {"embedding": "tensor", "head": "dense"}
+    contents = known("mxnet-export-0000.params", tmp_path)
+    assert {layer.name: layer.kind for layer in contents.plain} == {
         "model_embedding0": "embedding",
         "model_dense0": "dense",
     }
-    assert {each.kind.cell for each in found.recurrent} == {"lstm", "gru", "rnn_relu"}, "by the symbol.json beside it"
+    assert {each.kind.cell for each in contents.recurrent} == {"lstm", "gru", "rnn_relu"}, (
+        "by the symbol.json beside it"
+    )
 
 
 def test_bfloat16_is_read_as_it_is(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def through(contents: Contents, name: str, folder: Path) -> Contents:
 def differing(a: Contents, b: Contents, *, but_biases: bool = False) -> list[str]:
     """Layers that are not the same, to the last bit; without a look at biases on demand."""
     assert list(a.layers) == list(b.layers)
-    found = []
+    names = []
     for name, layer in a.layers.items():
         other = b.layers[name]
         if isinstance(layer, PlainLayer):
@@ -112,8 +112,8 @@ def differing(a: Contents, b: Contents, *, but_biases: bool = False) -> list[str
         same = same and mine.keys() == its.keys()
         skipped = {key for key in mine if but_biases and key.startswith("bias")}
         if not same or not all(same_bits(np.asarray(mine[key]), np.asarray(its[key])) for key in mine.keys() - skipped):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -139,16 +139,18 @@ def test_from_every_format_to_every_other_and_back(first: str, dtype: str, tmp_p
 
 
 def test_the_verdicts_are_what_the_table_says() -> None:
-    found = {target: {each.layer: each.verdict for each in judged(everything("float32"), target)} for target in FORMATS}
-    assert set(found["birnn"].values()) == {EXACT}
+    verdicts = {
+        target: {each.layer: each.verdict for each in judged(everything("float32"), target)} for target in FORMATS
+    }
+    assert set(verdicts["birnn"].values()) == {EXACT}
     for target in ("torch", "safetensors", "mxnet", "mxnet-prefix"):
-        assert found[target]["lstm_deep"] == found[target]["gru_plain"] == EXACT
-        assert found[target]["gru_before"] == found[target]["gru_uneven"] == IMPOSSIBLE
+        assert verdicts[target]["lstm_deep"] == verdicts[target]["gru_plain"] == EXACT
+        assert verdicts[target]["gru_before"] == verdicts[target]["gru_uneven"] == IMPOSSIBLE
     for target in ("keras", "keras-weights", "keras2"):
-        assert found[target]["lstm_deep"] == found[target]["gru_before"] == REPARAMETERISED
-        assert found[target]["gru_plain"] == found[target]["lstm_deep_once"] == EXACT
-    assert found["flax-linen"]["gru_plain"] == REPARAMETERISED
-    assert found["flax-nnx"]["gru_plain"] == IMPOSSIBLE
-    assert found["flax-nnx"]["gru_plain_once"] == EXACT
-    assert found["onnx"]["lstm_deep"] == found["onnx"]["gru_before"] == EXACT
-    assert {target for target in FORMATS if found[target]["gru_weighted"] != IMPOSSIBLE} == {"birnn"}
+        assert verdicts[target]["lstm_deep"] == verdicts[target]["gru_before"] == REPARAMETERISED
+        assert verdicts[target]["gru_plain"] == verdicts[target]["lstm_deep_once"] == EXACT
+    assert verdicts["flax-linen"]["gru_plain"] == REPARAMETERISED
+    assert verdicts["flax-nnx"]["gru_plain"] == IMPOSSIBLE
+    assert verdicts["flax-nnx"]["gru_plain_once"] == EXACT
+    assert verdicts["onnx"]["lstm_deep"] == verdicts["onnx"]["gru_before"] == EXACT
+    assert {target for target in FORMATS if verdicts[target]["gru_weighted"] != IMPOSSIBLE} == {"birnn"}

@@ -46,8 +46,8 @@ def pairs() -> list[PairExample]:
 
 
 def words() -> list[SequenceExample]:
-    found = [SequenceExample(np.full(length, NUM_SPECIAL + i)) for i, length in enumerate((1, 4, 20, 7))]
-    return [*found, SequenceExample(np.array([UNKNOWN, NUM_SPECIAL, UNKNOWN])), SequenceExample(np.array([UNKNOWN]))]
+    examples = [SequenceExample(np.full(length, NUM_SPECIAL + i)) for i, length in enumerate((1, 4, 20, 7))]
+    return [*examples, SequenceExample(np.array([UNKNOWN, NUM_SPECIAL, UNKNOWN])), SequenceExample(np.array([UNKNOWN]))]
 
 
 def epoch(examples: Sequence, batching: Batching = BATCHING, spec: Any = TAGGER, seed: int = 5, number: int = 0):
@@ -57,10 +57,10 @@ def epoch(examples: Sequence, batching: Batching = BATCHING, spec: Any = TAGGER,
     return drawn
 
 
-def rows(found: list[Arrays]) -> list[tuple[int, ...]]:
+def rows(steps: list[Arrays]) -> list[tuple[int, ...]]:
     return [
         tuple(tokens[:length].tolist())
-        for batch in found
+        for batch in steps
         for tokens, length in zip(batch["tokens"], batch["lengths"], strict=True)
     ]
 

@@ -36,7 +36,7 @@ def test_there_are_at_least_200_sentences_each_with_a_polyphone() -> None:
     answers: dict[str, set[str]] = {}
     for each in polyphones:
         answers.setdefault(each.character, set()).add(each.answer)
-    assert sum(len(found) > 1 for found in answers.values()) >= 40  # characters that the sentence must decide
+    assert sum(len(readings) > 1 for readings in answers.values()) >= 40  # characters that the sentence must decide
 
 
 def test_weights_and_batch_fit_the_model() -> None:

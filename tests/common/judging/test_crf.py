@@ -133,8 +133,8 @@ def disagreement(kind: type[SequenceReference], case: ModelCase, dtype: str) -> 
 @pytest.mark.parametrize("mistake", [CRF, *MISTAKES], ids=lambda kind: kind.__name__)
 def test_a_mistake_is_caught_and_its_absence_is_not(mistake: type[CRF], dtype: str) -> None:
     kind = type(mistake.__name__, (ChainWith,), {"kind": mistake})
-    found = disagreement(kind, MISTAKES.get(mistake, RAGGED), dtype)
-    assert bool(found) == (mistake is not CRF)
+    reason = disagreement(kind, MISTAKES.get(mistake, RAGGED), dtype)
+    assert bool(reason) == (mistake is not CRF)
 
 
 @pytest.mark.parametrize("kind", [MeanOverRows, SoftmaxInstead])

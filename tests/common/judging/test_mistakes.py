@@ -84,8 +84,8 @@ def lanes_that_catch(cell: str, mistake: Mistake, num_directions: int, yards: li
 @pytest.mark.parametrize("name", OF_SOME_MERGES)
 def test_builtin_cases_of_some_cell_can_have_a_mistake_of_a_merge(name: str, yards: list[Yardstick]) -> None:
     """A mistake that applies nowhere would be caught nowhere."""
-    found = [(yard, mistake) for yard in yards for mistake in mistakes(yard.case.spec) if mistake.name == name]
-    assert {yard.dtype for yard, mistake in found if mistake.applies(yard.case, yard.dtype)} == set(LANES)
+    pairs = [(yard, mistake) for yard in yards for mistake in mistakes(yard.case.spec) if mistake.name == name]
+    assert {yard.dtype for yard, mistake in pairs if mistake.applies(yard.case, yard.dtype)} == set(LANES)
 
 
 def is_cell(case: Case, cell: str) -> bool:
@@ -188,7 +188,7 @@ OF_TWO_DIRECTIONS = {
 @pytest.mark.parametrize("cell", CELLS)
 def test_no_mistake_is_missing_from_the_list(cell: str) -> None:
     """Written out, so that one that is dropped is missed; a new one is added here, too."""
-    names = [mistake.name for found, mistake in cell_mistakes() if found == cell and mistake.name[:5] != "gates"]
+    names = [mistake.name for listed, mistake in cell_mistakes() if listed == cell and mistake.name[:5] != "gates"]
     assert sorted(names) == sorted(EVERYWHERE | OF_ONE_CELL.get(cell, set()))
 
 
@@ -221,8 +221,8 @@ def slopes_apart(mistake: Mistake, case: Case, direction: int | None) -> float:
 
     higher, lower = results(1e-6), results(-1e-6)
     difference = sum((case.cotangents[key] * (higher[key] - lower[key]) / 2e-6).sum() for key in case.cotangents)
-    found = results(0)
-    return float(abs(sum((found[f"grad.{key}"] * value).sum() for key, value in along.items()) / difference - 1))
+    first = results(0)
+    return float(abs(sum((first[f"grad.{key}"] * value).sum() for key, value in along.items()) / difference - 1))
 
 
 @pytest.mark.parametrize(

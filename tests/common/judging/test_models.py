@@ -205,9 +205,11 @@ class Mistake:
         case = CASES[self.case]
         usual = SequenceReference if isinstance(case.spec, SequenceModel) else Seq2SeqReference
         weights = self.change(case, yard.weights)
-        found = all_results((self.kind or usual)(case.spec, weights, Arithmetic(truth_dtype(yard.dtype))), yard.batch)
-        gradients = self.change(case, {key[5:]: value for key, value in found.items() if key.startswith("grad.")})
-        return found | {f"grad.{key}": value for key, value in gradients.items()}
+        computed = all_results(
+            (self.kind or usual)(case.spec, weights, Arithmetic(truth_dtype(yard.dtype))), yard.batch
+        )
+        gradients = self.change(case, {key[5:]: value for key, value in computed.items() if key.startswith("grad.")})
+        return computed | {f"grad.{key}": value for key, value in gradients.items()}
 
 
 MISTAKES = {
@@ -246,12 +248,12 @@ def test_a_gradient_that_keeps_one_of_a_tokens_places_is_caught() -> None:
     """As table.grad[tokens] = gradient does, where the places of a token must be added up."""
     case = CASES["tagger"]
     yard = model_yardstick(case.spec, case.weights, case.batch, "float32")
-    found = yard.plain | {"correct": np.array(yard.correct)}
-    assert judge_model(found, yard).agrees
+    results = yard.plain | {"correct": np.array(yard.correct)}
+    assert judge_model(results, yard).agrees
     twice = np.flatnonzero(np.bincount(case.batch["tokens"].ravel()) > 1)[0]
-    wrong = found["grad.embedding"].copy()
+    wrong = results["grad.embedding"].copy()
     wrong[twice] /= 2
-    assert not judge_model(found | {"grad.embedding": wrong}, yard).agrees
+    assert not judge_model(results | {"grad.embedding": wrong}, yard).agrees
 
 
 @pytest.mark.parametrize("name", ["tagger", "translator"])
@@ -323,5 +325,5 @@ def test_gradients_may_fall_on_either_side_of_the_heads_kink() -> None:
     assert np.abs(sides[0]["grad.head.0.bias"] - sides[1]["grad.head.0.bias"]).max() > 1e-4
     assert agree(yard, sides)
     # Without leeway only where the plain loop, too, has fallen on the other side; which, its rounding decides.
-    found = [with_unit_at(sum_) for sum_ in (-1e-7, 1e-9, 1e-7)]
-    assert not all(agree(replace(yard, ambiguity={}), sides) for yard, sides in found)
+    nudged = [with_unit_at(sum_) for sum_ in (-1e-7, 1e-9, 1e-7)]
+    assert not all(agree(replace(yard, ambiguity={}), sides) for yard, sides in nudged)

@@ -97,8 +97,8 @@ def test_the_functions_of_further_loops_fall_a_few_spacings_short(dtype: str) ->
     spec, number = a_case("gru").spec, spacings_short(a.dtype)
     assert number == (0 if dtype.endswith("16") else LIBRARIES_SPACINGS)
     plain, even, odd = Reference(spec, {}, a.dtype), *(reordered(Reference, n)(spec, {}, a.dtype) for n in (0, 1))
-    found = [(each.tanh()(a), plain.tanh()(a)) for each in (even, odd)] + [(even.sigmoid()(a), plain.sigmoid()(a))]
-    for short, right in found:
+    pairs = [(each.tanh()(a), plain.tanh()(a)) for each in (even, odd)] + [(even.sigmoid()(a), plain.sigmoid()(a))]
+    for short, right in pairs:
         np.testing.assert_array_equal(np.abs(short) < np.abs(right), (right != 0) & (number > 0))
         for _ in range(number):
             short = np.nextafter(short, right)

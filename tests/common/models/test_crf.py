@@ -94,7 +94,7 @@ def test_the_best_path_is_the_best_of_all(constrained: bool, seed: int) -> None:
     drawn = Drawn(seed)
     possible = possible_lengths(drawn.allowed, STEPS)
     scores = restricted(drawn.scores, drawn.allowed if constrained else None)
-    found = best_paths(drawn.logits, REAL, scores)
+    paths = best_paths(drawn.logits, REAL, scores)
     best = max_marginals(drawn.logits, REAL, scores)
     for row, length in enumerate(LENGTHS):
         every = {path: score for path, score in drawn.scored(row, scores) if score > -np.inf}
@@ -102,9 +102,9 @@ def test_the_best_path_is_the_best_of_all(constrained: bool, seed: int) -> None:
         if not every:
             continue
         path = max(every, key=every.__getitem__)
-        assert tuple(found[row, :length]) == path
-        assert not found[row, length:].any()
-        assert path_scores(drawn.logits, REAL, scores, found)[row] == pytest.approx(every[path], rel=1e-12)
+        assert tuple(paths[row, :length]) == path
+        assert not paths[row, length:].any()
+        assert path_scores(drawn.logits, REAL, scores, paths)[row] == pytest.approx(every[path], rel=1e-12)
         for t, label in itertools.product(range(length), range(CLASSES)):
             through = max((score for each, score in every.items() if each[t] == label), default=-np.inf)
             assert best[row, t, label] == pytest.approx(through, rel=1e-12)
@@ -115,12 +115,12 @@ def test_marginals_are_the_probabilities_of_labels_over_all_paths(constrained: b
     drawn = Drawn(4)
     drawn.allowed[-2:] = True
     scores = restricted(drawn.scores, drawn.allowed if constrained else None)
-    found = np.exp(log_marginals(drawn.logits, REAL, scores))
+    probabilities = np.exp(log_marginals(drawn.logits, REAL, scores))
     for row, length in enumerate(LENGTHS):
         expected = np.zeros((length, CLASSES))
         for path, score in drawn.scored(row, scores):
             expected[np.arange(length), path] += np.exp(score)
-        np.testing.assert_allclose(found[row, :length], expected / expected[0].sum(), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(probabilities[row, :length], expected / expected[0].sum(), rtol=1e-12, atol=1e-15)
 
 
 def test_of_equally_good_paths_the_first_labels_are_taken() -> None:

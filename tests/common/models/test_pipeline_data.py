@@ -75,6 +75,6 @@ def test_data_are_the_seeds_and_their_parts_differ() -> None:
 def test_an_epoch_holds_every_sequence_once() -> None:
     data = pipeline_data(1)
     batches = list(data.epoch(np.random.default_rng(0)))
-    found = np.concatenate([batch["x"] for batch in batches])
-    np.testing.assert_array_equal(np.sort(found[:, 0, 0]), np.sort(data.x[:, 0, 0]))
-    assert (found != data.x).any()
+    rows = np.concatenate([batch["x"] for batch in batches])
+    np.testing.assert_array_equal(np.sort(rows[:, 0, 0]), np.sort(data.x[:, 0, 0]))
+    assert (rows != data.x).any()

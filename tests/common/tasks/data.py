@@ -18,11 +18,11 @@ def sentences(seed: int, own: str = "z", tags: Sequence[str] = TAGS) -> list[Sen
     """All pairs of eight words in a random order, a word of the sentence's own behind them, twice; tags at random, the
     first of ``tags`` the commonest."""
     rng = np.random.default_rng(seed)
-    found = []
+    listed = []
     for number, pair in enumerate(rng.permutation(list(product(KNOWN, repeat=2)))):
         words = (*map(str, pair), *[f"{own}{number}"] * 2)
-        found.append((words, tuple(str(tag) for tag in rng.choice(tags, size=len(words), p=(0.6, 0.2, 0.2)))))
-    return found
+        listed.append((words, tuple(str(tag) for tag in rng.choice(tags, size=len(words), p=(0.6, 0.2, 0.2)))))
+    return listed
 
 
 def write_tagged(path: Path, content: Sequence[Sentence]) -> Path:

@@ -255,5 +255,5 @@ def test_a_course_is_known_by_all_that_its_trace_and_its_answers_hang_on(kind: s
         {"seed": task.seed + 1},
         {"vocabularies": {"labels": {"names": ["other"]}}},
     ]
-    found = {replace(task, **change).fingerprint() for change in changes}
-    assert len(found | {task.fingerprint()}) == 1 + len(changes)
+    fingerprints = {replace(task, **change).fingerprint() for change in changes}
+    assert len(fingerprints | {task.fingerprint()}) == 1 + len(changes)

@@ -63,9 +63,9 @@ def of_one_direction(trainer: ReferenceTrainer, **header: object) -> Checkpoint:
     spec = spec.model_copy(update={"rnn": forward})
     weights = {name: value for name, value in trainer.weights().items() if not name.endswith("_reverse")}
     weights["head.0.weight"] = weights["head.0.weight"][:, : forward.hidden_size]
-    found = a_checkpoint(trainer)
+    checkpoint = a_checkpoint(trainer)
     changes = {"model": model_as_json(spec), "version": version_of(spec)} | header
-    return Checkpoint(found.header.model_copy(update=changes), spec, weights, {})
+    return Checkpoint(checkpoint.header.model_copy(update=changes), spec, weights, {})
 
 
 def test_a_checkpoint_of_one_direction_is_of_version_2_and_of_two_of_version_1(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def with_crf(trainer: ReferenceTrainer, **header: object) -> Checkpoint:
     """A checkpoint whose model has a CRF, and else the weights of a trained one without."""
     spec = SPEC.model_copy(update={"head": "crf"})
     weights = initialise(spec, np.random.default_rng(1)) | trainer.weights()
-    found = a_checkpoint(trainer)
+    checkpoint = a_checkpoint(trainer)
     changes = {"model": model_as_json(spec), "version": version_of(spec)} | header
-    return Checkpoint(found.header.model_copy(update=changes), spec, weights, {})
+    return Checkpoint(checkpoint.header.model_copy(update=changes), spec, weights, {})
 
 
 def test_a_crf_and_entities_need_version_4(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_checkpoint_of_training_that_diverged_is_refused(number: float, tmp_path: Path) -> None:
-    found = a_checkpoint(trained())
-    found.weights["rnn.weight_hh_l0"][2, 1] = number
-    write_checkpoint(found, tmp_path / "c.safetensors")
+    checkpoint = a_checkpoint(trained())
+    checkpoint.weights["rnn.weight_hh_l0"][2, 1] = number
+    write_checkpoint(checkpoint, tmp_path / "c.safetensors")
     with pytest.raises(InputError, match=r"c.safetensors: rnn.weight_hh_l0 must be finite; training has diverged"):
         read_checkpoint(tmp_path / "c.safetensors")

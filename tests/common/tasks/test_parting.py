@@ -26,8 +26,8 @@ def trace(gaps: Sequence[float]) -> list[Step]:
     return [Step(LOSS * (1 + gap), 0.5, 1.0) for gap in gaps]
 
 
-def parting(found: Sequence[float], chaos: Sequence[float], dtype: str = "float64") -> Parting:
-    return compare(trace([0.0] * len(found)), trace(found), trace(chaos), dtype)
+def parting(gaps: Sequence[float], chaos: Sequence[float], dtype: str = "float64") -> Parting:
+    return compare(trace([0.0] * len(gaps)), trace(gaps), trace(chaos), dtype)
 
 
 def test_gaps_are_parts_of_the_first_traces_loss() -> None:
@@ -37,7 +37,7 @@ def test_gaps_are_parts_of_the_first_traces_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "chaos", "verdict", "step", "unexplained"),
+    ("gaps", "chaos", "verdict", "step", "unexplained"),
     [
         ([0, 1e-9, 1e-8], [CHAOS] * 3, AGREES, None, None),
         ([0, 0.9 * PARTED, 1.1 * PARTED], [PARTED] * 3, PARTS, 2, None),
@@ -52,11 +52,11 @@ def test_gaps_are_parts_of_the_first_traces_loss() -> None:
     ],
 )
 def test_the_verdict_on_gaps(
-    found: list[float], chaos: list[float], verdict: str, step: int | None, unexplained: int | None
+    gaps: list[float], chaos: list[float], verdict: str, step: int | None, unexplained: int | None
 ) -> None:
-    parted = parting(found, chaos)
+    parted = parting(gaps, chaos)
     assert (parted.verdict, parted.step, parted.unexplained) == (verdict, step, unexplained)
-    assert parted.largest == pytest.approx(np.inf if np.isnan(found).any() else max(found), rel=1e-9)
+    assert parted.largest == pytest.approx(np.inf if np.isnan(gaps).any() else max(gaps), rel=1e-9)
 
 
 def test_rounding_alone_is_explained_where_the_twin_has_not_parted_yet() -> None:

@@ -22,10 +22,10 @@ def test_a_beam_finds_the_references_answers(framework: Framework, name: str) ->
     weights, batch = {key: 3 * value for key, value in drawn.items()}, unlabelled(case.batch)
     expected = beam(case.spec, weights, batch, MAX_STEPS, WIDTH)
     network.load_weights(weights)
-    found = network.beam(batch, MAX_STEPS, WIDTH)
-    assert found["tokens"].dtype == np.int64
-    np.testing.assert_array_equal(found["tokens"], expected["tokens"])
-    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-12)
+    likeliest = network.beam(batch, MAX_STEPS, WIDTH)
+    assert likeliest["tokens"].dtype == np.int64
+    np.testing.assert_array_equal(likeliest["tokens"], expected["tokens"])
+    np.testing.assert_allclose(likeliest["scores"], expected["scores"], rtol=1e-12)
     ended = (expected["tokens"] == END).any(axis=-1)
     assert ended.any()
     assert not ended.all()

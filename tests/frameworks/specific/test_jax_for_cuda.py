@@ -51,7 +51,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str]]]:
 
     All functions that are compiled are there from the start, those that were not called with no text.
     """
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     modules = {name: module for name, module in sys.modules.items() if name.startswith("backends.jax_flax.")}
     for name, module in modules.items():
         for attribute, function in list(vars(module).items()):
@@ -60,9 +60,9 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str]]]:
                 continue
             key = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
             if name.rpartition(".")[2] not in APART:
-                found.setdefault(key, [])
-                monkeypatch.setattr(module, attribute, made_for_cuda(function, found[key]))
-    yield found
+                texts.setdefault(key, [])
+                monkeypatch.setattr(module, attribute, made_for_cuda(function, texts[key]))
+    yield texts
     JAX.use_lane("exact")
 
 
@@ -131,7 +131,7 @@ def test_every_program_of_a_network_is_made_for_cuda(programs: dict[str, list[st
     others = {key: texts for key, texts in programs.items() if not key.startswith(("implementation.", "training."))}
     assert {key for key, texts in others.items() if not texts} == (set() if way == "tuned" else {"seq2seq._decode"})
     for texts in others.values():
-        assert not [found for text in texts for found in LEAVES_THE_GPU.findall(text)]
+        assert not [operation for text in texts for operation in LEAVES_THE_GPU.findall(text)]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])

@@ -59,9 +59,9 @@ def test_every_operation_has_all_it_reads_on_the_device(monkeypatch: pytest.Monk
         run.load_weights(case.weights)
         run.move_inputs(inputs_of(case))
         run.forward_backward()
-        found = run._results  # type: ignore[attr-defined]
-        assert {tensor.device.type for tensor in found.values()} == {"meta"}
-        assert "grad.x" in found
+        results = run._results  # type: ignore[attr-defined]
+        assert {tensor.device.type for tensor in results.values()} == {"meta"}
+        assert "grad.x" in results
         ran += 1
     assert ran >= len(CASES) - 3
 

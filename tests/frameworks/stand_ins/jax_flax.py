@@ -25,14 +25,14 @@ def checked(x: np.ndarray, lengths: np.ndarray, h_0: np.ndarray) -> Arrays:
 
 
 def empty_rows_kept(x: np.ndarray, lengths: np.ndarray, h_0: np.ndarray) -> Arrays:
-    found = probes.flax_bidirectional(x, lengths, h_0)
-    return found | {"h_n": np.where(lengths[:, None] > 0, found["h_n"], h_0)}
+    results = probes.flax_bidirectional(x, lengths, h_0)
+    return results | {"h_n": np.where(lengths[:, None] > 0, results["h_n"], h_0)}
 
 
 def output_masked(x: np.ndarray, lengths: np.ndarray, h_0: np.ndarray) -> Arrays:
-    found = probes.flax_bidirectional(x, lengths, h_0)
+    results = probes.flax_bidirectional(x, lengths, h_0)
     real = np.arange(x.shape[1]) < lengths[:, None]
-    return found | {"output": np.where(real[..., None], found["output"], 0)}
+    return results | {"output": np.where(real[..., None], results["output"], 0)}
 
 
 def padding_cleared(x: np.ndarray, lengths: np.ndarray) -> Arrays:
@@ -62,8 +62,8 @@ def lstm_from_h_then_c(h_0: np.ndarray, c_0: np.ndarray) -> jax.Array:
 def time_major_outside(x: np.ndarray) -> np.ndarray:
     zeros = np.zeros((NUM_DIRECTIONS, x.shape[1], probes.HIDDEN_SIZE), np.float32)
     lengths = np.full(x.shape[1], x.shape[0], np.int32)
-    found = probes.flax_bidirectional(x.swapaxes(0, 1), lengths, zeros)  # (seq_len, batch, …) to (batch, seq_len, …)
-    return found["output"].swapaxes(0, 1)  # (batch, seq_len, …) to (seq_len, batch, …)
+    results = probes.flax_bidirectional(x.swapaxes(0, 1), lengths, zeros)  # (seq_len, batch, …) to (batch, seq_len, …)
+    return results["output"].swapaxes(0, 1)  # (batch, seq_len, …) to (seq_len, batch, …)
 
 
 def order_kept(x: np.ndarray) -> np.ndarray:

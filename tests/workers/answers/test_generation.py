@@ -35,8 +35,8 @@ def weights_of(spec: SequenceModel) -> Arrays:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Pool.open() as found:
-        yield found
+    with Pool.open() as opened:
+        yield opened
 
 
 def network_of(pool: Pool, directions: int) -> tuple[RemoteNetwork, SequenceModel, Arrays]:

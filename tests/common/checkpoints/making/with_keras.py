@@ -39,8 +39,10 @@ output = keras.layers.Dense(2, name="head")(keras.layers.Dropout(0.5, name="drop
 model = keras.Model(ids, output, name="model")
 model.set_weights([random.normal(scale=0.5, size=each.shape).astype(np.float32) for each in model.get_weights()])
 every = keras.Model(ids, [part for pair in steps.values() for part in pair])
-found = [np.asarray(each) for each in every(random.integers(7, size=(2, 5)).astype(np.int32))]
-answers = {f"{name}.{what}": found[2 * i + j] for i, name in enumerate(steps) for j, what in enumerate(("x", "output"))}
+computed = [np.asarray(each) for each in every(random.integers(7, size=(2, 5)).astype(np.int32))]
+answers = {
+    f"{name}.{what}": computed[2 * i + j] for i, name in enumerate(steps) for j, what in enumerate(("x", "output"))
+}
 if old:
     model.save(folder / "keras2.h5")
     model.save_weights(folder / "keras2-weights.h5")
