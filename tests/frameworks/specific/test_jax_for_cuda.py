@@ -126,10 +126,12 @@ def test_every_program_of_a_network_is_made_for_cuda(programs: dict[str, list[st
         network.train([case.batch])
         if case.spec.kind == "seq2seq":
             network.decode(unlabelled(case.batch), 3)
+            network.beam(unlabelled(case.batch), 3, 2)
         else:
             network.predict(unlabelled(case.batch))
     others = {key: texts for key, texts in programs.items() if not key.startswith(("implementation.", "training."))}
-    assert {key for key, texts in others.items() if not texts} == (set() if way == "tuned" else {"seq2seq._decode"})
+    of_translators = {"seq2seq._decode", "seq2seq._begin", "seq2seq._go_on"}
+    assert {key for key, texts in others.items() if not texts} == (set() if way == "tuned" else of_translators)
     for texts in others.values():
         assert not [operation for text in texts for operation in LEAVES_THE_GPU.findall(text)]
 
