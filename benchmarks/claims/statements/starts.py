@@ -173,8 +173,8 @@ CLAIMS = (
         f"and its vocabulary, which alone is tried as well. Beside random ones; {FEW_SEEDS} seeds, {TAGGER}.",
         rule=Rule("gain", "the accuracy minus that from random embeddings", "above", 0.005, 0.0),
         parts=(Part("tagger", "torch", _pretrained),),
-        limits="Fine-tuned ones help: those of the masked model at 250 sentences, most with its RNN; from 1,000 on those "
-        "that were counted, while of the masked model the vocabulary alone is worth as much. Frozen ones do not.",
+        limits="Fine-tuned ones help: those of the masked model at 250 sentences, most with its RNN; from 1,000 on "
+        "those that were counted, while of the masked model the vocabulary alone is worth as much. Frozen ones do not.",
         needs_conllu=True,
     ),
 )
