@@ -241,7 +241,7 @@ def entities_explained(task: Task, done: Sequence[Trained]) -> Iterator[str]:
     if done:
         last = done[0].entities[-1]
         yield (
-            f"{done[0].name}: {last.right} of {last.found} found are right, of {last.real} there are; precision "
+            f"{done[0].name}: {last.right} of {last.predicted} found are right, of {last.real} there are; precision "
             f"{last.precision:.4f}, recall {last.recall:.4f}, F1 {last.f1:.4f}"
         )
 

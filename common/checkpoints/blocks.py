@@ -17,12 +17,12 @@ def contiguous(array: np.ndarray) -> np.ndarray:
     """The array in C order, itself where it is."""
     if array.ndim != 2 or array.flags.c_contiguous:
         return np.ascontiguousarray(array).reshape(array.shape)
-    found = np.empty(array.shape, array.dtype)
+    copied = np.empty(array.shape, array.dtype)
     for row in range(0, array.shape[0], SQUARE):
         for column in range(0, array.shape[1], SQUARE):
             part = slice(row, row + SQUARE), slice(column, column + SQUARE)
-            found[part] = array[part]
-    return found
+            copied[part] = array[part]
+    return copied
 
 
 def row_blocks(array: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

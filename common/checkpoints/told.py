@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 }
 """The keys of ``--spec`` and what each may be."""
 VERSION = 1
+"""The version of what is written beside a file."""
 
 
 def read_known(path: Path, spec: Path | None = None) -> Contents:

@@ -20,30 +20,30 @@ Span = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class EntityScore:
-    """How many entities were found rightly, how many were found, and how many there are."""
+    """How many entities were predicted rightly, how many were predicted, and how many there are."""
 
     right: int = 0
-    found: int = 0
+    predicted: int = 0
     real: int = 0
 
     def __add__(self, other: EntityScore) -> EntityScore:
         """The score over both's sentences."""
-        return EntityScore(self.right + other.right, self.found + other.found, self.real + other.real)
+        return EntityScore(self.right + other.right, self.predicted + other.predicted, self.real + other.real)
 
     @property
     def precision(self) -> float:
-        """The share of the found ones that are right; 0 where none was found, as conlleval has it."""
-        return self.right / self.found if self.found else 0.0
+        """The share of the predicted ones that are right; 0 where none was predicted, as conlleval has it."""
+        return self.right / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
-        """The share of the real ones that were found rightly; 0 where there is none."""
+        """The share of the real ones that were predicted rightly; 0 where there is none."""
         return self.right / self.real if self.real else 0.0
 
     @property
     def f1(self) -> float:
         """The harmonic mean of precision and recall; 0 where nothing is right."""
-        return 2 * self.right / (self.found + self.real) if self.right else 0.0
+        return 2 * self.right / (self.predicted + self.real) if self.right else 0.0
 
 
 def spans_of(tags: Sequence[str]) -> list[Span]:
@@ -61,10 +61,10 @@ def spans_of(tags: Sequence[str]) -> list[Span]:
     return spans
 
 
-def score(real: Iterable[Sequence[str]], found: Iterable[Sequence[str]]) -> EntityScore:
-    """The score of the tags that were found for some sentences, by their real ones."""
+def score(real: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> EntityScore:
+    """The score of the tags that were predicted for some sentences, by their real ones."""
     total = EntityScore()
-    for right_tags, tags in zip(real, found, strict=True):
+    for right_tags, tags in zip(real, predicted, strict=True):
         right, given = set(spans_of(right_tags)), set(spans_of(tags))
         total += EntityScore(len(right & given), len(given), len(right))
     return total

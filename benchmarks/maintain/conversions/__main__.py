@@ -199,15 +199,15 @@ def own_load_and_save(name: str, source: Path, target: Path, runs: int) -> tuple
     if python is None:
         return None
     target = target.with_name(f"own{source.suffix}")
-    found = []
+    seconds = []
     for _ in range(runs):
         command = [str(python), "-c", script(name), str(source), str(target)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"{name}'s own loader must load what was written; got: {done.stderr[-2000:]}")
         load, save = map(float, done.stdout.split()[-2:])
-        found.append((load, save))
-    return statistics.median(load for load, _ in found), statistics.median(save for _, save in found)
+        seconds.append((load, save))
+    return statistics.median(load for load, _ in seconds), statistics.median(save for _, save in seconds)
 
 
 def table(lines: list[Line]) -> str:

@@ -11,7 +11,7 @@ import time, sys
 {imports}
 source, target = sys.argv[1:]
 started = time.perf_counter()
-found = {load}
+content = {load}
 loaded = time.perf_counter()
 {save}
 print(loaded - started, time.perf_counter() - loaded)
@@ -20,23 +20,27 @@ print(loaded - started, time.perf_counter() - loaded)
 _FLAX = {
     "imports": "from pathlib import Path; from flax.serialization import msgpack_restore, msgpack_serialize",
     "load": "msgpack_restore(Path(source).read_bytes())",
-    "save": "Path(target).write_bytes(msgpack_serialize(found))",
+    "save": "Path(target).write_bytes(msgpack_serialize(content))",
 }
-_MXNET = {"imports": "from mxnet import nd", "load": "nd.load(source)", "save": "nd.save(target, found); nd.waitall()"}
+_MXNET = {
+    "imports": "from mxnet import nd",
+    "load": "nd.load(source)",
+    "save": "nd.save(target, content); nd.waitall()",
+}
 _KERAS = {
     "imports": "import tensorflow as tf",
     "load": "tf.keras.models.load_model(source, compile=False)",
-    "save": "found.save(target)",
+    "save": "content.save(target)",
 }
 _SAFETENSORS = {
     "imports": "from safetensors.numpy import load_file, save_file",
     "load": "load_file(source)",
-    "save": "save_file(found, target)",
+    "save": "save_file(content, target)",
 }
 OWN: dict[str, tuple[Backend | None, dict[str, str]]] = {
     "torch": (
         TORCH,
-        {"imports": "import torch", "load": "torch.load(source)", "save": "torch.save(found, target)"},
+        {"imports": "import torch", "load": "torch.load(source)", "save": "torch.save(content, target)"},
     ),
     "safetensors": (None, _SAFETENSORS),
     "keras": (TENSORFLOW, _KERAS),
@@ -47,7 +51,7 @@ OWN: dict[str, tuple[Backend | None, dict[str, str]]] = {
     "mxnet-prefix": (MXNET, _MXNET),
     "onnx": (
         ONNX_RUNTIME,
-        {"imports": "import onnx", "load": "onnx.load(source)", "save": "onnx.save(found, target)"},
+        {"imports": "import onnx", "load": "onnx.load(source)", "save": "onnx.save(content, target)"},
     ),
     "birnn": (None, _SAFETENSORS),
 }

@@ -67,26 +67,26 @@ def answers_of(
     network.open(task.spec, implementation, DTYPE, "cpu", weights[0], task.largest())
     evaluation = task.evaluation()
     asked = [unlabelled(batch) for batch in evaluation]
-    whole = [found["labels"] for found in network.answers("predict", asked)]
+    whole = [labels["labels"] for labels in network.answers("predict", asked)]
     lengths = [int(length) for batch in evaluation for length in batch["lengths"]]
     for pace in wanted:
         workshop.tell(f"{model}, seed {seed}: {pace or 'the whole sequence'}")
-        found = whole
+        labels = whole
         if pace is not None:
-            found = [answer["labels"] for answer in network.answers("predict", asked, streaming=pace)]
-        accuracy, same = _shares(task, evaluation, found, whole)
+            labels = [answer["labels"] for answer in network.answers("predict", asked, streaming=pace)]
+        accuracy, same = _shares(task, evaluation, labels, whole)
         counts = counts_of(task.spec.recurrent, pace, lengths)
         yield Answered(model=model, seed=seed, streaming=pace, accuracy=accuracy, same=same, counts=counts)
     network.close()
 
 
 def _shares(
-    task: Task, evaluation: Sequence[Arrays], found: Sequence[np.ndarray], whole: Sequence[np.ndarray]
+    task: Task, evaluation: Sequence[Arrays], answers: Sequence[np.ndarray], whole: Sequence[np.ndarray]
 ) -> tuple[float, float]:
     """The shares of the counted answers that are right, and that are those of the whole sequence."""
-    right = np.array([right_answers(task.spec, *pair) for pair in zip(evaluation, found, strict=True)]).sum(axis=0)
+    right = np.array([right_answers(task.spec, *pair) for pair in zip(evaluation, answers, strict=True)]).sum(axis=0)
     same = sum(
         int(((one == other) & batch["counted"]).sum())
-        for batch, one, other in zip(evaluation, found, whole, strict=True)
+        for batch, one, other in zip(evaluation, answers, whole, strict=True)
     )
     return float(right[0] / right[1]), float(same / right[1])

@@ -68,9 +68,9 @@ def times_of(
     seconds: dict[Streaming, list[np.ndarray]] = {pace: [] for pace in wanted}
     for number in range(WARM_ROUNDS + rounds):
         for pace in rng.permutation(len(wanted)):
-            found = _asked(network, row, wanted[pace])["seconds"]
+            each_round = _asked(network, row, wanted[pace])["seconds"]
             if number >= WARM_ROUNDS:
-                seconds[wanted[pace]].append(found)
+                seconds[wanted[pace]].append(each_round)
     network.close()
     return [
         Timed(
@@ -79,10 +79,10 @@ def times_of(
             streaming=pace,
             steps=steps,
             rounds=rounds,
-            first_seconds=float(np.median([each[0] for each in found])),
-            step_seconds=float(np.median([each.sum() / steps for each in found])),
+            first_seconds=float(np.median([each[0] for each in each_round])),
+            step_seconds=float(np.median([each.sum() / steps for each in each_round])),
         )
-        for pace, found in seconds.items()
+        for pace, each_round in seconds.items()
     ]
 
 

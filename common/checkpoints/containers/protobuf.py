@@ -49,18 +49,18 @@ class RawData:
 
     def message(self, start: int, end: int, inner: tuple[int, ...]) -> list[bytes]:
         """A message's fields but for raw data; ``inner`` are the fields that lead there, each in the one before."""
-        found: list[bytes] = []
+        parts: list[bytes] = []
         for number, wire, head, place, stop in self._fields(start, end):
             if wire == BYTES and inner and number == inner[0]:
                 if len(inner) > 1:
                     own = b"".join(self.message(place, stop, inner[1:]))
-                    found += [_key(number, BYTES), _varint(len(own)), own]
+                    parts += [_key(number, BYTES), _varint(len(own)), own]
                     self.initialisers += number == INITIALISER
                 else:
                     self.raw[self.initialisers] = self.content[place:stop]
             else:
-                found.append(self.content[head:stop].tobytes())
-        return found
+                parts.append(self.content[head:stop].tobytes())
+        return parts
 
     def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
         """Of each field its number, wire type, and where its key, its value and what follows begin."""
@@ -98,9 +98,9 @@ class RawData:
 
 def split(content: np.ndarray, what: str) -> RawData:
     """A model without its initialisers' raw data, and that data where it lies; an ``InputError`` where it is none."""
-    found = RawData(content, what)
-    found.parts = found.message(0, content.size, (GRAPH, INITIALISER, RAW_DATA))
-    return found
+    model = RawData(content, what)
+    model.parts = model.message(0, content.size, (GRAPH, INITIALISER, RAW_DATA))
+    return model
 
 
 def write_model(model: Any, tensors: Iterable[tuple[Any, int, Parts]], file: BinaryIO) -> None:
@@ -137,8 +137,8 @@ def _key(number: int, wire: int) -> bytes:
 
 def _varint(value: int) -> bytes:
     """A number, seven bits in a byte, the lowest first."""
-    found = bytearray()
+    septets = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        septets.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*septets, value])

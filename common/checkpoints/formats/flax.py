@@ -244,25 +244,25 @@ def _parts_of_array(msgpack: Any, data: bytes, what: str, depth: int) -> tuple[A
     return _unpacked(msgpack, data, what, depth + 1)
 
 
-def _flatten(value: Any, path: tuple[str, ...], found: Arrays, what: str) -> None:
+def _flatten(value: Any, path: tuple[str, ...], arrays: Arrays, what: str) -> None:
     """Put every array below a value into the arrays by path, each once."""
     if len(path) > DEEPEST:
         raise InputError(f"{what}: must be nested at most {DEEPEST} deep")
     if isinstance(value, np.ndarray):
         name = checked_name("/".join(path), what)
-        if name in found:
+        if name in arrays:
             raise InputError(f"{what}: must have one array at {shown(name)}")
-        found[name] = value
-        if len(found) > MOST_TENSORS:
+        arrays[name] = value
+        if len(arrays) > MOST_TENSORS:
             raise InputError(f"{what}: must have at most {MOST_TENSORS:,} tensors")
     elif isinstance(value, dict) and value.get(CHUNKED):
-        _flatten(_from_chunks(value, what), path, found, what)
+        _flatten(_from_chunks(value, what), path, arrays, what)
     elif isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, each in items:
             if not isinstance(key, str | int):
                 raise InputError(f"{what}: keys must be text or numbers; got {shown(key)}")
-            _flatten(each, (*path, str(key)), found, what)
+            _flatten(each, (*path, str(key)), arrays, what)
 
 
 def _from_chunks(value: dict[Any, Any], what: str) -> np.ndarray:

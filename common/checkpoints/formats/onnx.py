@@ -51,6 +51,7 @@ OPSET, IR_VERSION = 14, 8
 SHAPED = ("Expand", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze")
 """Operators whose initialisers are shapes and axes."""
 MERGES = {"sum": "Add", "mul": "Mul", "ave": "Mean"}
+"""The operators that merge two halves, but for concat, which is a transpose and a reshape."""
 TYPES = {
     1: "float32",
     2: "uint8",
@@ -86,10 +87,10 @@ def read(path: Path) -> Contents:
         nothing = np.zeros(0, np.uint8)
         arrays = {each.name: (each, parts.raw.get(i, nothing)) for i, each in enumerate(graph.initializer)}
         known = {each.key: each.value for each in model.metadata_props}
-        found = _Graph(path, arrays)
+        nodes = _Graph(path, arrays)
         for node in graph.node:
-            found.take(node)
-        return found.contents(known)
+            nodes.take(node)
+        return nodes.contents(known)
 
 
 @dataclass
@@ -152,10 +153,10 @@ class _Graph:
             if name not in self.used:
                 module, _, leaf = checked_name(name, str(self.path)).rpartition(".")
                 module = module or leaf
-                found = self.layers.get(module)
-                if isinstance(found, RecurrentLayer):
-                    module, found = name, None
-                arrays = {} if found is None else found.arrays
+                layer = self.layers.get(module)
+                if isinstance(layer, RecurrentLayer):
+                    module, layer = name, None
+                arrays = {} if layer is None else layer.arrays
                 arrays = arrays | {leaf: _numbers(*each, f"{self.path}: {name}")}
                 self.layers[module] = _plain(module, arrays, known.get(f"birnn.kind.{module}"))
         return Contents("onnx", self.layers, ("what joins the nodes is not read",))
@@ -369,10 +370,12 @@ class _Writer:
         return output
 
     def _constant(self, name: str, value: np.ndarray) -> str:
+        """Add an initialiser of an array; gives its name."""
         self._initialiser(name, value.shape, value.dtype, lambda: [value])
         return name
 
     def _initialiser(self, name: str, shape: tuple[int, ...], dtype: np.dtype, parts: Parts) -> None:
+        """Add an initialiser whose numbers are made when the file is written."""
         if dtype not in self._types:
             raise InputError(f"{name} must have a dtype that ONNX has; got {dtype}")
         tensor = self._onnx.TensorProto(name=name, data_type=self._types[dtype], dims=shape)

@@ -45,6 +45,7 @@ CODES = {
     "U64": "uint64",
     "BOOL": "bool",
 }
+"""The suite's names of the dtypes by those that a header has."""
 
 
 def read(path: Path) -> Contents:

@@ -59,7 +59,7 @@ def test_memory_is_what_a_process_has_of_its_own(tmp_path: Path) -> None:
     """32 MiB that it made, and not 32 MiB of a file that it has mapped and read."""
     (tmp_path / "file").write_bytes(bytes(32 * MIB))
     made_of = {"own": "bytearray(b'x') * (32 << 20)", "mapped": "np.memmap('file', np.uint8, mode='r'); each.sum()"}
-    found = {}
+    of_its_own = {}
     for name, code in made_of.items():
         program = f"import sys, numpy as np\neach = {code}\nprint('ready', flush=True)\nsys.stdin.read()"
         with subprocess.Popen(
@@ -67,7 +67,7 @@ def test_memory_is_what_a_process_has_of_its_own(tmp_path: Path) -> None:
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            found[name] = own_bytes(process.pid)
+            of_its_own[name] = own_bytes(process.pid)
             process.communicate()
-    assert 28 * MIB < found["own"] - found["mapped"] < 36 * MIB
+    assert 28 * MIB < of_its_own["own"] - of_its_own["mapped"] < 36 * MIB
     assert own_bytes(process.pid) == 0

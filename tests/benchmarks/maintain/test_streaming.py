@@ -46,11 +46,11 @@ def workshop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Worksh
 def test_counts_are_of_the_windows_of_all_rows() -> None:
     """Rows of 5 and 2 steps, chunks of 2 and a look-ahead of 1: windows 2+1, 2+1, 1 and 2."""
     one = timed_model(ONE_LAYER).rnn
-    found = counts_of(one, Streaming(chunk=2, look_ahead=1), [5, 2])
-    assert found.wait == (3 + 2) / 2
-    assert found.computed == pytest.approx((5 + 2 + 3 + 3 + 1 + 2) / 7)
+    counts = counts_of(one, Streaming(chunk=2, look_ahead=1), [5, 2])
+    assert counts.wait == (3 + 2) / 2
+    assert counts.computed == pytest.approx((5 + 2 + 3 + 3 + 1 + 2) / 7)
     # Of the row of 5 the last two windows reach the end, and of that of 2 its only one.
-    assert found.exact == pytest.approx((3 + 2) / 7)
+    assert counts.exact == pytest.approx((3 + 2) / 7)
     whole = counts_of(one, None, [5, 2])
     assert (whole.wait, whole.computed, whole.exact) == (3.5, 2.0, 1.0)
     forward = counts_of(timed_model(ONE_DIRECTION).rnn, Streaming(chunk=1), [5, 2])
@@ -69,9 +69,9 @@ def test_a_tagger_answers_at_every_pace_that_is_not_there_yet(workshop: Workshop
 
 
 def test_a_pace_is_judged_and_then_timed(workshop: Workshop) -> None:
-    found = times_of(workshop, "numpy/loop", ONE_LAYER, rounds=2, steps=12, units=3)
-    assert [each.streaming.chunk for each in found] == [12, 1, 1, 5, 10, 12]
-    assert all(each.first_seconds > 0 and each.step_seconds > 0 for each in found)
+    times = times_of(workshop, "numpy/loop", ONE_LAYER, rounds=2, steps=12, units=3)
+    assert [each.streaming.chunk for each in times] == [12, 1, 1, 5, 10, 12]
+    assert all(each.first_seconds > 0 and each.step_seconds > 0 for each in times)
 
 
 def test_an_answer_that_is_wrong_in_one_window_is_never_timed() -> None:

@@ -81,9 +81,9 @@ def test_a_graph_of_onnxs_own_writer_is_read_as_it_is(tmp_path: Path) -> None:
     wanted = {each.name: onnx.numpy_helper.to_array(each) for each in whole.graph.initializer}
     assert wanted["late.weight"].tolist() == [[5, 6]]
     layers = onnx_format.read(path).layers
-    found = {f"{name}.{leaf}": value for name, layer in layers.items() for leaf, value in layer.arrays.items()}  # type: ignore[union-attr]
-    assert found.keys() == wanted.keys()
-    assert all(blocks.same_bits(found[name], np.ascontiguousarray(wanted[name])) for name in wanted)
+    read = {f"{name}.{leaf}": value for name, layer in layers.items() for leaf, value in layer.arrays.items()}  # type: ignore[union-attr]
+    assert read.keys() == wanted.keys()
+    assert all(blocks.same_bits(read[name], np.ascontiguousarray(wanted[name])) for name in wanted)
 
 
 def test_what_is_written_is_what_onnx_writes() -> None:
@@ -98,10 +98,10 @@ def test_what_is_written_is_what_onnx_writes() -> None:
     model.graph.ClearField("initializer")
     file = io.BytesIO()
     protobuf.write_model(model, arrays, file)
-    found, known = onnx.ModelProto.FromString(file.getvalue()), onnx.ModelProto.FromString(wanted)
-    for each in (found, known):
+    written, known = onnx.ModelProto.FromString(file.getvalue()), onnx.ModelProto.FromString(wanted)
+    for each in (written, known):
         del each.graph.initializer[3:]  # whose numbers onnx had not as raw data
-    assert found == known
+    assert written == known
 
 
 @pytest.mark.parametrize(

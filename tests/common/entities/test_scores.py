@@ -37,21 +37,23 @@ def test_entities_are_those_of_conlleval(tags: str) -> None:
 
 def test_an_entity_is_right_where_its_words_and_type_are() -> None:
     real = ["B-x I-x O B-y O B-x".split()]
-    for found, right in {
+    for tags, right in {
         "B-x I-x O B-y O B-x": (3, 3),
         "B-x O O B-y O B-x": (2, 3),  # too short
         "B-y I-y O B-y O B-x": (2, 3),  # another type
         "O O O O O O": (0, 0),
         "B-x B-x O O O O": (0, 2),
     }.items():
-        assert score(real, [found.split()]) == EntityScore(right[0], right[1], 3), found
+        assert score(real, [tags.split()]) == EntityScore(right[0], right[1], 3), tags
 
 
 def test_precision_recall_and_f1() -> None:
     """conlleval's own example has 2 of 3 found right, of 4."""
-    found = EntityScore(right=2, found=3, real=4)
-    assert (found.precision, found.recall) == (2 / 3, 2 / 4)
-    assert found.f1 == pytest.approx(2 * found.precision * found.recall / (found.precision + found.recall))
+    of_three = EntityScore(right=2, predicted=3, real=4)
+    assert (of_three.precision, of_three.recall) == (2 / 3, 2 / 4)
+    assert of_three.f1 == pytest.approx(
+        2 * of_three.precision * of_three.recall / (of_three.precision + of_three.recall)
+    )
     assert EntityScore(1, 2, 3) + EntityScore(4, 5, 6) == EntityScore(5, 7, 9)
     for nothing in (EntityScore(), EntityScore(0, 3, 0), EntityScore(0, 0, 3)):
         assert nothing.f1 == 0.0

@@ -150,9 +150,9 @@ def test_another_formula_of_a_share_agrees_in_long_rows() -> None:
     batch = random_batch(spec, BatchShape(8, 160), np.random.default_rng(1))
     yard = model_yardstick(spec, FULL.weights, batch, "float32")
     other = reference_of(spec, yard.weights, Arithmetic(np.dtype(np.float32), shares_by_logarithm=True))
-    found = all_results(other, yard.batch)
-    assert judge_model(found, yard).agrees
-    assert not judge_model(found, replace(yard, spread={}, ambiguity={})).agrees
+    results = all_results(other, yard.batch)
+    assert judge_model(results, yard).agrees
+    assert not judge_model(results, replace(yard, spread={}, ambiguity={})).agrees
 
 
 def asked(case: ModelCase) -> Arrays:
