@@ -53,7 +53,8 @@ def train_command(
     ] = "gru",
     forcing: Annotated[float, typer.Option("--forcing", min=0, max=1, help="seq2seq: share of teacher forcing.")] = 1.0,
     units: Annotated[
-        str | None, typer.Option("--units", help="language: tokens are words (default) or characters.")
+        str | None,
+        typer.Option("--units", help="language and texts to classify: words (default) or characters."),
     ] = None,
     head: Annotated[
         str, typer.Option("--head", help="tagger, pipeline: softmax, or crf, a linear-chain CRF over the labels.")

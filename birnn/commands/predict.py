@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from birnn.commands.answers.stages import print_stages
 from birnn.commands.answers.trained import G2PM, SPLIT, TrainedModel, trained_model
 from birnn.display import say, say_written, stdout
 from birnn.options import one_of
-from common.data.text import read_texts, tokenise
+from common.data.text import read_texts
 from common.data.vocabulary import MASK
 from common.errors import InputError, shown
 from common.models.batch import sizes
@@ -86,7 +86,7 @@ def predict(asked: Asked) -> int:
             got = f"{asked.streaming.chunk} steps"
             raise InputError(f"--chunk must be left out for language, which writes token after token; got {got}")
         check_streamed(trained.spec, asked.streaming)
-    words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked)
+    words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked, trained)
     _check_probabilities(asked, trained, words)
     _check_stages(asked, trained)
     if asked.attention is not None:
@@ -164,7 +164,7 @@ def readable(
     else:
         names = trained.labels().names
         for row, label in enumerate(answer["labels"]):
-            yield f"{names[int(label)]}\t{' '.join(words[row])}" if words else names[int(label)]
+            yield f"{names[int(label)]}\t{spelled(words[row], trained.unit)}" if words else names[int(label)]
 
 
 def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[str]:
@@ -182,7 +182,7 @@ def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[
         yield "".join(said)
 
 
-def _words(asked: Asked) -> list[tuple[str, ...]]:
+def _words(asked: Asked, trained: TrainedModel) -> list[tuple[str, ...]]:
     """What was given as text, in the model's tokens; nothing where arrays were given."""
     if asked.data is not None and asked.data.suffix in (".npy", ".safetensors"):
         return []
@@ -190,10 +190,10 @@ def _words(asked: Asked) -> list[tuple[str, ...]]:
         raise InputError("texts must be given as arguments or by --data; got both")
     if asked.data is None and not asked.texts:
         raise InputError("there must be a text or --data; got neither")
-    split: Callable[[str], tuple[str, ...]] = SPLIT.get(asked.model, tokenise)
+    split = trained.split(asked.model)
     if asked.data is None:
-        texts = [split(text) for text in asked.texts]
-    elif split is tokenise:
+        texts = [split(text.strip()) for text in asked.texts]
+    elif asked.model not in SPLIT and trained.unit == "words":
         texts = read_texts(asked.data)
     else:
         from common.data.files import lines
@@ -212,8 +212,7 @@ def _check_probabilities(asked: Asked, trained: TrainedModel, words: Sequence[Se
     if not asked.with_probabilities:
         return
     if asked.model == LANGUAGE:
-        got = "--top" if asked.top is not None else "--json" if asked.as_json else "--out"
-        raise InputError(f"--top, --json and --out must be left out for {LANGUAGE}, which writes a text; got {got}")
+        raise InputError(f"--top, --json and --out must be asked of a model with classes; got {asked.model}")
     if trained.spec.decodes:
         if (asked.top or 1) > (asked.width or 1):
             raise InputError(f"--top must be at most {asked.width}, the width of --beam; got {asked.top}")
@@ -302,6 +301,6 @@ class Given:
             self.likeliest += written_answers(trained.vocabulary("target"), words, answer, asked.top or 1)
         elif asked.with_probabilities:
             names = trained.answers(asked.model)
-            self.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1)
+            self.likeliest += answered(asked.model, names, batch, words, answer, asked.top or 1, trained.unit)
         else:
             self.lines += readable(asked.model, trained, batch, words, answer)

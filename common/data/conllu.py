@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.data.files import broken, lines
-from common.data.text import LabelledText, tokenise
+from common.data.text import LabelledText, TokenUnit, tokens_of
 from common.errors import InputError, shown
 
 COLUMNS = 10
@@ -142,7 +142,7 @@ def _columns(path: Path, number: int, line: str, words_before: int, tagged: str 
     return columns
 
 
-def read_genres(path: Path) -> list[LabelledText]:
+def read_genres(path: Path, unit: TokenUnit = "words") -> list[LabelledText]:
     """The text of every sentence of a file with its genre: what stands before the first hyphen of its id.
 
     UD_English-EWT's ids begin with one of answers, email, newsgroup, reviews and weblog. The text is that of the
@@ -158,7 +158,7 @@ def read_genres(path: Path) -> list[LabelledText]:
         matches = (COMMENT.fullmatch(line) for _, line in block)
         comments = {match[1]: match[2] for match in matches if match}
         genre, hyphen, _ = comments.get("sent_id", "").partition("-")
-        words = tokenise(comments.get("text", ""))
+        words = tokens_of(comments.get("text", ""), unit)
         if not genre or not hyphen:
             rule = "a sentence must have a comment '# sent_id = GENRE-…' for its class"
             raise broken(path, block[0][0], rule, comments.get("sent_id", "none"))

@@ -26,7 +26,7 @@ SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+")
 LONGEST_SENTENCE = 64
 """Tokens; what is longer (a list, a table, text without full stops) is cut into pieces of at most so many."""
 TokenUnit = Literal["words", "characters"]
-"""What the tokens of a language model are: one of ``TOKEN_UNITS``."""
+"""What the tokens of a language model, or of a classifier of texts, are: one of ``TOKEN_UNITS``."""
 TOKEN_UNITS: tuple[TokenUnit, ...] = ("words", "characters")
 """What the tokens of a language model may be."""
 
@@ -44,7 +44,12 @@ def tokenise(text: str) -> tuple[str, ...]:
     return tuple(GAP if token.startswith(GAP) else token for token in TOKEN.findall(text))
 
 
-def read_labelled(path: Path) -> list[LabelledText]:
+def tokens_of(text: str, unit: TokenUnit) -> tuple[str, ...]:
+    """A text in tokens of a unit."""
+    return tokenise(text) if unit == "words" else tuple(text)
+
+
+def read_labelled(path: Path, unit: TokenUnit = "words") -> list[LabelledText]:
     """The texts of a file of lines ``label<TAB>text``; blank lines are skipped, further tabs belong to the text.
 
     Raises
@@ -59,7 +64,7 @@ def read_labelled(path: Path) -> list[LabelledText]:
         label, tab, text = line.partition("\t")
         if not tab or not label.strip():
             raise broken(path, number, "must be a label, a tab and a text", line)
-        words = tokenise(text)
+        words = tokens_of(text.strip(), unit)
         if not words:
             raise broken(path, number, "the text after the label and the tab must not be empty", text)
         texts.append(LabelledText(label.strip(), words))

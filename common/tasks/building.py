@@ -24,7 +24,7 @@ from common.data.examples import (
     token_examples,
 )
 from common.data.pronunciations import Pronunciation, read_pairs, read_pronunciations
-from common.data.text import TOKEN_UNITS, read_labelled, read_sentences
+from common.data.text import TOKEN_UNITS, TokenUnit, read_labelled, read_sentences
 from common.data.vocabulary import build_labels, build_vocabulary
 from common.entities.schemes import allowed
 from common.errors import InputError
@@ -58,7 +58,7 @@ def build_task(name: str, options: Options) -> Task:
         raise InputError(
             f"--merge must be left out with --directions 1, which leaves nothing to merge; got {options.merge}"
         )
-    if options.unit is not None and name != LANGUAGE:
+    if options.unit is not None and name != LANGUAGE and not (name == "classifier" and options.data):
         raise InputError(f"--units must be left out for {name}, whose tokens are what they are; got {options.unit}")
     if options.head == "crf" and name not in ("tagger", "pipeline"):
         raise InputError(f"--head crf needs a task that labels every step, tagger or pipeline; got {name}")
@@ -133,20 +133,21 @@ def classifier_task(options: Options) -> Task:
     """
     if not options.data:
         return _digits_task(options)
+    unit = _unit(options)
     texts = [
-        read_genres(path) if path.suffix == ".conllu" else read_labelled(path)
+        read_genres(path, unit) if path.suffix == ".conllu" else read_labelled(path, unit)
         for path in _files("classifier", "CoNLL-U or labelled text", options)
     ]
     first, second = texts if len(texts) == 2 else split(texts[0], HELD_OUT, options.seed)
     first = first[: options.limit]
-    words = words_for(options, (text.words for text in first), lowercase=True)
+    words = words_for(options, (text.words for text in first), lowercase=unit == "words")
     classes = build_labels(text.label for text in first)
     training = classified_examples(first, words, classes, "the training data")
     held_out = classified_examples(second, words, classes, "the held-out data")
     spec, weights, known = with_embedding(options, words, len(classes), "gru", "final")
-    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS)
+    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=MULTIPLES[unit])
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
-    vocabularies = {"words": words.as_json(), "labels": classes.as_json()}
+    vocabularies = {unit: words.as_json(), "labels": classes.as_json()}
     covered = coverage(options, known, training, held_out)
     return Task(
         "classifier",
@@ -272,13 +273,9 @@ def read_words(path: Path) -> list[tuple[str, ...]]:
 
 def language_task(options: Options) -> Task:
     """The next word, or character, of CoNLL-U files (``.conllu``), plain texts, or of the prose that Python brings."""
-    unit = options.unit or TOKEN_UNITS[0]
+    unit = _unit(options)
     if len(options.data) > 2:
         raise InputError(f"language needs --data at most twice, for training and for judging; got {len(options.data)}")
-    if unit == "characters" and options.embeddings is not None:
-        raise InputError(f"--embeddings must be left out with --units characters; got {options.embeddings}")
-    if unit == "characters" and options.start is not None:
-        raise InputError(f"--from must be left out with --units characters; got {options.start.where}")
     first, second = read_language(options.data, unit, HELD_OUT, options.seed, options.limit)
     tokens = words_for(options, first, lowercase=unit == "words" and options.embeddings is None)
     training, held_out = next_token_examples(first, tokens), next_token_examples(second, tokens)
@@ -310,6 +307,16 @@ BUILDERS: dict[str, Callable[[Options], Task]] = {
     LANGUAGE: language_task,
 }
 """What builds each task."""
+
+
+def _unit(options: Options) -> TokenUnit:
+    """What the tokens are; an ``InputError`` where characters were to have the vectors of words."""
+    unit = options.unit or TOKEN_UNITS[0]
+    if unit == "characters" and options.embeddings is not None:
+        raise InputError(f"--embeddings must be left out with --units characters; got {options.embeddings}")
+    if unit == "characters" and options.start is not None:
+        raise InputError(f"--from must be left out with --units characters; got {options.start.where}")
+    return unit
 
 
 def _pairs(options: Options) -> tuple[list[Pronunciation], list[Pronunciation]]:

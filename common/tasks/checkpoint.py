@@ -165,7 +165,7 @@ def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
             raise InputError(f"{path}: model must have the readout {readout} for {task}; got {spec.readout}")
         if spec.num_embeddings is None and task in ("tagger", "masked", LANGUAGE):
             raise InputError(f"{path}: model must have num_embeddings for {task}, which reads words; it has none")
-        unit = unit_of(header.vocabularies) if task == LANGUAGE else "words"
+        unit = unit_of(header.vocabularies) if task in (LANGUAGE, "classifier") else "words"
         wanted = {} if spec.num_embeddings is None else {unit: ("num_embeddings", spec.num_embeddings)}
         if task in ("tagger", "classifier") or "labels" in vocabularies:
             wanted["labels"] = ("classes", spec.classes)
@@ -182,7 +182,7 @@ def _check_answers(header: CheckpointHeader, spec: Model, path: Path) -> None:
 
 
 def unit_of(vocabularies: Mapping[str, Any]) -> TokenUnit:
-    """What the tokens of a language model are, by the name of its vocabulary."""
+    """What the tokens of a language model or a classifier are, by the name of its vocabulary."""
     return next((unit for unit in TOKEN_UNITS if unit in vocabularies), TOKEN_UNITS[0])
 
 

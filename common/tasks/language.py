@@ -11,7 +11,7 @@ import numpy as np
 from common.data.conllu import read_conllu
 from common.data.examples import SequenceExample, split
 from common.data.python_manual import read_manual
-from common.data.text import LONGEST_SENTENCE, TokenUnit, cut, read_prose, tokenise
+from common.data.text import LONGEST_SENTENCE, TokenUnit, cut, read_prose, tokens_of
 from common.data.vocabulary import UNKNOWN, Vocabulary
 from common.models.batch import Batch
 
@@ -41,11 +41,6 @@ def read_language(
     else:
         first, second = split(list(dict.fromkeys(_sentences(data[0] if data else None, unit))), held_out, seed)
     return cut(first[:limit], LONGEST[unit]), cut(second, LONGEST[unit])
-
-
-def tokens_of(text: str, unit: TokenUnit) -> tuple[str, ...]:
-    """A text in tokens of a unit."""
-    return tokenise(text) if unit == "words" else tuple(text)
 
 
 def spelled(tokens: Iterable[str], unit: str) -> str:

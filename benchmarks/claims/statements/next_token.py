@@ -15,11 +15,11 @@ from benchmarks.claims.training import DTYPE, over_seeds, train
 from benchmarks.claims.workshop import Workshop
 from common.data.batching import evaluation_batches
 from common.data.examples import Example, SequenceExample
-from common.data.text import TokenUnit
+from common.data.text import TokenUnit, tokens_of
 from common.data.vocabulary import UNKNOWN, Vocabulary, vocabulary_from_json
 from common.models.specification import Arrays
 from common.tasks.building import build_task
-from common.tasks.language import cross_entropy, perplexity, spelled, tokens_of
+from common.tasks.language import cross_entropy, perplexity, spelled
 from common.tasks.task import Options, Task, right_answers, unlabelled
 
 ONE, TWO = "one direction", "two directions"

@@ -21,7 +21,7 @@ from birnn.display import close_table, say, say_written, stdout
 from birnn.options import one_of
 from common.answers.neighbours import Nearest
 from common.data.conllu import read_conllu
-from common.data.text import read_sentences, tokenise
+from common.data.text import read_sentences
 from common.errors import InputError, shown
 from common.models.specification import Arrays
 from common.output import write_bytes
@@ -92,7 +92,9 @@ def embed(looking: Looking) -> int:
     trained = trained_model(looking.model, looking.checkpoint)
     if trained.spec.num_tokens is None or trained.spec.decodes or looking.model == LANGUAGE:
         raise InputError(f"embed must be asked of a model that reads words and labels them; got {looking.model}")
-    words = SPLIT.get(looking.model, tokenise)(looking.sentence)
+    if trained.unit == "characters":
+        raise InputError(f"embed must be asked of a model that reads words; got a {looking.model} of characters")
+    words = trained.split(looking.model)(looking.sentence)
     asked = asked_about(looking.word, words)
     others = [] if looking.data is None else [each for each in _sentences(looking) if each != words]
     parts = list(_parts(looking.model, trained, [words], others))

@@ -13,6 +13,7 @@ from common.data.text import GAP
 from common.data.vocabulary import Vocabulary
 from common.errors import InputError
 from common.models.specification import Arrays
+from common.tasks.language import spelled
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def places_asked(model: str, words: Sequence[Sequence[str]]) -> list[list[int]]:
 def answered(
     model: str, names: Sequence[str], batch: Mapping[str, np.ndarray], words: Sequence[Sequence[str]], answer: Arrays,
     k: int,
+    unit: str = "words",
 ) -> Iterator[Answered]:  # fmt: skip
     """The k likeliest answers at every place of a batch, text by text.
 
@@ -102,11 +104,13 @@ def answered(
         ``logits`` (batch, seq_len, classes) or (batch, classes); of a CRF ``marginals``, too, which are what counts.
     k
         How many, at most the number of classes.
+    unit
+        What the tokens are, where the answer is to a whole text: words or characters.
     """
     ids, shares = likeliest(answer.get("marginals", answer["logits"]), k)
     if ids.ndim == 2:
         for row in range(len(ids)):
-            text = " ".join(words[row]) if words else ""
+            text = spelled(words[row], unit) if words else ""
             yield Answered(text, (Place(None, text, _named(names, ids[row], shares[row])),))
         return
     asked: Sequence[Sequence[int]]

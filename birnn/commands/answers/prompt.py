@@ -12,13 +12,13 @@ from backends.pool.network import RemoteNetwork
 from backends.studies.generation import Sampling, continued
 from birnn.commands.answers.trained import TrainedModel
 from birnn.display import stderr
+from common.data.text import tokens_of
 from common.data.vocabulary import SPECIAL, UNKNOWN
 from common.errors import InputError, shown
 from common.models.batch import Batch
 from common.models.specification import Arrays
 from common.specification import NUM_DIRECTIONS
 from common.tasks.checkpoint import unit_of
-from common.tasks.language import tokens_of
 from common.tasks.task import LANGUAGE
 
 

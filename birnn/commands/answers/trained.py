@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.data.pronunciations import letters
+from common.data.text import TokenUnit, tokens_of
 from common.data.vocabulary import Labels, Vocabulary, labels_from_json, vocabulary_from_json
 from common.entities.schemes import allowed, scheme_of
 from common.errors import InputError
@@ -17,7 +19,7 @@ from common.models.batch import padding_mask
 from common.models.crf.marginals import log_marginals
 from common.models.crf.scores import ALLOWED, restricted, scores_of
 from common.models.specification import Arrays, Model
-from common.tasks.checkpoint import read_checkpoint
+from common.tasks.checkpoint import read_checkpoint, unit_of
 
 G2PM = "g2pm"
 """The name of the model that comes with the suite, trained by the authors of g2pM."""
@@ -37,6 +39,15 @@ class TrainedModel:
     def vocabulary(self, name: str) -> Vocabulary:
         """Read the vocabulary of a name."""
         return vocabulary_from_json(self.vocabularies[name], f"{self.where}: the vocabulary {name}")
+
+    @property
+    def unit(self) -> TokenUnit:
+        """What its tokens are, where they are words or characters."""
+        return unit_of(self.vocabularies)
+
+    def split(self, model: str) -> Callable[[str], tuple[str, ...]]:
+        """How a text falls into the tokens of the model of a task."""
+        return SPLIT.get(model) or partial(tokens_of, unit=self.unit)
 
     def labels(self) -> Labels:
         """Read the labels."""
@@ -62,7 +73,7 @@ class TrainedModel:
 
             rows = [g2pm_tokens("".join(sentence)) for sentence in words]
         else:
-            vocabulary = self.vocabulary(self.spec.vocabulary)
+            vocabulary = self.vocabulary("source" if self.spec.decodes else self.unit)
             if model == "masked":
                 from common.data.examples import token_examples
 

@@ -90,6 +90,27 @@ def test_a_text_has_its_classes_in_a_table(drawn: dict[str, Path]) -> None:
         assert cells[1::2] == [f"{share:.4f}" for share in sorted(expected, reverse=True)]
 
 
+def test_a_classifier_of_characters_reads_characters(tmp_path: Path) -> None:
+    """White space among them, and texts of a file as those of the command line; words have no vectors in it."""
+    checkpoint = write_drawn("classifier", tmp_path, 3.0, unit="characters")
+    read = read_checkpoint(checkpoint)
+    ids = vocabulary_from_json(read.header.vocabularies["characters"], "").ids(list("a grim day"))
+    logits = predict(read.spec, read.weights, {"tokens": ids[None], "lengths": np.array([10])})["logits"][0]  # type: ignore[arg-type]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    command = ("predict", "classifier", "--checkpoint", checkpoint, *LOOP)
+    (text,) = json.loads(birnn(*command, "a grim day", "--top", 3, "--json").stdout)["texts"]
+    assert text["text"] == "a grim day"
+    shares = [each["probability"] for each in text["places"][0]["answers"]]
+    assert shares == pytest.approx(sorted(expected, reverse=True), rel=1e-12)
+    (tmp_path / "texts.txt").write_text(" a grim day\n")
+    assert (
+        birnn(*command, "--data", tmp_path / "texts.txt").stdout
+        == f"{text['places'][0]['answers'][0]['answer']}\ta grim day\n"
+    )
+    done = birnn("embed", "classifier", "a day", "--checkpoint", checkpoint, *LOOP)
+    assert_one_sentence(done, "embed must be asked of a model that reads words; got a classifier of characters")
+
+
 def test_classes_without_names_have_their_numbers(drawn: dict[str, Path], tmp_path: Path) -> None:
     """Of arrays: a place for every step."""
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2, 10, 8)))

@@ -26,6 +26,7 @@ def test_a_genre_is_what_an_id_begins_with_and_a_text_is_read_as_it_is_spelled(t
     texts = read_genres(file)
     assert [text.label for text in texts] == ["weblog", "email"]
     assert [text.words for text in texts] == [("Don't", ",", "dog", "!"), ("The", "dog", ".")]
+    assert [text.words for text in read_genres(file, "characters")] == [tuple("Don't, dog!"), tuple("The dog.")]
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import pytest
 
 from common.data.examples import SequenceExample
 from common.data.python_manual import read_manual
+from common.data.text import tokens_of
 from common.data.vocabulary import UNKNOWN, vocabulary_from_json
 from common.errors import InputError
 from common.models.reference import predict, run
 from common.models.specification import END, SequenceModel
 from common.tasks.building import build_task
-from common.tasks.language import LONGEST, cross_entropy, frequency_perplexity, perplexity, spelled, tokens_of
+from common.tasks.language import LONGEST, cross_entropy, frequency_perplexity, perplexity, spelled
 from common.tasks.task import Options, Task, unlabelled
 
 TEXT = "The dog runs. A cat sleeps! Does the dog sleep? The dog runs. The cat\nruns away.\n\nA dog"
