@@ -62,4 +62,6 @@ class LoadedCheckpoint(ABC):
 
     @abstractmethod
     def plain(self, name: str, kind: str) -> Arrays:
-        """An ``embedding``'s weight (rows, width), or a ``dense`` layer's weight (out, in) and bias."""
+        """An ``embedding``'s weight (rows, width), a ``dense`` layer's weight (out, in) and bias, or, of a format that
+        holds them as they are, the arrays of a ``tensor``.
+        """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -72,6 +73,9 @@ class TorchCheckpoint(LoadedCheckpoint):
         return module
 
     def plain(self, name: str, kind: str) -> Arrays:
+        if kind == "tensor":
+            leaves = {key: key.removeprefix(f"{name}.") for key in self._state if f"{key}.".startswith(f"{name}.")}
+            return {leaf: as_array(self._state[key]) for key, leaf in leaves.items()}
         module: nn.Module
         own = {key: self._state[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in self._state}
         rows, width = own["weight"].shape
@@ -81,5 +85,9 @@ class TorchCheckpoint(LoadedCheckpoint):
         else:
             module = nn.Linear(width, rows, bias="bias" in own, dtype=dtype)
         module.load_state_dict(own)
-        narrow = dtype == torch.bfloat16
-        return {key: (each.float() if narrow else each).numpy() for key, each in module.state_dict().items()}
+        return {key: as_array(each) for key, each in module.state_dict().items()}
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor in NumPy, bfloat16 as float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

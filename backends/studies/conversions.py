@@ -172,7 +172,7 @@ def _run(
     plain = [
         AskedPlain(name=each.name, kind=each.kind, result=pool.folder / f"proof-plain-{number}.safetensors")
         for number, each in enumerate(side.contents.plain)
-        if side.name == "target" and each.kind != "tensor"
+        if side.name == "target"
     ]
     request = RunCheckpoint(
         file=side.path.resolve(), format=side.format, config=config, layers=tuple(asked), plain=tuple(plain)

@@ -432,12 +432,12 @@ class AskedRecurrent(BaseModel):
 
 
 class AskedPlain(BaseModel):
-    """An embedding or a dense layer of a checkpoint, given as it was loaded."""
+    """An embedding, a dense layer or other tensors of a checkpoint, given as they were loaded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    kind: Literal["embedding", "dense"]
+    kind: Literal["embedding", "dense", "tensor"]
     result: Path
 
 

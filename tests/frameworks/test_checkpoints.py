@@ -52,7 +52,7 @@ def layer_of(name: str, spec: Specification, target: str) -> RecurrentLayer:
 
 
 def contents_for(target: str, **changed: RecurrentLayer) -> Contents:
-    """What is written: recurrent layers, an embedding and a dense layer."""
+    """What is written: recurrent layers, an embedding, a dense layer and, where the format has them, other tensors."""
     random = np.random.default_rng(1)
     layers: dict[str, RecurrentLayer | PlainLayer] = {
         "embedding": PlainLayer("embedding", "embedding", {"weight": random.normal(size=(5, 2)).astype(np.float32)}),
@@ -60,6 +60,9 @@ def contents_for(target: str, **changed: RecurrentLayer) -> Contents:
     }
     dense = {"weight": random.normal(size=(2, 3)).astype(np.float32), "bias": random.normal(size=2).astype(np.float32)}
     layers["head.0"] = PlainLayer("head.0", "dense", dense)
+    if FORMATS[target].tensors:
+        scores: Arrays = {"transitions": random.normal(size=(4, 4)), "start": np.ones(4, np.float32)}
+        layers["crf"] = PlainLayer("crf", "tensor", scores)
     return Contents("birnn", {**layers, **changed})
 
 
@@ -84,9 +87,7 @@ def loaded(framework: Framework, target: str, contents: Contents, folder: Path, 
             )
         )
     plain = [
-        AskedPlain(name=each.name, kind=each.kind, result=folder / f"{each.name}.plain")
-        for each in contents.plain
-        if each.kind != "tensor"
+        AskedPlain(name=each.name, kind=each.kind, result=folder / f"{each.name}.plain") for each in contents.plain
     ]
     config = None
     if target == "keras-weights":

@@ -17,6 +17,7 @@ from birnn.commands import convert
 from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer
 from common.checkpoints.table import FORMATS
 from common.checkpoints.told import sha256_of
+from tests.attacks.test_files import TAGGER, checkpoint_file
 from tests.command_line.running import birnn
 
 FILES = Path(__file__).parents[1] / "common" / "checkpoints" / "files"
@@ -55,6 +56,15 @@ def test_a_conversion_that_ran_on_both_sides_is_proved(tmp_path: Path, spec: Pat
     )
     assert proof["others"] == {"embedding": "same", "head": "same"}
     assert set(proof["versions"]) == {"source", "target"}
+
+
+@pytest.mark.usefixtures("_numpy_loads_torch")
+def test_tensors_that_are_of_no_known_layer_are_proved_too(tmp_path: Path) -> None:
+    source = checkpoint_file(tmp_path / "c.safetensors", TAGGER.model_copy(update={"head": "crf"}))
+    done = birnn("convert", source, tmp_path / "o.pt")
+    assert done.returncode == 0, done.stderr
+    proof = certificate(tmp_path / "o.pt")
+    assert (proof["proved"], proof["others"]) == (True, dict.fromkeys(("embedding", "head.0", "crf"), "same"))
 
 
 @pytest.mark.usefixtures("_numpy_loads_torch")
