@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.maintain.own_training import MEASURED, MODELS, PICTURES, TRACES, commands, row, sections, table
 
-NAMES = list(commands(None, None))
+NAMES = list(commands())
 
 
 def a_trace(**changes: object) -> dict:
@@ -29,6 +29,14 @@ def test_a_language_model_has_its_perplexity_beside_its_accuracy() -> None:
     for training, last in zip(trace["implementations"].values(), (50.0, 51.0), strict=True):
         training["perplexities"] = [99.0, last]
     assert "| 0.0625 (200.00) | 0.2500 (50.00) | 0.3750 (51.00) |" in row("language", "train language", trace, "")
+
+
+def test_entities_have_their_f1_beside_their_accuracy() -> None:
+    trace = a_trace(baseline={"accuracy": 0.5, "entity_f1": 0.0625})
+    for training, last in zip(trace["implementations"].values(), (0.125, 0.25), strict=True):
+        training["entity_f1"] = [0.0, last]
+    told = "| 0.5000 (F1 0.0625) | 0.2500 (F1 0.1250) | 0.3750 (F1 0.2500) |"
+    assert told in row("entities", "train tagger", trace, "")
 
 
 def test_the_other_rows_and_sections_stay_in_their_order() -> None:
