@@ -56,7 +56,7 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """As ``birnn verify`` ends: 0, 1 for a failure, 3 where nothing, or not everything, could be checked."""
+        """``birnn verify``'s code: 0, 1 for a failure, 3 where nothing, or not everything, could be checked."""
         return code_of(self.outcomes, broken=False)
 
     @property

@@ -25,7 +25,7 @@ from common.weights import shapes
 HEAD = ("head.weight", "head.bias")
 """The names of the head's parameters."""
 LARGEST_RATE = 2.0**15
-"""Of the powers of two, the largest that float16 holds."""
+"""The largest power of two that float16 holds."""
 
 
 @dataclass(frozen=True)

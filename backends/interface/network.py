@@ -143,8 +143,8 @@ class Network(ABC):
         return with_prefix(rnn_prefix(self.spec), by_stage[0] if len(self.stages) == 1 else join_layers(by_stage))
 
     def summed_biases(self, layers: Sequence[Implementation]) -> Arrays:
-        """For every ``bias_hh`` of the bidirectional RNN, (rows,) bool: true where the implementation that computes it,
-        one of ``layers`` for each of ``stages``, holds its sum with ``bias_ih`` alone.
+        """A mask of each ``bias_hh`` of the bidirectional RNN, (rows,) bool: true where the implementation that
+        computes it, one of ``layers`` for each of ``stages``, holds its sum with ``bias_ih`` alone.
         """
         return self.join(
             [
@@ -167,11 +167,11 @@ class NetworkOptimizer(Protocol):
     settings: OptimizerSettings
 
     def state(self) -> Arrays:
-        """As ``Network.optimizer_state`` gives it."""
+        """The state of the optimizer, as ``Network.optimizer_state`` gives it."""
         ...
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """As ``Network.load_optimizer_state`` takes it."""
+        """Take over a state, as ``Network.load_optimizer_state`` does."""
         ...
 
 

@@ -23,7 +23,7 @@ GATES = {"rnn_tanh": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 SIZES: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "num_directions": 1}
 """One layer, forward only, of which each probe is made."""
 LENGTHS = np.array([5, 3, 1])
-"""Of three rows, unequal."""
+"""The lengths of three rows, unequal."""
 CLOSE = 1e-5
 """What two correct results in float32 are not apart."""
 Runner = Callable[..., Arrays]

@@ -15,7 +15,7 @@ from backends.registry import backends
 Group = TypeVar("Group")
 """What belongs together and stays in one worker."""
 MOST_WORKERS = 8
-"""At once; each takes up to 1 GB."""
+"""Workers at once; each takes up to 1 GB."""
 
 
 def side_by_side(pool: Pool, work: Iterable[Callable[[], None]], stopped: threading.Event) -> None:

@@ -14,7 +14,7 @@ from backends.interface.layer import Arrays, Inputs
 from backends.tensorflow_keras.layer.lengths import step_mask
 
 INNER = ("layer", "backward_layer")
-"""Under what names Bidirectional holds its two layers."""
+"""The names under which Bidirectional holds its two layers."""
 
 
 class KerasCheckpoint(LoadedCheckpoint):

@@ -49,8 +49,8 @@ def execute(framework: Framework, case: Case, implementation: str, dtype: str, d
 def execute_again(
     framework: Framework, case: Case, implementation: str, dtype: str, device: str, forward: bool
 ) -> tuple[Result, dict[str, Arrays]]:
-    """As ``execute``, and then once more on the same object: a state that it keeps would show, and gradients that add
-    up.
+    """Run a case as ``execute`` does, and then once more on the same object: a state that it keeps would show, and
+    gradients that add up.
 
     The second part has what the others gave where they are not equal to the last bit: ``again``, the second call, and
     ``forward``, a forward pass alone, which is another program where gradients are wanted, and often another kernel.

@@ -442,7 +442,7 @@ class AskedPlain(BaseModel):
 
 
 class LoadedLayers(WorkerReply):
-    """For each layer that was asked for an empty text where its result was written, or why it was not; the versions."""
+    """Why each layer's result was not written, an empty text where it was; and the versions."""
 
     layers: dict[str, str]
     plain: dict[str, str]

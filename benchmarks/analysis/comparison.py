@@ -118,7 +118,7 @@ class Comparison:
 
 
 def geometric_mean(compared: Iterable[Compared]) -> float:
-    """Of b's time over a's; every combination counts the same."""
+    """The geometric mean of b's time over a's; every combination counts the same."""
     logarithms = [math.log(each.ratio.median) for each in compared]
     return math.exp(sum(logarithms) / len(logarithms))
 

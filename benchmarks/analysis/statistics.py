@@ -17,9 +17,9 @@ RESAMPLES = 1000
 COVERAGE = 0.95
 """The coverage of an interval."""
 FEWEST = 3
-"""With fewer samples in all there is no interval: it is infinitely wide."""
+"""Samples in all below which there is no interval: it is infinitely wide."""
 DRAWN = 200
-"""At most so many samples are drawn from a process in one resample."""
+"""Samples at most that are drawn from a process in one resample."""
 SAME = 0.05
 """Ratios within this of 1 are the same for practical purposes, when the noise floor is below half of it."""
 GAP = 5.0

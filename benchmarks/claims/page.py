@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "claims.md"
 PICTURES = ROOT / "docs" / "claims"
 """The folder of the pictures that the page shows."""
 MOST_ROWS = 24
-"""Of points in a table; more are in the results file alone."""
+"""Points in a table at most; more are in the results file alone."""
 
 
 def main() -> None:

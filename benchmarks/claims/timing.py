@@ -70,7 +70,7 @@ class Timed:
     peak_bytes: int | None = None
 
     def numbers(self, name: str = "ratio") -> dict[str, float]:
-        """As the numbers of a point."""
+        """The numbers of a point; the ratio is called ``name`` there."""
         ratio = {name: self.ratio.median, f"{name}_low": self.ratio.low, f"{name}_high": self.ratio.high}
         return {"ms": 1e3 * self.seconds, **ratio, "calls": float(self.calls)}
 

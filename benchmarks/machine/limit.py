@@ -26,9 +26,9 @@ from benchmarks.cases.case import BenchmarkCase
 COMPUTE, MEMORY, CHAIN = "compute", "memory", "chain"
 """What may bound a pass: its products, its bytes, or its steps, one after another."""
 POINTWISE_FLOPS = {1: 3, 3: 14, 4: 15}
-"""By number of gates: operations of a step, for each unit and row, besides the products."""
+"""Operations of a step by number of gates, for each unit and row, besides the products."""
 KEPT_FOR_BACKWARD = {1: 0, 3: 4, 4: 5}
-"""By number of gates: numbers of a step, for each unit and row, that a forward pass leaves for the backward pass."""
+"""Numbers of a step by number of gates, for each unit and row, that a forward pass leaves for the backward pass."""
 CHAIN_MARGIN = 1.05
 """A chain that takes at most so much longer than products or memory alone is not what binds."""
 

@@ -93,7 +93,7 @@ def calibration_cases(seeds: int) -> Iterator[Case]:
 
 
 def worst_of_correct_code(outcomes: list[Outcome]) -> Worst:
-    """For each implementation and dtype, the largest of each measure over all cases and tensors."""
+    """The largest of each measure over all cases and tensors, for each implementation and dtype."""
     worst: Worst = defaultdict(lambda: dict.fromkeys(MEASURES, 0.0))
     for outcome in outcomes:
         if outcome.verdict is not None:
@@ -115,7 +115,7 @@ def limits_from(worst: Worst) -> dict[str, dict[str, float]]:
 
 
 def nearest_mistakes(limits: dict[str, dict[str, float]]) -> dict[str, tuple[float, str, str]]:
-    """For each mistake, the cell on which the built-in cases see it least: how many limits away, dtype and cell.
+    """The cell, for each mistake, on which the built-in cases see it least: how many limits away, dtype and cell.
 
     A cell sees a mistake by its most telling built-in case, tensor and measure.
     """
@@ -228,7 +228,7 @@ def names_at(commit: str) -> list[str]:
 
 
 def origin(calibrated: Mapping[str, Any]) -> str:
-    """Of which commit and cases the limits are, and which built-in cases are others now."""
+    """The commit and the cases that the limits are of, and which built-in cases are others now."""
     then, now = calibrated["cases"], names_now()
     line = f"The limits are of commit {calibrated['commit']}, with its {len(then)} built-in cases"
     changes = [

@@ -24,7 +24,7 @@ from common.errors import InputError
 BATCH = 20
 """Mutants that one process reads."""
 LONGEST_SECONDS = 60.0
-"""Of a batch; a reader that needs longer hangs."""
+"""How long a batch may take; a reader that needs longer hangs."""
 MOST_MEMORY = 4 * 2**30
 """Bytes of memory that a reader may take."""
 EDGES = (0, 1, 0x7F, 0x80, 0xFF)

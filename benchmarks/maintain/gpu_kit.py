@@ -32,7 +32,7 @@ LARGEST = 48 * 2**20
 KIND = "birnn GPU kit"
 """What the kit calls itself in its files."""
 DESCRIPTION = "kit.json"
-"""By this file a folder is known for a kit."""
+"""The file by which a folder is known for a kit."""
 SOURCES, WHEELS, SCRIPT = "sources.tar.gz", "wheels", "run.sh"
 """The names of what is in the kit."""
 LACKING = (

@@ -41,7 +41,7 @@ QUERY = """
     )
     ORDER BY implementation, batch
 """
-"""Of the sizes of which most batches were timed: name, batch, ms, the limit in ms, seq_len, input_size, hidden_size."""
+"""The sizes of which most batches were timed: name, batch, ms, the limit in ms, seq_len, input_size, hidden_size."""
 
 
 def main(

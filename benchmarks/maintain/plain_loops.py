@@ -43,7 +43,7 @@ COMPARED = (
 TURNS = 3
 """Fresh processes of each, one after the other."""
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
-"""With these glibc keeps what a call has freed for the next one, instead of giving it back to the kernel."""
+"""Variables with which glibc keeps what a call has freed for the next one, instead of giving it to the kernel."""
 
 
 def by_hand(framework: str, case: BenchmarkCase, threads: int, variables: Mapping[str, str]) -> list[float]:

@@ -57,7 +57,7 @@ SEQ_LENS, SHARES = (1, 3, 8, 20, 60, 150), (0.1, 0.25, 0.3, 0.22, 0.1, 0.03)
 CONFIDENCE = 0.95
 """The confidence of the bounds that are told."""
 GATE_ORDERS, OTHER_MISTAKES = 2, 12
-"""Of the many wrong orders of gates, and of the other mistakes, how many are tried on a case."""
+"""How many of the wrong orders of gates, and of the other mistakes, are tried on a case."""
 WRONG, CORRECT = "wrong", "correct"
 """The kinds of code that are judged."""
 BY_EYE = ("zeros", "noise of the right size")

@@ -27,7 +27,7 @@ from common.reference import Arrays
 from common.training import Training, judge_step, telling_rate, training_yardstick
 
 Paddings = Mapping[str, Callable[[], Arrays | None]]
-"""As ``common.judging.trial.judge_trial`` takes them."""
+"""What computes a result with each other padding, as ``common.judging.trial.judge_trial`` takes it."""
 LARGEST_REFERENCE = 5e10
 """Flops of a forward pass up to which the reference takes all rows; about four seconds on two cores."""
 FEW_ROWS = 2

@@ -215,7 +215,7 @@ class Session:
         return self._rounds_of(key) < self.settings.processes
 
     def _rounds_of(self, key: Key) -> int:
-        """In how many processes a combination has been measured to the end.
+        """How many processes have measured a combination to the end.
 
         Counted in the row, not in the blocks: a process that was killed has left blocks, too.
         """

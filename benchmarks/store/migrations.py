@@ -18,7 +18,7 @@ from benchmarks.store.schema import SCHEMA_VERSION, literal
 from common.errors import InputError
 
 MIGRATIONS: dict[int, Callable[[Any], None]] = {1: to_2, 2: to_3, 3: to_4}
-"""From a schema version to the function that brings an open store to the next one. Version 1 is the first."""
+"""The function that brings an open store from each schema version to the next one. Version 1 is the first."""
 
 _SETTINGS = {
     # The store works while others are measured: no threads of its own, no look for extensions in the network.

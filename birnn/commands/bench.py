@@ -240,7 +240,7 @@ def _marked_up(cell: TableCell) -> str:
 
 
 def explain(wishes: Wishes, path: Path) -> int:
-    """For each combination: that it will run, has been measured, or why it will not run."""
+    """Print of each combination that it will run, that it has been measured, or why it will not run; the exit code."""
     settings = wishes.settings()
     known: dict[Key, Row] = {}
     with Pool.open(settings.threads[0]) as pool:

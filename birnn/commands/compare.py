@@ -138,7 +138,7 @@ def _texts(each: Compared) -> list[str]:
 
 
 def _milliseconds(row: Row) -> str:
-    """With the marks of a doubtful time."""
+    """A median in ms, with the marks of a doubtful time."""
     assert row.median_seconds is not None
     return marks(row) + milliseconds(row.median_seconds)
 
@@ -156,7 +156,7 @@ def _as_table(heading: str, group: Sequence[Compared], comparison: Comparison) -
 
 
 def _as_tall_tables(heading: str, group: Sequence[Compared], comparison: Comparison) -> list[RenderableType]:
-    """For a narrow terminal: a line for each case, its implementations below it."""
+    """Tables for a narrow terminal: a line for each case, its implementations below it."""
     tables: list[RenderableType] = [escape(heading)]
     for case in dict.fromkeys(each.key.case for each in group):
         table = close_table(f"[bold]{escape(case)}[/bold]")

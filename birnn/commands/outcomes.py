@@ -177,7 +177,7 @@ def print_declined(console: Console, outcomes: Iterable[Outcome]) -> None:
 
 
 def print_forward_only(console: Console, outcomes: Iterable[Outcome]) -> None:
-    """Of which implementations no gradient was computed although the cases ask for them, one line a reason."""
+    """Print of which implementations no gradient was computed although the cases ask for them, one line a reason."""
     cases: dict[tuple[str, str], set[str]] = defaultdict(set)
     for outcome in outcomes:
         if outcome.no_gradients:

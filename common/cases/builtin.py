@@ -36,7 +36,7 @@ CELLS: dict[str, dict[str, Any]] = {
 SIZES: dict[str, Any] = {"input_size": 4, "hidden_size": 6, "num_layers": 1, "bias": True, "merge": "concat"}
 """The specification of most cases, but for the cell."""
 LAYERS = {"rnn_tanh": 2, "rnn_relu": 1, "gru": 3, "gru_before": 1, "lstm": 2}
-"""Of the cases with concat and bias; where it is one, the wide cases are stacked."""
+"""Layers of the cases with concat and bias, by cell; where it is one, the wide cases are stacked."""
 WIDE: dict[str, Any] = {"input_size": 71, "hidden_size": 67, "bias": False}
 """Sizes past 64 and no multiples of a vector's width, so that kernels have whole tiles and a rest."""
 MERGES: dict[str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ ONES: dict[str, Any] = {"input_size": 1, "hidden_size": 1, "num_layers": 2, "bia
 FORWARD: dict[str, Any] = {"merge": None, "num_directions": 1}
 """What makes a specification one of a single direction."""
 FORWARD_LAYERS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 2, "gru_before": 1, "lstm": 2}
-"""Of the cases with one direction."""
+"""Layers of the cases with one direction, by cell."""
 LONG = 210
 """Steps of the long cases: more than any implementation unrolls, and several pieces where one works in pieces."""
 GRADIENTS = 2.0**8

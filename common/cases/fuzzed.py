@@ -34,7 +34,7 @@ STATES = ("given", "absent", "zeros")
 COTANGENTS = ("all", "output", "states", "none")
 """The results by which gradients are asked for."""
 MOST_FLOPS = 3e7
-"""Of a forward pass: the reference takes a tenth of a second for it."""
+"""Flops of a forward pass at most: the reference takes a tenth of a second for it."""
 LARGE, TINY, SUBNORMAL = 200.0, 1e-4, 1e-39
 """What numbers are multiplied by to be large, tiny or subnormal."""
 

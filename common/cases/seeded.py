@@ -15,7 +15,7 @@ from common.weights import count, initialise
 GARBAGE_SCALE = 10.0
 """The standard deviation of what padding holds."""
 COPIES = 2
-"""Of a case's numbers, while its file is made."""
+"""How many copies of a case's numbers there are while its file is made."""
 
 
 @dataclass(frozen=True)

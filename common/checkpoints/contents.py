@@ -126,7 +126,7 @@ class Half:
     bias_hh: np.ndarray | None = None
 
     def arrays(self, layer: int, direction: int) -> Arrays:
-        """By canonical name, without the biases that are not there."""
+        """The weights by canonical name, without the biases that are not there."""
         arrays = {weight_name(kind, layer, direction): getattr(self, kind) for kind in KINDS}
         return {name: value for name, value in arrays.items() if value is not None}
 

@@ -74,7 +74,7 @@ def trained_parameters(spec: Model) -> list[str]:
 
 
 def gradient_masks(spec: Model) -> Arrays:
-    """For trained parameters of which some rows are frozen: 1 where a row is trained and 0 where not, (rows,) float64.
+    """A mask for each trained parameter with frozen rows: 1 where a row is trained and 0 where not, (rows,) float64.
 
     These are the ``bias_hh`` of reset-after GRUs, whose rows r and z are only added to ``bias_ih``.
     """

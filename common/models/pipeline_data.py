@@ -109,7 +109,7 @@ class OneDirectionTrainer(ReferenceTrainer):
 
 
 class OtherDirectionTrainer(OneDirectionTrainer):
-    """As ``OneDirectionTrainer``, with the reverse direction for the forward one."""
+    """A trainer of the network whose head hears the reverse direction alone."""
 
     direction = 1 - FORWARD
 

@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 """A share, from 0 to below 1."""
 
 COPIES_IN_TRAINING = 4
-"""Of a model's parameters, float64: the first ones, the trained ones, and Adam's two moments."""
+"""How many copies of a model's parameters training holds, float64: the first, the trained, and Adam's two moments."""
 PADDING, START, END = range(3)
 """Token ids of an encoder–decoder's targets that are no symbol."""
 

@@ -14,7 +14,7 @@ SAID_ELSEWHERE = ("PROBES.add", "_command", ".command", ".callback", "override")
 """Decorators that carry what a function is, or print its docstring to users: a probe's texts, a command's help."""
 BEGINNING = re.compile(r"[A-Z0-9`(]|[\w'./-]*[./_:'][\w'./-]*\b|h_n\b")
 """How a sentence begins: with a capital, or with a name in code or of a package, such as torch.nn.GRU."""
-LEANS = re.compile(r"(and|or|but|likewise|the same|as above|ditto)\b", re.IGNORECASE)
+LEANS = re.compile(r"(and|or|but|likewise|the same|as|of|ditto)\b", re.IGNORECASE)
 """How a sentence begins that leans on its neighbour's."""
 ENDS = (".", "…", "?", ":", ")")
 """How the first paragraph ends."""

@@ -237,7 +237,7 @@ def factors(loop: Loop, gates: tuple[jax.Array, ...], every: States, before: Sta
 
 
 def mask_factors(of: Factors, real: jax.Array) -> Factors:
-    """At padding no gate has a gradient, and the states' gradients pass."""
+    """The factors with those of padding changed: no gate has a gradient there, and the states' gradients pass."""
     zeros = jnp.zeros((), of.gates[0].dtype)
     masked = jax.tree.map(lambda factor: jnp.where(real, factor, zeros), of)
     kept = jnp.where(real, zeros if of.kept is None else of.kept, 1 + zeros)

@@ -32,8 +32,8 @@ NNX_CELLS = {
 BOTH = ("bias_ih", "bias_hh")
 """The two biases, where one dense layer holds their sum."""
 MODULES = "modules"
-"""Under what name an implementation's parameters hold those of Flax's modules; a learned merge's have their canonical
-names."""
+"""The name under which an implementation's parameters hold those of Flax's modules; a learned merge's have their
+canonical names."""
 
 
 class Dense(NamedTuple):

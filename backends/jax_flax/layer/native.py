@@ -35,7 +35,7 @@ from common.specification import Specification
 from common.weights import merge_weight_name, merge_weights
 
 DIRECTIONS = ("forward_rnn", "backward_rnn")
-"""Under what names Bidirectional holds its two halves."""
+"""The names under which Bidirectional holds its two halves."""
 
 
 def own_merge(spec: Specification) -> Callable[[jax.Array, jax.Array], jax.Array]:

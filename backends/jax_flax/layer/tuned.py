@@ -17,7 +17,7 @@ from common.specification import GATES, Specification
 from common.weights import KINDS, merge_weight_name, merge_weights, of_direction, weight_name
 
 LOOPS = "loops"
-"""Under what name the parameters hold those of the loops; a learned merge's have their canonical names."""
+"""The name under which the parameters hold those of the loops; a learned merge's have their canonical names."""
 NARROW = 16
 """Below so many units, and with at least as many sequences, a step's arrays have the batch last: XLA:CPU vectorises
 along the last axis (docs/tuning.md)."""

@@ -23,7 +23,7 @@ from common.models.specification import Model, parameters, rnn_prefix
 from common.models.trace import Step
 
 RNN = "rnn"
-"""Under what name a network's parameters hold the rnn's; all others are there by their canonical names."""
+"""The name under which a network's parameters hold the rnn's; all others are there by their canonical names."""
 Judged = tuple[jax.Array, tuple[jax.Array, Results]]
 """The loss, and beside it the number of right answers, and the logits with what comes on the way to them."""
 
@@ -222,7 +222,7 @@ def head(parameters: Tree, x: jax.Array) -> jax.Array:
 
 
 def wide(x: jax.Array) -> jax.Array:
-    """In at least float32, what softmax and means are computed in."""
+    """The array in at least float32, what softmax and means are computed in."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -232,7 +232,7 @@ def best(logits: jax.Array) -> jax.Array:
 
 
 def array(x: jax.Array | np.ndarray) -> np.ndarray:
-    """In NumPy, float32 for narrower floats, int64 for integers."""
+    """The array in NumPy, float32 for narrower floats, int64 for integers."""
     values = np.asarray(x)
     if jnp.issubdtype(values.dtype, jnp.floating):
         return values.astype(np.float32) if values.dtype.itemsize < 4 else values

@@ -35,8 +35,8 @@ FULL = np.full(BATCH, SEQ_LEN, np.int32)
 PADDING = np.arange(SEQ_LEN) >= LENGTHS[:, None]
 """The positions past the lengths."""
 GROWTH = 20.0
-"""With recurrent weights so many times the usual a ReLU's state grows tenfold a step and more, and overflows float32 in
-``LONG`` steps, but not in ``SEQ_LEN``."""
+"""How many times the usual recurrent weights are, so that a ReLU's state grows tenfold a step and more, and overflows
+float32 in ``LONG`` steps, but not in ``SEQ_LEN``."""
 LONG = 100
 """Steps of padding in which a state that grows overflows."""
 CLOSE, FAR = 1e-5, 1e-2

@@ -19,7 +19,7 @@ class Rows:
     lengths: Tensor | None
 
     def masks(self, F: ModuleType) -> list[Tensor] | None:
-        """Of each step whether it is real, (batch,) int32; None where all are."""
+        """A mask of each step, (batch,) int32, 1 where it is real; None where all are."""
         return None if self.lengths is None else unstack(F, step_mask(F, self.lengths, self.seq_len), self.seq_len)
 
     def steps(self, F: ModuleType, x: Tensor) -> list[Tensor]:

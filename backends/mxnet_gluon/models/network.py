@@ -25,7 +25,7 @@ from common.models.trace import Step
 Tensors = dict[str, Tensor]
 """Arrays, or symbols of a graph, by name."""
 Function = Callable[[ModuleType, Tensors, Tensors], list[Tensor]]
-"""From the module of operations, parameters and other arrays by name to results."""
+"""What gives results for the module of operations, and for parameters and other arrays by name."""
 
 
 class MXNetNetwork(TrainedNetwork[Optimizer]):
@@ -207,7 +207,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         return self.narrow(F, rows_of_table)
 
     def wide(self, F: ModuleType, x: Tensor) -> Tensor:
-        """In at least float32, what softmax and means are computed in."""
+        """The array in at least float32, what softmax and means are computed in."""
         return x if self.wide_dtype == self.dtype else F.cast(x, self.wide_dtype)
 
     def narrow(self, F: ModuleType, x: Tensor) -> Tensor:
@@ -250,7 +250,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
 
 
 def array(x: nd.NDArray) -> np.ndarray:
-    """In NumPy, float32 for narrower floats, int64 for integers."""
+    """The array in NumPy, float32 for narrower floats, int64 for integers."""
     values = x.asnumpy()
     if values.dtype.kind == "f":
         return values.astype(np.float32) if values.dtype.itemsize < 4 else values

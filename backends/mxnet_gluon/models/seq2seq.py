@@ -85,7 +85,7 @@ class Seq2SeqNetwork(MXNetNetwork):
         return step
 
     def moved(self, batch: Batch) -> dict[str, nd.NDArray]:
-        """With, for a labelled batch, ``target_lengths`` and, for each step but the first, ``forced``
+        """The batch as it was; of a labelled one with ``target_lengths`` and, for each step but the first, ``forced``
         (target_len − 1, batch).
         """
         moved = super().moved(batch)

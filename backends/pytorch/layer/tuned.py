@@ -126,8 +126,8 @@ def _relu_backward(grad: torch.Tensor, output: torch.Tensor, grad_input: torch.T
 
 
 def run_gru(_: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors, keep: bool) -> Tensors:
-    """As ``run_rnn``; keeps for each span the gates r, z and R h + b_hh for n, (steps, D, batch, 3·hidden_size), and
-    n, (D, steps, batch, hidden_size).
+    """Fill h as ``run_rnn`` does; keeps for each span the gates r, z and R h + b_hh for n, (steps, D, batch,
+    3·hidden_size), and n, (D, steps, batch, hidden_size).
     """
     kernel, recurrent_kernel, bias, recurrent_bias = weights
     _, seq_len, batch, _ = x.shape
@@ -167,7 +167,7 @@ def run_gru(_: str, x: torch.Tensor, h: torch.Tensor, weights: Tensors, keep: bo
 def differentiate_gru(
     _: str, gradients: Gradients, grad_h: torch.Tensor, h: torch.Tensor, weights: Tensors, kept: Tensors
 ) -> None:
-    """As ``differentiate_rnn``."""
+    """Fill ``gradients`` of a GRU as ``differentiate_rnn`` does."""
     aten = torch.ops.aten
     size = h.shape[-1]
     pairs = zip(spans("gru", h.shape[1] - 1, len(h) * h.shape[2], size), kept[::2], kept[1::2], strict=True)

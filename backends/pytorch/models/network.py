@@ -136,7 +136,7 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
-    """In at least float32, what softmax and means are computed in."""
+    """The array in at least float32, what softmax and means are computed in."""
     return x.float() if x.dtype.itemsize < 4 else x
 
 
@@ -146,6 +146,6 @@ def best(logits: torch.Tensor) -> torch.Tensor:
 
 
 def array(x: torch.Tensor) -> np.ndarray:
-    """In NumPy, float32 for narrower floats."""
+    """The array in NumPy, float32 for narrower floats."""
     x = x.detach()
     return (wide(x) if x.is_floating_point() else x).cpu().numpy()

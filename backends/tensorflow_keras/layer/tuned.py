@@ -129,7 +129,7 @@ def differentiate_rnn(
 def run_gru(
     cell: str, real: tf.Tensor | None, from_x: tf.Tensor, initial: States, kernel: tf.Tensor, bias: tf.Tensor
 ) -> Kept:
-    """As ``run_rnn``; the gates are r, z, R h + b_hh for n, and n."""
+    """The loop of a GRU in one direction, as ``run_rnn``; the gates are r, z, R h + b_hh for n, and n."""
     size = initial[0].shape[1]
 
     def step(inputs: Sequence[tf.Tensor], states: States) -> tuple[States, Sequence[tf.Tensor]]:
@@ -145,7 +145,7 @@ def run_gru(
 
 
 def factors_gru(cell: str, kept: Kept, earlier: States) -> Factors:
-    """As ``factors_rnn``."""
+    """What the loop back of a GRU reads, as ``factors_rnn``."""
     r, z, h_n, n = kept.gates
     by_n = (1 - z) * (1 - n * n)
     return Factors([by_n * h_n * r * (1 - r), (earlier[0] - n) * z * (1 - z), by_n * r], [z, by_n])
@@ -154,7 +154,7 @@ def factors_gru(cell: str, kept: Kept, earlier: States) -> Factors:
 def differentiate_gru(
     real: tf.Tensor | None, factor: tf.Tensor, rest: Sequence[tf.Tensor], kernel: tf.Tensor, by_h: tf.Tensor, by: States
 ) -> Totals:
-    """As ``differentiate_rnn``."""
+    """The loop back of a GRU, as ``differentiate_rnn``."""
     rows, size = kernel.shape
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
@@ -170,7 +170,7 @@ def differentiate_gru(
 def run_lstm(
     cell: str, real: tf.Tensor | None, from_x: tf.Tensor, initial: States, kernel: tf.Tensor, bias: tf.Tensor
 ) -> Kept:
-    """As ``run_rnn``; the gates are i, f, g and o.
+    """The loop of an LSTM in one direction, as ``run_rnn``; the gates are i, f, g and o.
 
     All four come from one tanh over the whole row, sigmoid(x) = tanh(x/2)/2 + 1/2: XLA's loops are slow on single
     gates where hidden_size is small. A gate that is all but shut is then as far off as an open one.
@@ -191,7 +191,7 @@ def run_lstm(
 
 
 def factors_lstm(cell: str, kept: Kept, earlier: States) -> Factors:
-    """As ``factors_rnn``."""
+    """What the loop back of an LSTM reads, as ``factors_rnn``."""
     i, f, g, o = kept.gates
     tanh_c = tf.tanh(kept.states[1])
     gates = [g * i * (1 - i), earlier[1] * f * (1 - f), i * (1 - g * g), tanh_c * o * (1 - o)]
@@ -201,7 +201,7 @@ def factors_lstm(cell: str, kept: Kept, earlier: States) -> Factors:
 def differentiate_lstm(
     real: tf.Tensor | None, factor: tf.Tensor, rest: Sequence[tf.Tensor], kernel: tf.Tensor, by_h: tf.Tensor, by: States
 ) -> Totals:
-    """As ``differentiate_rnn``."""
+    """The loop back of an LSTM, as ``differentiate_rnn``."""
     rows, _ = kernel.shape
 
     def step(inputs: Sequence[tf.Tensor], by: States) -> tuple[States, Sequence[tf.Tensor]]:
@@ -221,7 +221,7 @@ LOOPS = {
     "gru": (run_gru, factors_gru, differentiate_gru),
     "lstm": (run_lstm, factors_lstm, differentiate_lstm),
 }
-"""For each cell its forward loop, the factors of its derivative, and its backward loop."""
+"""Each cell's forward loop, the factors of its derivative, and its backward loop."""
 
 
 def flat(x: tf.Tensor) -> tf.Tensor:

@@ -259,7 +259,7 @@ def linear(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
 
 
 def wide(x: tf.Tensor) -> tf.Tensor:
-    """In at least float32, what softmax and means are computed in."""
+    """The array in at least float32, what softmax and means are computed in."""
     return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
 
 
@@ -269,10 +269,10 @@ def best(logits: tf.Tensor) -> tf.Tensor:
 
 
 def array(x: tf.Tensor) -> np.ndarray:
-    """In NumPy, float32 for narrower floats."""
+    """The array in NumPy, float32 for narrower floats."""
     return (wide(x) if x.dtype.is_floating else x).numpy()
 
 
 def doubles(x: tf.Tensor) -> np.ndarray:
-    """In NumPy, float64."""
+    """The array in NumPy, float64."""
     return x.numpy().astype(np.float64)

@@ -20,7 +20,7 @@ ORDER = [2, 0, 3, 1]
 
 
 def _bidirectional_in_flax(workshop: Workshop) -> list[Point]:
-    """For each of Flax's own bidirectional layers 1 where it agrees with the reference on rows of unequal length."""
+    """Whether each of Flax's own bidirectional layers agrees with the reference on rows of unequal length: 1 if so."""
     offered = workshop.pool.worker(backends()["jax"]).description.implementations
     points = []
     for name in (name for name in offered if name.startswith("native")):

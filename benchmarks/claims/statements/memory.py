@@ -40,8 +40,8 @@ COPY_IMPLEMENTATION = "torch/native"
 
 
 def _norms(workshop: Workshop, framework: str, names: Sequence[str]) -> dict[str, dict[int, float]]:
-    """By cell and distance, the norm of the gradient of the forward half's last output by the input so many steps
-    before it.
+    """The norm of the gradient of the forward half's last output by the input so many steps before it, by cell and
+    distance.
     """
     steps = FARTHEST + 1
     wanted = np.zeros((1, steps, 2 * UNITS))

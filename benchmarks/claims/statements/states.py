@@ -20,7 +20,7 @@ from common.reference import Arrays
 from common.specification import Cell, Specification
 
 STEPS = 50
-"""Of the row whose first and last step are asked what the final state knows of them."""
+"""Steps of the row whose first and last one are asked what the final state knows of them."""
 SAME = 1e-9
 """Numbers this near to each other are equal but for rounding in float64."""
 

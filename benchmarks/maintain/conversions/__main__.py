@@ -50,7 +50,7 @@ LOOK_SECONDS = 0.003
 SLOWEST, LARGEST = 4.0, 2.0
 """How many times as long as a copy a conversion may take, and how many times the file it may hold in memory."""
 NUMBERS_PER_UNIT = 40
-"""Of a two-layer bidirectional LSTM with H units and inputs, parameters are about this many times H²: 2 directions,
+"""How many times H² the parameters of a two-layer bidirectional LSTM with H units and inputs are, about: 2 directions,
 4 gates, H + H columns in the first layer and 2·H + H in the second.
 """
 

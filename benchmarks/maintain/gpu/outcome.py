@@ -19,7 +19,7 @@ from common.output import write_bytes
 MOST_FILES, MOST_BYTES = 8, 16 * 2**20
 """What is carried away from such a machine."""
 MOST_LOG = 4 * 2**20
-"""Of a longer log its end is kept."""
+"""Bytes of a log at most; of a longer one its end is kept."""
 STATE = "state.tar.gz"
 """The name of the file by which another machine goes on."""
 KEPT = ("results.duckdb", "state.json", "probes.json", "verify-*.json", "train-*")

@@ -33,11 +33,11 @@ from common.errors import InputError, shown
 from common.output import write_bytes
 
 OUTCOME_SECONDS = 60.0
-"""Of a command's time what is left for the end of its last step and for the files."""
+"""What is left of a command's time for the end of its last step and for the files."""
 LEAST_BUDGET_SECONDS = 5.0
 """What bench is given at least: it refuses a budget that cannot hold a block."""
 LAST_JOB_SECONDS = 15.0
-"""Of a step's time what is left for the end of its last job, before Ctrl-C is sent."""
+"""What is left of a step's time for the end of its last job, before Ctrl-C is sent."""
 LEAST_SECONDS = 10.0
 """No step is started for less."""
 PATIENCE_SECONDS = 20.0

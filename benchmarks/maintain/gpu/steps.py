@@ -17,7 +17,7 @@ STAGES = {"doctor": 1.0, "verify": 6.0, "short": 12.0, "long": 3.0, "systems": 2
 LANES = ("exact", "fast")
 """The precision lanes in which a GPU is measured."""
 SEED = "13"
-"""Of the order: the same in both lanes, so that what time allows of one it allows of the other."""
+"""The seed of the order, the same in both lanes, so that what time allows of one it allows of the other."""
 BRAUN = ("lstm-T1000-B32-I123-H320*",)
 """Braun's cases at full length, of the set standard."""
 FEW = {

@@ -63,7 +63,7 @@ class RawData:
         return parts
 
     def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """Of each field its number, wire type, and where its key, its value and what follows begin."""
+        """Each field's number and wire type, and where its key, its value and what follows begin."""
         place = start
         while place < end:
             self.fields += 1

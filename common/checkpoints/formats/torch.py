@@ -37,7 +37,7 @@ ZIP = b"PK\x03\x04"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """The first two pickles of a file from before torch 1.6."""
 MODELS = ("state_dict", "model_state_dict", "model", "module")
-"""Under what names training programs put a model's state_dict beside an optimizer's."""
+"""The names under which training programs put a model's state_dict beside an optimizer's."""
 ROOT = "archive"
 """The folder in an archive that a written file's entries lie in."""
 WHAT = "a file of torch.save"
