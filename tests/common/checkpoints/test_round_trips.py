@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from birnn.commands.convert import write_checkpoint_file
+from common.cases.builtin import CELLS
 from common.checkpoints.contents import Arrays, Contents, PlainLayer, RecurrentLayer, kind_of
 from common.checkpoints.converting import EXACT, IMPOSSIBLE, REPARAMETERISED, judged, same_bits
 from common.checkpoints.limits import DTYPES
@@ -136,6 +137,55 @@ def test_from_every_format_to_every_other_and_back(first: str, dtype: str, tmp_p
         assert differing(part, there) == changed, (second, "a verdict of exact, and of nothing else, is bit for bit")
         assert differing(part, there, but_biases=True) == []
         assert differing(there, back) == [], (second, "what has been summed once is exact from there on")
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{merge: {"merge": merge} for merge in ("concat", "sum", "mul", "ave", "weighted")},
+    "uneven": {"merge": "concat", "hidden_size_reverse": 3},
+    "single": {"merge": None, "num_directions": 1},
+}
+"""What a specification may say besides cell, depth and biases."""
+
+
+@cache
+def every_specification(dtype: str) -> Contents:
+    """A layer of every cell with every option, those with concat or one direction deep and flat, with and without
+    biases; in other dtypes than float32, which change no layout, those with concat alone.
+    """
+    random = np.random.default_rng(1)
+    layers: dict[str, RecurrentLayer | PlainLayer] = {}
+    for cell, (option, values), num_layers, bias in product(CELLS, OPTIONS.items(), (1, 2), (True, False)):
+        usual = option == "concat" or (dtype == "float32" and (option == "single" or (num_layers == 2 and bias)))
+        if usual:
+            spec = Specification(input_size=3, hidden_size=2, num_layers=num_layers, bias=bias, **CELLS[cell], **values)
+            name = f"{cell}_{option}_{num_layers}_{'biased' if bias else 'bare'}"
+            weights = {key: random.normal(size=shape).astype(DTYPES[dtype]) for key, shape in shapes(spec).items()}
+            layers[name] = RecurrentLayer(name, kind_of(spec), weights)
+    return Contents("birnn", layers)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_specification_comes_back(name: str, dtype: str, tmp_path: Path) -> None:
+    """As two formats meet in the canonical layout alone, what each gives back is what every pair gives; and once what
+    has one bias is summed, all of it is exact.
+    """
+    whole = every_specification(dtype)
+    part = holdable(whole, name)
+    verdicts = {each.layer: each for each in judged(whole, name)}
+    refused = {layer: verdicts[layer].reasons for layer in whole.layers.keys() - part.layers.keys()}
+    assert all(refused.values()), "with the reason"
+    assert name == "flax-nnx" or not any("b_hn" in reason for reasons in refused.values() for reason in reasons)
+    if dtype not in FORMATS[name].dtypes:
+        assert not part.layers
+        return
+    assert len(part.layers) >= len(whole.layers) // 4
+    there = through(part, name, tmp_path)
+    changed = [layer for layer in part.layers if verdicts[layer].verdict == REPARAMETERISED]
+    assert differing(part, there) == changed
+    assert differing(part, there, but_biases=True) == []
+    once = replace(there, layers={layer: there.layers[layer] for layer in changed})
+    assert not changed or differing(once, through(once, name, tmp_path)) == []
 
 
 def test_the_verdicts_are_what_the_table_says() -> None:
