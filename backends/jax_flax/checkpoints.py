@@ -58,6 +58,8 @@ class FlaxCheckpoint(LoadedCheckpoint):
         for each in name.split("."):
             if each not in tree and name == "rnn":  # a layer alone in its file
                 return tree
+            if not isinstance(tree, dict) or each not in tree:
+                raise ValueError(f"the tree must have the layer {name}; it has {', '.join(map(str, self._tree))}")
             tree = tree[each]
         return tree
 

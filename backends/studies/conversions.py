@@ -5,7 +5,7 @@ other by the suite's one rule (``common.judging.trial``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from common.checkpoints.contents import Arrays, Contents, PlainLayer, RecurrentL
 from common.checkpoints.formats.keras import model_config, single_layers
 from common.checkpoints.proof_case import case_of
 from common.checkpoints.table import FORMATS
+from common.checkpoints.two_layers import SIDES, case_of_side, result_of_sides, taken_apart
 from common.errors import InputError
 from common.judging.agreement import AGREES, DISAGREES, Verdict, measure, thresholds
 from common.judging.explanation import Explanation, explained
@@ -153,22 +154,21 @@ def _run(
     backend = loader(side.format)
     config = None
     if side.format == "keras-weights":
-        config = json.dumps(model_config(list(single_layers(side.contents))))
+        config = json.dumps(model_config(list(single_layers(taken_apart(side.contents)))))
     asked: list[AskedRecurrent] = []
+    apart: dict[str, tuple[str, ...]] = {}
     for name, case in cases.items():
         layer = source_layer(side, own[name])
-        path = pool.folder / f"proof-{case.sha256()[:16]}.safetensors"
-        write_case(case, path, durable=False)
-        asked.append(
-            AskedRecurrent(
-                name=name,
-                spec=layer.kind.specification(),
-                parts=tuple(side.parts[layer.name]),
-                case=path,
-                dtype=_precision(layer),
-                result=pool.folder / f"proof-{side.name}-{len(asked)}.safetensors",
-            )
-        )
+        of_layer = [(name, case, tuple(side.parts[layer.name]))]
+        if side.name == "source" and layer.sides:
+            apart[name] = tuple(f"{name}, {which}" for which in SIDES)
+            of_layer = [(apart[name][i], case_of_side(case, i), (each,)) for i, each in enumerate(layer.sides)]
+        for asked_name, own_case, parts in of_layer:
+            path = pool.folder / f"proof-{own_case.sha256()[:16]}.safetensors"
+            write_case(own_case, path, durable=False)
+            result = pool.folder / f"proof-{side.name}-{len(asked)}.safetensors"
+            dtype, spec = _precision(layer), own_case.spec
+            asked.append(AskedRecurrent(name=asked_name, spec=spec, parts=parts, case=path, dtype=dtype, result=result))
     plain = [
         AskedPlain(name=each.name, kind=each.kind, result=pool.folder / f"proof-plain-{number}.safetensors")
         for number, each in enumerate(side.contents.plain)
@@ -183,8 +183,19 @@ def _run(
         raise _NotRunError(what + reply.reason)
     proof.versions[side.name] = reply.versions
     recurrent = {each.name: _read(each.result, reply.layers.get(each.name, "it is not in the reply")) for each in asked}
+    for name, names in apart.items():
+        sides = [recurrent.pop(each) for each in names]
+        recurrent[name] = next((each for each in sides if isinstance(each, str)), "") or _whole(cases[name], sides)
     others = {each.name: _read(each.result, reply.plain.get(each.name, "it is not in the reply")) for each in plain}
     return recurrent, others
+
+
+def _whole(case: Case, sides: Sequence[Arrays | str]) -> Arrays | str:
+    """The result of a layer of those of its two directions; a text where they are not what was asked for."""
+    try:
+        return result_of_sides(case, [each for each in sides if not isinstance(each, str)])
+    except (KeyError, ValueError, IndexError) as error:
+        return f"its two directions have other tensors than were asked for: {error}"
 
 
 def _read(path: Path, reason: str) -> Arrays | str:

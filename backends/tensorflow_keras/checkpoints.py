@@ -46,7 +46,7 @@ class KerasCheckpoint(LoadedCheckpoint):
 
     def _with_states(self, part: Part) -> keras.layers.Layer:
         """The layer that was loaded, made once more so that it gives its states, with the weights that were loaded."""
-        loaded = self._model.get_layer(part.name)
+        loaded = self._layer(part.name)
         config = loaded.get_config()
         for values in [config[name]["config"] for name in INNER if config.get(name)] or [config]:
             values |= {"return_sequences": True, "return_state": True, "zero_output_for_mask": True}
@@ -55,8 +55,17 @@ class KerasCheckpoint(LoadedCheckpoint):
         layer.set_weights(loaded.get_weights())
         return layer
 
+    def _layer(self, name: str) -> Any:
+        """A layer by its name, behind those of the models that it lies in."""
+        layer: Any = self._model
+        while name:
+            whole = name in [each.name for each in layer.layers]
+            first, _, name = (name, "", "") if whole else name.partition(".")
+            layer = layer.get_layer(first)
+        return layer
+
     def plain(self, name: str, kind: str) -> Arrays:
-        layer: Any = self._model.get_layer(name)
+        layer: Any = self._layer(name)
         values = layer.get_weights()
         if kind == "embedding":
             return {"weight": values[0]}

@@ -146,12 +146,14 @@ class RecurrentLayer:
     """A recurrent layer: its name in the file, what it is, its canonical weights, and what is unusual about it.
 
     Each of ``unusual`` is the reason why nothing else can hold the layer, and so why it is converted to nothing.
+    ``sides`` are the names in the file of the two layers that are its directions, where it has them apart.
     """
 
     name: str
     kind: RecurrentKind
     weights: Arrays
     unusual: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()
 
     def half(self, layer: int, direction: int) -> Half:
         """The weights of one layer in one direction."""

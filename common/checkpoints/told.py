@@ -26,6 +26,7 @@ from common.checkpoints.contents import (
 from common.checkpoints.limits import MOST_HEADER
 from common.checkpoints.opening import format_of, read_checkpoint_file
 from common.checkpoints.table import FORMATS
+from common.checkpoints.two_layers import SIDES, with_two_joined
 from common.errors import InputError, shown
 from common.specification import CELLS, MERGES, specification_from_json
 from common.tensorfile import json_from_text
@@ -95,10 +96,12 @@ def _with_spec(contents: Contents, content: Any, spec: Path) -> Contents:
     if not isinstance(content, dict):
         raise InputError(f"{spec}: must be a JSON object; got {shown(content)}")
     named = {key: value for key, value in content.items() if isinstance(value, dict)}
+    contents = with_two_joined(contents, named, spec)
     for name in named:
         if name not in contents.layers:
             raise InputError(f"{spec}: must name layers of the file ({', '.join(contents.layers)}); got {shown(name)}")
     general = {key: value for key, value in content.items() if key not in named}
+    named = {name: {key: value for key, value in each.items() if key not in SIDES} for name, each in named.items()}
     layers: dict[str, RecurrentLayer | PlainLayer] = {}
     for name, layer in contents.layers.items():
         what = f"{spec}: the layer {name}"

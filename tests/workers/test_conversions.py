@@ -10,14 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backends.registry import SHIPPED
 from birnn.commands import convert
-from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer
+from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer, kind_of
 from common.checkpoints.table import FORMATS
 from common.checkpoints.told import sha256_of
+from common.weights import initialise
 from tests.attacks.test_files import TAGGER, checkpoint_file
+from tests.cases import a_case
 from tests.command_line.running import birnn
 
 FILES = Path(__file__).parents[1] / "common" / "checkpoints" / "files"
@@ -94,6 +97,34 @@ def test_a_writer_that_is_wrong_is_1_and_named(tmp_path: Path, spec: Path, monke
     assert proof["others"] == {"embedding": "same", "head": "different"}
     statuses = {each["layer"]: (each["source"]["status"], each["target"]["status"]) for each in proof["layers"]}
     assert statuses == {"lstm": ("agrees",) * 2, "rnn": ("agrees",) * 2, "gru": ("agrees", "disagrees")}
+
+
+@pytest.mark.usefixtures("_numpy_loads_torch")
+def test_two_layers_that_are_one_are_run_as_the_file_has_them(tmp_path: Path) -> None:
+    """Each direction is a layer of its own there, and tensors that no layer holds stand beside them."""
+    made, source, target = tmp_path / "made.safetensors", tmp_path / "two.safetensors", tmp_path / "o.pt"
+    contents = birnn_contents_of_two()
+    with made.open("w+b") as file:
+        FORMATS["safetensors"].write(contents, file)
+    made.rename(source)
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"encoder": {"forward": "ahead", "reverse": "back", "merge": "concat"}}))
+    done = birnn("convert", source, target, "--spec", spec)
+    assert done.returncode == 0, done.stdout + done.stderr
+    proof = certificate(target)
+    assert [each["source"]["status"] for each in proof["layers"]] == ["agrees"]
+    assert (proof["others"], proof["proved"]) == ({"odd": "same"}, True)
+
+
+def birnn_contents_of_two() -> Contents:
+    layers: dict[str, RecurrentLayer | PlainLayer] = {}
+    for seed, name in enumerate(("ahead", "back")):
+        spec = a_case("gru", merge=None, num_directions=1, num_layers=1).spec
+        weights = initialise(spec, np.random.default_rng(seed))
+        own = {key: value.astype(np.float32) for key, value in weights.items()}
+        layers[name] = RecurrentLayer(name, kind_of(spec), own)
+    layers["odd"] = PlainLayer("odd", "tensor", {"odd": np.ones(3, np.float32)})
+    return Contents("birnn", layers)
 
 
 def _other(name: str) -> str:

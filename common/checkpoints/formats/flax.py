@@ -54,7 +54,10 @@ EMPTY = b"\xc4\x00"
 """msgpack's bytes of none."""
 WHAT = "a .msgpack file of flax.serialization"
 """What a file must be, in the words of an error."""
-SEPARATE = "whether cells of their own names belong together as two directions is not in the file"
+SEPARATE = (
+    "whether cells of their own names belong together as two directions is not in the file; --spec says it, as in "
+    '{"encoder": {"forward": "LSTMCell_0", "reverse": "LSTMCell_1"}}'
+)
 """The note on two cells whose names do not say that they are one layer."""
 
 

@@ -34,7 +34,7 @@ from common.checkpoints.contents import (
 from common.checkpoints.formats import keras_config
 from common.checkpoints.formats.keras_config import Config, described, layers_of
 from common.checkpoints.layouts import pack_keras, unpack_keras
-from common.checkpoints.limits import one_sentence, opened
+from common.checkpoints.limits import DEEPEST, one_sentence, opened
 from common.errors import InputError
 
 DIRECTIONS = ("forward_layer", "backward_layer")
@@ -43,6 +43,8 @@ VARIABLES = ("kernel", "recurrent_kernel", "bias")
 """A cell's variables in Keras' order."""
 VERSION = "3.15.1"
 """The version of Keras that a written file says it is of."""
+OF_LAYER = re.compile(r"(.+?)/((?:(?:forward|backward)_layer/)?(?:cell/)?vars/[^/]+)")
+"""A variable's path: the layer's, and its own below it."""
 WITHOUT_NAME = "the order of the layers and what joins them is not in the file"
 """The note on a file of weights alone."""
 
@@ -61,17 +63,16 @@ def read(path: Path) -> Contents:
         segments = dict(_segments(file))
         layers: dict[str, RecurrentLayer | PlainLayer] = {}
         notes: list[str] = []
-        counts: Counter[str] = Counter()
-        for each in layers_of(config, f"{path}: config.json"):
-            snake = snake_case(each.class_name)
-            segment = f"{snake}_{counts[snake]}" if counts[snake] else snake
-            counts[snake] += 1
+        for name, segment, each in _placed(config, f"{path}: config.json"):
             if segment in segments:
-                what = f"{path}: the layer {each.name}"
-                own = _own_name(file, segment)
+                what = f"{path}: the layer {name}"
+                own = file.text(f"{segment}/vars", "name")
                 if own not in (None, each.name):
                     raise InputError(f"{what} must have its name in the weights, too; they have {own!r}")
-                layers[each.name] = _layer(each.name, segments[segment], each, what, notes)
+                layers[name] = _layer(name, segments.pop(segment), each, what, notes)
+        for segment, arrays in segments.items():  # of what is no layer of the configuration, and is not to be lost
+            name = _name_of(file, segment)
+            layers[name] = plain(name, [], arrays, "", notes)
     return Contents("keras", layers, tuple(notes))
 
 
@@ -83,12 +84,12 @@ def read_weights(path: Path) -> Contents:
         layers: dict[str, RecurrentLayer | PlainLayer] = {}
         notes = [WITHOUT_NAME]
         for segment, arrays in _segments(file):
-            name = _own_name(file, segment) or segment
+            name = _name_of(file, segment)
             if name in layers:
                 raise InputError(f"{path}: layers must have names of their own; got {name!r} twice")
-            layers[name] = _layer(name, arrays, None, f"{path}: the layer {name}", notes, segment)
+            layers[name] = _layer(name, arrays, None, f"{path}: the layer {name}", notes, segment.rpartition("/")[2])
         if not layers:
-            raise InputError(f"{path}: must have weights under layers/, as Keras 3 has; got none")
+            raise InputError(f"{path}: must have a layer's variables under vars/, as Keras 3 has; got none")
     return Contents("keras-weights", layers, tuple(notes))
 
 
@@ -116,26 +117,50 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def _placed(
+    config: Any, what: str, outer: str = "", place: str = "layers", depth: int = 0
+) -> Iterator[tuple[str, str, Config]]:
+    """Each layer of a model, and of the models in it, with its name, where its variables are, and its configuration."""
+    if depth > DEEPEST:
+        raise InputError(f"{what}: models must be nested at most {DEEPEST} deep")
+    counts: Counter[str] = Counter()
+    for each in layers_of(config, what):
+        snake = snake_case(each.class_name)
+        segment = f"{place}/{snake}_{counts[snake]}" if counts[snake] else f"{place}/{snake}"
+        counts[snake] += 1
+        name = f"{outer}{each.name}"
+        if each.class_name in keras_config.MODELS:
+            inner = {"class_name": each.class_name, "config": each.values}
+            yield from _placed(inner, f"{what}: {name}", f"{name}.", f"{segment}/layers", depth + 1)
+        else:
+            yield name, segment, each
+
+
 def _segments(file: Hdf5) -> Iterator[tuple[str, Arrays]]:
-    """Each layer's segment with its variables, by their paths below it."""
+    """Each layer's path with its variables, by their paths below it: below ``layers``, in a model that is a layer, or,
+    of a class of somebody's own, under its attribute's name.
+    """
     segments: dict[str, Arrays] = {}
     for path, array in file.arrays.items():
-        top, _, rest = path.partition("/")
-        if top == "layers":
-            segment, _, rest = rest.partition("/")
-            segments.setdefault(segment, {})[rest] = array
+        match = OF_LAYER.fullmatch(path)
+        if match is not None and not match[1].startswith("optimizer"):
+            segments.setdefault(match[1], {})[match[2]] = array
     yield from sorted(segments.items(), key=lambda item: _natural(item[0]))
+
+
+def _name_of(file: Hdf5, segment: str) -> str:
+    """A layer's name by weights alone: its own where it stands in a list of layers, else its attribute's."""
+    own = file.text(f"{segment}/vars", "name")
+    names = [part for part in segment.split("/") if part != "layers"]
+    if segment.rpartition("/")[0].endswith("layers"):
+        names[-1] = own or names[-1]
+    return ".".join(names)
 
 
 def _natural(segment: str) -> tuple[str, int]:
     """What segments are sorted by: the class, and then its number, which the first one has not."""
     stem, _, number = segment.rpartition("_")
     return (stem, int(number)) if number.isdigit() and len(number) < 9 else (segment, 0)
-
-
-def _own_name(file: Hdf5, segment: str) -> str | None:
-    """The name of a segment's layer, if the file has it."""
-    return file.text(f"layers/{segment}/vars", "name")
 
 
 def _layer(

@@ -20,6 +20,10 @@ MERGES = ("concat", "sum", "mul", "ave")
 """The merges that Keras' Bidirectional has under the suite's names."""
 
 
+MODELS = ("Functional", "Model", "Sequential")
+"""The classes of models whose configuration lists their layers."""
+
+
 @dataclass(frozen=True)
 class Config:
     """One layer of a model's configuration: its name, its class, and what that was made with."""
@@ -37,7 +41,7 @@ def layers_of(content: Any, what: str) -> Iterator[Config]:
     InputError
         If it is none of a Sequential or Functional model.
     """
-    if not isinstance(content, dict) or content.get("class_name") not in ("Functional", "Model", "Sequential"):
+    if not isinstance(content, dict) or content.get("class_name") not in MODELS:
         got = content.get("class_name") if isinstance(content, dict) else content
         raise InputError(f"{what} must be of a Functional or Sequential model; got {shown(got)}")
     config = content.get("config")
