@@ -75,6 +75,9 @@ def test_a_checkpoint_answers_legal_tags_and_their_probabilities(learned: tuple[
     assert shares["O"] > 0.5
     first = {each["answer"]: each["probability"] for each in text["places"][0]["answers"]}
     assert first["I-person"] == 0.0  # no sentence begins with it
+    stages = " ".join(birnn(*asked, "--stages").stdout.split())
+    assert "4 CRF (1, 4, 5)" in stages
+    assert f"I-person {0:.4f}" in stages
     loose = json.loads(birnn(*asked, "--top", 5, "--json", "--no-constraints").stdout)
     free = {each["answer"]: each["probability"] for each in loose["texts"][0]["places"][0]["answers"]}
     assert free["I-person"] > 0.0
@@ -84,4 +87,7 @@ def test_tags_that_are_no_legal_bio_are_refused_with_their_line(tagged: Path, tm
     broken = tmp_path / "broken.txt"
     broken.write_text(TAGGED.replace("Peter B-person", "Peter O"))
     done = birnn("train", "tagger", *LOOP, "--data", tagged, "--data", broken, "--head", "crf")
+    assert_one_sentence(
+        birnn("train", "classifier", *LOOP, "--head", "crf"), "--head crf needs a task that labels every step"
+    )
     assert_one_sentence(done, f"{broken}, line 7: must have a tag that is legal BIO", "I-person, which follows O")
