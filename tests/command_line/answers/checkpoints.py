@@ -12,6 +12,7 @@ from common.tasks.checkpoint import Checkpoint, CheckpointHeader, write_checkpoi
 from common.tasks.task import Options
 
 TEXT = "I am very hungry. I am so hungry, and I can eat half a pig. A pig can eat me."
+PAIRS = ("pig\tP IH G", "pigs\tP IH G Z", "can\tK AE N", "eat\tIY T", "half\tHH AE F", "hungry\tHH AH NG G R IY")
 LABELLED = ("good\ta nice day", "bad\ta grim day", "so-so\ta day")
 
 
@@ -27,7 +28,9 @@ def write_data(folder: Path) -> dict[str, Path]:
     labelled.write_text("\n".join(LABELLED * 3) + "\n")
     plain = folder / "plain.txt"
     plain.write_text(f"{TEXT}\n\n" * 3)
-    return {"tagger": tagged, "classifier": labelled, "masked": plain}
+    pairs = folder / "pairs.tsv"
+    pairs.write_text("\n".join(PAIRS * 3) + "\n")
+    return {"tagger": tagged, "classifier": labelled, "masked": plain, "seq2seq": pairs}
 
 
 def write_drawn(task: str, folder: Path, scale: float = 1.0, **options: Any) -> Path:

@@ -24,7 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def seq2seq(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_drawn("seq2seq", tmp_path_factory.mktemp("seq2seq"), 4.0, limit=300)
+    return write_drawn("seq2seq", tmp_path_factory.mktemp("seq2seq"), 4.0)
 
 
 def texts(path: Path) -> list[str]:
@@ -104,7 +104,7 @@ def test_what_cannot_be_drawn_is_one_sentence(
     if "{tagger}" in arguments:
         files["tagger"] = write_drawn("tagger", tmp_path)
     if "{without}" in arguments:
-        files["without"] = write_drawn("seq2seq", tmp_path, attention=False, limit=300)
+        files["without"] = write_drawn("seq2seq", tmp_path, attention=False)
     before = sorted(tmp_path.iterdir())
     assert_one_sentence(birnn(*arguments.format(**files).split(), *LOOP), sentence)
     assert sorted(tmp_path.iterdir()) == before

@@ -22,7 +22,7 @@ LOOP = ("-f", "numpy/loop", "--dtype", "float64", "--max-steps", 4)
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("drawn")
-    return {"seq2seq": write_drawn("seq2seq", folder, 4.0, limit=300), "tagger": write_drawn("tagger", folder)}
+    return {"seq2seq": write_drawn("seq2seq", folder, 4.0), "tagger": write_drawn("tagger", folder)}
 
 
 def test_the_likeliest_answers_of_a_beam_have_their_probabilities(drawn: dict[str, Path]) -> None:
