@@ -5,6 +5,7 @@ Each row is run by itself over its own steps: the fused layer ignores lengths on
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mxnet as mx
@@ -15,6 +16,10 @@ from backends.interface.checkpoint import AskedLayer, LoadedCheckpoint, Part, in
 from backends.interface.layer import Arrays, Inputs
 from backends.mxnet_gluon.layer.layout import LAYERS
 from backends.mxnet_gluon.layer.lengths import merge
+from common.checkpoints.formats.mxnet import V3
+
+FIRST_ARRAY = 24
+"""Where a file's first array begins, after three numbers of eight bytes."""
 
 
 class GluonCheckpoint(LoadedCheckpoint):
@@ -22,7 +27,8 @@ class GluonCheckpoint(LoadedCheckpoint):
 
     def __init__(self, path: Path, format_name: str, config: str | None) -> None:
         self._path, self._by_block = path, format_name == "mxnet"
-        self._arrays = {name.partition(":")[2] or name: value for name, value in nd.load(str(path)).items()}
+        with _semantics(path):
+            self._arrays = {name.partition(":")[2] or name: value for name, value in nd.load(str(path)).items()}
 
     def run(self, asked: AskedLayer, dtype: str, inputs: Inputs) -> Arrays:
         assert inputs.lengths is not None
@@ -57,7 +63,8 @@ class GluonCheckpoint(LoadedCheckpoint):
             prefix=f"{part.name}_",
             **options,
         )
-        _load(self._path, layer, part.name, self._by_block, list(self._arrays))
+        with _semantics(self._path):
+            _load(self._path, layer, part.name, self._by_block, list(self._arrays))
         return layer
 
     def plain(self, name: str, kind: str) -> Arrays:
@@ -74,8 +81,16 @@ class GluonCheckpoint(LoadedCheckpoint):
         else:
             out, width = arrays["weight"].shape
             layer = gluon.nn.Dense(out, use_bias="bias" in arrays, in_units=width, dtype=dtype, prefix=f"{name}_")
-        _load(self._path, layer, name, self._by_block, list(self._arrays))
+        with _semantics(self._path):
+            _load(self._path, layer, name, self._by_block, list(self._arrays))
         return {key: getattr(layer, key).data().asnumpy() for key in arrays}
+
+
+def _semantics(path: Path) -> AbstractContextManager[None]:
+    """MXNet's shapes as a file's first array has them: those of NumPy must be switched on for V3 (1.9.1)."""
+    with path.open("rb") as file:
+        file.seek(FIRST_ARRAY)
+        return mx.util.np_shape(int.from_bytes(file.read(4), "little") == V3)
 
 
 def _load(path: Path, layer: gluon.Block, name: str, by_block: bool, names: list[str]) -> None:

@@ -33,7 +33,7 @@ def run_checkpoint(framework: Framework, request: RunCheckpoint) -> LoadedLayers
 def _written(compute: Callable[[], Arrays], result: Path) -> str:
     """Write what is computed; why it could not be, or nothing."""
     try:
-        arrays = {name: np.ascontiguousarray(value) for name, value in compute().items()}
+        arrays = {name: np.asarray(value, order="C") for name, value in compute().items()}
     except Exception as error:
         traceback.print_exc()
         return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]

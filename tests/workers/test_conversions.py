@@ -123,7 +123,7 @@ def birnn_contents_of_two() -> Contents:
         weights = initialise(spec, np.random.default_rng(seed))
         own = {key: value.astype(np.float32) for key, value in weights.items()}
         layers[name] = RecurrentLayer(name, kind_of(spec), own)
-    layers["odd"] = PlainLayer("odd", "tensor", {"odd": np.ones(3, np.float32)})
+    layers["odd"] = PlainLayer("odd", "tensor", {"odd": np.asarray(3, np.int64)})  # without a dimension
     return Contents("birnn", layers)
 
 

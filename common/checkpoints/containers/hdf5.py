@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from common.checkpoints.blocks import row_blocks
+from common.checkpoints.blocks import contiguous, row_blocks
 from common.checkpoints.contents import Arrays
 from common.checkpoints.limits import (
     DEEPEST,
@@ -163,7 +163,7 @@ def write_hdf5(file: BinaryIO, arrays: Mapping[str, np.ndarray], attributes: Map
             if value.dtype.name not in DTYPES or value.dtype.name == "bfloat16":
                 raise InputError(f"{path} must have a dtype that HDF5 has; got {value.dtype}")
             if value.flags.c_contiguous or value.ndim != 2:
-                target.create_dataset(path, data=np.ascontiguousarray(value))
+                target.create_dataset(path, data=contiguous(value))
                 continue
             dataset = target.create_dataset(path, value.shape, value.dtype)
             for rows, part in row_blocks(value):

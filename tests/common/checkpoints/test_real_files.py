@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.checkpoints.contents import Contents, RecurrentLayer
+from common.checkpoints.blocks import same_bits
+from common.checkpoints.contents import Contents, PlainLayer, RecurrentLayer
 from common.checkpoints.proof_case import case_of
 from common.checkpoints.told import read_known
 from common.judging.agreement import measure, thresholds
@@ -43,6 +44,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "mxnet.params": {"rnn": {"activation": "relu"}},
     "mxnet-prefix.params": {"model_rnn0": {"activation": "relu"}},
     "mxnet-export-0000.params": {},
+    **{f"mxnet-v{version}.params": {"rnn": {"activation": "relu"}} for version in (0, 1, 3)},
 }
 ANSWERS = {name: name.partition(".")[0] for name in SPECS} | {
     "torch-training.pt": "torch",
@@ -52,6 +54,7 @@ ANSWERS = {name: name.partition(".")[0] for name in SPECS} | {
     "flax-orbax": "flax-nnx",
     "mxnet-prefix.params": "mxnet",
     "mxnet-export-0000.params": "mxnet",
+    **{f"mxnet-v{version}.params": "mxnet" for version in (0, 1, 3)},
 }
 
 
@@ -116,6 +119,25 @@ def test_other_layers_and_other_things_in_the_file_are_said(tmp_path: Path) -> N
     assert {each.kind.cell for each in contents.recurrent} == {"lstm", "gru", "rnn_relu"}, (
         "by the symbol.json beside it"
     )
+
+
+def test_every_version_of_mxnets_arrays_has_the_same_numbers(tmp_path: Path) -> None:
+    """V0 and V1 have shapes of 32 and of 64 bits, V3 those of NumPy: a scalar, and an array of none."""
+    wanted = known("mxnet.params", tmp_path).layers
+    for version, first in ((0, 2), (1, 0xF993FAC8), (3, 0xF993FACA)):
+        name = f"mxnet-v{version}.params"
+        assert int.from_bytes((FILES / name).read_bytes()[24:28], "little") == first
+        layers = dict(known(name, tmp_path).layers)
+        if version == 3:
+            step = layers.pop("step")
+            assert isinstance(step, PlainLayer)
+            assert (step.arrays["count"].shape, float(step.arrays["count"])) == ((), 3.0)
+            assert step.arrays["none"].shape == (0, 2)
+        assert list(layers) == list(wanted)
+        for layer, other in zip(layers.values(), wanted.values(), strict=True):
+            mine, its = (each.arrays if isinstance(each, PlainLayer) else each.weights for each in (layer, other))
+            assert mine.keys() == its.keys()
+            assert all(same_bits(mine[key], its[key]) for key in its)
 
 
 def test_bfloat16_is_read_as_it_is(tmp_path: Path) -> None:

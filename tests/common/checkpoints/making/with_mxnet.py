@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 
@@ -42,3 +43,23 @@ for name, width in (("lstm", 3), ("gru", 8), ("rnn", 6)):
     x = mx.nd.random.normal(shape=(2, 5, width))
     answers |= {f"{name}.x": x.asnumpy(), f"{name}.output": getattr(model, name)(x).asnumpy()}
 save_file({name: np.ascontiguousarray(value) for name, value in answers.items()}, folder / "mxnet.answers.safetensors")
+
+# The same arrays as older and newer writers have them. V3 is what 1.9.1 itself writes under NumPy's shapes. It has no
+# writer of V0 and V1, whose bytes are those that its NDArray::LegacyLoad reads (src/ndarray/ndarray.cc, 1.9.1): it must
+# load them as what they are.
+arrays = mx.nd.load(str(folder / "mxnet.params"))
+with mx.util.np_shape(True):
+    scalar = mx.nd.ones(()) * 3
+    mx.nd.save(str(folder / "mxnet-v3.params"), arrays | {"step.count": scalar, "step.none": mx.nd.ones((0, 2))})
+for version in (0, 1):
+    parts = [struct.pack("<QQQ", 0x112, 0, len(arrays))]
+    for value in arrays.values():
+        parts.append(struct.pack("<I", value.ndim) if version == 0 else struct.pack("<Ii", 0xF993FAC8, value.ndim))
+        parts.append(struct.pack(f"<{value.ndim}{'Iq'[version]}", *value.shape))
+        parts += [struct.pack("<iii", 1, 0, 0), value.asnumpy().tobytes()]  # on the CPU, float32
+    parts.append(struct.pack("<Q", len(arrays)))
+    parts += [struct.pack("<Q", len(name)) + name.encode() for name in arrays]
+    (folder / f"mxnet-v{version}.params").write_bytes(b"".join(parts))
+    again = mx.nd.load(str(folder / f"mxnet-v{version}.params"))
+    assert again.keys() == arrays.keys()
+    assert all((again[name] == value).asnumpy().all() for name, value in arrays.items())
