@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
 """The keys of ``--spec`` and what each may be."""
 VERSION = 1
 """The version of what is written beside a file."""
+NEW_NANOSECONDS = 2 * 10**9
+"""For so long a file counts as new; file systems' clocks tick every few milliseconds, some every second."""
 
 
 def read_known(path: Path, spec: Path | None = None) -> Contents:
@@ -72,6 +76,16 @@ def sha256_of(path: Path) -> str:
         for each in sorted(each for each in path.rglob("*") if each.is_file()):
             digest.update(f"{each.relative_to(path)} {sha256_of(each)}\n".encode())
         return digest.hexdigest()
+    known = path.stat()
+    # One that has only now been written could be written again before its times show it.
+    is_new = time.time_ns() - max(known.st_mtime_ns, known.st_ctime_ns) < NEW_NANOSECONDS
+    hashed = _sha256_of_file.__wrapped__ if is_new else _sha256_of_file
+    return hashed(path, (known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns))
+
+
+@lru_cache(maxsize=64)
+def _sha256_of_file(path: Path, identity: tuple[int, ...]) -> str:
+    """SHA-256 of a file as it is, of which a conversion asks several times; a large one takes as long as a copy."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

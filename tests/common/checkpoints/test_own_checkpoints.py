@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from birnn.commands.convert import write_checkpoint_file
+from common.checkpoints import told
 from common.checkpoints.converting import IMPOSSIBLE, judged
 from common.checkpoints.table import FORMATS
 from common.checkpoints.told import read_known
@@ -105,3 +108,20 @@ def test_the_optimizer_is_left_behind_and_that_is_said(tmp_path: Path) -> None:
     tensors, metadata = read(path)
     path.write_bytes(as_bytes(tensors | {"optimizer.m": np.zeros(3)}, metadata))
     assert read_known(path).notes == ("the optimizer's state, 1 tensors, is left behind",)
+
+
+def test_a_file_is_hashed_once_and_one_that_was_written_anew_again(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    told._sha256_of_file.cache_clear()
+    for content in (b"one", b"two", b"one"):  # at once, and in the same place
+        path.write_bytes(content)
+        assert told.sha256_of(path) == hashlib.sha256(content).hexdigest()
+    assert told._sha256_of_file.cache_info().misses == 0
+    later = time.time_ns() + 10 * told.NEW_NANOSECONDS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(told.time, "time_ns", lambda: later)
+        assert {told.sha256_of(path) for _ in range(3)} == {hashlib.sha256(b"one").hexdigest()}
+        assert told._sha256_of_file.cache_info().misses == 1
+        (tmp_path / "g").write_bytes(b"two")
+        (tmp_path / "g").replace(path)
+        assert told.sha256_of(path) == hashlib.sha256(b"two").hexdigest()
