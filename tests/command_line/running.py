@@ -9,6 +9,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
+import typer.rich_utils  # noqa: F401  it reads FORCE_COLOR once, when it is imported, and no test is to be that moment
 
 from birnn.__main__ import main
 from tests.benchmarks.made_up import stand_still
