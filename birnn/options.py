@@ -38,6 +38,12 @@ Dtypes = Annotated[
 """The option that chooses dtypes."""
 Device = Annotated[str, typer.Option("--device", help="cpu or gpu.")]
 """The option that chooses the device."""
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", metavar="FILE", help="Of birnn train; g2pm brings its own weights.")
+]
+"""The option for a trained model."""
+Framework = Annotated[str, typer.Option("--framework", "-f", help="Any framework, or framework/implementation.")]
+"""The option for what runs a trained model."""
 Lane = Annotated[str, typer.Option("--lane", help="exact (float32 is float32) or fast (the frameworks' defaults).")]
 """The option that chooses the precision lane."""
 Timeout = Annotated[

@@ -7,22 +7,18 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import LARGEST_SEED, Device, Threads, Timeout, WithoutPlugin
+from birnn.options import LARGEST_SEED, Checkpoint, Device, Framework, Threads, Timeout, WithoutPlugin
 
 
 def predict_command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="pipeline, tagger, classifier, seq2seq, masked or g2pm.")
+        str, typer.Argument(metavar="MODEL", help="pipeline, tagger, classifier, seq2seq, masked, language or g2pm.")
     ],
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT...]", help="Sentences, or words for seq2seq.")
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Of birnn train; g2pm brings its own weights.")
-    ] = None,
-    framework: Annotated[
-        str, typer.Option("--framework", "-f", help="Any framework, or framework/implementation.")
-    ] = "torch/manual",
+    checkpoint: Checkpoint = None,
+    framework: Framework = "torch/manual",
     data: Annotated[
         Path | None,
         typer.Option(

@@ -104,7 +104,7 @@ def main(
     to: Annotated[Path, typer.Option(help="The page, with the markers costs and accuracies.")] = PAGE,
 ) -> None:
     """Measure what is missing, and write the page."""
-    measured = read_measured(file)
+    measured = read_measured(file, Measured)
     if costs:
         measure_costs(measured, file, timeout)
     if accuracies:

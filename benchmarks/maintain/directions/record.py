@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -86,7 +87,11 @@ class Measured(BaseModel):
     learned_taken: Taken | None = None
 
 
-def read_measured(path: Path) -> Measured:
+Kept = TypeVar("Kept", bound=BaseModel)
+"""What a file of measurements holds."""
+
+
+def read_measured(path: Path, kind: type[Kept]) -> Kept:
     """What a file holds; nothing where there is no file.
 
     Raises
@@ -95,16 +100,16 @@ def read_measured(path: Path) -> Measured:
         If it is no such file.
     """
     if not path.exists():
-        return Measured()
+        return kind()
     try:
-        return Measured.model_validate(json_from_text(path.read_text(), str(path)))
+        return kind.model_validate(json_from_text(path.read_text(), str(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be a readable text file; got: {error}") from None
     except ValidationError as error:
         raise from_validation(error, str(path)) from None
 
 
-def write_measured(measured: Measured, path: Path) -> None:
+def write_measured(measured: BaseModel, path: Path) -> None:
     """Write it, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, (measured.model_dump_json(indent=1) + "\n").encode())

@@ -18,10 +18,11 @@ import typer
 from backends.pool.environments import ROOT
 from benchmarks.machine.company import Watch
 from benchmarks.maintain.directions.__main__ import taken, workshop_of
+from benchmarks.maintain.directions.record import read_measured, write_measured
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.maintain.streaming import page
 from benchmarks.maintain.streaming.answers import MODELS, answers_of
-from benchmarks.maintain.streaming.record import Measured, read_measured, write_measured
+from benchmarks.maintain.streaming.record import Measured
 from benchmarks.maintain.streaming.times import IMPLEMENTATIONS, PACES, times_of
 from common.tensorfile import write_bytes
 
@@ -77,7 +78,7 @@ def main(
     to: Annotated[Path, typer.Option(help="The page, with the markers answers and times.")] = PAGE,
 ) -> None:
     """Measure what is missing, and write the page and its picture."""
-    measured = read_measured(file)
+    measured = read_measured(file, Measured)
     if accuracies:
         if len(conllu) != 2:
             raise SystemExit(f"--accuracies needs --conllu twice, to train on and to judge by; got {len(conllu)}")

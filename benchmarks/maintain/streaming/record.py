@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from benchmarks.maintain.directions.record import Taken
-from common.errors import InputError, from_validation
 from common.models.streaming import Streaming
-from common.tensorfile import json_from_text, write_bytes
 
 ONE_LAYER, TWO_LAYERS, ONE_DIRECTION = "one layer", "two layers", "one direction"
 """The taggers that are streamed; the last has one layer, too."""
@@ -75,27 +71,3 @@ class Measured(BaseModel):
     timed: list[Timed] = []
     answered_taken: Taken | None = None
     timed_taken: Taken | None = None
-
-
-def read_measured(path: Path) -> Measured:
-    """What a file holds; nothing where there is no file.
-
-    Raises
-    ------
-    InputError
-        If it is no such file.
-    """
-    if not path.exists():
-        return Measured()
-    try:
-        return Measured.model_validate(json_from_text(path.read_text(), str(path)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} must be a readable text file; got: {error}") from None
-    except ValidationError as error:
-        raise from_validation(error, str(path)) from None
-
-
-def write_measured(measured: Measured, path: Path) -> None:
-    """Write it, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, (measured.model_dump_json(indent=1) + "\n").encode())

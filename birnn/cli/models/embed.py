@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import Device, Threads, Timeout, WithoutPlugin
+from birnn.options import Checkpoint, Device, Framework, Threads, Timeout, WithoutPlugin
 
 
 def embed_command(
@@ -19,12 +19,8 @@ def embed_command(
             "--word", metavar="WORD[:N]", help="The word, and which one where it stands there N times. Default: every."
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Of birnn train; g2pm brings its own weights.")
-    ] = None,
-    framework: Annotated[
-        str, typer.Option("--framework", "-f", help="Any framework, or framework/implementation.")
-    ] = "torch/manual",
+    checkpoint: Checkpoint = None,
+    framework: Framework = "torch/manual",
     data: Annotated[
         Path | None,
         typer.Option(

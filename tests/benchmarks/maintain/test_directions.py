@@ -76,7 +76,7 @@ def test_the_ratio_is_of_two_directions_over_the_variant(workshop: Workshop, mon
     unbounded = costs_of(workshop, "numpy", "loop", "gru", "forward")
     assert not isinstance(unbounded, Declined)
     command.write_measured(Measured(costs=unbounded), workshop.pool.folder / "kept.json")
-    assert read_measured(workshop.pool.folder / "kept.json").costs[1].high == math.inf
+    assert read_measured(workshop.pool.folder / "kept.json", Measured).costs[1].high == math.inf
 
 
 def test_what_is_declined_is_said_and_what_is_wrong_is_never_timed(workshop: Workshop) -> None:
@@ -114,7 +114,7 @@ def test_what_is_learned_is_kept_and_not_trained_again(workshop: Workshop, tmp_p
     assert "Times and memory have not been measured yet" in text
     command.main(file=file, to=to)
     assert to.read_text() == text
-    assert read_measured(file).learned == every
+    assert read_measured(file, Measured).learned == every
     ahead = every[0].model_copy(update={"seed": 1, "accuracy": 1.0})
     assert page.accuracies_table([*every, ahead]) == page.accuracies_table(every), "the others have no such seed"
 
@@ -132,7 +132,7 @@ def test_the_table_of_costs_has_every_ratio_and_says_when_others_were_at_work() 
 
 
 def test_the_page_that_is_there_is_what_the_kept_numbers_say() -> None:
-    text, measured = command.PAGE.read_text(), read_measured(command.FILE)
+    text, measured = command.PAGE.read_text(), read_measured(command.FILE, Measured)
     assert f"<!-- costs -->\n{page.costs_block(measured)}\n<!-- /costs -->" in text
     assert f"<!-- accuracies -->\n{page.accuracies_block(measured)}\n<!-- /accuracies -->" in text
 
@@ -142,4 +142,4 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     for text, reason in (("{", "must be JSON"), ('{"version": "x"}', "version"), ('{"colour": 1}', "unknown keys")):
         path.write_text(text)
         with pytest.raises(InputError, match=reason):
-            read_measured(path)
+            read_measured(path, Measured)

@@ -11,7 +11,7 @@ from birnn_numpy_loop import BACKEND as NUMPY
 
 from backends.pool.pool import Pool
 from benchmarks.claims.workshop import Workshop
-from benchmarks.maintain.directions.record import Taken
+from benchmarks.maintain.directions.record import Taken, read_measured
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.maintain.streaming import __main__ as command
 from benchmarks.maintain.streaming import page
@@ -24,7 +24,6 @@ from benchmarks.maintain.streaming.record import (
     Counts,
     Measured,
     Timed,
-    read_measured,
 )
 from benchmarks.maintain.streaming.times import check_answer, timed_model, times_of
 from common.errors import InputError
@@ -116,7 +115,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(tmp_path: Path, monkey
                   first_seconds=0.002, step_seconds=0.001)
         )  # fmt: skip
     command.write_measured(measured, file)
-    assert read_measured(file) == measured
+    assert read_measured(file, Measured) == measured
     command.main(conllu=[], file=file, to=to)
     text = to.read_text()
     assert "| one layer | whole | – | 0.8100 | – | 50.00% | 25.0% | 3.0 | 2.50 |" in text
@@ -149,7 +148,7 @@ def test_means_are_over_the_seeds_that_are_whole() -> None:
 
 def test_the_page_is_what_was_measured() -> None:
     """Written anew by python -m benchmarks.maintain.streaming."""
-    measured = read_measured(command.FILE)
+    measured = read_measured(command.FILE, Measured)
     blocks = {"answers": page.answers_block(measured), "times": page.times_block(measured)}
     assert command.PAGE.read_text() == replaced(command.PAGE, blocks)
 
