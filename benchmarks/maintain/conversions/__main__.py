@@ -219,10 +219,10 @@ def table(lines: list[Line]) -> str:
     ]
     for line in lines:
         own = "–" if line.own is None else f"{line.own[0]:.2f}, {line.own[1]:.2f}"
-        mark = "" if line.good else " (missed)"
+        slow, large = (" (missed)" if missed else "" for missed in (line.slowest > SLOWEST, line.largest > LARGEST))
         rows.append(
             f"| `{line.format}` | {line.file_bytes / 2**20:.0f} | {line.copy_seconds:.2f} | {line.to.seconds:.2f} | "
-            f"{line.back.seconds:.2f} | {line.slowest:.1f} × | {line.largest:.2f}{mark} | {own} |"
+            f"{line.back.seconds:.2f} | {line.slowest:.1f} ×{slow} | {line.largest:.2f}{large} | {own} |"
         )
     return "\n".join([*rows, "", f"Measured by `python -m benchmarks.maintain.conversions --write` on {machine()}."])
 

@@ -40,7 +40,8 @@ def test_an_aim_that_is_missed_is_marked() -> None:
     text = table([good, slow, large]).splitlines()
     assert "| `torch` | 0 | 1.00 | 3.00 | 3.00 | 3.0 × | 1.50 | – |" in text
     assert ["(missed)" in text[number] for number in (2, 3, 4)] == [False, True, True]
-    assert "| 4.1 × | 1.50 (missed) | 1.00, 2.00 |" in text[3]
+    assert "| 4.1 × (missed) | 1.50 | 1.00, 2.00 |" in text[3]
+    assert "| 3.0 × | 2.01 (missed) | – |" in text[4]
 
 
 def test_every_format_has_an_own_loader_but_weights_without_a_model() -> None:
