@@ -26,6 +26,9 @@ PACKAGES = ("common", "backends", "benchmarks")
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """What no command is to blame for: a full or failing disk, too many open files."""
 
+OUT_OF_REACH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+"""What the system says of a file that a user named and that cannot even be looked at."""
+
 
 def main() -> None:
     """Run the command line."""
@@ -49,7 +52,7 @@ def _ended(run: Callable[[], int]) -> int:
     """What ``run`` returns, or the code for how it ended."""
     import typer
 
-    from common.errors import InputError
+    from common.errors import InputError, shown
 
     try:
         return run()
@@ -68,6 +71,8 @@ def _ended(run: Callable[[], int]) -> int:
         if error.errno in REFUSED:
             _discard(sys.stdout)
             return _complain(f"the system must let birnn write and open files; got: {error}")
+        if error.errno in OUT_OF_REACH and error.filename is not None:
+            return _complain(f"{shown(str(error.filename), 200)} must be a file within reach; got: {error.strerror}")
         return _fault(error)
     except SystemExit as error:
         if _completing():  # Typer (0.29) ends so what completes a word, and what prints or installs that

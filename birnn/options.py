@@ -206,9 +206,9 @@ def alone_in(option: str, folder: Path) -> Iterator[None]:
 
 def writable_file(option: str, file: Path) -> Path:
     """See that ``file`` can be written, before anything long begins; a pipe or a device of characters is as good."""
-    if file.is_dir():
-        raise InputError(f"{option} must be a file; got the folder {file}")
     try:
+        if file.is_dir():
+            raise InputError(f"{option} must be a file; got the folder {file}")
         if not is_written_through(file):
             writable_folder(f"{option}'s folder", Path(os.path.realpath(file)).parent)
         if file.exists() and not os.access(file, os.W_OK):

@@ -248,6 +248,7 @@ def test_case_new_replaces_a_file_only_when_told(tmp_path: Path) -> None:
         (("-i", "theano/native"), "--implementation must name one of the frameworks"),
         (("--timeout", "soon"), "--timeout"),
         (("--json", "FOLDER"), "--json must be a file"),
+        (("--json", "a" * 300), "--json must be a file that can be written"),
         (("--json", "BLOCKED/report.json"), "--json's folder must be a folder that can be written"),
         (("--out", "BLOCKED/results"), "--out must be a folder that can be written"),
     ],
@@ -315,3 +316,18 @@ def test_a_broken_environment_that_was_named_is_refused(tmp_path: Path) -> None:
 )
 def test_words_that_no_command_takes_are_answered_with_where_help_is(words: tuple[str, ...], where: str) -> None:
     assert_one_sentence(birnn(*words), f"({where} says what it takes)")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "NAME"),
+        ("convert", "NAME", "b.pt"),
+        ("bench", "--cases", "NAME"),
+        ("case", "new", "--cell", "gru", "--input-size", "2", "--hidden-size", "2", "NAME.safetensors"),
+    ],
+)
+def test_a_name_that_cannot_be_looked_at_is_one_sentence(words: tuple[str, ...]) -> None:
+    """A name too long for any file system, which even root cannot look at."""
+    name = "a" * 300
+    assert_one_sentence(birnn(*(word.replace("NAME", name) for word in words)), "must be a file within reach")
