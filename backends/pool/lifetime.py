@@ -47,7 +47,8 @@ def start(command: Sequence[str], log: IO[bytes], environment: Mapping[str, str]
 
 def die_with_controller() -> None:
     """Have the kernel kill this process when its controller ends, whatever it is doing then: a thread that watches
-    stdin needs the interpreter's lock, which a call into a library may hold for long.
+    stdin needs the interpreter's lock, which a call into a library may hold for long. What this process has started
+    outlives a controller that is killed outright: the signal is for this process alone.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
