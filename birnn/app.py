@@ -17,12 +17,12 @@ from birnn.cli.claims import claims_command
 from birnn.cli.compare import compare_command
 from birnn.cli.fuzz import fuzz_command
 from birnn.cli.models.embed import embed_command
-from birnn.cli.predict import predict_command
+from birnn.cli.models.predict import predict_command
+from birnn.cli.models.train import train_command
 from birnn.cli.probe import probe_command
 from birnn.cli.report import report_command
 from birnn.cli.results import results_app
 from birnn.cli.run import run_command
-from birnn.cli.train import train_command
 from birnn.cli.verify import verify_command
 
 app = typer.Typer(

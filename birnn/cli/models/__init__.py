@@ -1,1 +1,1 @@
-"""The commands that look into a trained model."""
+"""The commands about models: training one, asking one, and looking into one."""
