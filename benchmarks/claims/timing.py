@@ -19,6 +19,7 @@ from backends.worker.opening import files_sha256
 from benchmarks.analysis.statistics import Interval, is_steady, paired_ratio_interval
 from benchmarks.cases.case import BenchmarkCase
 from benchmarks.claims.workshop import Workshop
+from benchmarks.machine.company import Watch
 from benchmarks.machine.idleness import settle
 from benchmarks.measure.case_on_disk import opening
 from benchmarks.measure.contest import BLOCK_SECONDS, MOST_CALLS, WARM_CALLS, WARM_SECONDS
@@ -61,13 +62,15 @@ class Variant:
 @dataclass(frozen=True)
 class Timed:
     """The median of a variant's calls in seconds, its ratio over the first variant from calls in the same cycles, how
-    many calls there were, and what one takes at its peak over what was resident before it (backends/worker/memory.py).
+    many calls there were, what one takes at its peak over what was resident before it (backends/worker/memory.py), and
+    the cores that others took meanwhile, None where the kernel does not say.
     """
 
     seconds: float
     ratio: Interval
     calls: int
     peak_bytes: int | None = None
+    others_cpu: float | None = None
 
     def numbers(self, name: str = "ratio") -> dict[str, float]:
         """The numbers of a point; the ratio is called ``name`` there."""
@@ -149,13 +152,15 @@ class _Contest:
         self._workshop.tell("timed")
         names = [*self._warm, TWIN]
         samples: dict[str, dict[tuple[int, int], Sequence[float]]] = {name: {} for name in names}
+        watch = Watch(self._workshop.pool.pids)
         end = time.monotonic() + SECONDS * len(names)
         for cycle in range(MOST_CYCLES):
             for name in self._rng.permutation(names).tolist():
                 samples[name][0, cycle] = self._block(first if name == TWIN else name)
             if cycle + 1 >= FEWEST_CYCLES and time.monotonic() >= end:
                 break
-        return {name: _timed(samples[first], blocks, self._peaks.get(name)) for name, blocks in samples.items()}
+        taken = watch.company().taken
+        return {name: _timed(samples[first], blocks, self._peaks.get(name), taken) for name, blocks in samples.items()}
 
     def _request(self, variant: Variant, handle: str, result: Path | None, other_padding: bool = False) -> OpenWork:
         """What opens a variant; its results go to ``result`` where there is one, to be judged."""
@@ -213,7 +218,9 @@ def _timed(
     first: Mapping[tuple[int, int], Sequence[float]],
     blocks: Mapping[tuple[int, int], Sequence[float]],
     peak_bytes: int | None,
+    others_cpu: float | None,
 ) -> Timed:
     """What a variant's blocks amount to, beside those of the ``first`` variant; both have them by opening and cycle."""
     samples = [sample for block in blocks.values() for sample in block]
-    return Timed(float(np.median(samples)), paired_ratio_interval(first, blocks), len(samples), peak_bytes)
+    ratio = paired_ratio_interval(first, blocks)
+    return Timed(float(np.median(samples)), ratio, len(samples), peak_bytes, others_cpu)

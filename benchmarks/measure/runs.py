@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -91,9 +91,10 @@ def suite_version() -> str:
         return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-def commit_of_suite() -> str:
-    """The short commit of the checkout, with ``-changed`` when files that it tracks differ; "" outside of git, as among
-    the packages of another project, and "unknown" in a checkout that git cannot read.
+def commit_of_suite(but: Sequence[str] = ()) -> str:
+    """The short commit of the checkout, with ``-changed`` when files that it tracks differ, other than those in the
+    folders ``but``; "" outside of git, as among the packages of another project, and "unknown" in a checkout that git
+    cannot read.
 
     Sources that were carried elsewhere have it in ``COMMIT_FILE``.
     """
@@ -104,7 +105,9 @@ def commit_of_suite() -> str:
         return ""
     try:
         commit = _git("rev-parse", "--short", "HEAD").strip()
-        return f"{commit}-changed" if _git("status", "--porcelain", "--untracked-files=no").strip() else commit
+        where = [":/", *(f":(exclude,top,literal){folder}" for folder in but)]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *where).strip()
+        return f"{commit}-changed" if changed else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

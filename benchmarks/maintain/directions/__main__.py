@@ -1,17 +1,18 @@
 """Measure two directions over one, and write docs/one-direction.md.
 
     python -m benchmarks.maintain.directions --costs
+    python -m benchmarks.maintain.directions --memory
     python -m benchmarks.maintain.directions --accuracies --conllu DEV.conllu --conllu TEST.conllu
 
 ``--costs`` takes an idle machine: two directions, one, and one of twice the units, in every framework's own layer and
-its tuned one, in every pass, in turn. ``--accuracies`` trains; its numbers are the same on a busy machine. What is
-measured is kept in a file after each part, and the same command goes on; without either option the page is written anew
-from it.
+its tuned one, in every pass, in turn. ``--memory`` takes each one's peak, and ``--accuracies`` trains; their numbers are
+the same on a busy machine. What is measured is kept in a file after each part, and the same command goes on; without any
+option the page is written anew from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,27 +25,32 @@ from backends.pool.pool import Pool
 from benchmarks.claims.timing import THREADS
 from benchmarks.claims.workshop import Workshop
 from benchmarks.machine import description
-from benchmarks.machine.company import Watch
+from benchmarks.machine.company import is_crowded, wait_for_rest
 from benchmarks.maintain.directions import page
 from benchmarks.maintain.directions.accuracies import OF_FILES, TASKS, VARIANTS, learned
-from benchmarks.maintain.directions.costs import costs_of, parts
-from benchmarks.maintain.directions.record import Declined, Measured, Taken, read_measured, write_measured
+from benchmarks.maintain.directions.costs import costs_of, parts, peaks_of
+from benchmarks.maintain.directions.record import Cost, Declined, Measured, Peak, Taken, read_measured, write_measured
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.measure.runs import commit_of_suite
+from common.specification import Cell
 from common.tensorfile import write_bytes
 
 PAGE = ROOT / "docs" / "one-direction.md"
 """The page that the outcome is written into."""
 FILE = ROOT / "results" / "directions.json"
 """The file with all that was measured."""
+WRITTEN = ("results", "docs")
+"""The folders that measurements write into: what changes there changes no number."""
+LONGEST_REST = 60.0
+"""Seconds that the machine has to come to rest before a part is timed."""
 
 
-def taken(others_cpu: float | None = None) -> Taken:
+def taken() -> Taken:
     """The machine, commit and day of now."""
     known = description.fingerprint()
     machine = f"{known['usable_cores']} cores of {known['processor']}"
     day = datetime.now(UTC).date().isoformat()
-    return Taken(machine=machine, commit=commit_of_suite(), day=day, others_cpu=others_cpu)
+    return Taken(machine=machine, commit=commit_of_suite(but=WRITTEN), day=day)
 
 
 @contextmanager
@@ -55,23 +61,41 @@ def workshop_of(threads: int, conllu: list[Path], timeout_seconds: float) -> Ite
 
 
 def measure_costs(measured: Measured, file: Path, timeout_seconds: float) -> None:
-    """Measure what is missing of the costs."""
-    done = {(cost.implementation, cost.cell, cost.passed) for cost in measured.costs}
-    done |= {(each.implementation, each.cell, each.passed) for each in measured.declined}
+    """Measure what is missing of the times, and again what was timed while others were at work."""
+    measured.costs = [cost for cost in measured.costs if not is_crowded(cost.others_cpu)]
     with workshop_of(THREADS, [], timeout_seconds) as workshop:
-        watch = Watch(workshop.pool.pids)
-        for framework, implementation, cell, passed in parts():
-            if (f"{framework}/{implementation}", cell, passed) in done:
-                continue
+        for framework, implementation, cell, passed in missing_parts(measured.costs, measured.declined):
             workshop.tell(f"{framework}/{implementation}, {cell}, {passed}")
+            wait_for_rest(workshop.pool.pids, LONGEST_REST, workshop.tell)
             costs = costs_of(workshop, framework, implementation, cell, passed)
             if isinstance(costs, Declined):
                 measured.declined.append(costs)
             else:
                 measured.costs += costs
-            before = 0.0 if measured.costs_taken is None else measured.costs_taken.others_cpu or 0.0
-            measured.costs_taken = taken(max(before, watch.company().taken or 0.0))
+            measured.costs_taken = taken()
             write_measured(measured, file)
+
+
+def measure_memory(measured: Measured, file: Path, timeout_seconds: float) -> None:
+    """Measure what is missing of the peaks."""
+    with workshop_of(THREADS, [], timeout_seconds) as workshop:
+        for framework, implementation, cell, passed in missing_parts(measured.peaks, measured.declined):
+            workshop.tell(f"{framework}/{implementation}, {cell}, {passed}, memory")
+            peaks = peaks_of(workshop, framework, implementation, cell, passed)
+            if isinstance(peaks, Declined):
+                measured.declined.append(peaks)
+            else:
+                measured.peaks += peaks
+            measured.peaks_taken = taken()
+            write_measured(measured, file)
+
+
+def missing_parts(
+    there: Sequence[Cost] | Sequence[Peak], declined: Sequence[Declined]
+) -> list[tuple[str, str, Cell, str]]:
+    """The parts of which nothing is there, and which are not declined."""
+    done = {(each.implementation, each.cell, each.passed) for each in [*there, *declined]}
+    return [part for part in parts() if (f"{part[0]}/{part[1]}", *part[2:]) not in done]
 
 
 def measure_accuracies(
@@ -94,7 +118,8 @@ def measure_accuracies(
 
 
 def main(
-    costs: Annotated[bool, typer.Option("--costs", help="Time, and take the memory; on an idle machine.")] = False,
+    costs: Annotated[bool, typer.Option("--costs", help="Time; on an idle machine.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Take the memory.")] = False,
     accuracies: Annotated[bool, typer.Option("--accuracies", help="Train.")] = False,
     conllu: Annotated[list[Path], typer.Option("--conllu", help="CoNLL-U files, to train on and to judge by.")] = [],  # noqa: B006
     implementation: Annotated[str, typer.Option(help="What trains.")] = "torch/native",
@@ -107,6 +132,8 @@ def main(
     measured = read_measured(file, Measured)
     if costs:
         measure_costs(measured, file, timeout)
+    if memory:
+        measure_memory(measured, file, timeout)
     if accuracies:
         measure_accuracies(measured, file, implementation, seeds, conllu, timeout)
     blocks = {"costs": page.costs_block(measured), "accuracies": page.accuracies_block(measured)}

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+from benchmarks.machine.company import is_crowded
 from benchmarks.maintain.directions.accuracies import TASKS, VARIANTS
-from benchmarks.maintain.directions.costs import BATCH, CELLS, HIDDEN_SIZE, INPUT_SIZE, SEQ_LEN, specification
-from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Cost, Learned, Measured, Taken
+from benchmarks.maintain.directions.costs import (
+    BATCH,
+    CELLS,
+    HIDDEN_SIZE,
+    INPUT_SIZE,
+    MEMORY_BATCH,
+    SEQ_LEN,
+    specification,
+)
+from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Cost, Learned, Measured, Peak, Taken
 from common.weights import count
 
 COMMAND = "python -m benchmarks.maintain.directions"
 """The command that writes the page."""
-CROWDED = 0.05
-"""Cores that others may take while times are measured, as ``birnn bench`` has it."""
 
 
 def parameters_table() -> str:
@@ -26,20 +34,40 @@ def parameters_table() -> str:
 
 
 def costs_table(costs: Sequence[Cost]) -> str:
-    """A row for each implementation, cell and pass."""
+    """The times: a row for each implementation, cell and pass."""
     lines = [
-        "| implementation | cell | pass | two, ms | one, ms | two over one | one of 2·H, ms | two over it "
-        "| peak, MB: two | one | one of 2·H |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| implementation | cell | pass | two, ms | one, ms | two over one | one of 2·H, ms | two over it |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    rows: dict[tuple[str, str, str], dict[str, Cost]] = {}
-    for cost in costs:
-        rows.setdefault((cost.implementation, cost.cell, cost.passed), {})[cost.variant] = cost
-    for key, of in rows.items():
-        peaks = (_megabytes(of[variant].peak_bytes) for variant in VARIANTS)
+    for key, of in _by_variant(costs).items():
         times = (f"{1e3 * of[TWO].seconds:.3g}", *(_beside(of[variant]) for variant in (ONE, WIDE)))
-        lines.append(f"| {' | '.join(key)} | {' | '.join(times)} | {' | '.join(peaks)} |")
+        lines.append(f"| {' | '.join(key)} | {' | '.join(times)} |")
     return "\n".join(lines)
+
+
+def peaks_table(peaks: Sequence[Peak]) -> str:
+    """The memory: a row for each implementation, cell and pass."""
+    lines = [
+        "| implementation | cell | pass | two, MB | one, MB | two over one | one of 2·H, MB | two over it |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for key, of in _by_variant(peaks).items():
+        two, one, wide = (of[variant].peak_bytes for variant in VARIANTS)
+        numbers = (_megabytes(two), _megabytes(one), _over(two, one), _megabytes(wide), _over(two, wide))
+        lines.append(f"| {' | '.join(key)} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+Part = TypeVar("Part", Cost, Peak)
+"""What was measured of a variant."""
+
+
+def _by_variant(every: Sequence[Part]) -> dict[tuple[str, str, str], dict[str, Part]]:
+    """Each row's variants, by implementation, cell and pass."""
+    rows: dict[tuple[str, str, str], dict[str, Part]] = {}
+    for each in every:
+        rows.setdefault((each.implementation, each.cell, each.passed), {})[each.variant] = each
+    return rows
 
 
 def accuracies_table(learned: Sequence[Learned]) -> str:
@@ -68,23 +96,43 @@ def accuracies_table(learned: Sequence[Learned]) -> str:
 
 
 def costs_block(measured: Measured) -> str:
-    """The parameters, then the times and memory, or that there are none yet."""
+    """The parameters, then the times and the memory, or that there are none yet."""
     sizes = f"{SEQ_LEN} steps, {BATCH} rows, {INPUT_SIZE} features, H = {HIDDEN_SIZE}, one layer with biases"
     text = [f"Parameters at {INPUT_SIZE} features and H = {HIDDEN_SIZE}:", parameters_table()]
-    if not measured.costs or measured.costs_taken is None:
-        return "\n\n".join([*text, f"Times and memory have not been measured yet: `{COMMAND} --costs`."])
-    text += [f"Times and memory at {sizes}, full rows, float32:", costs_table(measured.costs)]
-    noise = max(max(cost.twin, 1 / cost.twin) for cost in measured.costs)
-    text.append(
-        "Ratios are of calls in the same cycles, with their 95 % intervals; the same layer twice differed by a factor "
-        f"of up to {noise:.3f}. The peak is what a call takes over what was resident before it."
-    )
-    for each in measured.declined:
-        text.append(f"- {each.implementation}, {each.cell}, {each.passed}: {each.reason}")
-    taken = measured.costs_taken
-    if taken.others_cpu is None or taken.others_cpu > CROWDED:
-        text.append("**Others were at work on the machine: these times cannot be told.**")
-    return "\n\n".join([*text, said(taken)])
+    if measured.costs and measured.costs_taken is not None:
+        text += [f"Times at {sizes}, full rows, float32:", costs_table(measured.costs)]
+        noise = max(max(cost.twin, 1 / cost.twin) for cost in measured.costs)
+        text.append(
+            "Ratios are of calls in the same cycles, with their 95 % intervals; the same layer twice differed by a "
+            f"factor of up to {noise:.3f}."
+        )
+        text += company_note([cost.others_cpu for cost in measured.costs])
+        text.append(said(measured.costs_taken))
+    else:
+        text.append(f"Times have not been measured yet: `{COMMAND} --costs`.")
+    if measured.peaks and measured.peaks_taken is not None:
+        text += [
+            f"Memory of the same with {MEMORY_BATCH} rows, at a call's peak, over what was resident before it; a dash "
+            "where calls differed too much to tell:",
+            peaks_table(measured.peaks),
+            said(measured.peaks_taken),
+        ]
+    else:
+        text.append(f"Memory has not been measured yet: `{COMMAND} --memory`.")
+    if measured.declined:
+        each_declined = {
+            f"- {each.implementation}, {each.cell}, {each.passed}: {each.reason}" for each in measured.declined
+        }
+        text += ["Declined:", "\n".join(sorted(each_declined))]
+    return "\n\n".join(text)
+
+
+def company_note(others_cpu: Sequence[float | None]) -> list[str]:
+    """A sentence where others were at work during some of the times; nothing where the machine was left alone."""
+    crowded = sum(is_crowded(each) is not False for each in others_cpu)
+    if not crowded:
+        return []
+    return [f"**Others were at work on the machine during {crowded} of {len(others_cpu)} times, or may have been.**"]
 
 
 def accuracies_block(measured: Measured) -> str:
@@ -115,3 +163,8 @@ def _spread(values: Sequence[float]) -> str:
     """The mean of some values, with their range where there is more than one."""
     mean = sum(values) / len(values)
     return f"{mean:.4f}" if len(values) == 1 else f"{mean:.4f} ({min(values):.4f}–{max(values):.4f})"
+
+
+def _over(one: int | None, other: int | None) -> str:
+    """The ratio of two numbers of bytes; a dash where either is not known."""
+    return "–" if one is None or other is None else f"{one / other:.2f}"

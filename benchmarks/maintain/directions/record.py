@@ -18,8 +18,8 @@ class Cost(BaseModel):
     """One variant of one pass in one implementation.
 
     ``seconds`` of the median call; ``ratio`` that of two directions over it, paired by cycle, with its 95 % interval;
-    ``peak_bytes`` what a call takes at its peak, None where it cannot be told; ``twin`` the ratio of two directions
-    over themselves, which is noise.
+    ``twin`` the ratio of two directions over themselves, which is noise; ``others_cpu`` the cores that others took while
+    it was timed, None where the kernel does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -32,8 +32,20 @@ class Cost(BaseModel):
     ratio: float
     low: float
     high: float
-    peak_bytes: int | None
     twin: float
+    others_cpu: float | None
+
+
+class Peak(BaseModel):
+    """What a call of one variant takes at its peak, over what was resident before it; None where it cannot be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    implementation: str
+    cell: str
+    passed: str
+    variant: str
+    peak_bytes: int | None
 
 
 class Learned(BaseModel):
@@ -64,26 +76,29 @@ class Declined(BaseModel):
 
 
 class Taken(BaseModel):
-    """Where and when a part was measured: ``others_cpu`` are the cores that others took, None for what is no time."""
+    """Where and when something was measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     machine: str
     commit: str
     day: str
-    others_cpu: float | None = None
 
 
 class Measured(BaseModel):
-    """All of it; ``costs_taken`` and ``learned_taken`` are of the last time that something was added."""
+    """All of it; each of ``costs_taken``, ``peaks_taken`` and ``learned_taken`` is of the last time that something was
+    added.
+    """
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     version: int = 1
     costs: list[Cost] = []
+    peaks: list[Peak] = []
     declined: list[Declined] = []
     learned: list[Learned] = []
     costs_taken: Taken | None = None
+    peaks_taken: Taken | None = None
     learned_taken: Taken | None = None
 
 

@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from backends.pool.environments import ROOT
-from benchmarks.machine.company import Watch
-from benchmarks.maintain.directions.__main__ import taken, workshop_of
+from benchmarks.machine.company import is_crowded, wait_for_rest
+from benchmarks.maintain.directions.__main__ import LONGEST_REST, taken, workshop_of
 from benchmarks.maintain.directions.record import read_measured, write_measured
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.maintain.streaming import page
@@ -52,18 +52,18 @@ def measure_accuracies(
 
 
 def measure_times(measured: Measured, file: Path, timeout_seconds: float) -> None:
-    """Time what is missing."""
+    """Time what is missing, and again what was timed while others were at work."""
+    measured.timed = [each for each in measured.timed if not is_crowded(each.others_cpu)]
     done = {(each.implementation, each.model) for each in measured.timed}
     with workshop_of(1, [], timeout_seconds) as workshop:
-        watch = Watch(workshop.pool.pids)
         for name in IMPLEMENTATIONS:
             for model in PACES:
                 if (name, model) in done:
                     continue
                 workshop.tell(f"{name}, {model}")
+                wait_for_rest(workshop.pool.pids, LONGEST_REST, workshop.tell)
                 measured.timed += times_of(workshop, name, model)
-                before = 0.0 if measured.timed_taken is None else measured.timed_taken.others_cpu or 0.0
-                measured.timed_taken = taken(max(before, watch.company().taken or 0.0))
+                measured.timed_taken = taken()
                 write_measured(measured, file)
 
 

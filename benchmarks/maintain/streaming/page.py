@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.claims.claim import Point
 from benchmarks.claims.pictures import curves
-from benchmarks.maintain.directions.page import CROWDED
+from benchmarks.maintain.directions.page import company_note
 from benchmarks.maintain.directions.record import Taken
 from benchmarks.maintain.streaming.answers import CHUNKS, LOOK_AHEADS, MODELS, paces
 from benchmarks.maintain.streaming.record import ONE_DIRECTION, ONE_LAYER, Answered, Measured, Timed
@@ -123,10 +123,8 @@ def times_block(measured: Measured) -> str:
         "The first answer is from when its steps have come; what is between the layers is NumPy's.",
         times_table(measured.timed),
     ]
-    taken = measured.timed_taken
-    if taken.others_cpu is None or taken.others_cpu > CROWDED:
-        text.append("**Others were at work on the machine: these times cannot be told.**")
-    return "\n\n".join([*text, said(taken)])
+    text += company_note([each.others_cpu for each in measured.timed])
+    return "\n\n".join([*text, said(measured.timed_taken)])
 
 
 def picture(answered: Sequence[Answered]) -> bytes:

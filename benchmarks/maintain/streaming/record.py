@@ -46,7 +46,7 @@ class Timed(BaseModel):
     """How long one row of ``steps`` takes at a pace, medians of ``rounds``.
 
     ``first_seconds`` from when the first window's steps were there to its answers; ``step_seconds`` all windows' times
-    over the steps.
+    over the steps; ``others_cpu`` the cores that others took meanwhile, None where the kernel does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +58,7 @@ class Timed(BaseModel):
     rounds: int
     first_seconds: float
     step_seconds: float
+    others_cpu: float | None
 
 
 class Measured(BaseModel):

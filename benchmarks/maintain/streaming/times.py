@@ -8,6 +8,7 @@ from backends.pool.network import RemoteNetwork
 from benchmarks.claims.claim import RAGGED
 from benchmarks.claims.training import DTYPE
 from benchmarks.claims.workshop import Workshop
+from benchmarks.machine.company import Watch
 from benchmarks.maintain.streaming.record import ONE_DIRECTION, ONE_LAYER, Timed
 from common.errors import InputError
 from common.models.reference import predict
@@ -66,11 +67,13 @@ def times_of(
     for pace in wanted:
         check_answer(_asked(network, row, pace)["logits"][0], spec, weights, row["tokens"][0], pace, name)
     seconds: dict[Streaming, list[np.ndarray]] = {pace: [] for pace in wanted}
+    watch = Watch(workshop.pool.pids)
     for number in range(WARM_ROUNDS + rounds):
         for pace in rng.permutation(len(wanted)):
             each_round = _asked(network, row, wanted[pace])["seconds"]
             if number >= WARM_ROUNDS:
                 seconds[wanted[pace]].append(each_round)
+    others_cpu = watch.company().taken
     network.close()
     return [
         Timed(
@@ -81,6 +84,7 @@ def times_of(
             rounds=rounds,
             first_seconds=float(np.median([each[0] for each in each_round])),
             step_seconds=float(np.median([each.sum() / steps for each in each_round])),
+            others_cpu=others_cpu,
         )
         for pace, each_round in seconds.items()
     ]

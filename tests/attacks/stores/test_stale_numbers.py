@@ -124,8 +124,10 @@ def test_the_commit_of_another_owner_s_checkout_is_told(tmp_path: Path, monkeypa
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     assert commit_of_suite() == ""
     (tmp_path / "file").touch()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "times").touch()
     git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "file")
+    git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
     commit = git(tmp_path, "rev-parse", "--short", "HEAD").strip()
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
@@ -133,7 +135,11 @@ def test_the_commit_of_another_owner_s_checkout_is_told(tmp_path: Path, monkeypa
         git(tmp_path, "status")  # else the attack is void
     assert commit_of_suite() == commit
     (tmp_path / "file").write_text("edited")
+    assert commit_of_suite() == commit_of_suite(but=["docs"]) == f"{commit}-changed"
+    (tmp_path / "file").write_text("")
+    (tmp_path / "results" / "times").write_text("1 ms")
     assert commit_of_suite() == f"{commit}-changed"
+    assert commit_of_suite(but=["results"]) == commit, "a measurement's own file is no change of what is measured"
     (tmp_path / ".git" / "HEAD").write_text("nonsense")
     assert commit_of_suite() == "unknown"
 

@@ -101,7 +101,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(tmp_path: Path, monkey
     assert "Nothing has been trained yet" in to.read_text()
     assert "Times have not been measured yet" in to.read_text()
     assert not to.with_suffix(".svg").exists()
-    pace, taken = Streaming(chunk=5, look_ahead=2), Taken(machine="one", commit="abc", day="2026-01-01", others_cpu=0.9)
+    pace, taken = Streaming(chunk=5, look_ahead=2), Taken(machine="one", commit="abc", day="2026-01-01")
     measured = Measured(implementation="numpy/loop", answered_taken=taken, timed_taken=taken)
     for seed in (0, 1):
         measured.answered += [
@@ -112,7 +112,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(tmp_path: Path, monkey
     for each in (Streaming(chunk=80), pace):
         measured.timed.append(
             Timed(implementation="numpy/loop", model=ONE_LAYER, streaming=each, steps=80, rounds=3,
-                  first_seconds=0.002, step_seconds=0.001)
+                  first_seconds=0.002, step_seconds=0.001, others_cpu=None)
         )  # fmt: skip
     command.write_measured(measured, file)
     assert read_measured(file, Measured) == measured
