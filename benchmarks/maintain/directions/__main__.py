@@ -5,9 +5,9 @@
     python -m benchmarks.maintain.directions --accuracies --conllu DEV.conllu --conllu TEST.conllu
 
 ``--costs`` takes an idle machine: two directions, one, and one of twice the units, in every framework's own layer and
-its tuned one, in every pass, in turn. ``--memory`` takes each one's peak, and ``--accuracies`` trains; their numbers are
-the same on a busy machine. What is measured is kept in a file after each part, and the same command goes on; without any
-option the page is written anew from it.
+its tuned one, in every pass, in turn. ``--memory`` takes each peak, ``--accuracies`` trains: what they give is the same
+on a busy machine. All of it is kept in a file after each part, and the same command goes on; without any option
+the page is written anew from it.
 """
 
 from __future__ import annotations

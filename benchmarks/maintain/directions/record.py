@@ -18,8 +18,8 @@ class Cost(BaseModel):
     """One variant of one pass in one implementation.
 
     ``seconds`` of the median call; ``ratio`` that of two directions over it, paired by cycle, with its 95 % interval;
-    ``twin`` the ratio of two directions over themselves, which is noise; ``others_cpu`` the cores that others took while
-    it was timed, None where the kernel does not say.
+    ``twin`` the ratio of two directions over themselves, which is noise; ``others_cpu`` the cores that others took
+    while it was timed, None where the kernel does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
