@@ -64,7 +64,8 @@ def train(
     network = workshop.network(framework, f"{task.name}-{implementation}")
     spec = task.spec
     start = task.weights if weights is None else weights
-    network.open(spec, implementation, DTYPE, "cpu", start, task.largest(), task.optimizer)
+    optimizer = task.optimizer.over(len(task.epoch(0)) * (epochs or task.epochs))
+    network.open(spec, implementation, DTYPE, "cpu", start, task.largest(), optimizer)
     evaluation = task.evaluation()
     asked = [unlabelled(batch) for batch in evaluation]
     most = task.max_steps() if isinstance(spec, Seq2Seq) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from birnn.display import close_table, print_fitting, progress, say_written, std
 from birnn.options import alone_in, one_of, writable_folder
 from common.data.text import TOKEN_UNITS
 from common.errors import from_validation
-from common.models.optimizers import OptimizerSettings
+from common.models.optimizers import OptimizerSettings, ScheduleName
 from common.specification import CELLS, MERGES
 from common.tasks.building import build_task
 from common.tasks.parting import TOO_FAST, Parting, compare, gaps
@@ -73,10 +73,12 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
         every = [f"{framework}/{each}" for framework, group in selection.implementations.items() for each in group]
         if not every:
             return exit_codes.decide(wrong=False, broken=bool(selection.broken), checked=False)
+        epochs = chosen.epochs or task.epochs
+        steps = len(task.epoch(0)) * epochs
         course = Course(
             task=task,
-            optimizer=optimizer,
-            epochs=chosen.epochs or task.epochs,
+            optimizer=optimizer.over(steps),
+            epochs=epochs,
             dtype=chosen.dtype,
             device=chosen.device,
             timeout_seconds=chosen.timeout_seconds,
@@ -85,7 +87,6 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
             twin=every[0],
         )
         bar = progress()
-        steps = len(task.epoch(0)) * course.epochs
         bars = {each: bar.add_task(each, total=steps) for each in every}
 
         def report(trained: Trained) -> None:
@@ -153,6 +154,8 @@ def _checked_task(name: str, options: Options, chosen: Chosen) -> Task:
 def _optimizer(task: Task, changes: dict[str, Any]) -> OptimizerSettings:
     """The task's optimizer with what was given changed."""
     given = {name: value for name, value in changes.items() if value is not None}
+    if "schedule" in given:
+        one_of("--schedule", given["schedule"], get_args(ScheduleName))
     try:
         return OptimizerSettings.model_validate(task.optimizer.model_dump() | given)
     except ValidationError as error:
@@ -178,7 +181,8 @@ def print_training(
     """One row an implementation: losses, accuracies, where it parts from the first, and the verdict."""
     done = [each for each in trainings if each.status == TRAINED]
     table = Table(
-        title=f"{task.name}: {course.epochs} epochs, {course.optimizer.name}, {course.dtype}", title_justify="left"
+        title=f"{task.name}: {course.epochs} epochs, {optimizer_told(course.optimizer)}, {course.dtype}",
+        title_justify="left",
     )
     table.add_column("implementation", overflow="fold")
     judged = "perplexity" if task.has_perplexity else "entity F1" if task.scheme else "accuracy"
@@ -223,6 +227,17 @@ def print_training(
     for each in trainings:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def optimizer_told(optimizer: OptimizerSettings) -> str:
+    """An optimizer's name, with the schedule of its learning rate where that varies."""
+    warm_up = f", warm-up {optimizer.warm_up:g}" if optimizer.warm_up else ""
+    return f"{optimizer.name}, {optimizer.schedule}{warm_up}" if optimizer.varies else optimizer.name
+
+
+def learning_rates(optimizer: OptimizerSettings) -> list[float]:
+    """The learning rate of every step of the training that it was set for."""
+    return [optimizer.rate(step) for step in range(1, (optimizer.steps or 0) + 1)]
 
 
 def held_out_by(task: Task, trained: Trained) -> str:
@@ -301,6 +316,7 @@ def write_trace(
         "epochs": course.epochs,
         "dtype": course.dtype,
         "optimizer": course.optimizer.model_dump(),
+        **({"learning_rates": learning_rates(course.optimizer)} if course.optimizer.varies else {}),
         "implementations": {
             each.name: {
                 "status": each.status,

@@ -1,4 +1,4 @@
-"""The training rule: which gradients count, clipping, weight decay and the three optimizers, in NumPy.
+"""The training rule: which gradients count, clipping, weight decay, schedules and the three optimizers, in NumPy.
 
 Two biases: where ``bias_hh`` is only ever added to ``bias_ih``, training both would move their sum twice as far as one
 bias (measured 2.0000 for SGD and Adam). So rows of ``bias_hh`` that are only added stay as they are: their gradient
@@ -8,17 +8,20 @@ that are trained are the third gate's of a reset-after GRU, which the reset gate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
 from common.errors import from_validation
-from common.models.specification import Arrays, Model, parameters
+from common.models.specification import Arrays, Model, Share, parameters
 
 OptimizerName = Literal["sgd", "momentum", "adam"]
 """The names of the optimizers."""
+ScheduleName = Literal["constant", "linear", "cosine"]
+"""The names of the schedules of the learning rate."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A number above 0."""
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -43,6 +46,18 @@ class OptimizerSettings(BaseModel):
     Before that p ← p − learning_rate·weight_decay·p for matrices (kernels, embeddings), not for vectors: decay
     decoupled from the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101). With ``clip_norm`` all gradients are
     first multiplied by min(1, clip_norm / norm), norm being that of all trained parameters' gradients together.
+
+    Step t's learning_rate is ``rate(t)``. With a ``warm_up`` of w steps it is learning_rate·t / (w + 1) in these,
+    rising in equal parts (Goyal et al. 2017, arXiv:1706.02677, section 2.2, from 0). Behind them, with ``steps`` = T
+    and p = (t − 1 − w) / (T − w), the part of the rest that is done:
+
+    - ``constant``: learning_rate
+    - ``linear``: learning_rate·(1 − p)
+    - ``cosine``: learning_rate·(1 + cos πp) / 2 (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, down to 0
+      and without restarts)
+
+    ``warm_up`` is the share of T that w is, at least one step where it is not 0; ``steps`` are those of the whole
+    training, known when it begins. In JSON the three are there where they are not the constant schedule's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +70,50 @@ class OptimizerSettings(BaseModel):
     epsilon: Positive = 1e-8
     weight_decay: NotNegative = 0.0
     clip_norm: Positive | None = None
+    schedule: ScheduleName = "constant"
+    warm_up: Share = 0.0
+    steps: Annotated[int, Field(strict=True, ge=1)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        left_out = () if self.varies else ("schedule", "warm_up", "steps")
+        return {name: value for name, value in dump(self).items() if name not in left_out}
+
+    @property
+    def varies(self) -> bool:
+        """Whether the learning rate is not the same in all steps."""
+        return self.schedule != "constant" or self.warm_up > 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 1 on; behind the last one it stays.
+
+        Raises
+        ------
+        ValueError
+            If it varies, and ``steps`` does not say over how many.
+        """
+        if not self.varies:
+            return self.learning_rate
+        if self.steps is None:
+            raise ValueError(f"steps must be given for a schedule; it is {self.schedule} and they are not")
+        warm_up = min(max(1, round(self.warm_up * self.steps)), self.steps - 1) if self.warm_up else 0
+        step = min(step, self.steps)
+        if step <= warm_up:
+            return self.learning_rate * step / (warm_up + 1)
+        done = (step - 1 - warm_up) / (self.steps - warm_up)
+        return self.learning_rate * _SHARES[self.schedule](done)
+
+    def over(self, steps: int) -> OptimizerSettings:
+        """The settings for a training of so many steps, where its length makes a difference."""
+        return self.model_copy(update={"steps": steps}) if self.varies else self
+
+
+_SHARES: dict[ScheduleName, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+"""What each schedule multiplies the learning rate by when a part of it is done."""
 
 
 def optimizer_from_json(content: Mapping[str, Any], what: str = "optimizer") -> OptimizerSettings:
@@ -142,14 +201,15 @@ class Optimizer:
     def step(self, weights: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Arrays:
         """The weights after one step; those without a gradient are the same arrays as before."""
         self.count += 1
+        rate = self.settings.rate(self.count)
         scale = self.clip_scale(global_norm(gradients))
         moved = dict(weights)
         for name, gradient in gradients.items():
             before = weights[name]
             if decays(before.shape):
-                before = before - before * (self.settings.learning_rate * self.settings.weight_decay)
+                before = before - before * (rate * self.settings.weight_decay)
             direction = self.direction(name, gradient if scale == 1 else gradient * scale)
-            moved[name] = (before - self.settings.learning_rate * direction).astype(weights[name].dtype, copy=False)
+            moved[name] = (before - rate * direction).astype(weights[name].dtype, copy=False)
         return moved
 
     def clip_scale(self, norm: float) -> float:
@@ -158,7 +218,7 @@ class Optimizer:
         return 1.0 if limit is None or norm <= limit else limit / norm
 
     def direction(self, name: str, gradient: np.ndarray) -> np.ndarray:
-        """What −learning_rate multiplies, with the state moved on."""
+        """What −rate multiplies, with the state moved on."""
         settings = self.settings
         if settings.name == "sgd":
             return gradient

@@ -104,6 +104,19 @@ def test_a_course_goes_on_from_its_own_checkpoint(pool: Pool, task: Task, tmp_pa
     assert (again.steps, again.accuracies) == (whole.steps, whole.accuracies)
 
 
+def test_a_scheduled_course_goes_on_in_the_middle(pool: Pool, task: Task, tmp_path: Path) -> None:
+    cosine = OptimizerSettings(name="momentum", learning_rate=0.1, schedule="cosine", warm_up=0.3)
+    few = replace(task, training=task.training[:9], held_out=task.held_out[:6])
+    course = a_course(few, epochs=2, optimizer=cosine.over(6))
+    whole = learned(pool, course)
+    assert len(whole.steps) == 6
+    learned(pool, replace(course, epochs=1, out=tmp_path))
+    trained = learned(pool, replace(course, out=tmp_path))
+    assert (trained.resumed, trained.steps) == (1, whole.steps)
+    with pytest.raises(InputError, match="another seed, model, optimizer, dtype or device; name another --out"):
+        learned(pool, replace(course, optimizer=cosine.over(9), epochs=3, out=tmp_path))
+
+
 def of_task(**changes: Any) -> Callable[[Course], Course]:
     return lambda course: replace(course, task=replace(course.task, **changes))
 

@@ -124,7 +124,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         """The loss, the number of right answers and the gradients' norm, which need not be there yet."""
         optimizer, arrays = self.optimizer, self.moved(batch)
         self.make_room(optimizer.settings.name, arrays)
-        *numbers, self.parameters, optimizer.kept = _train_step(
+        *numbers, self.parameters, kept = _train_step(
             self._program,
             optimizer.settings.name,
             self.parameters,
@@ -134,7 +134,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
             optimizer.masks,
             arrays,
         )
-        optimizer.count += 1
+        optimizer.moved(kept)
         return tuple(numbers)
 
     @property

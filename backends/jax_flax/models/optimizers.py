@@ -65,8 +65,9 @@ class Optimizer:
     kept, count
         optax's own state, and the steps taken.
     numbers
-        The settings' numbers on the device. They are arguments of the compiled step, of weak types so that they take
-        on the parameters' dtype, and not a part of it: other settings need no other program.
+        The settings' numbers on the device, the learning rate that of the next step. They are arguments of the compiled
+        step, of weak types so that they take on the parameters' dtype, and not a part of it: other settings, and other
+        rates, need no other program.
     masks
         For parameters with frozen elements, 1 where an element is trained and 0 where not; None for all others.
     """
@@ -78,9 +79,10 @@ class Optimizer:
         self._shapes = {name: shape for name, shape in parameters(network.spec).items() if name not in network.fixed}
         numbers = settings.model_dump(exclude={"name"})
         numbers["clip_norm"] = np.inf if settings.clip_norm is None else settings.clip_norm
-        self.numbers: Numbers = {
-            key: jax.device_put(jnp.asarray(float(value)), network.device_used) for key, value in numbers.items()
-        }
+        for name in ("schedule", "warm_up", "steps"):  # the rate is all of them
+            numbers.pop(name, None)
+        self.numbers: Numbers = {key: self._number(value) for key, value in numbers.items()}
+        self._set_rate()
         trained = {name: np.ones(self._shapes[name]) for name in trained_parameters(network.spec)}
         masks = self._tree(trained | gradient_masks(network.spec))
         self.masks = jax.tree.map(lambda mask: None if np.asarray(mask).all() else mask, masks)
@@ -90,6 +92,21 @@ class Optimizer:
         self.kept = jax.tree.map(
             lambda like: jax.device_put(np.zeros(like.shape, like.dtype), network.device_used), empty
         )
+
+    def moved(self, kept: Tree) -> None:
+        """Take over optax's state after a step."""
+        self.kept = kept
+        self.count += 1
+        self._set_rate()
+
+    def _set_rate(self) -> None:
+        """Set the next step's learning rate, where it is not that of all steps."""
+        if self.settings.varies:
+            self.numbers["learning_rate"] = self._number(self.settings.rate(self.count + 1))
+
+    def _number(self, value: float) -> jax.Array:
+        """A number on the device, of a weak type."""
+        return jax.device_put(jnp.asarray(float(value)), self._network.device_used)
 
     def _tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
         """Arrays by canonical name in the layout of the trained parameters, zeros for those that are not given."""
@@ -109,6 +126,7 @@ class Optimizer:
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""
         self.count = int(arrays["count"])
+        self._set_rate()
         own: dict[str, Any] = {}
         for kind in STATE[self.settings.name]:
             given = {name: arrays[f"{kind}.{name}"] for name in trained_parameters(self._network.spec)}

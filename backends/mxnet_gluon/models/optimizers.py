@@ -76,7 +76,6 @@ class Optimizer:
         self.count = 0
         self.trained = {name: parameters[name] for name in trained_parameters(spec)}
         self._wide = next(iter(self.trained.values())).dtype == np.float64
-        self._scales = self._own_scales()
         self._masks = {
             name: nd.array(mask, ctx=parameters[name].context, dtype=parameters[name].dtype)
             for name, mask in gradient_masks(spec).items()
@@ -86,30 +85,50 @@ class Optimizer:
         self.load_state({name: np.zeros(shape, np.int64) for name, shape in state_shapes(spec, settings).items()})
 
     def _own_scales(self) -> dict[str, float]:
-        """What MXNet keeps, as a multiple of what the rule has."""
+        """What MXNet keeps after the last step, as a multiple of what the rule has."""
         settings = self.settings
         if self._wide:
             return dict.fromkeys(STATE[settings.name], 1.0)
         betas = {"first": settings.beta1, "second": settings.beta2}
         scales = {kind: float(1 - np.float32(beta)) / (1 - beta) for kind, beta in betas.items()}
-        return {"momentum": -settings.learning_rate} | scales
+        return {"momentum": -self._last_rate()} | scales
+
+    def _last_rate(self) -> float:
+        """The learning rate of the last step, before the first one its own."""
+        return self.settings.rate(max(self.count, 1))
+
+    def _own_rate(self, rate: float) -> float:
+        """What MXNet is given for a learning rate."""
+        if self.settings.name != "adam":
+            return rate
+        return rate * math.sqrt(self._scales["second"]) / self._scales["first"]
 
     def _make(self) -> mx.optimizer.Optimizer:
         """The framework's own optimizer with the numbers of the settings."""
         settings = self.settings
-        options = {"learning_rate": settings.learning_rate, "begin_num_update": self.count}
+        options = {"learning_rate": self._own_rate(self._last_rate()), "begin_num_update": self.count}
         if settings.name != "adam":
             options["momentum"] = settings.momentum if settings.name == "momentum" else 0.0
             return (WideSGD if self._wide else mx.optimizer.SGD)(**options)
-        options["learning_rate"] *= math.sqrt(self._scales["second"]) / self._scales["first"]
         options |= {"beta1": settings.beta1, "beta2": settings.beta2}
         return (WideAdam if self._wide else mx.optimizer.Adam)(**options)
+
+    def _follow(self, rate: float) -> None:
+        """Set the learning rate for the next step, and with it a momentum that MXNet keeps in units of it."""
+        self._optimizer.set_learning_rate(self._own_rate(rate))
+        if self.settings.name == "momentum" and not self._wide:
+            for state in self._state.values():
+                state *= -rate / self._scales["momentum"]
+            self._scales["momentum"] = -rate
 
     def step(self, loss: nd.NDArray) -> nd.NDArray:
         """Move the trained parameters once; gives the global norm of their gradients before clipping, float64 (1,)."""
         loss.backward()
         self.count += 1
         settings = self.settings
+        rate = settings.rate(self.count)
+        if settings.varies:
+            self._follow(rate)
         by_name = {name: value.grad for name, value in self.trained.items()}
         norm, *changed = self._graph(list(by_name.values()), list(self._masks.values()))
         by_name |= dict(zip(self._changed, changed, strict=True))
@@ -118,7 +137,7 @@ class Optimizer:
             self._optimizer.epsilon = settings.epsilon * math.sqrt(corrected)
         for name, value in self.trained.items():
             if settings.weight_decay and decays(value.shape):
-                value -= value * (settings.learning_rate * settings.weight_decay)
+                value -= value * (rate * settings.weight_decay)
             self._optimizer.update(name, value, by_name[name], self._state[name])
         return norm
 
@@ -147,6 +166,7 @@ class Optimizer:
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""
         self.count = int(arrays["count"])
+        self._scales = self._own_scales()
         self._optimizer = self._make()
         self._state: dict[str, Any] = {}  # as MXNet's optimizers take it: None, an array, or a pair
         for name, value in self.trained.items():

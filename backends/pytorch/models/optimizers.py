@@ -75,12 +75,15 @@ class Optimizer:
         for name, gradient in gradients.items():
             # Never in place: autograd may give two parameters views of one gradient.
             self.trained[name].grad = gradient if scale is None else gradient * scale
+        self.count += 1
+        rate = self.settings.rate(self.count)
         if self.settings.name != "adam" and self.settings.weight_decay:
             with torch.no_grad():
                 for matrix in self._matrices:
-                    matrix.mul_(1 - self.settings.learning_rate * self.settings.weight_decay)
+                    matrix.mul_(1 - rate * self.settings.weight_decay)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
         self._optimizer.step()
-        self.count += 1
         return norm
 
     def state(self) -> Arrays:

@@ -129,7 +129,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             if shapes not in self._steps:
                 self._steps[shapes] = tf.function(self._train_step, autograph=False)
             with tf.device(DEVICES[self.device]):
-                loss, correct, norm = self._steps[shapes](tensors)
+                loss, correct, norm = self._steps[shapes](tensors, self.optimizer.next_rate())
             steps.append((loss, correct, norm, max(int(counted(self.spec, batch).sum()), 1)))
         # Only now are numbers asked for: until then a GPU need not be waited for.
         return [
@@ -213,10 +213,10 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         gradients = {name: tf.convert_to_tensor(value) for name, value in sparse.items()}
         return loss, tf.math.count_nonzero(right), {"logits": logits} | passed, gradients
 
-    def _train_step(self, tensors: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _train_step(self, tensors: Tensors, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The loss, the number of right answers, and the norm of the gradients by which the variables are moved."""
         loss, correct, _, gradients = self._graph("judge", tensors)(self.values(), tensors)
-        return loss, correct, self.optimizer.step(gradients)
+        return loss, correct, self.optimizer.step(gradients, rate)
 
     def _graph(self, work: str, tensors: Tensors) -> Callable[..., Any]:
         """The shared graph of a method that takes ``parameters``."""

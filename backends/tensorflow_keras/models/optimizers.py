@@ -47,6 +47,7 @@ class Optimizer:
         canonical: Callable[[Arrays], Arrays],
     ) -> None:
         self.settings = settings
+        self.count = 0
         self._variables, self._own, self._canonical = variables, own, canonical
         self._shapes, self._trained_parameters = parameters(spec), trained_parameters(spec)
         masks = gradient_masks(spec)
@@ -61,7 +62,7 @@ class Optimizer:
         self._dtype = next(iter(self.trained.values())).dtype
         if settings.name == "adam" and self._dtype.size < 4:
             raise InputError(f"adam of tensorflow must train in float32 or float64; got {self._dtype.name}")
-        self._rate = tf.Variable(settings.learning_rate, dtype=self._dtype)
+        self._rate = tf.Variable(settings.rate(1), dtype=self._dtype)
         self._optimizer = self._make([self.trained[name] for name in self.trained if not decaying[name].numpy().any()])
 
     def _make(self, vectors: list[tf.Variable]) -> keras.optimizers.Optimizer:
@@ -84,19 +85,33 @@ class Optimizer:
         optimizer.build(list(self.trained.values()))
         return optimizer
 
-    def step(self, gradients: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Move the trained variables once, by raw gradients under the variables' names; gives the global norm before
-        clipping, float64. It is traced.
+    def next_rate(self) -> tf.Tensor:
+        """The learning rate () of the step that is begun with it, float64."""
+        self.count += 1
+        return tf.constant(self.settings.rate(self.count), tf.float64)
+
+    def step(self, gradients: Mapping[str, tf.Tensor], rate: tf.Tensor) -> tf.Tensor:
+        """Move the trained variables once, by raw gradients under the variables' names, at ``next_rate``; gives the
+        global norm before clipping, float64. It is traced.
         """
         by_name = {name: gradients[name] for name in self.trained}
         by_name |= {name: by_name[name] * mask for name, mask in self._masks.items()}
         norm = tf.linalg.global_norm([tf.cast(gradient, tf.float64) for gradient in by_name.values()])
         if self.settings.name == "adam":
-            self._correct()
+            self._correct(rate)
+        elif self.settings.varies:
+            self._follow(rate)
         self._optimizer.apply(list(by_name.values()), list(self.trained.values()))
         return norm
 
-    def _correct(self) -> None:
+    def _follow(self, rate: tf.Tensor) -> None:
+        """Set the learning rate for SGD's next step, and with it the momentum, which Keras keeps in units of it."""
+        rate = tf.cast(rate, self._dtype)
+        for momentum in self._kept().get("momentum", {}).values():
+            momentum.assign(momentum * (rate / self._rate))
+        self._rate.assign(rate)
+
+    def _correct(self, rate: tf.Tensor) -> None:
         """Set the learning rate and epsilon for Adam's next step.
 
         Keras 3.15 adds epsilon to the root of the second moment before its bias is corrected, so it is given
@@ -111,11 +126,11 @@ class Optimizer:
         count = tf.cast(count, self._dtype)
         own_first, own_second = (1 - tf.cast(beta, self._dtype) ** count for beta in betas)
         own = tf.cast(tf.sqrt(own_second) / own_first, tf.float64)
-        rate = self.settings.learning_rate * tf.sqrt(second) / first / own
-        self._rate.assign(tf.cast(rate, self._dtype))
+        self._rate.assign(tf.cast(rate * tf.sqrt(second) / first / own, self._dtype))
 
     def reset(self) -> None:
         """Start anew, as before the first step."""
+        self.count = 0
         for variable in self._optimizer.variables:
             variable.assign(tf.zeros_like(variable))
 
@@ -129,11 +144,13 @@ class Optimizer:
             canonical = self._canonical(own)
             for name in self._trained_parameters:
                 state[f"{kind}.{name}"] = canonical[name] * self._elements[name]
-        return state | {"count": np.array(self._optimizer.iterations.numpy(), np.int64)}
+        return state | {"count": np.array(self.count, np.int64)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state`` of any framework gave."""
-        self._optimizer.iterations.assign(int(arrays["count"]))
+        self.count = int(arrays["count"])
+        self._optimizer.iterations.assign(self.count)
+        self._rate.assign(self._last_rate())
         for kind, variables in self._kept().items():
             every = {name: arrays.get(f"{kind}.{name}", np.zeros(shape)) for name, shape in self._shapes.items()}
             own = self._own({name: value * self._scale(kind) for name, value in every.items()})
@@ -149,4 +166,8 @@ class Optimizer:
 
     def _scale(self, kind: str) -> float:
         """What Keras keeps in units of what the rule keeps: its momentum is what the variable moves by."""
-        return -self.settings.learning_rate if kind == "momentum" else 1.0
+        return -self._last_rate() if kind == "momentum" else 1.0
+
+    def _last_rate(self) -> float:
+        """The learning rate of the last step, before the first one its own."""
+        return self.settings.rate(max(self.count, 1))

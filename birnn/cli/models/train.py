@@ -28,6 +28,15 @@ def train_command(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Default: the model's.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum or adam.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the model's.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", help="Of the learning rate: constant, linear or cosine, down to 0.")
+    ] = None,
+    warm_up: Annotated[
+        float | None,
+        typer.Option(
+            "--warm-up", metavar="SHARE", help="Part of the steps, from 0 to below 1, in which the rate rises."
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Decoupled; on matrices.")] = None,
     clip: Annotated[float | None, typer.Option("--clip", help="Largest global norm of the gradients.")] = None,
     cell: Annotated[str | None, typer.Option("--cell", help="rnn_tanh, rnn_relu, gru or lstm.")] = None,
@@ -125,5 +134,6 @@ def train_command(
         start=None if start is None else read_start(start),
     )
     changes = {"name": optimizer, "learning_rate": learning_rate, "weight_decay": weight_decay, "clip_norm": clip}
+    changes |= {"schedule": schedule, "warm_up": warm_up}
     chosen = Chosen(implementation, epochs, changes, dtype, device, out, threads, timeout, again)
     raise typer.Exit(train(model, options, chosen))

@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "momentum": {"name": "momentum", "learning_rate": 0.2},
     "adam": {"name": "adam", "learning_rate": 0.05},
     "all": {"name": "adam", "learning_rate": 0.05, "epsilon": 1e-3, "weight_decay": 0.1, "clip_norm": 0.02},
+    "scheduled": {"name": "momentum", "learning_rate": 0.2, "schedule": "cosine", "warm_up": 0.3, "steps": 6},
 }
 
 
@@ -91,6 +92,68 @@ def test_clipping_scales_all_gradients_to_the_norm_and_never_up() -> None:
 
 def test_the_norm_of_narrow_gradients_does_not_overflow() -> None:
     assert global_norm({"a": np.full(4, 6e4, np.float16)}) == pytest.approx(1.2e5, rel=1e-3)
+
+
+# Schedules.
+
+
+def rates(steps: int, **content: Any) -> list[float]:
+    every = settings(name="sgd", learning_rate=2, steps=steps, **content)
+    return [every.rate(step) for step in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({}, [2, 2, 2, 2]),
+        ({"schedule": "linear"}, [2, 1.5, 1, 0.5]),
+        ({"schedule": "cosine"}, [2, 1 + np.sqrt(0.5), 1, 1 - np.sqrt(0.5)]),
+        ({"warm_up": 0.5}, [2 / 3, 4 / 3, 2, 2]),
+        ({"schedule": "linear", "warm_up": 0.5}, [2 / 3, 4 / 3, 2, 1]),
+        ({"schedule": "cosine", "warm_up": 0.25}, [1, 2, 1.5, 0.5]),
+        ({"schedule": "linear", "warm_up": 0.01}, [1, 2, 4 / 3, 2 / 3]),  # one step at least
+        ({"warm_up": 0.99}, [0.5, 1, 1.5, 2]),  # the last step has the whole rate
+    ],
+)
+def test_the_rate_of_each_step_is_that_of_its_schedule(content: dict[str, Any], expected: list[float]) -> None:
+    np.testing.assert_allclose(rates(4, **content), expected, rtol=1e-15)
+
+
+def test_a_schedule_of_one_step_has_the_whole_rate() -> None:
+    assert rates(1, schedule="cosine", warm_up=0.5) == rates(1, schedule="linear") == [2]
+
+
+def test_behind_the_last_step_the_rate_stays() -> None:
+    linear = settings(name="sgd", learning_rate=2, schedule="linear", steps=4)
+    assert linear.rate(5) == linear.rate(4) == 0.5
+
+
+def test_the_length_of_a_training_makes_a_difference_to_a_schedule_alone() -> None:
+    """So a training at a constant rate can be gone on with for more epochs, and is the same in JSON as before."""
+    constant = settings(**SETTINGS["all"])
+    assert constant.over(7) == constant
+    assert not {"schedule", "warm_up", "steps"} & constant.model_dump().keys()
+    linear = settings(**SETTINGS["all"], schedule="linear")
+    with pytest.raises(ValueError, match="steps must be given for a schedule"):
+        linear.rate(1)
+    assert optimizer_from_json(linear.over(7).model_dump()) == linear.over(7) != linear.over(8)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_a_schedule_changes_the_rate_of_the_step_and_nothing_that_is_kept(name: str) -> None:
+    """Each step of a schedule is one of an optimizer at that rate, decay included, from the same state."""
+    content = {"name": name, "learning_rate": 0.5, "weight_decay": 0.25}
+    scheduled = Optimizer(settings(**content, schedule="linear", steps=3))
+    weights = {"p": np.array([[8.0, -4.0]])}
+    for step, share in enumerate((1, 2 / 3, 1 / 3)):
+        plain = Optimizer(settings(**content | {"learning_rate": 0.5 * share}))
+        plain.load_state_arrays(scheduled.state_arrays())
+        gradients = {"p": np.array([[1.0 + step, 3.0]])}
+        expected = plain.step(weights, gradients)
+        weights = scheduled.step(weights, gradients)
+        np.testing.assert_allclose(weights["p"], expected["p"], rtol=1e-15)
+        for key, value in plain.state_arrays().items():
+            np.testing.assert_array_equal(scheduled.state_arrays()[key], value)
 
 
 # The two-bias rule.
@@ -235,6 +298,10 @@ def test_float32_trains_in_float32() -> None:
         ({"beta1": 1}, "beta1"),
         ({"clip_norm": -1}, "clip_norm"),
         ({"nesterov": True}, "must have no unknown keys"),
+        ({"schedule": "step"}, "schedule"),
+        ({"warm_up": 1}, "warm_up"),
+        ({"warm_up": float("nan")}, "warm_up"),
+        ({"steps": 0}, "steps"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], reason: str) -> None:
