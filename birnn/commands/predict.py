@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,14 @@ from backends.studies.generation import prompt_batch
 from birnn import exit_codes
 from birnn.commands.answers.asking import Chosen, with_network
 from birnn.commands.answers.attention import attention_of, check_attention, write_attention
+from birnn.commands.answers.labelled import ARRAYS, Questions, labelled_arrays, labelled_texts, right_among, rows
 from birnn.commands.answers.likeliest import Answered, answered, best_tokens, check_k, places_asked, written_answers
 from birnn.commands.answers.prompt import Prompt, check_prompt, prompted, written
+from birnn.commands.answers.quantizing import Quantizing, check_quantizing, quantized
 from birnn.commands.answers.showing import check_out, show_answers
 from birnn.commands.answers.stages import print_stages
 from birnn.commands.answers.trained import G2PM, SPLIT, TrainedModel, trained_model
-from birnn.display import say, say_written, stdout
+from birnn.display import say, say_written, stderr, stdout
 from birnn.options import one_of
 from common.data.text import read_texts
 from common.data.vocabulary import MASK
@@ -60,6 +63,12 @@ class Asked:
     attention: Path | None = None
     constraints: bool = True
     beam: int | None = None
+    quantizing: Quantizing = field(default_factory=Quantizing)
+
+    @property
+    def saves_alone(self) -> bool:
+        """Whether a quantized model is to be written, and nothing to be answered."""
+        return self.quantizing.save is not None and not self.texts and self.data is None and self.prompt.text is None
 
     @property
     def with_probabilities(self) -> bool:
@@ -79,6 +88,10 @@ def predict(asked: Asked) -> int:
     one_of("--device", asked.device, DEVICES)
     if asked.out is not None:
         check_out(asked.out)
+    check_quantizing(asked.quantizing, asked.model)
+    if asked.saves_alone:
+        quantized(trained_model(asked.model, asked.checkpoint), asked.quantizing)
+        return exit_codes.AGREED
     check_prompt(asked.prompt, asked.model, asked.texts, asked.data)
     trained = trained_model(asked.model, asked.checkpoint)
     if asked.streaming is not None:
@@ -86,34 +99,68 @@ def predict(asked: Asked) -> int:
             got = f"{asked.streaming.chunk} steps"
             raise InputError(f"--chunk must be left out for language, which writes token after token; got {got}")
         check_streamed(trained.spec, asked.streaming)
-    words = [*prompted(asked.prompt.text, trained)] if asked.prompt.text is not None else _words(asked, trained)
+    prompt = asked.prompt.text
+    questions = _questions(asked, trained) if prompt is None else Questions([*prompted(prompt, trained)])
+    words = questions.words
     _check_probabilities(asked, trained, words)
     _check_stages(asked, trained)
     if asked.attention is not None:
         check_attention(asked.attention, asked.model, trained.spec, words)
     parts = _parts(asked, trained, words)
     largest = max((batch for _, batch in parts), key=lambda batch: sizes(batch)[1])
-    given = Given()
+    right = questions.answers if words else _right_of_arrays(asked, trained)
+    model = quantized(trained, asked.quantizing)
+    given, before = Given(), Given()
 
     def use(network: RemoteNetwork) -> None:
         for part, batch in parts:
             if asked.model == LANGUAGE:
                 answer = written(network, batch, asked.max_steps, asked.prompt)
             else:
-                width = asked.width if trained.spec.decodes else None
-                question = trained.spec.question
-                (answer,) = network.answers(question, [batch], asked.max_steps, asked.streaming, width)
-            given.add(asked, trained, part, batch, trained.with_marginals(batch, answer))
+                answer = _answer(network, asked, trained, batch)
+            given.rows += rows(batch, answer)
+            given.add(asked, model, part, batch, model.with_marginals(batch, answer))
         if asked.attention is not None:
             tokens = best_tokens(given.first)[0]
             given.attention = tokens, attention_of(network, parts[0][1], tokens)
 
+    def use_as_trained(network: RemoteNetwork) -> None:
+        for _, batch in parts:
+            before.rows += rows(batch, _answer(network, asked, trained, batch))
+
+    compared = model is not trained and right is not None
+    then = (trained.weights, use_as_trained) if compared else None
     chosen = Chosen(asked.framework, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
-    code, name = with_network(chosen, trained.spec, trained.weights, largest, use)
+    code, name = with_network(chosen, trained.spec, model.weights, largest, use, then)
     if code != exit_codes.AGREED:
         return code
-    _show(asked, trained, words, parts[0][1], given, name)
+    _show(asked, model, words, parts[0][1], given, name)
+    if right is not None:
+        _say_accuracy(asked.quantizing, right, given.rows, before.rows)
     return exit_codes.AGREED
+
+
+def _answer(network: RemoteNetwork, asked: Asked, trained: TrainedModel, batch: Arrays) -> Arrays:
+    """The answer of a model that writes no text to a batch."""
+    width = asked.width if trained.spec.decodes else None
+    (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming, width)
+    return answer
+
+
+def _say_accuracy(
+    quantizing: Quantizing,
+    answers: Sequence[np.ndarray],
+    given: Sequence[np.ndarray],
+    before: Sequence[np.ndarray],
+) -> None:
+    """Say on stderr how many answers are right; ``before`` are those of the model as it was trained, if any."""
+    text = f"accuracy {right_among(given, answers)}"
+    if before:
+        same = right_among(given, before).share
+        text = f"accuracy as trained {right_among(before, answers)}, in {quantizing.kind} {right_among(given, answers)}"
+        text = f"{text}; {same:.2%} of the answers are the same"
+    sys.stdout.flush()
+    stderr().print(f"birnn: {text}", markup=False)
 
 
 def _show(
@@ -182,14 +229,22 @@ def _pronounced(words: Sequence[Sequence[str]], labels: np.ndarray) -> Iterable[
         yield "".join(said)
 
 
-def _words(asked: Asked, trained: TrainedModel) -> list[tuple[str, ...]]:
-    """What was given as text, in the model's tokens; nothing where arrays were given."""
-    if asked.data is not None and asked.data.suffix in (".npy", ".safetensors"):
-        return []
+def _questions(asked: Asked, trained: TrainedModel) -> Questions:
+    """What was given as text, in the model's tokens, with the right answers where the file has them; nothing where
+    arrays were given.
+    """
+    if asked.data is not None and asked.data.suffix in ARRAYS:
+        return Questions()
     if asked.texts and asked.data is not None:
         raise InputError("texts must be given as arguments or by --data; got both")
     if asked.data is None and not asked.texts:
         raise InputError("there must be a text or --data; got neither")
+    labelled = None if asked.data is None else labelled_texts(asked.model, trained, asked.data)
+    return Questions(_words(asked, trained)) if labelled is None else labelled
+
+
+def _words(asked: Asked, trained: TrainedModel) -> list[tuple[str, ...]]:
+    """The texts without labels, in the model's tokens."""
     split = trained.split(asked.model)
     if asked.data is None:
         texts = [split(text.strip()) for text in asked.texts]
@@ -203,6 +258,13 @@ def _words(asked: Asked, trained: TrainedModel) -> list[tuple[str, ...]]:
         if not words:
             raise InputError(f"a text must hold at least one token; got {shown(text)}")
     return texts
+
+
+def _right_of_arrays(asked: Asked, trained: TrainedModel) -> list[np.ndarray] | None:
+    """The right answers of a file of arrays, which has been checked; None where it has none."""
+    assert asked.data is not None
+    steps = isinstance(trained.spec, SequenceModel) and trained.spec.readout == "steps"
+    return labelled_arrays(asked.data, trained.spec.num_answers, steps)
 
 
 def _check_probabilities(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> None:
@@ -283,13 +345,14 @@ def _arrays(path: Path, width: int) -> Arrays:
 @dataclass
 class Given:
     """What a model has answered: the lines of its best answers, or the likeliest ones, text by text; the whole answer
-    to the first part; and, where it is asked for, the first answer's tokens (max_steps,) and its attention (steps,
-    seq_len).
+    to the first part; the answer to each row, to be told right or wrong; and, where it is asked for, the first
+    answer's tokens (max_steps,) and its attention (steps, seq_len).
     """
 
     lines: list[str] = field(default_factory=list)
     likeliest: list[Answered] = field(default_factory=list)
     first: Arrays = field(default_factory=dict)
+    rows: list[np.ndarray] = field(default_factory=list)
     attention: tuple[np.ndarray, np.ndarray] | None = None
 
     def add(

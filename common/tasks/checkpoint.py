@@ -23,6 +23,8 @@ from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
 METADATA_KEY = "birnn.checkpoint"
 """The key of a checkpoint's header in its file's metadata."""
+QUANTIZED_KEY = "birnn.quantized"
+"""The key in the metadata of a quantized one (``common.quantization.files``), which nothing trains from."""
 VERSION = WITH_CRF = 4
 """The version of the format, and the first that has a CRF and entities."""
 STATE = "optimizer."
@@ -71,9 +73,13 @@ class Checkpoint:
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, whole or not at all; an ``InputError`` says why it cannot be written (a full disk, say)."""
     tensors = checkpoint.weights | {f"{STATE}{name}": value for name, value in checkpoint.state.items()}
-    header = checkpoint.header
-    left_out = {name for name in ("perplexities", "entities") if not getattr(header, name)}  # older ones do not know it
-    write_bytes(path, as_bytes(tensors, {METADATA_KEY: header.model_dump_json(exclude=left_out)}))
+    write_bytes(path, as_bytes(tensors, {METADATA_KEY: header_json(checkpoint.header)}))
+
+
+def header_json(header: CheckpointHeader) -> str:
+    """The header as its JSON, without what a reader of its version may not know."""
+    left_out = {name for name in ("perplexities", "entities") if not getattr(header, name)}
+    return header.model_dump_json(exclude=left_out)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -86,8 +92,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     tensors, metadata = read(path)
     if METADATA_KEY not in metadata:
-        raise InputError(f"{path}: must be a checkpoint of birnn train, with the metadata key {METADATA_KEY!r}")
-    content = json_metadata(path, metadata, METADATA_KEY)
+        got = "; got a quantized one, which birnn predict and embed read" if QUANTIZED_KEY in metadata else ""
+        raise InputError(f"{path}: must be a checkpoint of birnn train, with the metadata key {METADATA_KEY!r}{got}")
+    return checked_checkpoint(path, json_metadata(path, metadata, METADATA_KEY), tensors)
+
+
+def checked_checkpoint(path: Path, content: Any, tensors: Mapping[str, np.ndarray]) -> Checkpoint:
+    """The checkpoint of a header's JSON and the tensors of a file; raises as ``read_checkpoint`` does."""
     if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
         raise InputError(f"{path}: must have version {VERSION} at most; got {content['version']}: upgrade birnn")
     try:

@@ -24,7 +24,8 @@ def predict_command(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Texts, one a line; or arrays: .npy (batch, seq_len, features), or safetensors with x and lengths.",
+            help="Texts, one a line; or arrays: .npy (batch, seq_len, features), or safetensors with x and lengths. "
+            "With the right answers (docs/int8.md), the accuracy is told.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
@@ -88,6 +89,14 @@ def predict_command(
             "--constraints/--no-constraints", help="tagger with a CRF: answer legal tags of entities alone, or any."
         ),
     ] = True,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="KIND", help="int8: round its kernels to 8 bits, a scale for each row."),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Write the quantized model there, a .safetensors to predict with."),
+    ] = None,
     threads: Threads = 1,
     timeout: Timeout = 120.0,
     without_plugin: WithoutPlugin = [],  # noqa: B006
@@ -98,6 +107,7 @@ def predict_command(
     implementation does not support it.
     """
     from birnn.commands.answers.prompt import Prompt
+    from birnn.commands.answers.quantizing import Quantizing
     from birnn.commands.predict import Asked, predict
     from common.errors import InputError
     from common.models.streaming import Streaming
@@ -124,5 +134,6 @@ def predict_command(
         streaming=None if chunk is None else Streaming(chunk=chunk, look_ahead=look_ahead),
         prompt=Prompt(prompt, temperature, seed),
         constraints=constraints,
+        quantizing=Quantizing(quantize, save),
     )
     raise typer.Exit(predict(asked))

@@ -28,12 +28,22 @@ class Chosen:
     timeout_seconds: float
 
 
+Use = Callable[[RemoteNetwork], None]
+"""A function that asks an opened model."""
+
+
 def with_network(
-    chosen: Chosen, spec: Model, weights: Arrays, largest: Arrays, use: Callable[[RemoteNetwork], None]
+    chosen: Chosen,
+    spec: Model,
+    weights: Arrays,
+    largest: Arrays,
+    use: Use,
+    then: tuple[Arrays, Use] | None = None,
 ) -> tuple[int, str]:
     """Open a model and use it; the exit code, and the name of the implementation. What goes wrong is said on stderr.
 
-    ``largest`` is a batch of the largest sizes that it will be asked about.
+    ``largest`` is a batch of the largest sizes that it will be asked about; ``then`` are other weights of the same
+    model, and how it is used with them, in the same worker.
 
     Raises
     ------
@@ -50,8 +60,9 @@ def with_network(
         ask = partial(pool.ask, backend, timeout_seconds=chosen.timeout_seconds)
         network = RemoteNetwork("asked", ask, partial(pool.distrust, backend), lambda file: pool.folder / file)
         try:
-            network.open(spec, implementation, chosen.dtype, chosen.device, weights, largest)
-            use(network)
+            for parameters, ask_it in [(weights, use), *([] if then is None else [then])]:
+                network.open(spec, implementation, chosen.dtype, chosen.device, parameters, largest)
+                ask_it(network)
         except NoAnswer as error:
             status = error.reply.status
             stderr().print(f"birnn: {name}/{implementation}: {status}: {error}", markup=False)

@@ -19,7 +19,8 @@ from common.models.batch import padding_mask
 from common.models.crf.marginals import log_marginals
 from common.models.crf.scores import ALLOWED, restricted, scores_of
 from common.models.specification import Arrays, Model
-from common.tasks.checkpoint import read_checkpoint, unit_of
+from common.quantization.files import read_trained
+from common.tasks.checkpoint import Checkpoint, unit_of
 
 G2PM = "g2pm"
 """The name of the model that comes with the suite, trained by the authors of g2pM."""
@@ -29,12 +30,18 @@ SPLIT: dict[str, Callable[[str], tuple[str, ...]]] = {"seq2seq": letters, G2PM: 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model: its parameters, and what turns ids into words and labels again."""
+    """A trained model: its parameters, and what turns ids into words and labels again.
+
+    ``checkpoint`` is what it was read from, None where it comes from outside; ``kind`` of its kernels' quantization,
+    None where they are not quantized.
+    """
 
     spec: Model
     weights: Arrays
     vocabularies: dict[str, Any]
     where: str
+    checkpoint: Checkpoint | None = None
+    kind: str | None = None
 
     def vocabulary(self, name: str) -> Vocabulary:
         """Read the vocabulary of a name."""
@@ -122,10 +129,11 @@ def _from_checkpoint(model: str, path: Path | None) -> TrainedModel:
     """The model of a checkpoint; an ``InputError`` where it is one of another task."""
     if path is None:
         raise InputError(f"--checkpoint must name a file that birnn train {model} has written; got none")
-    checkpoint = read_checkpoint(path)
+    checkpoint, kind = read_trained(path)
     if checkpoint.header.task != model:
         raise InputError(f"{path}: must be a checkpoint of {model}; got one of {checkpoint.header.task}")
-    return TrainedModel(checkpoint.spec, checkpoint.weights, checkpoint.header.vocabularies, str(path))
+    header = checkpoint.header
+    return TrainedModel(checkpoint.spec, checkpoint.weights, header.vocabularies, str(path), checkpoint, kind)
 
 
 def _g2pm() -> TrainedModel:

@@ -28,6 +28,7 @@ from common.checkpoints.limits import (
     opened,
 )
 from common.errors import InputError, shown
+from common.tasks.checkpoint import QUANTIZED_KEY
 from common.tensorfile import json_from_text
 
 CODES = {
@@ -50,7 +51,10 @@ CODES = {
 
 def read(path: Path) -> Contents:
     """The layers among tensors with PyTorch's names; an ``InputError`` says what is wrong with the file."""
-    tensors, _ = tensors_and_metadata(path)
+    tensors, metadata = tensors_and_metadata(path)
+    if QUANTIZED_KEY in metadata:
+        what = "got one of birnn predict --save, in int8: take the checkpoint that it was made of"
+        raise InputError(f"{path}: must be a checkpoint whose kernels are floats; {what}")
     return contents_of(tensors, "safetensors", str(path))
 
 

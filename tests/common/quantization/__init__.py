@@ -1,0 +1,1 @@
+"""Int8 kernels, dynamic products and quantized files, against their definitions."""
