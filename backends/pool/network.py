@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -45,12 +45,19 @@ class RemoteNetwork:
         Ends the worker, for a reason, and gives the reply that stands for that.
     file
         The path of a file that nobody else writes, by name.
+
+    Attributes
+    ----------
+    cpu_seconds
+        The processor time that training has taken in the worker so far, in seconds, of all its threads; compiling
+        counts.
     """
 
     handle: str
     ask: Ask
     distrust: Callable[[str], NotDone]
     file: Callable[[str], Path]
+    cpu_seconds: float = field(default=0.0, init=False)
 
     def open(
         self,
@@ -85,6 +92,7 @@ class RemoteNetwork:
         path = self.file("batches")
         write_batches([dict(batch) for batch in batches], path)
         reply = self._done(messages.TrainNetwork(handle=self.handle, batches=path))
+        self.cpu_seconds += reply.cpu_seconds or 0.0
         return [Step(**step.model_dump()) for step in reply.steps]
 
     def answers(

@@ -64,9 +64,9 @@ class Course:
 @dataclass
 class Trained:
     """What became of one implementation: ``status`` is trained, or as in ``backends.studies.cases``; ``steps`` its
-    trace; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` or ``entities``
-    where the task has them;
-    ``resumed`` how many epochs an earlier run had done.
+    trace; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` or ``entities`` where the
+    task has them; ``resumed`` how many epochs an earlier run had done; ``cpu_seconds`` the processor time of all steps
+    in the worker, None before the last one and where an earlier run had done some.
     """
 
     implementation: str
@@ -79,6 +79,7 @@ class Trained:
     perplexities: list[float] = field(default_factory=list)
     entities: list[EntityScore] = field(default_factory=list)
     resumed: int = 0
+    cpu_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -161,6 +162,7 @@ class Learner:
             self._evaluate(trained, network)
             if course.out is not None and not trained.twin:
                 self._save(trained, network, epoch + 1)
+        trained.cpu_seconds = None if trained.resumed else network.cpu_seconds
         network.close()
 
     def _network(self, trained: Trained) -> RemoteNetwork:

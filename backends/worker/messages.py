@@ -185,9 +185,10 @@ class StepNumbers(WorkerReply):
 
 
 class TrainedSteps(WorkerReply):
-    """What each step of training gave, in order."""
+    """What each step of training gave, in order, and the processor time that all took, in seconds, of all threads."""
 
     steps: list[StepNumbers]
+    cpu_seconds: float | None = None
 
 
 Answer = TypeVar("Answer", bound=WorkerReply)

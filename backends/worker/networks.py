@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -50,8 +51,11 @@ class Networks:
     def train(self, request: messages.TrainNetwork) -> messages.TrainedSteps:
         """Train a model on the batches of a file."""
         self.streams.pop(request.handle, None)
-        steps = self.opened[request.handle].train(read_batches(request.batches))
-        return messages.TrainedSteps(steps=[messages.StepNumbers(**asdict(step)) for step in steps])
+        batches, begun = read_batches(request.batches), time.process_time()
+        steps = self.opened[request.handle].train(batches)
+        cpu_seconds = time.process_time() - begun
+        numbers = [messages.StepNumbers(**asdict(step)) for step in steps]
+        return messages.TrainedSteps(steps=numbers, cpu_seconds=cpu_seconds)
 
     def save(self, request: messages.SaveNetwork) -> Done:
         """Write a model's parameters and its optimizer's state."""

@@ -321,6 +321,7 @@ def write_trace(
             each.name: {
                 "status": each.status,
                 "reason": each.reason,
+                "cpu_seconds": each.cpu_seconds,
                 "accuracies": each.accuracies,
                 **({"perplexities": each.perplexities} if each.perplexities else {}),
                 **({"entity_f1": [score.f1 for score in each.entities]} if each.entities else {}),

@@ -99,6 +99,8 @@ def test_a_course_goes_on_from_its_own_checkpoint(pool: Pool, task: Task, tmp_pa
     trained = learned(pool, a_course(task, epochs=2, out=tmp_path))
     assert trained.resumed == 1
     assert (trained.steps, trained.accuracies) == (whole.steps, whole.accuracies)
+    assert whole.cpu_seconds
+    assert trained.cpu_seconds is None, "that of the first epoch is not known"
     again = learned(pool, a_course(task, epochs=2, out=tmp_path))
     assert again.resumed == 2
     assert (again.steps, again.accuracies) == (whole.steps, whole.accuracies)
