@@ -46,7 +46,8 @@ def as_markdown(ledger: Sequence[Entry]) -> str:
         "same ledger; `birnn claims NAME --measure --again` measures a claim again, and `birnn claims --measure --kind",
         "time --again`, on an idle machine, all that are about time. A verdict is computed from the",
         "numbers by the rule that stands with the claim: it holds where every point that was measured bears it out,",
-        "with limits where some do, and not where none does.",
+        "with limits where some do, and not where none does. Models are trained by short recipes of the claims' own",
+        "(benchmarks/claims/tasks.py), not by those of `birnn train` ([recipes.md](recipes.md)).",
         "",
         f"Of {len(ledger)} claims {counts[HOLDS]} hold, {counts[LIMITED]} hold with limits, {counts[FAILS]} do not hold"
         + (f", and {rest} are not decided or not measured." if rest else "."),

@@ -28,20 +28,17 @@ from common.data.text import TOKEN_UNITS, TokenUnit, read_labelled, read_sentenc
 from common.data.vocabulary import build_labels, build_vocabulary
 from common.entities.schemes import allowed
 from common.errors import InputError
-from common.models.optimizers import OptimizerSettings
-from common.models.pipeline_data import BATCH, EPOCHS, FEATURES, OPTIMIZER, UNITS, pipeline_data
 from common.models.pipeline_data import CLASSES as PIPELINE_CLASSES
+from common.models.pipeline_data import FEATURES, pipeline_data
 from common.models.specification import Model, Seq2Seq, SequenceModel
-from common.specification import NUM_DIRECTIONS, Specification
 from common.tasks.language import MULTIPLES, frequency_perplexity, read_language
+from common.tasks.recipes import RECIPES, filled_in
 from common.tasks.starting import coverage, drawn_weights, rnn_of_options, with_embedding, words_for
 from common.tasks.tagging import read_tagged, tag_of_each_word
 from common.tasks.task import LANGUAGE, Baseline, Options, Task, right_answers
 
 HELD_OUT = 0.2
 """The share of examples that is held out where a task brings its own data."""
-ADAM = OptimizerSettings(name="adam", learning_rate=0.002, clip_norm=5.0)
-"""The optimizer of most tasks."""
 LENGTHS = 8
 """Padded lengths are multiples of this, so that what compiles for each shape compiles few."""
 
@@ -73,16 +70,18 @@ def build_task(name: str, options: Options) -> Task:
 def pipeline_task(options: Options) -> Task:
     """1000 sequences of 10 steps of 8 features, 5 classes a step, by a rule that needs both directions."""
     _no_files("pipeline", options)
+    recipe = RECIPES["pipeline"]
+    options = filled_in(options, recipe)
     parts = [pipeline_data(options.seed, part) for part in ("training", "held_out")]
     training, held_out = ([SequenceExample(*pair) for pair in zip(part.x, part.labels, strict=True)] for part in parts)
     spec = SequenceModel(
-        rnn=rnn_of_options(options, "gru", FEATURES, options.hidden_size or UNITS),
+        rnn=rnn_of_options(options, FEATURES),
         readout="steps",
         classes=PIPELINE_CLASSES,
-        dropout=options.dropout,
+        dropout=options.dropout or 0.0,
         head=options.head,  # type: ignore[arg-type]  # checked here
     )
-    batching = Batching(options.batch_size or BATCH, ragged=False)
+    batching = Batching(options.batch_size or recipe.batch_size, ragged=False)
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
     return Task(
         "pipeline",
@@ -93,8 +92,8 @@ def pipeline_task(options: Options) -> Task:
         batching,
         baseline,
         options.seed,
-        EPOCHS,
-        OPTIMIZER,
+        recipe.epochs,
+        recipe.optimizer,
     )
 
 
@@ -103,12 +102,14 @@ def tagger_task(options: Options) -> Task:
     of each, which is the tag of an entity in most.
     """
     first, second, scheme = read_tagged(options, _files("tagger", "CoNLL-U or column", options), HELD_OUT)
+    recipe = RECIPES["tagger" if scheme is None else "entities"]
+    options = filled_in(options, recipe)
     words = words_for(options, (sentence.words for sentence in first), lowercase=options.embeddings is None)
     tags = build_labels(tag for sentence in first for tag in sentence.tags)
     training = tagged_examples(first, words, tags, "the training data")
     held_out = tagged_examples(second, words, tags, "the held-out data")
-    spec, weights, known = with_embedding(options, words, len(tags), "lstm", "steps")
-    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS)
+    spec, weights, known = with_embedding(options, words, len(tags), "steps")
+    batching = Batching(options.batch_size or recipe.batch_size, by_length=True, length_multiple=LENGTHS)
     return Task(
         "tagger",
         spec,
@@ -118,8 +119,8 @@ def tagger_task(options: Options) -> Task:
         batching,
         tag_of_each_word(spec, training, held_out, batching, tags.names, scheme),
         options.seed,
-        5,
-        ADAM,
+        recipe.epochs,
+        recipe.optimizer,
         {"words": words.as_json(), "labels": tags.as_json()},
         coverage(options, known, training, held_out),
         scheme,
@@ -133,7 +134,8 @@ def classifier_task(options: Options) -> Task:
     """
     if not options.data:
         return _digits_task(options)
-    unit = _unit(options)
+    unit, recipe = _unit(options), RECIPES["texts"]
+    options = filled_in(options, recipe)
     texts = [
         read_genres(path, unit) if path.suffix == ".conllu" else read_labelled(path, unit)
         for path in _files("classifier", "CoNLL-U or labelled text", options)
@@ -144,8 +146,8 @@ def classifier_task(options: Options) -> Task:
     classes = build_labels(text.label for text in first)
     training = classified_examples(first, words, classes, "the training data")
     held_out = classified_examples(second, words, classes, "the held-out data")
-    spec, weights, known = with_embedding(options, words, len(classes), "gru", "final")
-    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=MULTIPLES[unit])
+    spec, weights, known = with_embedding(options, words, len(classes), "final")
+    batching = Batching(options.batch_size or recipe.batch_size, by_length=True, length_multiple=MULTIPLES[unit])
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
     vocabularies = {unit: words.as_json(), "labels": classes.as_json()}
     covered = coverage(options, known, training, held_out)
@@ -158,8 +160,8 @@ def classifier_task(options: Options) -> Task:
         batching,
         baseline,
         options.seed,
-        5,
-        ADAM,
+        recipe.epochs,
+        recipe.optimizer,
         vocabularies,
         covered,
     )
@@ -167,17 +169,18 @@ def classifier_task(options: Options) -> Task:
 
 def _digits_task(options: Options) -> Task:
     """The task that tells handwritten digits apart, column by column."""
+    recipe = RECIPES["digits"]
+    options = filled_in(options, recipe)
     training, held_out = split(digit_examples(read_digits()), HELD_OUT, options.seed)
     spec = SequenceModel(
-        rnn=rnn_of_options(options, "gru", PIXELS, options.hidden_size or 32),
+        rnn=rnn_of_options(options, PIXELS),
         readout="final",
         classes=DIGITS,
-        dropout=options.dropout,
+        dropout=options.dropout or 0.0,
     )
-    batching = Batching(options.batch_size or 32)
+    batching = Batching(options.batch_size or recipe.batch_size)
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common digit")
     labels = {"labels": {"names": [str(digit) for digit in range(DIGITS)]}}
-    optimizer = OptimizerSettings(name="adam", learning_rate=0.01, clip_norm=5.0)
     return Task(
         "classifier",
         spec,
@@ -187,8 +190,8 @@ def _digits_task(options: Options) -> Task:
         batching,
         baseline,
         options.seed,
-        8,
-        optimizer,
+        recipe.epochs,
+        recipe.optimizer,
         labels,
     )
 
@@ -200,37 +203,31 @@ def seq2seq_task(options: Options) -> Task:
     _no_vectors("seq2seq", options)
     if options.cell not in (None, "gru"):
         raise InputError(f"--cell must be gru for seq2seq; got {options.cell}")
+    recipe = RECIPES["seq2seq"]
+    options = filled_in(options, recipe)
     pairs, others = _pairs(options)
     source = build_vocabulary(pair.letters for pair in pairs)
     target = build_vocabulary(pair.phonemes for pair in pairs)
-    width, hidden_size = options.embedding_size or 32, options.hidden_size or 64
-    encoder = Specification(
-        cell="gru",
-        input_size=width,
-        hidden_size=hidden_size,
-        num_layers=options.num_layers or 1,
-        bias=True,
-        merge="concat" if options.directions == NUM_DIRECTIONS else None,
-        num_directions=options.directions,
-    )
+    encoder = rnn_of_options(options, options.embedding_size)
     spec = Seq2Seq.model_validate(
         {
             "source_size": len(source),
             "target_size": len(target),
-            "embedding_size": width,
+            "embedding_size": options.embedding_size,
             "encoder": encoder,
             "attention": options.attention,
-            "attention_size": hidden_size if options.attention else None,
+            "attention_size": options.hidden_size if options.attention else None,
             "decoder": options.decoder,
             "dropout": options.dropout,
         }
     )
     training, held_out = pair_examples(pairs, source, target), pair_examples(others, source, target)
-    batching = Batching(options.batch_size or 64, by_length=True, length_multiple=LENGTHS, forcing=options.forcing)
+    batching = Batching(
+        options.batch_size or recipe.batch_size, by_length=True, length_multiple=LENGTHS, forcing=options.forcing
+    )
     unit = "symbol" if options.data else "phoneme"
     what = f"the most common {unit} at each place"
     baseline = _most_common(spec, training, held_out, batching, options.seed, what)
-    optimizer = OptimizerSettings(name="adam", learning_rate=0.004, clip_norm=5.0)
     vocabularies = {"source": source.as_json(), "target": target.as_json()}
     return Task(
         "seq2seq",
@@ -241,26 +238,41 @@ def seq2seq_task(options: Options) -> Task:
         batching,
         baseline,
         options.seed,
-        5,
-        optimizer,
+        recipe.epochs,
+        recipe.optimizer,
         vocabularies,
     )
 
 
 def masked_task(options: Options) -> Task:
     """Words hidden in sentences, of CoNLL-U files (``.conllu``) or plain texts, told from both sides."""
+    recipe = RECIPES["masked"]
+    options = filled_in(options, recipe)
     sentences = [read_words(path) for path in _files("masked", "CoNLL-U or plain text", options)]
     first, second = sentences if len(sentences) == 2 else split(sentences[0], HELD_OUT, options.seed)
     first = first[: options.limit]
     words = words_for(options, first, lowercase=options.embeddings is None)
     training, held_out = token_examples(first, words), token_examples(second, words)
-    spec, weights, known = with_embedding(options, words, len(words), "gru", "steps")
-    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=LENGTHS, masked_share=0.15)
+    spec, weights, known = with_embedding(options, words, len(words), "steps")
+    batching = Batching(
+        options.batch_size or recipe.batch_size, by_length=True, length_multiple=LENGTHS, masked_share=0.15
+    )
     baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common word")
     vocabularies = {"words": words.as_json()}
     covered = coverage(options, known, training, held_out)
     return Task(
-        "masked", spec, weights, training, held_out, batching, baseline, options.seed, 5, ADAM, vocabularies, covered
+        "masked",
+        spec,
+        weights,
+        training,
+        held_out,
+        batching,
+        baseline,
+        options.seed,
+        recipe.epochs,
+        recipe.optimizer,
+        vocabularies,
+        covered,
     )
 
 
@@ -276,11 +288,15 @@ def language_task(options: Options) -> Task:
     unit = _unit(options)
     if len(options.data) > 2:
         raise InputError(f"language needs --data at most twice, for training and for judging; got {len(options.data)}")
+    recipe = RECIPES[f"language of {unit}"]
+    options = filled_in(options, recipe)
     first, second = read_language(options.data, unit, HELD_OUT, options.seed, options.limit)
     tokens = words_for(options, first, lowercase=unit == "words" and options.embeddings is None)
     training, held_out = next_token_examples(first, tokens), next_token_examples(second, tokens)
-    spec, weights, known = with_embedding(options, tokens, len(tokens), "gru", "steps")
-    batching = Batching(options.batch_size or 32, by_length=True, length_multiple=MULTIPLES[unit], known_alone=True)
+    spec, weights, known = with_embedding(options, tokens, len(tokens), "steps")
+    batching = Batching(
+        options.batch_size or recipe.batch_size, by_length=True, length_multiple=MULTIPLES[unit], known_alone=True
+    )
     baseline = _most_common(spec, training, held_out, batching, options.seed, f"the most common {unit[:-1]}")
     return Task(
         LANGUAGE,
@@ -291,8 +307,8 @@ def language_task(options: Options) -> Task:
         batching,
         replace(baseline, perplexity=frequency_perplexity(training, held_out, tokens)),
         options.seed,
-        5,
-        OptimizerSettings(name="adam", learning_rate=0.005, clip_norm=5.0),
+        recipe.epochs,
+        recipe.optimizer,
         {unit: tokens.as_json()},
         coverage(options, known, training, held_out),
     )

@@ -57,14 +57,14 @@ def words_for(options: Options, sentences: Iterable[Sequence[str]], lowercase: b
     return build_vocabulary(sentences, at_least=2, lowercase=lowercase)
 
 
-def rnn_of_options(options: Options, cell: str, input_size: int, hidden_size: int) -> Specification:
-    """The RNN of a task, with what the options change."""
+def rnn_of_options(options: Options, input_size: int | None) -> Specification:
+    """The RNN of a task, by options that a recipe has filled in."""
     return Specification.model_validate(
         {
-            "cell": options.cell or cell,
+            "cell": options.cell,
             "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": options.num_layers or 1,
+            "hidden_size": options.hidden_size,
+            "num_layers": options.num_layers,
             "bias": True,
             "merge": options.merge or ("concat" if options.directions == NUM_DIRECTIONS else None),
             "num_directions": options.directions,
@@ -77,8 +77,8 @@ def drawn_weights(spec: Model, options: Options) -> Arrays:
     return initialise(spec, np.random.default_rng([options.seed, 1]))
 
 
-def with_embedding(options: Options, words: Vocabulary, classes: int, cell: str, readout: str) -> Embedded:
-    """A model on embeddings, with its start.
+def with_embedding(options: Options, words: Vocabulary, classes: int, readout: str) -> Embedded:
+    """A model on embeddings, with its start, by options that a recipe has filled in.
 
     From another task's network come its embedding and its RNN, the linear layers are drawn; from a file of vectors the
     embedding alone.
@@ -93,14 +93,14 @@ def with_embedding(options: Options, words: Vocabulary, classes: int, cell: str,
     if options.frozen and options.start is None and options.embeddings is None:
         raise InputError("--frozen needs --embeddings or --from: drawn embeddings that are not trained say nothing")
     changes = {"num_embeddings": len(words), "frozen_embedding": options.frozen, "readout": readout, "classes": classes}
-    changes |= {"dropout": options.dropout, "head": options.head}
+    changes |= {"dropout": options.dropout or 0.0, "head": options.head}
     if options.start is not None:
         return _from_start(options, options.start, changes)
     vectors = None
     if options.embeddings is not None:
         vectors = load_vectors(options.embeddings, words, options.seed, options.embedding_size)
-    width = (options.embedding_size or 64) if vectors is None else vectors.matrix.shape[1]
-    rnn = rnn_of_options(options, cell, width, options.hidden_size or 64)
+    width = options.embedding_size if vectors is None else vectors.matrix.shape[1]
+    rnn = rnn_of_options(options, width)
     spec = SequenceModel.model_validate({"rnn": rnn, **changes})
     weights = drawn_weights(spec, options)
     if vectors is None:

@@ -60,7 +60,7 @@ class Options:
     embedding_size: int | None = None
     embeddings: Path | None = None
     frozen: bool = False
-    dropout: float = 0.0
+    dropout: float | None = None
     attention: bool = True
     decoder: str = "gru"
     forcing: float = 1.0

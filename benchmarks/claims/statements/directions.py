@@ -11,13 +11,13 @@ from benchmarks.analysis.statistics import Interval
 from benchmarks.claims.claim import NATIVE, Claim, Part, Point, Rule, in_each_framework
 from benchmarks.claims.statements.learning import FRAMEWORK, HOW, IMPLEMENTATION, SEEDS, with_rnn
 from benchmarks.claims.statements.speed import BATCH, HIDDEN_SIZE, INPUT_SIZE, SEQ_LEN, layer_case, own
+from benchmarks.claims.tasks import short_task
 from benchmarks.claims.timing import TWIN, Variant, peak_bytes, time_side_by_side
 from benchmarks.claims.training import over_seeds, train
 from benchmarks.claims.workshop import Workshop
 from common.data.examples import SequenceExample
 from common.models.specification import SequenceModel, initialise
 from common.specification import Cell, Specification
-from common.tasks.building import build_task
 from common.tasks.task import Options, Task
 from common.weights import count
 
@@ -104,7 +104,7 @@ def units_of_equal_size(rnn: Specification) -> int:
 
 def past_task(seed: int) -> Task:
     """The pipeline with labels that hang on the past alone."""
-    task = build_task("pipeline", Options(seed=seed))
+    task = short_task("pipeline", Options(seed=seed))
     assert isinstance(task.spec, SequenceModel)
     spec = task.spec.model_copy(update={"classes": 3})
 
@@ -184,9 +184,9 @@ CLAIMS = (
         f"digits read column by column, beside one direction of as many units and one of as many parameters, {HOW}.",
         rule=Rule("gain", "the accuracy of two directions minus that of one", "above", 0.005, 0.0),
         parts=(
-            _better("pipeline", lambda seed: build_task("pipeline", Options(seed=seed))),
+            _better("pipeline", lambda seed: short_task("pipeline", Options(seed=seed))),
             _better("past alone", past_task),
-            _better("digits", lambda seed: build_task("classifier", Options(seed=seed))),
+            _better("digits", lambda seed: short_task("classifier", Options(seed=seed))),
         ),
         limits="The second direction helps where the future says something.",
     ),

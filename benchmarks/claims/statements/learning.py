@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.claims.claim import Claim, Part, Point, Rule
+from benchmarks.claims.tasks import short_task
 from benchmarks.claims.training import Learned, over_seeds, right_by_length, train
 from benchmarks.claims.workshop import Workshop
 from common.models.specification import SequenceModel, initialise
 from common.specification import MERGES, Specification
-from common.tasks.building import build_task
 from common.tasks.task import Options, Task
 
 IMPLEMENTATION = "torch/native"
@@ -58,7 +58,7 @@ def against_usual(
     def measure(workshop: Workshop) -> list[Point]:
         by_change: dict[str, list[float]] = {usual: [], **{what: [] for what in changes}}
         for seed in range(SEEDS):
-            task = build_task(model, Options(seed=seed))
+            task = short_task(model, Options(seed=seed))
             for what, change in [(usual, {}), *changes.items()]:
                 workshop.tell(f"{what}, seed {seed}")
                 learned = train(workshop, implementation, with_rnn(task, rnn_of_task(task, **change)))
@@ -104,7 +104,7 @@ def _attention(workshop: Workshop) -> list[Point]:
     for seed in range(PAIR_SEEDS):
         for attention in (True, False):
             workshop.tell(f"{'with' if attention else 'without'} attention, seed {seed}")
-            task = build_task("seq2seq", Options(limit=PAIRS, attention=attention, seed=seed))
+            task = short_task("seq2seq", Options(limit=PAIRS, attention=attention, seed=seed))
             right[attention].append(right_by_length(task, train(workshop, IMPLEMENTATION, task).answers))
     points = []
     for source, (least, most) in SOURCES.items():
@@ -134,7 +134,7 @@ def _forcing(workshop: Workshop) -> list[Point]:
     }
     by_forcing: dict[str, list[float]] = {name: [] for name in shares}
     for seed in range(PAIR_SEEDS):
-        task = build_task("seq2seq", Options(limit=PAIRS, seed=seed))
+        task = short_task("seq2seq", Options(limit=PAIRS, seed=seed))
         for name, share in shares.items():
             workshop.tell(f"{name}, seed {seed}")
             learned: Learned = train(

@@ -11,6 +11,7 @@ from backends.pool.network import RemoteNetwork
 from backends.studies.generation import continued, prompt_batch
 from benchmarks.claims.claim import Claim, Part, Point, Rule
 from benchmarks.claims.statements.learning import FRAMEWORK, IMPLEMENTATION
+from benchmarks.claims.tasks import short_task
 from benchmarks.claims.training import DTYPE, over_seeds, train
 from benchmarks.claims.workshop import Workshop
 from common.data.batching import evaluation_batches
@@ -18,7 +19,6 @@ from common.data.examples import Example, SequenceExample
 from common.data.text import TokenUnit, tokens_of
 from common.data.vocabulary import UNKNOWN, Vocabulary, vocabulary_from_json
 from common.models.specification import Arrays
-from common.tasks.building import build_task
 from common.tasks.language import cross_entropy, perplexity, spelled
 from common.tasks.task import Options, Task, right_answers, unlabelled
 
@@ -114,7 +114,7 @@ def next_token(workshop: Workshop, unit: TokenUnit) -> list[Point]:
     for seed in range(SEEDS):
         for directions, name in ((1, ONE), (2, TWO)):
             workshop.tell(f"{name}, seed {seed}")
-            task = build_task("language", Options(unit=unit, directions=directions, seed=seed))  # type: ignore[arg-type]
+            task = short_task("language", Options(unit=unit, directions=directions, seed=seed))  # type: ignore[arg-type]
             learned: list[Arrays] = []
             train(workshop, IMPLEMENTATION, task, also=learned)
             worth[name].append(_judge(workshop, task, learned[0], unit))

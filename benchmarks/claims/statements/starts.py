@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.claims.claim import NATIVE, Claim, Part, Point, Rule, in_each_framework
 from benchmarks.claims.statements.states import FOLDERS
+from benchmarks.claims.tasks import short_task
 from benchmarks.claims.training import over_seeds, train
 from benchmarks.claims.workshop import Workshop
 from common.case import Case
@@ -16,7 +17,7 @@ from common.cases.seeded import Shape, make_case
 from common.data.vocabulary import vocabulary_from_json
 from common.models.specification import Arrays, SequenceModel
 from common.specification import Specification
-from common.tasks.building import build_task, read_words
+from common.tasks.building import read_words
 from common.tasks.task import Options, Start, Task
 from common.weights import shapes
 
@@ -75,7 +76,7 @@ def _sigma(workshop: Workshop, framework: str) -> list[Point]:
     usual, small, spreads = [], [], []
     with workshop.own(framework, file, "default_weights") as default_weights:
         for seed in range(SEEDS):
-            task = build_task("pipeline", Options(seed=seed))
+            task = short_task("pipeline", Options(seed=seed))
             assert isinstance(task.spec, SequenceModel)
             rnn = task.spec.rnn
             own = cut(rnn, default_weights(seed_case(rnn, seed), "float64")["output"].ravel())
@@ -106,7 +107,7 @@ def _pretrained(workshop: Workshop) -> list[Point]:
             for name, changes in ways.items():
                 workshop.tell(f"{limit} sentences, {name}, seed {seed}")
                 options = Options(data=(training, held_out), limit=limit, seed=seed, **changes)
-                task = build_task("tagger", options)
+                task = short_task("tagger", options)
                 by_way[name].append(train(workshop, TAGGER, task).accuracies[-1])
         assert task is not None
         for name, accuracies in by_way.items():
@@ -123,7 +124,7 @@ def _ways(workshop: Workshop, training: Path, held_out: Path) -> dict[str, dict[
     # The vectors need scipy, which what only reads the ledger does without.
     from benchmarks.claims.word_vectors import make_vectors, write_vectors
 
-    masked = build_task("masked", Options(data=(training, held_out), cell="lstm"))  # the tagger's own cell
+    masked = short_task("masked", Options(data=(training, held_out), cell="lstm"))  # the tagger's own cell
     assert isinstance(masked.spec, SequenceModel)
     learned: list[Arrays] = []
     workshop.tell("masked words")

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.claims.tasks import short_task
 from benchmarks.claims.training import train
 from benchmarks.claims.workshop import Workshop
 from benchmarks.maintain.directions.record import ONE, TWO, WIDE, Learned
 from common.models.specification import parameters
-from common.tasks.building import build_task
 from common.tasks.task import Options, Task
 
 VARIANTS = (TWO, ONE, WIDE)
@@ -31,10 +31,10 @@ def variant_of_task(task: str, variant: str, seed: int, conllu: Sequence[Path]) 
     data = tuple(conllu) if task in OF_FILES else ()
     own = Options(data=data, seed=seed)
     if variant == TWO:
-        return build_task(task, own)
-    units = build_task(task, own).spec.recurrent.hidden_size if variant == WIDE else None
+        return short_task(task, own)
+    units = short_task(task, own).spec.recurrent.hidden_size if variant == WIDE else None
     wide = None if units is None else 2 * units
-    return build_task(task, Options(data=data, seed=seed, directions=1, hidden_size=wide))
+    return short_task(task, Options(data=data, seed=seed, directions=1, hidden_size=wide))
 
 
 def learned(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from benchmarks.claims.tasks import RECIPES
 from benchmarks.machine.company import is_crowded
 from benchmarks.maintain.directions.accuracies import TASKS, VARIANTS
 from benchmarks.maintain.directions.costs import (
@@ -140,7 +141,12 @@ def accuracies_block(measured: Measured) -> str:
     if not measured.learned or measured.learned_taken is None:
         return f"Nothing has been trained yet: `{COMMAND} --accuracies`."
     names = ", ".join(dict.fromkeys(each.implementation for each in measured.learned))
-    what = f"Held-out accuracies after the last epoch of `birnn train`'s own settings, by {names}, float32."
+    epochs = sorted({RECIPES[task].epochs for task in TASKS})
+    what = (
+        f"Held-out accuracies after {epochs[0]} epochs, or {epochs[-1]} (digits), the short recipes of the claims "
+        f"(benchmarks/claims/tasks.py), by {names}, float32. What one direction is worth with the recipes of "
+        "`birnn train` stands in [traces.md](traces.md)."
+    )
     return "\n\n".join([what, accuracies_table(measured.learned), said(measured.learned_taken)])
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.claims.tasks import short_task
 from benchmarks.claims.training import DTYPE, train
 from benchmarks.claims.workshop import Workshop
 from benchmarks.maintain.streaming.record import ONE_DIRECTION, ONE_LAYER, TWO_LAYERS, Answered, Counts
 from common.models.specification import Arrays
 from common.models.streaming import Streaming, computed_steps, exact_steps
 from common.specification import Specification
-from common.tasks.building import build_task
 from common.tasks.task import Options, Task, right_answers, unlabelled
 
 CHUNKS = (1, 5, 10, 20)
@@ -58,7 +58,7 @@ def answers_of(
     wanted = [pace for pace in paces(model) if pace not in done]
     if not wanted:
         return
-    task = build_task("tagger", Options(data=tuple(workshop.conllu), seed=seed, **MODELS[model]))
+    task = short_task("tagger", Options(data=tuple(workshop.conllu), seed=seed, **MODELS[model]))
     weights: list[Arrays] = []
     workshop.tell(f"{model}, seed {seed}: training")
     train(workshop, name, task, epochs=epochs, also=weights)

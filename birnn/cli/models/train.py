@@ -55,7 +55,7 @@ def train_command(
         typer.Option("--from", metavar="FILE", help="Start from another task's checkpoint: its embedding and RNN."),
     ] = None,
     frozen: Annotated[bool, typer.Option("--frozen", help="Do not train the embeddings.")] = False,
-    dropout: Annotated[float, typer.Option("--dropout", min=0, max=0.9, help="Between layers.")] = 0.0,
+    dropout: Annotated[float | None, typer.Option("--dropout", min=0, max=0.9, help="Between layers.")] = None,
     attention: Annotated[bool, typer.Option("--attention/--no-attention", help="seq2seq: Bahdanau attention.")] = True,
     decoder: Annotated[
         str, typer.Option("--decoder", help="seq2seq: gru, or bidirectional, fed one step at a time.")
