@@ -203,6 +203,8 @@ def seq2seq_task(options: Options) -> Task:
     _no_vectors("seq2seq", options)
     if options.cell not in (None, "gru"):
         raise InputError(f"--cell must be gru for seq2seq; got {options.cell}")
+    if options.merge not in (None, "concat"):
+        raise InputError(f"--merge must be concat for seq2seq; got {options.merge}")
     recipe = RECIPES["seq2seq"]
     options = filled_in(options, recipe)
     pairs, others = _pairs(options)

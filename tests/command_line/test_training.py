@@ -264,6 +264,7 @@ def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -
         ("verify --models --directions 1", "--directions must stand without case files and --models"),
         ("case new {labelled} --force --directions 1 --merge sum", "must have no merge where num_directions is 1"),
         ("train seq2seq --cell lstm", "--cell must be gru for seq2seq; got lstm"),
+        ("train seq2seq --merge sum", "--merge must be concat for seq2seq; got sum"),
         ("train tagger --data /nosuch", "no such file"),
         ("train tagger --data /", "folder"),
         ("train classifier --frozen --data {labelled}", "--frozen needs --embeddings"),

@@ -1,0 +1,1 @@
+"""How the recipes of ``birnn train`` are chosen, and docs/recipes.md, which says so."""
