@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from common.models.optimizers import OptimizerSettings
+from common.models.optimizers import OptimizerSettings, ScheduleName
 from common.models.pipeline_data import BATCH, EPOCHS, OPTIMIZER, UNITS
 from common.specification import Cell
 from common.tasks.task import Options
@@ -29,16 +29,23 @@ class Recipe:
     dropout: float = 0.0
 
 
-def adam(learning_rate: float, clip_norm: float | None = 5.0, weight_decay: float = 0.0) -> OptimizerSettings:
+def adam(
+    learning_rate: float,
+    clip_norm: float | None = 5.0,
+    weight_decay: float = 0.0,
+    schedule: ScheduleName = "constant",
+) -> OptimizerSettings:
     """Adam, with the gradients' norm clipped."""
-    return OptimizerSettings(name="adam", learning_rate=learning_rate, clip_norm=clip_norm, weight_decay=weight_decay)
+    return OptimizerSettings(
+        name="adam", learning_rate=learning_rate, clip_norm=clip_norm, weight_decay=weight_decay, schedule=schedule
+    )
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "pipeline": Recipe("gru", UNITS, OPTIMIZER, EPOCHS, batch_size=BATCH),
         "tagger": Recipe("lstm", 64, adam(0.01, weight_decay=0.1), 6, embedding_size=64),
-        "entities": Recipe("lstm", 64, adam(0.002), 5, embedding_size=64),
+        "entities": Recipe("lstm", 64, adam(0.02), 11, embedding_size=64),
         "digits": Recipe("gru", 32, adam(0.01), 8),
         "texts": Recipe("gru", 64, adam(0.002), 5, embedding_size=64),
         "seq2seq": Recipe("gru", 64, adam(0.004), 5, batch_size=64, embedding_size=32),

@@ -25,7 +25,7 @@ from benchmarks.maintain.directions.record import read_measured, write_measured
 from benchmarks.maintain.recipes.choosing import SEEDS, finalists
 from benchmarks.maintain.recipes.page import as_markdown
 from benchmarks.maintain.recipes.record import Trial, Tried
-from benchmarks.maintain.recipes.trials import COLUMNS, KINDS, TREEBANK, as_json, try_recipe
+from benchmarks.maintain.recipes.trials import COLUMNS, KINDS, TREEBANK, as_json, epochs_of, try_recipe
 from common.tensorfile import write_bytes
 
 PAGE = ROOT / "docs" / "recipes.md"
@@ -53,7 +53,7 @@ def current(tried: Tried) -> list[Trial]:
         if each.kind in KINDS
         and each.called in KINDS[each.kind].tried
         and each.recipe == as_json(KINDS[each.kind].tried[each.called])
-        and len(each.scores) == KINDS[each.kind].most_epochs
+        and len(each.scores) == epochs_of(each.kind, each.called)
     ]
 
 

@@ -29,9 +29,17 @@ class Candidate:
     cost: int
 
 
+def ends(trial: Trial) -> dict[int, float]:
+    """The numbers of epochs that a trial says the score of: every one, but of a schedule, which falls towards its end,
+    the last alone.
+    """
+    scores = dict(enumerate(trial.scores, 1))
+    return scores if "schedule" not in trial.recipe["optimizer"] else {len(scores): scores[len(scores)]}
+
+
 def finalists(trials: Sequence[Trial]) -> list[str]:
     """What the best of one kind are called, by the best score of any epoch from seed 0."""
-    first = sorted((each for each in trials if each.seed == 0), key=lambda each: -max(each.scores))
+    first = sorted((each for each in trials if each.seed == 0), key=lambda each: -max(ends(each).values()))
     return [each.called for each in first[:FINALISTS]]
 
 
@@ -40,12 +48,13 @@ def candidates(trials: Sequence[Trial]) -> list[Candidate]:
     every = []
     for called in finalists(trials):
         of_seeds = [each for each in trials if each.called == called and each.seed < SEEDS]
-        scores = np.array([each.scores for each in of_seeds])  # (seeds, epochs)
+        every_end = [ends(each) for each in of_seeds]
+        scores = np.array([list(of_seed.values()) for of_seed in every_end])  # (seeds, numbers of epochs)
         means = scores.mean(axis=0)
         errors = scores.std(axis=0, ddof=1) / math.sqrt(len(of_seeds)) if len(of_seeds) > 1 else 0.0 * means
         every += [
-            Candidate(called, epoch + 1, float(mean), float(error), (epoch + 1) * of_seeds[0].multiplications)
-            for epoch, (mean, error) in enumerate(zip(means, errors, strict=True))
+            Candidate(called, epochs, float(mean), float(error), epochs * of_seeds[0].multiplications)
+            for epochs, mean, error in zip(every_end[0], means, errors, strict=True)
         ]
     return every
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmarks.maintain.recipes.choosing import FINALISTS, SEEDS, Candidate, best, candidates, chosen, finalists
+from benchmarks.maintain.recipes.choosing import FINALISTS, SEEDS, Candidate, best, candidates, chosen, ends, finalists
 from benchmarks.maintain.recipes.record import Trial, Tried
 from benchmarks.maintain.recipes.trials import COLUMNS, KINDS, TREEBANK
 from common.tasks.building import HELD_OUT
@@ -64,13 +64,13 @@ def recipes_table(recipes: Mapping[str, Recipe]) -> list[str]:
     """A row for each recipe."""
     lines = [
         "| data | cell | units a direction | layers | dropout | embedding | batch | learning rate | weight decay "
-        "| epochs |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| schedule | epochs |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
     for name, of in recipes.items():
         width = "–" if of.embedding_size is None else str(of.embedding_size)
         numbers = (of.hidden_size, of.num_layers, of.dropout, width, of.batch_size)
-        settings = (of.optimizer.learning_rate, of.optimizer.weight_decay, of.epochs)
+        settings = (of.optimizer.learning_rate, of.optimizer.weight_decay, of.optimizer.schedule, of.epochs)
         lines.append(f"| {name} | {of.cell} | {' | '.join(f'{each}' for each in (*numbers, *settings))} |")
     return lines
 
@@ -94,12 +94,12 @@ def section(name: str, trials: Sequence[Trial]) -> list[str]:
     for each in trials:
         if each.seed != 0:
             continue
-        top = max(range(len(each.scores)), key=lambda epoch: each.scores[epoch])
+        top = max(ends(each), key=lambda epochs: ends(each)[epochs])
         mean = ["–", "–"]
         if each.called in went_on:
             of = best([one for one in every if one.called == each.called])
             mean = [f"{shown(name, of.score)}{spread(name, of)}", str(of.epochs)]
-        lines.append(f"| {each.called} | {shown(name, each.scores[top])} | {top + 1} | {' | '.join(mean)} |")
+        lines.append(f"| {each.called} | {shown(name, ends(each)[top])} | {top} | {' | '.join(mean)} |")
     top_one, pick = best(every), chosen(trials)
     days = ", ".join(dict.fromkeys(each.day for each in trials))
     return [

@@ -26,6 +26,8 @@ TREEBANK, COLUMNS = "treebank", "columns"
 """The kinds of files, by the options that name them."""
 DTYPE = "float32"
 """The precision that is trained in."""
+ADAM = ("learning_rate", "weight_decay", "schedule")
+"""What of a change is the optimizer's."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Kind:
 def varied(
     cell: str, hidden_size: int, embedding_size: int | None, batch_size: int, changes: Sequence[dict[str, Any]]
 ) -> dict[str, Recipe]:
-    """Recipes with these sizes but for their changes, each called by them; ``learning_rate`` and ``weight_decay`` are
-    Adam's. The epochs are what is to be found, and 1 here.
+    """Recipes with these sizes but for their changes, each called by them; ``learning_rate``, ``weight_decay`` and
+    ``schedule`` are Adam's. The epochs are what is to be found, and 1 here, but for those of a schedule, which has to
+    know them when it begins.
     """
     sizes: dict[str, Any] = {
         "cell": cell,
@@ -57,10 +60,10 @@ def varied(
     }
     recipes = {}
     for change in changes:
-        settings = {name: value for name, value in change.items() if name in ("learning_rate", "weight_decay")}
+        settings = {name: value for name, value in change.items() if name in ADAM}
         others = {name: value for name, value in change.items() if name not in settings}
         called = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in change.items())
-        recipes[called] = Recipe(optimizer=adam(**settings), epochs=1, **(sizes | others))
+        recipes[called] = Recipe(optimizer=adam(**settings), **({"epochs": 1} | sizes | others))
     return recipes
 
 
@@ -88,6 +91,7 @@ KINDS: dict[str, Kind] = {
                 {"learning_rate": 0.005, **WIDE},
                 {"learning_rate": 0.01, **DEEP},
                 {"learning_rate": 0.01, "weight_decay": 0.1},
+                {"learning_rate": 0.01, "weight_decay": 0.1, "schedule": "linear", "epochs": 8},
             ],
         ),
         TREEBANK,
@@ -117,45 +121,24 @@ KINDS: dict[str, Kind] = {
         varied("gru", 64, 64, 32, [*rates(0.002, 0.005, 0.01), {"learning_rate": 0.005, "weight_decay": 0.1}]),
         TREEBANK,
     ),
-    "seq2seq": Kind(
-        "seq2seq",
-        10,
-        varied("gru", 64, 32, 64, [*rates(0.004, 0.008), {"learning_rate": 0.004, "hidden_size": 128}]),
-        options={"limit": 6000},
-    ),
+    "seq2seq": Kind("seq2seq", 8, varied("gru", 64, 32, 64, rates(0.004, 0.008)), options={"limit": 6000}),
     "masked": Kind(
         "masked",
         12,
-        varied(
-            "gru",
-            64,
-            64,
-            32,
-            [
-                *rates(0.002, 0.005, 0.01),
-                {"learning_rate": 0.005, **WIDE},
-                {"learning_rate": 0.005, "weight_decay": 0.1},
-            ],
-        ),
+        varied("gru", 64, 64, 32, [*rates(0.002, 0.005, 0.01), {"learning_rate": 0.005, "weight_decay": 0.1}]),
         TREEBANK,
     ),
     "language of words": Kind(
         "language",
         10,
-        varied(
-            "gru",
-            64,
-            64,
-            32,
-            [*rates(0.005, 0.01), {"learning_rate": 0.005, **WIDE}, {"learning_rate": 0.005, "weight_decay": 0.1}],
-        ),
+        varied("gru", 64, 64, 32, [*rates(0.005, 0.01), {"learning_rate": 0.005, "weight_decay": 0.1}]),
         options={"directions": 1},
         judged="perplexity",
     ),
     "language of characters": Kind(
         "language",
-        8,
-        varied("gru", 64, 64, 32, [*rates(0.005, 0.01), {"learning_rate": 0.005, "hidden_size": 128}]),
+        6,
+        varied("gru", 64, 64, 32, rates(0.005, 0.01)),
         options={"directions": 1, "unit": "characters"},
         judged="perplexity",
     ),
@@ -197,10 +180,16 @@ def multiplications(task: Task) -> int:
     )
 
 
+def epochs_of(name: str, called: str) -> int:
+    """How many epochs a recipe of a kind is tried for: its own where it has a schedule."""
+    recipe = KINDS[name].tried[called]
+    return recipe.epochs if recipe.optimizer.varies else KINDS[name].most_epochs
+
+
 def try_recipe(
     pool: Pool, selection: Selection, name: str, called: str, seed: int, training: Path | None, timeout_seconds: float
 ) -> Trial:
-    """Train one recipe of a kind for as many epochs as are tried.
+    """Train one recipe of a kind for as many epochs as it is tried for.
 
     Raises
     ------
@@ -210,7 +199,9 @@ def try_recipe(
     kind = KINDS[name]
     recipe = kind.tried[called]
     task = task_apart(kind, recipe, training, seed)
-    course = Course(task, recipe.optimizer, kind.most_epochs, DTYPE, "cpu", timeout_seconds)
+    epochs = epochs_of(name, called)
+    optimizer = recipe.optimizer.over(epochs * len(task.epoch(0)))
+    course = Course(task, optimizer, epochs, DTYPE, "cpu", timeout_seconds)
     (trained,) = Learner(pool, selection, course, lambda _: None).run()
     if trained.status != TRAINED:
         raise NoAnswer(NotDone(status=trained.status, reason=trained.reason))
