@@ -3,9 +3,10 @@
     python -m benchmarks.maintain.own_training --conllu-training DEV.conllu --conllu-held-out TEST.conllu \\
         --entities-training DEV.conll --entities-held-out TEST.conll
 
-runs one ``birnn train`` after the other and writes a table into docs/models.md, between the markers ``traces``; what
-each prints goes to docs/traces.md, the pictures to docs/traces/. Interrupted, the same command goes on. With names
-(``own_training language-one-direction``) it trains these alone, and leaves what the pages say of the others.
+runs one ``birnn train`` after the other, each a second time with one direction in one framework, and writes a table
+into docs/models.md, between the markers ``traces``; what each prints goes to docs/traces.md, the pictures to
+docs/traces/, after each training. Interrupted, the same command goes on. With names (``own_training
+language-one-direction``) it trains these alone, and leaves what the pages say of the others.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ PICTURES = ROOT / "docs" / "traces"
 """The folder of the pictures of traces."""
 FLIPPED = "flipped"
 """Is in the twin's name."""
+ONE_DIRECTION_BY = "torch/manual"
+"""What trains with one direction; that all frameworks learn alike the rows of both say."""
 
 
 BUILT_IN_NAMES = tuple(backend.name for backend in BUILT_IN)
@@ -45,8 +48,11 @@ BUILT_IN_NAMES = tuple(backend.name for backend in BUILT_IN)
 WORTH = "What one direction is worth:"
 """How the sentence on one direction begins."""
 MEASURED = (
-    "Measured by `python -m benchmarks.maintain.own_training`, each at the commit and on the day that stand with it. "
-    "DEV.conllu and TEST.conllu are UD_English-EWT's dev and test files, DEV.conll and TEST.conll WNUT 2017's."
+    "Measured by `python -m benchmarks.maintain.own_training`, each at the commit and on the day that stand with "
+    "it, by the recipes of that commit ([recipes.md](recipes.md)). DEV.conllu and TEST.conllu are UD_English- "
+    "EWT's dev and test files, DEV.conll and TEST.conll WNUT 2017's. One direction: the same command with "
+    "`--directions 1`, by torch/manual. Seconds are of processor time, in the order of the frameworks: all steps "
+    "with what is compiled for them, without evaluation; the machine had other work beside them."
 )
 """What both pages say of their numbers."""
 
@@ -56,9 +62,7 @@ def commands(treebank: Sequence[Path | None] = (), entities: Sequence[Path | Non
     files, columns = (
         [part for path in paths if path is not None for part in ("--data", str(path))] for paths in (treebank, entities)
     )
-    # WNUT 2017's test file has a stray I-, which iob1 reads as conlleval does; from drawn embeddings and so few
-    # sentences, fewer and smaller steps find no entity at all.
-    columns += ["--scheme", "iob1", "--epochs", "10", "--learning-rate", "0.005"]
+    columns += ["--scheme", "iob1"]  # WNUT 2017's test file has a stray I-, which iob1 reads as conlleval does
     return {
         "pipeline-float64": ["train", "pipeline", "--dtype", "float64"],
         "pipeline-rnn": ["train", "pipeline", "--cell", "rnn_tanh"],
@@ -66,7 +70,6 @@ def commands(treebank: Sequence[Path | None] = (), entities: Sequence[Path | Non
         "tagger-crf": ["train", "tagger", "--head", "crf", *files],
         "entities": ["train", "tagger", *columns],
         "entities-crf": ["train", "tagger", "--head", "crf", *columns],
-        "entities-crf-one-direction": ["train", "tagger", "--head", "crf", "--directions", "1", *columns],
         "classifier": ["train", "classifier"],
         "classifier-genres": ["train", "classifier", *files],
         "seq2seq": ["train", "seq2seq", "--limit", "6000"],
@@ -90,22 +93,29 @@ def one_direction() -> str:
     )
 
 
-def row(name: str, command: str, trace: dict, measured: str) -> str:
-    """A system's row in the table: its held-out accuracy in every framework, of a language model with its perplexity
-    and of entities with their F1, beside the baseline's, and where traces part.
+def row(name: str, command: str, trace: dict, one: dict | None, measured: str) -> str:
+    """A system's row in the table: its held-out accuracy in every framework and with one direction, of a language model
+    with its perplexity and of entities with their F1, beside the baseline's; the time; and where traces part.
     """
     trainings = trace["implementations"]
     frameworks = [each for each in trainings if FLIPPED not in each]
     partings = [trainings[each]["parting"] for each in frameworks if trainings[each]["parting"]]
     verdict = ", ".join(dict.fromkeys(parting["verdict"] for parting in partings))
     cells = [
-        told(trace["baseline"]["accuracy"], trace["baseline"].get("perplexity"), trace["baseline"].get("entity_f1"))
+        told(trace["baseline"]["accuracy"], trace["baseline"].get("perplexity"), trace["baseline"].get("entity_f1")),
+        "–" if one is None else of_last(next(iter(one["implementations"].values()))),
     ]
-    for each in frameworks:
-        last = {name: (values or [None])[-1] for name, values in trainings[each].items() if isinstance(values, list)}
-        cells.append(told(last["accuracies"], last.get("perplexities"), last.get("entity_f1")))
+    cells += [of_last(trainings[each]) for each in frameworks]
+    seconds = (trainings[each].get("cpu_seconds") for each in frameworks)
+    cells += [" / ".join("–" if each is None else f"{each:.0f}" for each in seconds)]
     cells += [str(len(trainings[frameworks[0]]["steps"])), f"{max(each['largest'] for each in partings):.1e}", verdict]
     return f"| [`{command}`](traces/{name}.svg) | {' | '.join(cells)} | {measured} |"
+
+
+def of_last(training: dict) -> str:
+    """What a training's last epoch came to."""
+    last = {name: (values or [None])[-1] for name, values in training.items() if isinstance(values, list)}
+    return told(last["accuracies"], last.get("perplexities"), last.get("entity_f1"))
 
 
 def told(accuracy: float, perplexity: float | None = None, entity_f1: float | None = None) -> str:
@@ -120,10 +130,18 @@ def table(rows: dict[str, str], page: str) -> str:
     frameworks = " | ".join(f"{each}/manual" for each in BUILT_IN_NAMES)
     before = {name: line for line in page.splitlines() for name in commands() if f"(traces/{name}.svg)" in line}
     lines = [
-        f"| `birnn …` | trivial baseline | {frameworks} | steps | largest gap in the loss | verdict | measured |",
-        f"|---|---:|{'---:|' * len(BUILT_IN_NAMES)}---:|---:|---|---|",
+        f"| `birnn …` | trivial baseline | one direction | {frameworks} | seconds of each | steps "
+        "| largest gap in the loss | verdict | measured |",
+        f"|---|---:|---:|{'---:|' * len(BUILT_IN_NAMES)}---:|---:|---:|---|---|",
     ]
     return "\n".join([*lines, *((before | rows)[name] for name in commands() if name in before | rows)])
+
+
+def summary(row_of_system: str) -> str:
+    """A system's row but for its command and what it was measured with, under a heading of its own."""
+    heads, rule, *_ = table({}, "").splitlines()
+    cells = [[each.strip() for each in line.strip("|").split("|")][1:-1] for line in (heads, rule, row_of_system)]
+    return "\n".join(f"| {' | '.join(each)} |" for each in cells)
 
 
 def sections(new: dict[str, str], page: str) -> str:
@@ -139,15 +157,45 @@ def sections(new: dict[str, str], page: str) -> str:
 
 def trained(name: str, arguments: list[str], folder: Path) -> tuple[str, dict]:
     """Train a system; what it printed, and its trace. Its picture goes to the docs."""
+    printed = run(arguments, folder)
+    print(printed, flush=True)
+    write_bytes(PICTURES / f"{name}.svg", (folder / "curves.svg").read_bytes())
+    return "\n".join(line.rstrip() for line in printed.strip().splitlines()), read_trace(folder)
+
+
+def with_one_direction(arguments: list[str], folder: Path) -> dict | None:
+    """The trace of a system with one direction, by one implementation; None of what has but one as it is."""
+    if "--directions" in arguments and arguments[arguments.index("--directions") + 1] == "1":
+        return None
+    rest = [each for each in arguments if each not in ("--directions", "2")]
+    run([*rest, "--directions", "1", "-i", ONE_DIRECTION_BY], folder)
+    return read_trace(folder)
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    """What ``birnn`` with these arguments and a folder prints."""
     command = [sys.executable, "-m", "birnn", *arguments, "--out", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(f"birnn {' '.join(arguments)} must run; got {done.returncode}: {done.stderr[-2000:]}")
-    print(done.stdout, flush=True)
-    write_bytes(PICTURES / f"{name}.svg", (folder / "curves.svg").read_bytes())
-    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()), json.loads(
-        (folder / "trace.json").read_text()
-    )
+    return done.stdout
+
+
+def read_trace(folder: Path) -> dict:
+    """The trace that a training left in its folder."""
+    return json.loads((folder / "trace.json").read_text())
+
+
+def write_pages(rows: dict[str, str], blocks: dict[str, str]) -> None:
+    """Put rows and sections in place of those of the same names; the rest of both pages stays."""
+    page = MODELS.read_text()
+    (worth,) = [line for line in page.splitlines() if line.startswith(WORTH)] or [""]
+    if not worth or "pipeline-rnn" in rows:
+        worth = one_direction()
+    text = "\n\n".join([table(rows, page), worth, MEASURED])
+    write_bytes(MODELS, replaced(MODELS, {"traces": text}).encode())
+    title = "# Every model's training in four frameworks, as `birnn train` prints it"
+    write_bytes(TRACES, ("\n\n".join([title, MEASURED, sections(blocks, TRACES.read_text())]) + "\n").encode())
 
 
 def main(
@@ -175,23 +223,17 @@ def main(
     files |= {str(entities_training): "DEV.conll", str(entities_held_out): "TEST.conll"}
     machine, day = description.fingerprint(), datetime.now(UTC).date().isoformat()
     commit = commit_of_suite()
-    rows, blocks = {}, {}
     for name, arguments in every.items():
         if names and name not in names:
             continue
         printed, trace = trained(name, arguments, out / name)
+        one = with_one_direction(arguments, out / f"{name}-with-one-direction")
         shown = " ".join(files.get(each, each) for each in arguments)
-        rows[name] = row(name, shown, trace, f"{commit}, {day}")
+        new_row = row(name, shown, trace, one, f"{commit}, {day}")
         measured = f"On {machine['usable_cores']} cores of {machine['processor']}, commit {commit}, {day}."
-        blocks[name] = f"## `birnn {shown}`\n\n![curves](traces/{name}.svg)\n\n{measured}\n\n```text\n{printed}\n```"
-    page = MODELS.read_text()
-    (worth,) = [line for line in page.splitlines() if line.startswith(WORTH)] or [""]
-    if not worth or "pipeline-rnn" in rows:
-        worth = one_direction()
-    text = "\n\n".join([table(rows, page), worth, MEASURED])
-    write_bytes(MODELS, replaced(MODELS, {"traces": text}).encode())
-    title = "# Every model's training in four frameworks, as `birnn train` prints it"
-    write_bytes(TRACES, ("\n\n".join([title, MEASURED, sections(blocks, TRACES.read_text())]) + "\n").encode())
+        heading = f"## `birnn {shown}`\n\n![curves](traces/{name}.svg)"
+        block = f"{heading}\n\n{summary(new_row)}\n\n{measured}\n\n```text\n{printed}\n```"
+        write_pages({name: new_row}, {name: block})
 
 
 if __name__ == "__main__":
