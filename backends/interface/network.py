@@ -83,6 +83,10 @@ class Network(ABC):
         parameter but a frozen embedding, without the two-bias rule. Floats are float32 for narrower dtypes.
         """
 
+    def loss(self, batch: Batch) -> float:
+        """The loss of ``results`` alone for a labelled batch; a framework may have it without gradients."""
+        return float(self.results(batch)["loss"])
+
     @abstractmethod
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         """Make the framework's own optimizer, set so that it follows ``OptimizerSettings``; its state is new."""

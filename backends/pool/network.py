@@ -103,8 +103,8 @@ class RemoteNetwork:
         streaming: Streaming | None = None,
         beam: int | None = None,
     ) -> list[Arrays]:
-        """The answers to ``results``, ``predict`` (all at once, or ``streaming``) or ``decode`` (at most ``max_steps``
-        tokens; greedy, or by a ``beam`` of some width), one for each batch.
+        """The answers to ``results``, ``loss``, ``predict`` (all at once, or ``streaming``) or ``decode`` (at most
+        ``max_steps`` tokens; greedy, or by a ``beam`` of some width), one for each batch.
         """
         given, answers = self.file("questions"), self.file("answers")
         answers.unlink(missing_ok=True)  # those of a worker that died when it had written them

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from backends.studies.sources import sources_of
 from backends.worker.messages import Answer, NotDone, WorkerRequest
 from common.entities.scores import EntityScore
 from common.errors import InputError, shown
+from common.models.batch import counted
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Arrays, model_as_json
 from common.models.trace import Step
 from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
 from common.tasks.language import cross_entropy, perplexity
+from common.tasks.stopping import best_epoch, is_over
 from common.tasks.tagging import entity_score
 from common.tasks.task import Task, right_answers
 
@@ -42,7 +45,8 @@ class Course:
 
     ``out`` is the folder of the checkpoints, None for none; ``again`` is to begin anew where a checkpoint of another
     training lies there, which is refused otherwise; ``twin`` names an implementation that is trained a second
-    time with one bit of its first input flipped, or is "".
+    time with one bit of its first input flipped, or is "". ``patience`` is after how many epochs without a lower
+    validation loss an implementation stops, by its own losses (``common.tasks.stopping``); None to train them all.
     """
 
     task: Task
@@ -54,10 +58,12 @@ class Course:
     out: Path | None = None
     again: bool = False
     twin: str = ""
+    patience: int | None = None
 
     def fingerprint(self, implementation: str) -> str:
         """SHA-256 of all that an implementation's trace depends on but for its versions."""
-        content = [self.task.fingerprint(), self.optimizer.model_dump(), self.dtype, self.device, implementation]
+        content: list[Any] = [self.task.fingerprint(), self.optimizer.model_dump(), self.dtype, self.device]
+        content += [implementation] if self.patience is None else [implementation, self.patience]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -65,8 +71,9 @@ class Course:
 class Trained:
     """What became of one implementation: ``status`` is trained, or as in ``backends.studies.cases``; ``steps`` its
     trace; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` or ``entities`` where the
-    task has them; ``resumed`` how many epochs an earlier run had done; ``cpu_seconds`` the processor time of all steps
-    in the worker, None before the last one and where an earlier run had done some.
+    task has them; ``validation_losses`` after each epoch where training may stop by them; ``resumed`` how many epochs
+    an earlier run had done; ``stopped`` whether it has been at its end before its last one; ``cpu_seconds`` the
+    processor time of all steps in the worker, None before the last one and where an earlier run had done some.
     """
 
     implementation: str
@@ -78,13 +85,25 @@ class Trained:
     accuracies: list[float] = field(default_factory=list)
     perplexities: list[float] = field(default_factory=list)
     entities: list[EntityScore] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
     resumed: int = 0
+    stopped: bool = False
     cpu_seconds: float | None = None
 
     @property
     def name(self) -> str:
         """The implementation, marked when it is the twin."""
         return f"{self.implementation}, one bit flipped" if self.twin else self.implementation
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it has been trained."""
+        return len(self.accuracies)
+
+    @property
+    def best(self) -> int:
+        """The epoch, from 1 on, whose weights are kept: that of the lowest validation loss, or the last one."""
+        return best_epoch(self.validation_losses) or self.epochs
 
 
 class _Stopped(Exception):
@@ -113,6 +132,9 @@ class Learner:
         task = self._course.task
         self._largest = task.largest()
         self._evaluation = task.evaluation()
+        self._validation = task.validation_batches() if self._course.patience is not None else []
+        self._lengths: dict[str, int] = {}  # how many epochs each implementation was trained
+        self._kept: dict[str, Arrays] = {}  # the weights of each implementation's best epoch
         self._epochs = [task.epoch(number) for number in range(self._course.epochs)]
         chosen = self._selection.implementations
         contestants = {name: [Trained(f"{name}/{each}") for each in group] for name, group in chosen.items()}
@@ -145,11 +167,13 @@ class Learner:
         network = self._network(trained)
         weights, state = course.task.weights, None
         if checkpoint is not None:
-            weights, state = checkpoint.weights, checkpoint.state
+            weights, state = checkpoint.last or checkpoint.weights, checkpoint.state
+            self._kept[trained.implementation] = checkpoint.weights
             trained.steps = [Step(*step) for step in checkpoint.header.trace]
             trained.accuracies = list(checkpoint.header.accuracies)
             trained.perplexities = list(checkpoint.header.perplexities)
             trained.entities = [EntityScore(*each) for each in checkpoint.header.entities]
+            trained.validation_losses = list(checkpoint.header.validation_losses)
             trained.resumed = checkpoint.header.epoch
         elif trained.twin and "embedding" in course.task.spec.first_input:
             weights = flip_one_bit(course.task, course.dtype)[0]
@@ -157,13 +181,27 @@ class Learner:
         network.open(
             course.task.spec, name, course.dtype, course.device, weights, self._largest, course.optimizer, state
         )
-        for epoch in range(trained.resumed, course.epochs):
-            self._one_epoch(trained, network, epoch)
+        while not self._is_over(trained):
+            self._one_epoch(trained, network, trained.epochs)
+            self._validate(trained, network)
             self._evaluate(trained, network)
             if course.out is not None and not trained.twin:
-                self._save(trained, network, epoch + 1)
+                self._save(trained, network)
+        if not trained.twin:
+            self._lengths[trained.implementation] = trained.epochs
+        trained.stopped = trained.epochs < course.epochs
         trained.cpu_seconds = None if trained.resumed else network.cpu_seconds
         network.close()
+
+    def _is_over(self, trained: Trained) -> bool:
+        """Whether a training is at its end. The twin's is as long as that of what it is the twin of, which comes before
+        it: its trace is what the others' are judged by.
+        """
+        if trained.twin and trained.implementation in self._lengths:
+            return trained.epochs >= self._lengths[trained.implementation]
+        patience = self._course.patience
+        stopped = patience is not None and is_over(trained.validation_losses, patience)
+        return stopped or trained.epochs >= self._course.epochs
 
     def _network(self, trained: Trained) -> RemoteNetwork:
         """The model in its framework's worker, in which Ctrl-C ends every question."""
@@ -211,13 +249,28 @@ class Learner:
         if task.scheme is not None:
             trained.entities.append(sum(scores, EntityScore()))
 
-    def _save(self, trained: Trained, network: RemoteNetwork, epoch: int) -> None:
-        """Write a checkpoint of the epochs so far."""
+    def _validate(self, trained: Trained, network: RemoteNetwork) -> None:
+        """Note the loss on the validation examples, of all their counted positions together."""
+        if not self._validation:
+            return
+        numbers = [int(counted(self._course.task.spec, batch).sum()) for batch in self._validation]
+        answers = network.answers("loss", self._validation)
+        try:
+            losses = [float(answer["loss"]) for answer in answers]
+        except (TypeError, KeyError) as error:
+            raise NoAnswer(network.distrust(f"its answers must be a loss for each batch; got: {error}")) from None
+        trained.validation_losses.append(float(np.average(losses, weights=numbers)))
+
+    def _save(self, trained: Trained, network: RemoteNetwork) -> None:
+        """Write a checkpoint of the epochs so far, with the weights of the best of them."""
         weights, state = network.save()
         task = self._course.task
+        if trained.best == trained.epochs:
+            self._kept[trained.implementation] = weights
+        last = None if trained.best == trained.epochs else weights
         entities = [astuple(each) for each in trained.entities]
         header = CheckpointHeader(
-            version=version_of(task.spec, task.name, entities),
+            version=version_of(task.spec, task.name, entities, trained.validation_losses),
             task=task.name,
             model=model_as_json(task.spec),
             vocabularies=task.vocabularies,
@@ -226,14 +279,15 @@ class Learner:
             dtype=self._course.dtype,
             versions=self._versions(trained.implementation),
             source=self._sources[trained.implementation],
-            epoch=epoch,
+            epoch=trained.epochs,
             trace=[(step.loss, step.accuracy, step.gradient_norm) for step in trained.steps],
             accuracies=trained.accuracies,
             perplexities=trained.perplexities,
             entities=entities,
+            validation_losses=trained.validation_losses,
         )
         try:
-            checkpoint = Checkpoint(header, task.spec, weights, state)
+            checkpoint = Checkpoint(header, task.spec, self._kept[trained.implementation], state, last)
         except InputError as error:
             raise NoAnswer(network.distrust(str(error))) from None
         write_checkpoint(checkpoint, checkpoint_path(self._course, trained.implementation))
@@ -274,6 +328,8 @@ class Learner:
             return f"other versions, {shown(header.versions)}"
         if header.source != self._sources[implementation]:
             return "another state of the source that computes it"
+        if header.best < header.epoch and checkpoint.last is None:
+            return "a training whose last weights it does not hold"
         if header.epoch > self._course.epochs:
             return f"{header.epoch} epochs, more than {self._course.epochs}"
         return ""

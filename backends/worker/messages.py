@@ -193,8 +193,8 @@ class TrainedSteps(WorkerReply):
 
 Answer = TypeVar("Answer", bound=WorkerReply)
 """The kind of reply to a request."""
-Question = Literal["results", "predict", "decode"]
-"""What a model is asked about a batch: the outputs, loss and gradients; the labels; the tokens of a decoder."""
+Question = Literal["results", "loss", "predict", "decode"]
+"""What a model is asked about a batch: the outputs, loss and gradients; the loss; the labels; a decoder's tokens."""
 
 
 class WorkerRequest(BaseModel, Generic[Answer]):

@@ -72,6 +72,8 @@ class Networks:
         for batch in batches:
             if request.streaming is not None:
                 answers.append(self._stream(request.handle, request.streaming).predict(batch))
+            elif request.question == "loss":
+                answers.append({"loss": np.asarray(network.loss(batch))})
             elif request.question == "decode":
                 assert request.max_steps is not None
                 answers.append(

@@ -113,9 +113,10 @@ def row(name: str, command: str, trace: dict, one: dict | None, measured: str) -
 
 
 def of_last(training: dict) -> str:
-    """What a training's last epoch came to."""
-    last = {name: (values or [None])[-1] for name, values in training.items() if isinstance(values, list)}
-    return told(last["accuracies"], last.get("perplexities"), last.get("entity_f1"))
+    """What a training's last epoch came to, or, where it was stopped, the one that is kept."""
+    kept = training.get("best_epoch", 0) - 1
+    further = (training.get(name) for name in ("perplexities", "entity_f1"))
+    return told(training["accuracies"][kept], *(values[kept] if values else None for values in further))
 
 
 def told(accuracy: float, perplexity: float | None = None, entity_f1: float | None = None) -> str:

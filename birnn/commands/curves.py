@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backends.studies.training import TRAINED, Trained
 from common.judging.precision import epsilon
 from common.tasks.parting import gaps
@@ -60,6 +62,10 @@ def drawn(task: Task, trainings: Sequence[Trained], dtype: str) -> Any:
         style = style_of(each)
         every = max(1, len(each.steps) // MARKS)
         left.plot([step.loss for step in each.steps], label=each.name, markevery=every, **style)
+        if each.validation_losses:
+            ends = np.arange(1, each.epochs + 1) * (len(each.steps) // each.epochs) - 1
+            label = "validation, after each epoch" if each is done[0] else None
+            left.plot(ends, each.validation_losses, label=label, **(style | {"linestyle": "--"}))
         judged = each.perplexities or each.accuracies
         middle.plot(range(1, len(judged) + 1), judged, label=each.name, **style)
         if each is not done[0]:

@@ -53,6 +53,7 @@ class Chosen:
     threads: int
     timeout_seconds: float
     again: bool = False
+    patience: int | None = None
 
 
 def train(name: str, options: Options, chosen: Chosen) -> int:
@@ -85,13 +86,15 @@ def _train(task: Task, optimizer: OptimizerSettings, chosen: Chosen) -> int:
             out=chosen.out,
             again=chosen.again,
             twin=every[0],
+            patience=chosen.patience,
         )
         bar = progress()
         bars = {each: bar.add_task(each, total=steps) for each in every}
 
         def report(trained: Trained) -> None:
             if not trained.twin:
-                bar.update(bars[trained.implementation], completed=len(trained.steps))
+                done = len(trained.steps)
+                bar.update(bars[trained.implementation], completed=done, total=done if trained.stopped else steps)
 
         learner = Learner(pool, selection, course, report)
         with bar:
@@ -181,7 +184,7 @@ def print_training(
     """One row an implementation: losses, accuracies, where it parts from the first, and the verdict."""
     done = [each for each in trainings if each.status == TRAINED]
     table = Table(
-        title=f"{task.name}: {course.epochs} epochs, {optimizer_told(course.optimizer)}, {course.dtype}",
+        title=f"{task.name}: {epochs_told(course)}, {optimizer_told(course.optimizer)}, {course.dtype}",
         title_justify="left",
     )
     table.add_column("implementation", overflow="fold")
@@ -223,10 +226,19 @@ def print_training(
     if task.coverage:
         console.print(escape(task.coverage), soft_wrap=True)
     trained = [each for each in done if not each.twin]
-    print_fitting(console, *([by_epoch(trained, course.epochs, most)] for most in MOST_EPOCHS_SHOWN))
+    if task.validation and trained:
+        console.print(kept_explained(task, trained), soft_wrap=True)
+    print_fitting(console, *([by_epoch(trained, most)] for most in MOST_EPOCHS_SHOWN))
     for each in trainings:
         for line in each.log.splitlines():
             console.print(f"    | {escape(line)}", soft_wrap=True)
+
+
+def epochs_told(course: Course) -> str:
+    """How many epochs a course has, and what may end it before."""
+    if course.patience is None:
+        return f"{course.epochs} epochs"
+    return f"{course.epochs} epochs at most, patience {course.patience}"
 
 
 def optimizer_told(optimizer: OptimizerSettings) -> str:
@@ -241,10 +253,11 @@ def learning_rates(optimizer: OptimizerSettings) -> list[float]:
 
 
 def held_out_by(task: Task, trained: Trained) -> str:
-    """What a task is judged by first, after the last epoch."""
+    """What a task is judged by first, after the epoch whose weights are kept."""
+    kept = trained.best - 1
     if task.has_perplexity:
-        return f"{trained.perplexities[-1]:.2f}"
-    return f"{trained.entities[-1].f1 if task.scheme else trained.accuracies[-1]:.4f}"
+        return f"{trained.perplexities[kept]:.2f}"
+    return f"{trained.entities[kept].f1 if task.scheme else trained.accuracies[kept]:.4f}"
 
 
 def entities_explained(task: Task, done: Sequence[Trained]) -> Iterator[str]:
@@ -254,11 +267,27 @@ def entities_explained(task: Task, done: Sequence[Trained]) -> Iterator[str]:
         f"no entity at all has F1 0, and {task.baseline.outside:.4f} of the tags right"
     )
     if done:
-        last = done[0].entities[-1]
+        last = done[0].entities[done[0].best - 1]
         yield (
             f"{done[0].name}: {last.right} of {last.predicted} found are right, of {last.real} there are; precision "
             f"{last.precision:.4f}, recall {last.recall:.4f}, F1 {last.f1:.4f}"
         )
+
+
+def kept_explained(task: Task, trained: Sequence[Trained]) -> str:
+    """By which loss training stopped, after which epoch, and which epoch's weights are kept, in a sentence or two."""
+    ends: dict[tuple[int, int], list[str]] = {}
+    for each in trained:
+        ends.setdefault((each.best, each.epochs), []).append(each.name)
+    told = "; ".join(
+        f"{'all' if len(ends) == 1 else ', '.join(names)} epoch {best} of {epochs}"
+        for (best, epochs), names in ends.items()
+    )
+    apart = "" if len(ends) == 1 else ". Each stops by its own loss; where traces part, so may their ends"
+    return (
+        f"kept and told above is the epoch of the lowest loss on {len(task.validation)} validation examples, held out "
+        f"of the training data: {told}{apart}"
+    )
 
 
 def perplexity_explained(task: Task) -> str:
@@ -276,10 +305,12 @@ def perplexity_explained(task: Task) -> str:
     )
 
 
-def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
+def by_epoch(done: Sequence[Trained], most: int) -> Table:
     """Mean loss, mean training accuracy and held-out accuracy of each implementation after each epoch, or after the
-    first, the last and some between them where there are more than ``most``.
+    first, the last and some between them where there are more than ``most``; nothing after the last one that an
+    implementation has been trained.
     """
+    epochs = max((each.epochs for each in done), default=0)
     shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, most))})
     table = close_table("after each epoch")
     table.add_column("implementation", overflow="fold")
@@ -287,9 +318,11 @@ def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
     for epoch in shown:
         table.add_column(str(epoch), justify="right", no_wrap=True)
     for each in done:
-        steps = np.array([[step.loss, step.accuracy] for step in each.steps]).reshape(epochs, -1, 2)
+        steps = np.array([[step.loss, step.accuracy] for step in each.steps]).reshape(each.epochs, -1, 2)
         loss, accuracy = steps.mean(axis=1).T
         lines = {"loss": loss, "accuracy": accuracy, "held-out accuracy": each.accuracies}
+        if each.validation_losses:
+            lines = {"loss": loss, "validation loss": each.validation_losses, **lines}
         if each.perplexities:
             lines["held-out perplexity"] = each.perplexities
         if each.entities:
@@ -297,7 +330,8 @@ def by_epoch(done: Sequence[Trained], epochs: int, most: int) -> Table:
         for what, numbers in lines.items():
             name = escape(each.name) if what == "loss" else ""
             digits = 2 if numbers is each.perplexities else 4
-            table.add_row(name, what, *(f"{numbers[epoch - 1]:.{digits}f}" for epoch in shown))
+            cells = (f"{numbers[epoch - 1]:.{digits}f}" if epoch <= each.epochs else "" for epoch in shown)
+            table.add_row(name, what, *cells)
     return table
 
 
@@ -314,6 +348,7 @@ def write_trace(
         "task": task.name,
         "baseline": {name: value for name, value in vars(task.baseline).items() if value is not None},
         "epochs": course.epochs,
+        **({} if course.patience is None else {"patience": course.patience}),
         "dtype": course.dtype,
         "optimizer": course.optimizer.model_dump(),
         **({"learning_rates": learning_rates(course.optimizer)} if course.optimizer.varies else {}),
@@ -325,6 +360,11 @@ def write_trace(
                 "accuracies": each.accuracies,
                 **({"perplexities": each.perplexities} if each.perplexities else {}),
                 **({"entity_f1": [score.f1 for score in each.entities]} if each.entities else {}),
+                **(
+                    {"validation_losses": each.validation_losses, "best_epoch": each.best}
+                    if each.validation_losses
+                    else {}
+                ),
                 "steps": [[step.loss, step.accuracy, step.gradient_norm] for step in each.steps],
                 "gaps": [] if first is None else gaps(first.steps, each.steps).tolist(),
                 "parting": vars(partings[each.name]) if each.name in partings else None,

@@ -99,8 +99,11 @@ def batches(spec: Model, examples: Sequence[Example], batching: Batching, seed: 
         yield batch | dropout_factors(spec, shape[0], shape[1], _rng(Draw.DROPOUT, epoch, number, seed))
 
 
-def evaluation_batches(examples: Sequence[Example], batching: Batching, seed: int = 0) -> Iterator[Arrays]:
-    """Batches in the order of the examples, for judging and prediction: no dropout, nothing forced.
+def evaluation_batches(
+    examples: Sequence[Example], batching: Batching, seed: int = 0, forced: bool = False
+) -> Iterator[Arrays]:
+    """Batches in the order of the examples, for judging and prediction: no dropout, and of a target nothing forced, or
+    everything.
 
     Masked positions are the seed's, the same ones every time and for every batch size. Raises as ``batches``.
     """
@@ -109,7 +112,7 @@ def evaluation_batches(examples: Sequence[Example], batching: Batching, seed: in
         rows = np.arange(start, min(start + batching.batch_size, len(examples)))
         batch = _batch(examples, rows, batching, seed, EVALUATION)
         if "targets" in batch:
-            batch["forced"] = np.zeros(batch["targets"].shape[1], bool)
+            batch["forced"] = np.full(batch["targets"].shape[1], forced)
         yield batch
 
 

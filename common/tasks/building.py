@@ -64,7 +64,8 @@ def build_task(name: str, options: Options) -> Task:
         raise InputError(f"--column and --scheme must be left out for {name}, which reads no tags; got {given}")
     if not options.constraints and options.head != "crf":
         raise InputError("--no-constraints must stand with --head crf, which has them; got --head softmax")
-    return BUILDERS[name](options)
+    task = BUILDERS[name](options)
+    return task.with_validation() if options.validation else task
 
 
 def pipeline_task(options: Options) -> Task:

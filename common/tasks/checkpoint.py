@@ -1,7 +1,9 @@
 """Checkpoints: a model's parameters under their canonical names, how far training came, and how to read its answers.
 
 One safetensors file: each parameter under its canonical name (``common.models.specification.parameters``), each array
-of the optimizer's state as ``optimizer.<name>``, float64; the metadata key ``birnn.checkpoint`` is a JSON object.
+of the optimizer's state as ``optimizer.<name>``, float64; the metadata key ``birnn.checkpoint`` is a JSON object. Where
+the parameters are those of an epoch before the last one, those that training goes on from are there as
+``last.<parameter>``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.data.text import TOKEN_UNITS, TokenUnit
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
 from common.errors import InputError, from_validation, shown
-from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters
+from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters, without_prefix
+from common.tasks.stopping import best_epoch
 from common.tasks.task import LANGUAGE, NAMES
 from common.tensorfile import as_bytes, json_metadata, read, write_bytes
 
@@ -25,10 +28,14 @@ METADATA_KEY = "birnn.checkpoint"
 """The key of a checkpoint's header in its file's metadata."""
 QUANTIZED_KEY = "birnn.quantized"
 """The key in the metadata of a quantized one (``common.quantization.files``), which nothing trains from."""
-VERSION = WITH_CRF = 4
-"""The version of the format, and the first that has a CRF and entities."""
+WITH_CRF = 4
+"""The first version that has a CRF and entities."""
+VERSION = WITH_VALIDATION = 5
+"""The version of the format, and the first that has validation losses."""
 STATE = "optimizer."
 """The prefix of the optimizer's arrays in the file."""
+LAST = "last."
+"""The prefix of the parameters after the last epoch, where an earlier one's are kept."""
 
 
 class CheckpointHeader(BaseModel):
@@ -39,10 +46,11 @@ class CheckpointHeader(BaseModel):
     checkpoints; ``epoch`` how many are done; ``trace`` loss, accuracy and gradient
     norm of every step so far; ``accuracies`` on the held-out examples after each epoch, and ``perplexities`` of a
     language model, which is of version 3; no other has any; ``entities``, where labels tag such and from version 4 on:
-    how many were found rightly there after each epoch, how many were found, and how many there are.
+    how many were found rightly there after each epoch, how many were found, and how many there are;
+    ``validation_losses``, from version 5 on, after each epoch where training may be stopped by them.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     version: Annotated[int, Field(strict=True, ge=1)]
     task: str
@@ -58,28 +66,38 @@ class CheckpointHeader(BaseModel):
     accuracies: list[float]
     perplexities: list[float] = []
     entities: list[tuple[int, int, int]] = []
+    validation_losses: list[float] = []
+
+    @property
+    def best(self) -> int:
+        """The epoch, from 1 on, whose parameters are kept."""
+        return best_epoch(self.validation_losses) or self.epoch
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A header, the model's specification made of it, its parameters and its optimizer's state, float64."""
+    """A header, the model's specification made of it, its parameters and its optimizer's state, float64; ``last`` are
+    the parameters after the last epoch, None where they are the same ones.
+    """
 
     header: CheckpointHeader
     spec: Model
     weights: Arrays
     state: Arrays
+    last: Arrays | None = None
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, whole or not at all; an ``InputError`` says why it cannot be written (a full disk, say)."""
     tensors = checkpoint.weights | {f"{STATE}{name}": value for name, value in checkpoint.state.items()}
+    tensors |= {f"{LAST}{name}": value for name, value in (checkpoint.last or {}).items()}
     write_bytes(path, as_bytes(tensors, {METADATA_KEY: header_json(checkpoint.header)}))
 
 
 def header_json(header: CheckpointHeader) -> str:
     """The header as its JSON, without what a reader of its version may not know."""
-    left_out = {name for name in ("perplexities", "entities") if not getattr(header, name)}
-    return header.model_dump_json(exclude=left_out)
+    optional = ("perplexities", "entities", "validation_losses")
+    return header.model_dump_json(exclude={name for name in optional if not getattr(header, name)})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -106,21 +124,30 @@ def checked_checkpoint(path: Path, content: Any, tensors: Mapping[str, np.ndarra
     except ValidationError as error:
         raise from_validation(error, f"{path}: {METADATA_KEY}") from None
     spec = model_from_json(header.model, f"{path}: model")
-    if header.version < (least := version_of(spec, header.task, header.entities)):
+    if header.version < (least := version_of(spec, header.task, header.entities, header.validation_losses)):
         what = header.task if header.task == LANGUAGE else "num_directions 1"
         if least == WITH_CRF:
             what = "a CRF" if spec.head == "crf" else "entities"
+        if least == WITH_VALIDATION:
+            what = "validation losses"
         raise InputError(f"{path}: must have version {least} for {what}; got {header.version}")
-    weights = {name: value for name, value in tensors.items() if not name.startswith(STATE)}
+    state, last = (without_prefix(prefix, tensors) for prefix in (STATE, LAST))
+    weights = {name: value for name, value in tensors.items() if not name.startswith((STATE, LAST))}
     check_weights(spec, weights, path)
+    if last:
+        check_weights(spec, last, path, finite=False)
     _check_history(header, path)
     _check_answers(header, spec, path)
-    state = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
-    return Checkpoint(header, spec, {name: weights[name] for name in parameters(spec)}, state)
+    weights = {name: weights[name] for name in parameters(spec)}
+    return Checkpoint(header, spec, weights, state, last or None)
 
 
-def version_of(spec: Model, task: str = "", entities: Sequence[tuple[int, int, int]] = ()) -> int:
-    """The first version that can hold a model of a task, and the entities of its header."""
+def version_of(
+    spec: Model, task: str = "", entities: Sequence[tuple[int, int, int]] = (), validation_losses: Sequence[float] = ()
+) -> int:
+    """The first version that can hold a model of a task, and the entities and validation losses of its header."""
+    if validation_losses:
+        return WITH_VALIDATION
     if spec.head == "crf" or entities:
         return WITH_CRF
     if task == LANGUAGE:
@@ -128,8 +155,8 @@ def version_of(spec: Model, task: str = "", entities: Sequence[tuple[int, int, i
     return 2 if spec.recurrent.num_directions == 1 else 1
 
 
-def check_weights(spec: Model, weights: Arrays, path: Path) -> None:
-    """Raise an ``InputError`` when the tensors of a file are not the parameters of a model."""
+def check_weights(spec: Model, weights: Arrays, path: Path, finite: bool = True) -> None:
+    """Raise an ``InputError`` when the tensors of a file are not the parameters of a model, or not ``finite``."""
     expected = parameters(spec)
     for name in (*expected, *weights):
         if name not in weights:
@@ -139,7 +166,7 @@ def check_weights(spec: Model, weights: Arrays, path: Path) -> None:
         if weights[name].shape != expected[name] or weights[name].dtype != np.float64:
             got = f"{weights[name].dtype} {weights[name].shape}"
             raise InputError(f"{path}: {name} must be float64 {expected[name]}; got {got}")
-        if not np.isfinite(weights[name]).all():
+        if finite and not np.isfinite(weights[name]).all():
             raise InputError(f"{path}: {name} must be finite; training has diverged")
 
 
@@ -155,6 +182,9 @@ def _check_history(header: CheckpointHeader, path: Path) -> None:
     if len(header.entities) not in (0, header.epoch):
         count = len(header.entities)
         raise InputError(f"{path}: must have held-out entities for each of its {header.epoch} epochs; got {count}")
+    if len(header.validation_losses) not in (0, header.epoch):
+        count = len(header.validation_losses)
+        raise InputError(f"{path}: must have a validation loss for each of its {header.epoch} epochs; got {count}")
     if not header.trace or len(header.trace) % header.epoch:
         count = len(header.trace)
         raise InputError(f"{path}: must have equally many steps in each of its {header.epoch} epochs; got {count}")

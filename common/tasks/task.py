@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.data.batching import Batching, batches, evaluation_batches
-from common.data.examples import Example
+from common.data.examples import Example, split
 from common.data.text import TokenUnit
 from common.data.vocabulary import Vocabulary
+from common.errors import InputError
 from common.models.batch import Batch, counted, labels, sizes
 from common.models.crf.scores import ALLOWED
 from common.models.optimizers import OptimizerSettings
@@ -26,6 +27,8 @@ LANGUAGE = "language"
 """The task whose labels are the next tokens, and which is judged by a perplexity, too."""
 NAMES = ("pipeline", "tagger", "classifier", "seq2seq", "masked", LANGUAGE)
 """The names of the tasks."""
+VALIDATION = 0.1
+"""The share of the training examples that is held out to tell when to stop, where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Options:
     ``limit`` is how many examples of the training data are used at most. ``embeddings`` is a file of word vectors,
     ``start`` another task's network. ``forcing`` is the share of teacher forcing; ``unit`` what the tokens of a
     language model are. ``column`` is what a tagger reads as tags, ``scheme`` how these mark entities (one of
-    ``common.entities.schemes.SCHEMES``), and ``constraints`` whether a CRF answers legal ones alone.
+    ``common.entities.schemes.SCHEMES``), and ``constraints`` whether a CRF answers legal ones alone. ``validation`` is
+    whether some training examples are held out to tell when to stop.
     """
 
     data: tuple[Path, ...] = ()
@@ -73,6 +77,7 @@ class Options:
     column: str | None = None
     scheme: str = "auto"
     constraints: bool = True
+    validation: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class Task:
     ``vocabularies`` is a JSON object: what turns ids into words and labels again, kept in checkpoints; ``epochs`` and
     ``optimizer`` are defaults. ``coverage`` says how much of the text the file has that the network starts from; empty
     where all is drawn. ``scheme`` is that of labels which mark entities; ``allowed`` what a CRF's answers may do, None
-    where that is anything.
+    where that is anything. ``validation`` are examples that are neither trained on nor reported on, by whose loss
+    training may be stopped.
     """
 
     name: str
@@ -112,6 +118,7 @@ class Task:
     coverage: str = ""
     scheme: str | None = None
     allowed: np.ndarray | None = None
+    validation: Sequence[Example] = ()
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -131,6 +138,36 @@ class Task:
         """Labelled batches of the held-out examples."""
         return list(evaluation_batches(self.held_out, self.batching, self.seed))
 
+    def validation_batches(self) -> list[Arrays]:
+        """Labelled batches of the validation examples, of targets with every step forced: their loss is then that of
+        the right answers, whatever a decoder would write itself.
+        """
+        if not self.validation:
+            return []
+        return list(evaluation_batches(self.validation, self.batching, self.seed, forced=True))
+
+    def with_validation(self) -> Task:
+        """The task with a share of ``VALIDATION`` of its training examples held out, drawn from the seed.
+
+        Its vocabularies and its baseline are those of all training examples.
+
+        Raises
+        ------
+        InputError
+            If there are too few, or no position of what is held out counts.
+        """
+        if len(self.training) < 2:
+            raise InputError(
+                f"--patience needs two training examples at least, to hold some out; got {len(self.training)}"
+            )
+        training, validation = split(self.training, VALIDATION, self.seed)
+        task = replace(self, training=training, validation=validation)
+        if not any(counted(self.spec, batch).any() for batch in task.validation_batches()):
+            raise InputError(
+                f"--patience needs validation examples with a label that counts; none of {len(validation)} has one"
+            )
+        return task
+
     def largest(self) -> Arrays:
         """The batch of the first epoch that asks most of an implementation: ragged if one is, with the most steps."""
 
@@ -141,12 +178,12 @@ class Task:
         return max(self.epoch(0), key=demand)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the model, its first weights and vocabularies, the first epoch's batches and the held-out ones."""
+        """SHA-256 of the model, its first weights and vocabularies, the first epoch's batches and those held out."""
         digest = hashlib.sha256(json.dumps([model_as_json(self.spec), self.vocabularies], sort_keys=True).encode())
         digest.update(as_bytes(self.weights, {}))
         if self.allowed is not None:
             digest.update(self.allowed.tobytes())
-        for batch in [*self.epoch(0), *self.evaluation()]:
+        for batch in [*self.epoch(0), *self.evaluation(), *self.validation_batches()]:
             digest.update(as_bytes({name: np.asarray(value) for name, value in batch.items()}, {}))
         return digest.hexdigest()
 

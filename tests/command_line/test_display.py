@@ -246,7 +246,7 @@ def test_training_on_80_columns_keeps_its_numbers_whole(
     monkeypatch.setenv("COLUMNS", "80")
     steps = [Step(1.234567, 0.5, 1.0)] * 20
     trained = [Trained("tensorflow/native", status=TRAINED, steps=steps, accuracies=[0.5432] * 20)]
-    print_fitting(stdout(), *([by_epoch(trained, 20, most)] for most in MOST_EPOCHS_SHOWN))
+    print_fitting(stdout(), *([by_epoch(trained, most)] for most in MOST_EPOCHS_SHOWN))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     row = next(line for line in lines if "loss" in line)

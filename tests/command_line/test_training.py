@@ -194,6 +194,25 @@ def test_first_and_last_loss_accuracy_and_gap_stand_under_their_heads(capsys: py
     assert [each["largest gap"] for each in cells] == ["", "2.0e-03", "0.0e+00"]
 
 
+def test_implementations_that_stop_in_different_epochs_are_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    task = build_task("pipeline", Options(limit=20, validation=True))
+    course = Course(task=task, optimizer=task.optimizer, epochs=9, dtype="float32", device="cpu",
+                    timeout_seconds=1.0, out=None, twin="numpy/loop", patience=1)  # fmt: skip
+    steps = [Step(loss, 0.5, 1.0) for loss in (2.0, 1.5, 1.25)]
+    trained = [
+        Trained("numpy/loop", steps=steps, accuracies=[0.25, 0.75, 0.5], validation_losses=[1.5, 1.25, 1.375]),
+        Trained("numpy/other", steps=steps[:2], accuracies=[0.625, 0.125], validation_losses=[1.75, 1.875]),
+    ]
+    print_training(stdout(), task, course, trained, part(trained, "float32"))
+    text = capsys.readouterr().out
+    assert text.startswith("pipeline: 9 epochs at most, patience 1, adam, float32")
+    assert re.findall(r"\d\.\d{6} +│ +\d\.\d{6} +│ +(\S+)", text) == ["0.7500", "0.6250"]
+    assert "2 validation examples" in text
+    assert "numpy/loop epoch 2 of 3; numpy/other epoch 1 of 2. Each stops by its own loss" in text
+    losses = [line.split()[2:] for line in text.splitlines() if "validation loss" in line]
+    assert losses == [["1.5000", "1.2500", "1.3750"], ["1.7500", "1.8750"]]
+
+
 def test_the_pipeline_is_learned_and_arrays_are_answered(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = birnn("train", "pipeline", *NUMPY, "--limit", 200, "--epochs", 1, "--out", out)
@@ -258,6 +277,8 @@ def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -
         ("train pipeline --warm-up 50", "the optimizer: warm_up should be less than 1; got 50.0"),
         ("train pipeline --warm-up -0.1", "the optimizer: warm_up should be greater than or equal to 0; got -0.1"),
         ("train pipeline --warm-up nan", "the optimizer: warm_up should be a finite number; got nan"),
+        ("train pipeline --patience 0", "'--patience': Input should be greater than or equal to 1"),
+        ("train pipeline --patience 2 --limit 1", "--patience needs two training examples at least, to hold some out"),
         ("train pipeline --dropout 0.5", "dropout 0 where the rnn has one layer"),
         ("train pipeline --directions 1 --merge sum", "--merge must be left out with --directions 1"),
         ("train pipeline --directions 3", "'--directions': Input should be less than or equal to 2"),

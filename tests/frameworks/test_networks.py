@@ -16,7 +16,7 @@ from common.judging.exact import differing
 from common.judging.models import judge_model, model_yardstick
 from common.models.batch import Batch, check_batch, has_dropout, padding_mask
 from common.models.optimizers import OptimizerName, OptimizerSettings, state_shapes
-from common.models.reference import decode, predict
+from common.models.reference import decode, predict, run
 from common.models.small_cases import BatchShape, ModelCase, model_cases, random_batch
 from common.models.specification import END, PADDING, Arrays, Model, Seq2Seq, SequenceModel, initialise, parameters
 from common.models.trace import ReferenceTrainer, Step
@@ -94,6 +94,13 @@ def disagreement(network: Network, case: ModelCase, batch: Batch, dtype: str = "
 )
 def test_results_agree_with_the_reference(framework: Framework, name: str, dtype: str) -> None:
     assert disagreement(network_of(framework, name, dtype), CASES[name], CASES[name].batch, dtype) == []
+
+
+@pytest.mark.parametrize("name", ["tagger-crf", "translator-attention"])
+def test_the_loss_alone_is_that_of_the_results(framework: Framework, name: str) -> None:
+    case, network = CASES[name], network_of(framework, name)
+    network.load_weights(case.weights)
+    assert network.loss(case.batch) == pytest.approx(float(run(case.spec, case.weights, case.batch)["loss"]), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", IN_EVERY_IMPLEMENTATION)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.pool.network import RemoteNetwork
 from backends.pool.pool import Pool
 from backends.pool.selection import select
 from backends.studies.training import CHUNK, Course, Learner, Trained, checkpoint_path
 from common.data.examples import SequenceExample
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
-from common.models.reference import predict
+from common.models.reference import predict, run
 from common.models.trace import ReferenceTrainer
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint, write_checkpoint
@@ -117,6 +118,58 @@ def test_a_scheduled_course_goes_on_in_the_middle(pool: Pool, task: Task, tmp_pa
     assert (trained.resumed, trained.steps) == (1, whole.steps)
     with pytest.raises(InputError, match="another seed, model, optimizer, dtype or device; name another --out"):
         learned(pool, replace(course, optimizer=cosine.over(9), epochs=3, out=tmp_path))
+
+
+def own_validation_loss(task: Task, trainer: ReferenceTrainer) -> float:
+    """Of all validation labels together, by the reference."""
+    total = number = 0.0
+    for batch in task.validation_batches():
+        labels = batch["counted"].sum()
+        total += labels * run(task.spec, trainer.weights(), batch)["loss"]
+        number += labels
+    return float(total / number)
+
+
+class EverBetterTwin(Learner):
+    """Whose twin would never stop by itself."""
+
+    def _validate(self, trained: Trained, network: RemoteNetwork) -> None:
+        super()._validate(trained, network)
+        if trained.twin:
+            trained.validation_losses[-1] = -float(trained.epochs)
+
+
+def test_training_stops_by_its_validation_loss_and_keeps_the_best_epoch(pool: Pool, task: Task, tmp_path: Path) -> None:
+    """The random labels of the validation examples are soon told worse than at first; interrupted, it stops alike, and
+    its twin is trained as long."""
+    few = replace(task, training=task.training[:40], held_out=task.held_out[:6]).with_validation()
+    assert len(few.training) % few.batching.batch_size == 0
+    course = a_course(few, epochs=30, patience=2, twin=LOOP, out=tmp_path / "whole")
+    whole, twin = EverBetterTwin(pool, select(pool, [LOOP]), course, lambda trained: None).run()
+    trainer = ReferenceTrainer(few.spec, few.weights, course.optimizer)
+    losses: list[float] = []
+    weights = []
+    while len(losses) < 3 or min(losses[-2:]) < min(losses[:-2]):
+        trainer.train(few.epoch(len(losses)))
+        losses.append(own_validation_loss(few, trainer))
+        weights.append(trainer.weights())
+    assert 3 <= len(losses) < course.epochs
+    np.testing.assert_allclose(whole.validation_losses, losses, rtol=1e-12)
+    assert (whole.epochs, whole.best, whole.stopped) == (len(losses), len(losses) - 2, True)
+    assert (twin.epochs, len(twin.steps)) == (whole.epochs, len(whole.steps))
+    first = replace(course, epochs=whole.best + 1, twin="", out=tmp_path / "parts")
+    assert not learned(pool, first).stopped
+    again = learned(pool, replace(first, epochs=30))
+    assert (again.resumed, again.steps) == (whole.best + 1, whole.steps)
+    for out in ("whole", "parts"):
+        checkpoint = read_checkpoint(checkpoint_path(replace(course, out=tmp_path / out), LOOP))
+        assert checkpoint.header.validation_losses == whole.validation_losses
+        assert checkpoint.last is not None
+        for kept, expected in ((checkpoint.weights, weights[-3]), (checkpoint.last, weights[-1])):
+            assert all(np.array_equal(kept[name], expected[name]) for name in expected)
+    assert learned(pool, replace(first, epochs=30)).resumed == whole.epochs
+    with pytest.raises(InputError, match="name another --out, or begin anew with --again"):
+        learned(pool, replace(first, epochs=30, patience=3))
 
 
 def of_task(**changes: Any) -> Callable[[Course], Course]:

@@ -109,6 +109,12 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         results |= {f"grad.{name}": value for name, value in self.canonical(gradients).items()}
         return {name: array(value) for name, value in results.items()}
 
+    def loss(self, batch: Batch) -> float:
+        check_batch(self.spec, batch)
+        arrays = self.moved(batch)
+        self.make_room("loss", arrays)
+        return float(_loss(self._program, self.parameters, self.fixed, arrays))
+
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self)
 
@@ -262,6 +268,12 @@ def _results(
     """
     (loss, (correct, passed)), gradients = jax.value_and_grad(_judged, has_aux=True)(parameters, fixed, program, batch)
     return loss, correct, passed, gradients
+
+
+@partial(jax.jit, static_argnums=0)
+def _loss(program: Program, parameters: Tree, fixed: Results, batch: Results) -> jax.Array:
+    """The loss alone."""
+    return _judged(parameters, fixed, program, batch)[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))

@@ -104,6 +104,10 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         shapes = {"loss": (), "correct": ()}  # MXNet's scalars are (1,)
         return {name: array(value).reshape(shapes.get(name, value.shape)) for name, value in results.items()}
 
+    def loss(self, batch: Batch) -> float:
+        check_batch(self.spec, batch)
+        return float(self.call("judge", self._judged, self.moved(batch))[0].asscalar())
+
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self.spec, self.parameters)
 

@@ -83,6 +83,11 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
         results |= {f"grad.{name}": value for name, value in zip(leaves, gradients, strict=True)}
         return {name: array(value) for name, value in results.items()}
 
+    def loss(self, batch: Batch) -> float:
+        check_batch(self.spec, batch)
+        with torch.no_grad():
+            return self._judged(self.forward(batch)[0], batch)[0].item()
+
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self.spec, self.parameters)
 

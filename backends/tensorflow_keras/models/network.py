@@ -112,6 +112,10 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             f"grad.{name}": raw[name] for name in parameters(self.spec) if name in raw
         }
 
+    def loss(self, batch: Batch) -> float:
+        check_batch(self.spec, batch)
+        return float(self.run_graph("judge_alone", self.tensors(batch, labelled=True)).numpy())
+
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         if self._optimizer is not None and self._optimizer.settings == settings:
             self._optimizer.reset()
@@ -204,14 +208,22 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         with tf.GradientTape() as tape:
             tape.watch(watched)
             logits, passed = self.forward(parameters, batch)
-            total = self.total_loss(parameters, logits, batch)
-            number = tf.maximum(tf.math.count_nonzero(batch["counted"]), 1)
-            loss = total / tf.cast(number, total.dtype)
+            loss = self._mean_loss(parameters, logits, batch)
         right = (self.answers(parameters, logits, batch) == batch["labels"]) & batch["counted"]
         sparse = tape.gradient(loss, watched)
         # What was looked up in a table has a gradient of its rows alone; here all of them count.
         gradients = {name: tf.convert_to_tensor(value) for name, value in sparse.items()}
         return loss, tf.math.count_nonzero(right), {"logits": logits} | passed, gradients
+
+    def judge_alone(self, parameters: Parameters, batch: Tensors) -> tf.Tensor:
+        """The loss ()."""
+        return self._mean_loss(parameters, self.forward(parameters, batch)[0], batch)
+
+    def _mean_loss(self, parameters: Parameters, logits: tf.Tensor, batch: Tensors) -> tf.Tensor:
+        """The mean of the losses of all counted labels ()."""
+        total = self.total_loss(parameters, logits, batch)
+        number = tf.maximum(tf.math.count_nonzero(batch["counted"]), 1)
+        return total / tf.cast(number, total.dtype)
 
     def _train_step(self, tensors: Tensors, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The loss, the number of right answers, and the norm of the gradients by which the variables are moved."""

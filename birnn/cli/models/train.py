@@ -28,6 +28,16 @@ def train_command(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Default: the model's.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum or adam.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the model's.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            min=1,
+            metavar="N",
+            help="Hold a tenth of the training examples out, stop after N epochs without a lower loss on it, and keep "
+            "the best epoch's weights.",
+        ),
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option("--schedule", help="Of the learning rate: constant, linear or cosine, down to 0.")
     ] = None,
@@ -128,6 +138,7 @@ def train_command(
         column=column,
         scheme=scheme,
         constraints=constraints,
+        validation=patience is not None,
         batch_size=batch_size,
         limit=limit,
         seed=seed,
@@ -135,5 +146,5 @@ def train_command(
     )
     changes = {"name": optimizer, "learning_rate": learning_rate, "weight_decay": weight_decay, "clip_norm": clip}
     changes |= {"schedule": schedule, "warm_up": warm_up}
-    chosen = Chosen(implementation, epochs, changes, dtype, device, out, threads, timeout, again)
+    chosen = Chosen(implementation, epochs, changes, dtype, device, out, threads, timeout, again, patience)
     raise typer.Exit(train(model, options, chosen))

@@ -27,8 +27,8 @@ from common.errors import InputError, shown
 from common.models.crf.scores import PREFIX
 from common.models.specification import Model, Seq2Seq, model_from_json, parameters
 from common.specification import specification_from_json
+from common.tasks.checkpoint import LAST, STATE
 from common.tasks.checkpoint import METADATA_KEY as CHECKPOINT
-from common.tasks.checkpoint import STATE
 from common.tensorfile import json_from_text
 from common.weights import shapes
 
@@ -129,11 +129,14 @@ def _as_parameter(name: str) -> str:
 
 
 def _checkpoint(path: Path, tensors: Arrays, header: Any) -> Contents:
-    """A checkpoint's parameters as layers; its optimizer's state is left behind."""
+    """A checkpoint's parameters as layers; what training alone goes on from is left behind."""
     if not isinstance(header, dict) or not isinstance(header.get("model"), dict):
         raise InputError(f"{path}: {CHECKPOINT} must be a JSON object with a model")
     spec = model_from_json(header["model"], f"{path}: model")
-    left = [name for name in tensors if name.startswith(STATE)]
+    left = {
+        what: sum(name.startswith(prefix) for name in tensors)
+        for what, prefix in {"the optimizer's state": STATE, "the network's state after the last epoch": LAST}.items()
+    }
     for name, shape in parameters(spec).items():
         if name not in tensors or tensors[name].shape != shape:
             got = tensors[name].shape if name in tensors else "none"
@@ -152,7 +155,7 @@ def _checkpoint(path: Path, tensors: Arrays, header: Any) -> Contents:
         layer = layers.setdefault(module, PlainLayer(module, kind, {}))  # type: ignore[arg-type]
         assert isinstance(layer, PlainLayer)
         layer.arrays[leaf] = value
-    notes = (f"the optimizer's state, {len(left)} tensors, is left behind",) if left else ()
+    notes = tuple(f"{what}, {count} tensors, is left behind" for what, count in left.items() if count)
     return Contents("birnn", layers, notes, header)
 
 

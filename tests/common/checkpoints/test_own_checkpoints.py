@@ -108,6 +108,8 @@ def test_the_optimizer_is_left_behind_and_that_is_said(tmp_path: Path) -> None:
     tensors, metadata = read(path)
     path.write_bytes(as_bytes(tensors | {"optimizer.m": np.zeros(3)}, metadata))
     assert read_known(path).notes == ("the optimizer's state, 1 tensors, is left behind",)
+    path.write_bytes(as_bytes(tensors | {"last.m": np.zeros(3), "last.n": np.zeros(3)}, metadata))
+    assert read_known(path).notes == ("the network's state after the last epoch, 2 tensors, is left behind",)
 
 
 def test_a_file_is_hashed_once_and_one_that_was_written_anew_again(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> No
             f"must have the parameters of its model alone; got '{REVERSE}'",
         ),
         (of_one_direction(trained(), version=1), "must have version 2 for num_directions 1; got 1"),
-        (of_one_direction(trained(), version=5), "must have version 4 at most; got 5: upgrade birnn"),
+        (of_one_direction(trained(), version=6), "must have version 5 at most; got 6: upgrade birnn"),
     ):
         write_checkpoint(mixed, path)
         with pytest.raises(InputError, match=reason):
@@ -135,3 +135,66 @@ def test_a_checkpoint_of_training_that_diverged_is_refused(number: float, tmp_pa
     write_checkpoint(checkpoint, tmp_path / "c.safetensors")
     with pytest.raises(InputError, match=r"c.safetensors: rnn.weight_hh_l0 must be finite; training has diverged"):
         read_checkpoint(tmp_path / "c.safetensors")
+
+
+def stopped(trainer: ReferenceTrainer, **header: object) -> Checkpoint:
+    """A checkpoint of two epochs, of which the first had the lower validation loss."""
+    checkpoint = a_checkpoint(trainer)
+    kept = {name: value / 2 for name, value in checkpoint.weights.items()}
+    content = {"epoch": 2, "trace": checkpoint.header.trace * 2, "accuracies": [0.5, 0.25], "version": 5}
+    changes = content | {"validation_losses": [0.5, 0.75]} | header
+    return replace(
+        checkpoint, header=checkpoint.header.model_copy(update=changes), weights=kept, last=checkpoint.weights
+    )
+
+
+def test_the_best_epochs_weights_answer_and_the_last_ones_are_gone_on_from(tmp_path: Path) -> None:
+    path, trainer = tmp_path / "c.safetensors", trained()
+    trainer_weights = trainer.weights()
+    write_checkpoint(stopped(trainer), path)
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.header.best, checkpoint.header.epoch) == (1, 2)
+    assert checkpoint.last is not None
+    for name, value in trainer_weights.items():
+        np.testing.assert_array_equal(checkpoint.weights[name], value / 2)
+        np.testing.assert_array_equal(checkpoint.last[name], value)
+    assert not any(name.startswith("last.") for name in checkpoint.weights | checkpoint.state)
+    older = a_checkpoint(trainer)
+    write_checkpoint(older, path)
+    assert read_checkpoint(path).last is None
+    assert read_checkpoint(path).header.best == 1
+    assert "validation_losses" not in json.loads(read(path)[1]["birnn.checkpoint"])
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ({"version": 4}, "must have version 5 for validation losses; got 4"),
+        ({"validation_losses": [0.5]}, "must have a validation loss for each of its 2 epochs; got 1"),
+    ],
+)
+def test_validation_losses_need_version_5_and_one_an_epoch(
+    header: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    write_checkpoint(stopped(trained(), **header), tmp_path / "c.safetensors")
+    with pytest.raises(InputError, match=reason):
+        read_checkpoint(tmp_path / "c.safetensors")
+
+
+def test_last_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    checkpoint = stopped(trained())
+    assert checkpoint.last is not None
+    del checkpoint.last[REVERSE]
+    write_checkpoint(checkpoint, tmp_path / "c.safetensors")
+    with pytest.raises(InputError, match=f"must have the parameter '{REVERSE}'; it is missing"):
+        read_checkpoint(tmp_path / "c.safetensors")
+
+
+def test_the_best_epoch_outlives_a_training_that_diverges(tmp_path: Path) -> None:
+    checkpoint = stopped(trained(), trace=[(1.5, 0.25, 0.125), (np.nan, 0, np.inf)], validation_losses=[0.5, np.nan])
+    assert checkpoint.last is not None
+    checkpoint.last["rnn.weight_hh_l0"][2, 1] = np.nan
+    write_checkpoint(checkpoint, tmp_path / "c.safetensors")
+    checkpoint = read_checkpoint(tmp_path / "c.safetensors")
+    assert checkpoint.header.best == 1
+    assert all(np.isfinite(value).all() for value in checkpoint.weights.values())

@@ -51,6 +51,13 @@ def test_what_has_one_direction_is_not_trained_with_one_again(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_training_that_was_stopped_the_epoch_is_told_that_is_kept() -> None:
+    trace = a_trace()
+    for training in trace["implementations"].values():
+        training["best_epoch"] = 1
+    assert "| 0.0625 | – | 0.1000 | 0.1000 | 41 / – |" in row("pipeline", "train pipeline", trace, None, "")
+
+
 def test_a_language_model_has_its_perplexity_beside_its_accuracy() -> None:
     trace = a_trace(baseline={"accuracy": 0.0625, "perplexity": 200.0})
     for training, last in zip(trace["implementations"].values(), (50.0, 51.0), strict=True):
