@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.box import SIMPLE
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +31,8 @@ WIDTH_WITHOUT_TERMINAL = 120
 """Columns of what is printed into a file or a pipe."""
 UNBOUNDED = 10_000
 """A width in which every table fits."""
+LINE_SECONDS = 10.0
+"""Seconds after which progress is told again where there is no terminal."""
 
 
 class PlainConsole(Console):
@@ -81,16 +93,67 @@ def say_written(path: Path, what: str) -> None:
     stderr().print(f"birnn: wrote {what}: {path}", markup=False)
 
 
+def left(task: Task) -> str:
+    """How long a task takes still, by its field ``seconds_left`` or else by its pace; empty where it cannot be told."""
+    seconds = task.fields.get("seconds_left", task.time_remaining)
+    if seconds is None or task.finished:
+        return ""
+    return f"about {seconds / 60:.1f} min left" if seconds >= 60 else f"about {seconds:.0f} s left"
+
+
+class LeftColumn(ProgressColumn):
+    """The time that a task takes still."""
+
+    def render(self, task: Task) -> Text:
+        """``about 40 s left``."""
+        return Text(left(task))
+
+
+class ProgressLines(Progress):
+    """A bar on a terminal; elsewhere, as in a file, a CI's log or the output of tox, a line every ten seconds that says
+    what is being done, how far it is, and how long it takes still.
+    """
+
+    _told: float | None = None
+
+    def start(self) -> None:
+        """Begin; the first line comes ten seconds later."""
+        self._told = time.monotonic()
+        super().start()
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Note that a task has advanced."""
+        super().advance(task_id, advance)
+        self._tell(task_id)
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Note whatever has changed of a task."""
+        super().update(task_id, **changes)
+        self._tell(task_id)
+
+    def _tell(self, task_id: TaskID) -> None:
+        """Print the line of a task where it is time for one."""
+        if self.console.is_terminal or self._told is None or time.monotonic() < self._told + LINE_SECONDS:
+            return
+        self._told = time.monotonic()
+        (task,) = (each for each in self.tasks if each.id == task_id)
+        of = "" if task.total is None else f" of {task.total:.0f}"
+        parts = [task.description, f"{task.completed:.0f}{of} done", left(task)]
+        self.console.print(f"birnn: {', '.join(filter(None, parts))}", markup=False)
+
+
 def progress() -> Progress:
-    """A progress bar on stderr, gone when it ends."""
-    return Progress(
+    """A progress bar on stderr, gone when it ends; lines where stderr is no terminal."""
+    console = stderr()
+    return ProgressLines(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=stderr(),
+        LeftColumn(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from backends.pool.calculator import CalculationEnded, Once
 from backends.pool.pool import Channel, NoAnswer, Pool
 from backends.pool.schedule import share_out
 from backends.pool.selection import Selection
+from backends.studies.kept_yardsticks import KeptYardsticks, kept_folder
+from backends.studies.pace import Pace
 from common.judging.agreement import AGREES, NOT_JUDGED, Verdict
 
 RAN, FAILED = "ran", "failed"
@@ -112,21 +115,25 @@ class Study(ABC, Generic[CaseKind]):
         self._timeout, self._report = timeout_seconds, report
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._reference = Once(pool.compute, timeout_seconds)
+        self._reference = Once(KeptYardsticks(pool.compute, kept_folder()).compute, timeout_seconds)
+        self._groups = {
+            name: [(implementation, dtype) for dtype in dtypes for implementation in chosen]
+            for name, chosen in selection.implementations.items()
+        }
+        self._pace = Pace({(name, *each): len(cases) for name, group in self._groups.items() for each in group})
 
     def size(self) -> int:
         """How many outcomes there will be."""
-        count = sum(len(names) for names in self._selection.implementations.values())
-        return count * len(self._cases) * len(self._dtypes)
+        return sum(map(len, self._groups.values())) * len(self._cases)
+
+    def seconds_left(self) -> float | None:
+        """About how long the rest takes; None before the first outcome."""
+        return self._pace.seconds_left()
 
     def run(self) -> None:
         """Run everything, frameworks side by side; Ctrl-C stops the workers and comes through."""
         self._prepare()
-        groups = {
-            name: [(implementation, dtype) for dtype in self._dtypes for implementation in chosen]
-            for name, chosen in self._selection.implementations.items()
-        }
-        share_out(self._pool, groups, self._run_group, self._stopped)
+        share_out(self._pool, self._groups, self._run_group, self._stopped)
 
     def _prepare(self) -> None:
         """What has to be there before the first case."""
@@ -140,6 +147,7 @@ class Study(ABC, Generic[CaseKind]):
         for case in self._cases:
             if self._stopped.is_set():
                 return
+            started = time.monotonic()
             try:
                 outcome = self._run_one(channel, case, *group)
             except CalculationEnded as error:
@@ -151,6 +159,7 @@ class Study(ABC, Generic[CaseKind]):
             if self._stopped.is_set():
                 return
             with self._lock:
+                self._pace.note((channel.backend.name, *group), time.monotonic() - started)
                 self._report(outcome)
 
     def _outcome(

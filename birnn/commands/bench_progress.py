@@ -11,9 +11,11 @@ from benchmarks.measure.budget import time_left
 from benchmarks.measure.session import Progress as Told
 from benchmarks.report.table import cell_text
 from benchmarks.store.records import TIMED, Row
+from birnn.display import LINE_SECONDS
 
-BAR_SECONDS, LINE_SECONDS = 1.0, 10.0
-"""The bar is drawn again, and a line is printed, when so long a time is over; after a block, never during one."""
+BAR_SECONDS = 1.0
+"""The bar is drawn again when so long a time is over, and a line is printed after ``LINE_SECONDS``; after a block,
+never during one."""
 
 
 class ProgressBar:

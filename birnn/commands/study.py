@@ -99,7 +99,7 @@ def _run(
 
         def report(outcome: Outcome) -> None:
             finding.outcomes.append(outcome)
-            bar.advance(task)
+            bar.update(task, advance=1, seconds_left=study.seconds_left())
 
         study = make(pool, selection, report)
         task = bar.add_task(what, total=study.size())

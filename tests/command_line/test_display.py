@@ -338,3 +338,26 @@ def test_every_command_prints_through_the_one_console() -> None:
         if re.search(r"Console\(|\\x1b\[\d|secho\(|rich import print", path.read_text(encoding="utf-8"))
     }
     assert made == {"birnn/display.py"}
+
+
+def test_progress_is_a_line_every_ten_seconds_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is being done, how far it is, and how long it takes still."""
+    now = [100.0]
+    monkeypatch.setattr("birnn.display.time.monotonic", lambda: now[0])
+    with progress() as bar:
+        task = bar.add_task("verifying", total=40)
+        for done in range(25):
+            now[0] += 1.0
+            bar.update(task, advance=1, seconds_left=150.0 - 4 * done)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "birnn: verifying, 10 of 40 done, about 1.9 min left",
+        "birnn: verifying, 20 of 40 done, about 1.2 min left",
+    ]
+    with progress() as bar:
+        now[0] += 10.0
+        bar.advance(bar.add_task("probing", total=None))
+    assert capsys.readouterr().err.splitlines() == ["birnn: probing, 1 done"]

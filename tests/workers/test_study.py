@@ -13,6 +13,7 @@ import pytest
 from backends.pool.pool import Channel, Pool
 from backends.pool.selection import Selection, select
 from backends.studies.cases import CaseStudy, Plan, read_others
+from backends.studies.pace import Pace
 from backends.studies.study import Outcome
 from common.case import Case
 from common.errors import InputError
@@ -277,3 +278,20 @@ def test_a_broken_environment_is_noted_and_the_rest_runs(registered: Callable[..
         selection = select(pool, [])
         assert "libfoo.so.3" in selection.broken["misbehaving"]
         assert selection.implementations == {"numpy": ["loop"]}
+
+
+def test_the_time_that_is_left_is_by_what_each_backend_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.studies.pace.os.cpu_count", lambda: 2)
+    slow, quick, also_quick = ("slow", "a", "float32"), ("quick", "a", "float32"), ("quick", "b", "float32")
+    pace = Pace({slow: 4, quick: 10, also_quick: 10})
+    assert pace.seconds_left() is None
+    pace.note(quick, 1.0)
+    assert pace.seconds_left() == (4 + 9 + 10) / 2  # of what has not begun, what is known of the others
+    pace.note(slow, 9.0)
+    assert pace.seconds_left() == 3 * 9.0  # in one worker, while the other core does the rest
+    pace.note(slow, 1.0)
+    assert pace.seconds_left() == (2 * 5.0 + 9 + 10) / 2
+    for group, count in ((slow, 2), (quick, 9), (also_quick, 10)):
+        for _ in range(count):
+            pace.note(group, 1.0)
+    assert pace.seconds_left() == 0

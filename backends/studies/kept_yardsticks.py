@@ -1,0 +1,187 @@
+"""Yardsticks kept on disk: the reference and its plain loops are run once for a case, not once for every command.
+
+They follow from the case, the precision and the sources of ``common`` alone, which no framework is a part of; so the
+key of a file is a hash of these, of what NumPy computes with, and of the machine. A file says what it is of, and holds
+a hash of all that is in it: one that is damaged, or of anything else, is computed and written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from backends.pool.environments import ROOT, THREAD_VARIABLES, tox_folder
+from common.case import Case
+from common.errors import InputError
+from common.judging.precision import DTYPES, numpy_dtype, rounded_case
+from common.judging.yardstick import Yardstick, yardstick
+from common.reference import Arrays
+from common.tensorfile import write_bytes
+
+FOLDER = "yardsticks"
+"""The folder's name among tox's environments, so that it goes when these go."""
+MOST_BYTES = 2**28
+"""Bytes that are left in the folder when one is written; the built-in cases' take a fourth of it."""
+PARTS = ("truth", "plain", "spread", "ambiguity")
+"""The groups of tensors that a yardstick consists of, besides its case."""
+DIGEST = hashlib.sha256().digest_size
+"""Bytes of the hash that a file begins with."""
+
+
+def kept_folder() -> Path | None:
+    """Where yardsticks are kept: beside tox's environments, or nowhere where there are none."""
+    return tox_folder() / FOLDER if tox_folder().is_dir() else None
+
+
+class KeptYardsticks:
+    """Gives yardsticks from a folder, and has those computed and put there that it lacks.
+
+    Parameters
+    ----------
+    compute
+        ``Pool.compute``.
+    folder
+        What ``kept_folder`` says.
+    """
+
+    def __init__(self, compute: Callable[..., Any], folder: Path | None) -> None:
+        self._compute, self._folder = compute, folder
+
+    def compute(self, timeout_seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``; raises as ``Pool.compute`` does. What is no yardstick is always computed."""
+        if self._folder is None or function is not yardstick:
+            return self._compute(timeout_seconds, function, *arguments)
+        case, dtype, _ = arguments
+        key = key_of(*arguments)
+        path = self._folder / key[:32]
+        groups = read_groups(path, key)
+        if groups is not None:
+            return Yardstick(rounded_case(case, dtype), dtype, **groups)
+        yard = self._compute(timeout_seconds, function, *arguments)
+        keep(path, key, yard)
+        return yard
+
+
+def key_of(case: Case, dtype: str, tf32: bool) -> str:
+    """A hash of all that a yardstick follows from, hexadecimal.
+
+    The case's own hash will not do: that of a file is kept when something of the case is left out.
+    """
+    content = hashlib.sha256(replace(case, file_sha256=None).as_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps([content, dtype, tf32, surroundings()]).encode()).hexdigest()
+
+
+@cache
+def surroundings() -> dict[str, Any]:
+    """What a yardstick follows from besides its case: our sources, and what NumPy's numbers depend on."""
+    return {
+        "sources": _sources(),
+        "versions": [sys.version, np.__version__, ml_dtypes.__version__],
+        "numpy": _numpy_build(),
+        "processor": [platform.machine(), *_processor_names()],
+        "variables": {name: os.environ.get(name) for name in (*THREAD_VARIABLES, "OPENBLAS_CORETYPE")},
+    }
+
+
+def _sources() -> str:
+    """A hash of the names and contents of all of ``common`` that is code, or a table that code reads."""
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "common").rglob("*")):
+        if file.suffix in (".py", ".json"):
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(ROOT)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _numpy_build() -> Any:
+    """What NumPy is built with, its BLAS, and which of the processor's instructions it uses; NumPy before 1.25 prints
+    it alone.
+    """
+    with contextlib.suppress(TypeError):
+        return np.show_config(mode="dicts")
+    return None
+
+
+def _processor_names() -> list[str]:
+    """The names of the machine's processors, by which a BLAS chooses its kernels; none where the system has no such
+    file.
+    """
+    with contextlib.suppress(OSError):
+        return sorted(set(re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)))
+    return []
+
+
+def keep(path: Path, key: str, yard: Yardstick) -> None:
+    """Write a yardstick's tensors, whole or not at all: a full disk, or a folder that only others may write, costs no
+    more than the next computation.
+    """
+    groups = {part: getattr(yard, part) for part in PARTS}
+    arrays = [(part, name, value) for part, group in groups.items() for name, value in group.items()]
+    listed = [[part, name, value.dtype.name, value.shape] for part, name, value in arrays]
+    head = json.dumps({"key": key, "arrays": listed}).encode()
+    body = b"\n".join([head, b"".join(value.tobytes() for _, _, value in arrays)])
+    with contextlib.suppress(InputError, OSError):
+        make_room(path.parent, len(body))
+        write_bytes(path, hashlib.sha256(body).digest() + body, durable=False)
+
+
+def read_groups(path: Path, key: str) -> dict[str, Arrays] | None:
+    """The groups of tensors in a file; None where there is none, or not a whole one of this key."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    body = memoryview(content)[DIGEST:]
+    if hashlib.sha256(body).digest() != content[:DIGEST]:
+        return None
+    end = content.index(b"\n", DIGEST)
+    head = json.loads(content[DIGEST:end])
+    if head["key"] != key:
+        return None
+    groups: dict[str, Arrays] = {part: {} for part in PARTS}
+    for part, name, value in _arrays(head["arrays"], content, end + 1):
+        groups[part][name] = value
+    with contextlib.suppress(OSError):
+        path.touch()  # used just now
+    return groups
+
+
+def _arrays(listed: list[Any], content: bytes, start: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Each array of a file with its group and name."""
+    for part, name, dtype_name, shape in listed:
+        dtype = numpy_dtype(dtype_name) if dtype_name in DTYPES else np.dtype(dtype_name)
+        count = int(np.prod(shape, dtype=np.int64))
+        flat = np.frombuffer(content, dtype, count, start).copy()  # aligned, and free to be written
+        yield part, name, flat.reshape(shape)
+        start += count * dtype.itemsize
+
+
+def make_room(folder: Path, size: int) -> None:
+    """Remove the files unused for longest, so that one of ``size`` bytes finds room; one too large for that leaves the
+    folder empty but for itself.
+    """
+    if not folder.is_dir():
+        return
+    files = []
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process may do the same
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    left = sum(bytes_ for _, bytes_, _ in files)
+    for _, bytes_, file in sorted(files):
+        if left + size <= MOST_BYTES:
+            return
+        file.unlink(missing_ok=True)
+        left -= bytes_
