@@ -8,12 +8,14 @@ from pathlib import Path
 
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.gaps import Gap, Refusal, Request
+from backends.interface.int8 import Int8Offer
 from backends.interface.layer import Implementation
 from backends.interface.network import Network, requests
 from backends.interface.probe import Probes
 from common.errors import InputError, shown
 from common.models.batch import Batch
 from common.models.specification import Model
+from common.specification import Specification
 
 LANES = ("exact", "fast")
 """Precision lanes: ``exact`` computes float32 as float32 (no TF32, highest precision everywhere); ``fast`` is what each
@@ -76,6 +78,10 @@ class Framework(ABC):
         """Why ``implementation`` computes no model's rnn for this batch, gradients included, or None when it does."""
         refusals = (self.refusal(implementation, each) for each in requests(spec, batch, dtype, device))
         return next((each for each in refusals if each is not None), None)
+
+    def int8_layers(self, spec: Specification) -> Int8Offer:
+        """The framework's own int8 kernels of a layer, by name, or why there are none."""
+        return Refusal(f"{self.name} has no int8 kernels of recurrent layers")
 
     def probes(self) -> Probes:
         """Known divergences of this framework, each with a function that measures it."""

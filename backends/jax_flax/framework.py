@@ -14,6 +14,7 @@ import numpy as np
 
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
+from backends.interface.int8 import Int8Offer
 from backends.interface.network import Network
 from backends.interface.probe import Probes
 from backends.jax_flax.gaps import GAPS
@@ -25,6 +26,7 @@ from backends.jax_flax.layer.tuned import Tuned
 from backends.jax_flax.models.seq2seq import Seq2SeqNetwork
 from backends.jax_flax.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
+from common.specification import Specification
 
 
 class Jax(Framework):
@@ -101,6 +103,11 @@ class Jax(Framework):
         from backends.jax_flax.checkpoints import FlaxCheckpoint
 
         return FlaxCheckpoint(path, format_name, config)
+
+    def int8_layers(self, spec: Specification) -> Int8Offer:
+        from backends.jax_flax.int8 import int8_layers
+
+        return int8_layers(spec)
 
     def probes(self) -> Probes:
         from backends.jax_flax.probes.odd import PROBES

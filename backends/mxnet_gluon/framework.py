@@ -11,6 +11,7 @@ from mxnet import nd
 
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
+from backends.interface.int8 import Int8Offer
 from backends.interface.network import Network
 from backends.interface.probe import Probes
 from backends.mxnet_gluon.gaps import GAPS
@@ -21,6 +22,7 @@ from backends.mxnet_gluon.layer.scratch import Scratch
 from backends.mxnet_gluon.models.seq2seq import Seq2SeqNetwork
 from backends.mxnet_gluon.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
+from common.specification import Specification
 
 
 class MXNet(Framework):
@@ -90,6 +92,11 @@ class MXNet(Framework):
         from backends.mxnet_gluon.checkpoints import GluonCheckpoint
 
         return GluonCheckpoint(path, format_name, config)
+
+    def int8_layers(self, spec: Specification) -> Int8Offer:
+        from backends.mxnet_gluon.int8 import int8_layers
+
+        return int8_layers(spec)
 
     def probes(self) -> Probes:
         from backends.mxnet_gluon.probes.odd import PROBES

@@ -11,12 +11,14 @@ import onnxruntime
 
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
+from backends.interface.int8 import Int8Offer
 from backends.interface.layer import Implementation
 from backends.interface.probe import Probes
 from backends.onnx_runtime.gaps import GAPS
 from backends.onnx_runtime.native import Native
 from backends.onnx_runtime.sessions import BoundRun, one_operator, open_session
 from common.judging.precision import numpy_dtype
+from common.specification import Specification
 
 COPIED_WIDTH = 2**16
 """Bytes in a row of what is copied."""
@@ -53,6 +55,11 @@ class OnnxRuntime(Framework):
         from backends.onnx_runtime.checkpoints import OnnxCheckpoint
 
         return OnnxCheckpoint(path)
+
+    def int8_layers(self, spec: Specification) -> Int8Offer:
+        from backends.onnx_runtime.int8 import int8_layers
+
+        return int8_layers(spec)
 
     def probes(self) -> Probes:
         from backends.onnx_runtime.probes import PROBES

@@ -31,8 +31,8 @@ class Native(Implementation):
         layer = RecurrentLayer(NAME, kind_of(self.spec), own)
         file = io.BytesIO()
         write(Contents("birnn", {NAME: layer}), file)
-        self._graph = file.getvalue()
-        self._session = open_session(self._graph)
+        self.graph = file.getvalue()
+        self._session = open_session(self.graph)
 
     def move_inputs(self, inputs: Inputs) -> None:
         batch, seq_len = inputs.x.shape[:2]
@@ -40,8 +40,8 @@ class Native(Implementation):
         states = {"h_0": inputs.h_0} | ({} if inputs.c_0 is None else {"c_0": inputs.c_0})
         floats = {name: value.astype(numpy_dtype(self.dtype)) for name, value in {"x": inputs.x, **states}.items()}
         given = {**floats, "lengths": lengths.astype(np.int32)}
-        self._inputs = {f"{NAME}.{name}": value for name, value in given.items()}
-        self._run = BoundRun(self._session, self._inputs)
+        self.inputs = {f"{NAME}.{name}": value for name, value in given.items()}
+        self._run = BoundRun(self._session, self.inputs)
 
     def forward(self) -> None:
         self._run.call()
@@ -64,8 +64,8 @@ class Native(Implementation):
 
     def kernels(self, work: str) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
-            session = open_session(self._graph, f"{folder}/profile")
-            BoundRun(session, self._inputs).call()
+            session = open_session(self.graph, f"{folder}/profile")
+            BoundRun(session, self.inputs).call()
             events = json.loads(Path(session.end_profiling()).read_text())
         spent: dict[str, Spent] = {}
         for event in events:

@@ -9,6 +9,7 @@ import torch
 
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
+from backends.interface.int8 import Int8Offer
 from backends.interface.network import Network
 from backends.interface.probe import Probes
 from backends.pytorch.gaps import GAPS
@@ -20,6 +21,7 @@ from backends.pytorch.layer.tuned import Tuned
 from backends.pytorch.models.seq2seq import Seq2SeqNetwork
 from backends.pytorch.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
+from common.specification import Specification
 
 
 class PyTorch(Framework):
@@ -90,6 +92,11 @@ class PyTorch(Framework):
         from backends.pytorch.checkpoints import TorchCheckpoint
 
         return TorchCheckpoint(path, format_name, config)
+
+    def int8_layers(self, spec: Specification) -> Int8Offer:
+        from backends.pytorch.int8 import int8_layers
+
+        return int8_layers(spec)
 
     def probes(self) -> Probes:
         from backends.pytorch.probes.odd import PROBES

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
+from backends.interface.int8 import Int8Offer
 from backends.interface.network import Network
 from backends.interface.probe import Probes
 from backends.tensorflow_keras.gaps import GAPS
@@ -25,6 +26,7 @@ from backends.tensorflow_keras.layer.tuned import Tuned
 from backends.tensorflow_keras.models.seq2seq import Seq2SeqNetwork
 from backends.tensorflow_keras.models.sequence_model import SequenceNetwork
 from common.models.specification import Model, SequenceModel
+from common.specification import Specification
 
 
 class TensorFlow(Framework):
@@ -101,6 +103,11 @@ class TensorFlow(Framework):
         from backends.tensorflow_keras.checkpoints import KerasCheckpoint
 
         return KerasCheckpoint(path, format_name, config)
+
+    def int8_layers(self, spec: Specification) -> Int8Offer:
+        from backends.tensorflow_keras.int8 import int8_layers
+
+        return int8_layers(spec)
 
     def probes(self) -> Probes:
         from backends.tensorflow_keras.probes.odd import PROBES

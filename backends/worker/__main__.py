@@ -32,6 +32,7 @@ from backends.registry import load_framework
 from backends.worker import capacity, lines, messages
 from backends.worker.checkpoints import run_checkpoint
 from backends.worker.execution import Unsupported, all_packages, all_versions, execute, execute_again
+from backends.worker.int8 import time_int8
 from backends.worker.messages import Description, Done, NotDone, WorkerReply, WorkerRequest
 from backends.worker.networks import Networks
 from backends.worker.opening import require_layer, require_system
@@ -90,6 +91,7 @@ class Desk:
             messages.SaveNetwork: networks.save,
             messages.AskNetwork: networks.ask,
             messages.CloseNetwork: networks.close,
+            messages.TimeInt8: partial(time_int8, framework),
             messages.RunCheckpoint: partial(run_checkpoint, framework),
         }
 

@@ -450,6 +450,27 @@ class LoadedLayers(WorkerReply):
     versions: dict[str, str]
 
 
+class Int8Times(WorkerReply):
+    """The seconds of a call of each kernel, and of the float32 layer, round by round; what each runs."""
+
+    seconds: dict[str, list[float]]
+    paths: dict[str, str]
+
+
+class TimeInt8(WorkerRequest[Int8Times]):
+    """Time the framework's own int8 kernels of the layer of a case file beside its float32 ``implementation``.
+
+    The outputs of all go to the file ``result``, by the kernels' names. A round is a block of calls of each, for at
+    least ``seconds``.
+    """
+
+    case: Path
+    implementation: str
+    result: Path
+    rounds: int
+    seconds: float
+
+
 class RunCheckpoint(WorkerRequest[LoadedLayers]):
     """Load a checkpoint by the framework's own loader, run its recurrent layers, and write what each of them gives.
 

@@ -14,6 +14,9 @@ CPU = Path("/sys/devices/system/cpu")
 """The kernel's folder on the cores."""
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_bf16")
 """Instruction sets that decide how fast a product is."""
+INT8_FLAGS = ("avx2", "avx512bw", "avx_vnni", "avx512_vnni", "amx_int8")
+"""Instruction sets that decide how fast a product of int8 is: VNNI (in 256 bits and in 512) and AMX sum in int32 in one
+instruction, and without them AVX2's sum in 16 bits saturates."""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 """Bytes of each unit in which the kernel tells a cache's size."""
 UNKNOWN = "unknown"
@@ -96,6 +99,11 @@ def largest_cache() -> int | None:
     """Bytes of the last level of cache, over all of the machine's; None where the kernel does not say."""
     sizes = caches()
     return sizes[max(sizes)] if sizes else None
+
+
+def int8_instructions() -> list[str]:
+    """The instruction sets of the processor for products of int8, the least first."""
+    return [flag for flag in INT8_FLAGS if flag in _cpu_flags()]
 
 
 def _cpu_flags() -> set[str]:

@@ -54,7 +54,7 @@ FIELDS: dict[str, Any] = {
     "plain": (AskedPlain(name="head", kind="dense", result=Path("plain")),),
 } | dict.fromkeys(("seconds", "learning_rate", "telling_rate"), 0.1)
 PATHS = ("case", "file", "result", "weights", "state", "batches", "answers", "training")
-NUMBERS = ("least", "most", "seq_len", "threads", "num_bytes", "max_steps", "beam")
+NUMBERS = ("least", "most", "seq_len", "threads", "num_bytes", "max_steps", "beam", "rounds")
 TEXTS = ("name", "format", "config", "implementation", "dtype", "device", "lane", "handle", "work")
 
 

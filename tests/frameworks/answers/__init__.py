@@ -1,1 +1,1 @@
-"""Answers of the models of every framework that are written one token after another."""
+"""Answers of every framework beyond a pass: written one token after another, and with kernels in int8."""
