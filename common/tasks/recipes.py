@@ -49,7 +49,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "digits": Recipe("gru", 32, adam(0.01), 8),
         "texts": Recipe("gru", 64, adam(0.002), 5, embedding_size=64),
         "seq2seq": Recipe("gru", 64, adam(0.004), 5, batch_size=64, embedding_size=32),
-        "masked": Recipe("gru", 64, adam(0.002), 5, embedding_size=64),
+        "masked": Recipe("gru", 64, adam(0.01), 9, embedding_size=64),
         "language of words": Recipe("gru", 64, adam(0.005), 5, embedding_size=64),
         "language of characters": Recipe("gru", 64, adam(0.005), 5, embedding_size=64),
     }
