@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from backends.interface.probe import Observation, Probes, observed
 from backends.onnx_runtime.sessions import open_session
@@ -85,7 +86,13 @@ def run(
     **attributes: Any,
 ) -> Arrays:
     """Output (batch, seq_len, hidden_size) and h_n of a session of ``model``."""
-    session = open_session(model(spec, weights, dtype, **attributes))
+    return _outputs(open_session(model(spec, weights, dtype, **attributes)), x, lengths, h_0, dtype)
+
+
+def _outputs(
+    session: onnxruntime.InferenceSession, x: np.ndarray, lengths: np.ndarray, h_0: np.ndarray, dtype: str
+) -> Arrays:
+    """Output and h_n of a session."""
     steps_first = np.ascontiguousarray(x.swapaxes(0, 1))  # (batch, seq_len, in) to (seq_len, batch, in)
     feed = {"x": steps_first.astype(dtype), "h_0": h_0.astype(dtype), "lengths": lengths.astype(np.int32)}
     every, last = session.run(["Y", "Y_h"], feed)
@@ -148,6 +155,30 @@ def gru_resets_before_by_default(runner: Runner = run) -> Observation:
     to_after, to_before = (distance(output, truth(each, weights, x, LENGTHS, h_0)["output"]) for each in (spec, before))
     told = f"{to_after:.1e} from a GRU that resets after the product, {to_before:.1e} from one that resets before it"
     return observed(to_before < CLOSE < to_after, to_after < CLOSE, told)
+
+
+def run_in_int8(spec: Specification, weights: Arrays, x: np.ndarray, lengths: np.ndarray, h_0: np.ndarray) -> Arrays:
+    """Output and h_n of a session of ``model`` after quantize_dynamic."""
+    from backends.onnx_runtime.int8 import quantized  # here, for it takes a while
+
+    return _outputs(open_session(quantized(model(spec, weights, "float32"))), x, lengths, h_0, "float32")
+
+
+@PROBES.add(
+    what="The lengths should keep the padding out of every answer; quantize_dynamic's LSTM rounds all of x with one "
+    "scale, the padding and the other rows included.",
+    consequence="What stands in the padding moves the answers of all rows, and so does a row that is large.",
+    way_out="Put zeros into the padding, and answer rows of like size together.",
+    harm="silent",
+)
+def int8_lstm_reads_its_padding(runner: Runner = run_in_int8) -> Observation:
+    spec, weights, x, h_0 = drawn("lstm")
+    exact = truth(spec, weights, x, LENGTHS, h_0)["output"]
+    far = np.where((np.arange(5) >= LENGTHS[:, None])[..., None], 1000.0, x)
+    answers = [runner(spec, weights, each, LENGTHS, h_0)["output"] for each in (x, far)]
+    off, moved = distance(answers[0], exact), distance(*answers)
+    told = f"outputs are {off:.1e} off in int8, and {moved:.1e} away when the padding holds 1000"
+    return observed(moved > 10 * off, moved < CLOSE, told)
 
 
 def complaint(act: Callable[[], object]) -> str:
@@ -225,3 +256,27 @@ def float16_is_computed_in_float32(computes_in: Callable[..., str] = compute_dty
     count = kinds.count("float32")
     told = f"{count} of {len(kinds)} operators round to float16 once, after a computation in float32"
     return observed(count == len(kinds), count == 0, told)
+
+
+def operators_in_int8(cell: Cell) -> list[str]:
+    """The recurrent operators of a graph after quantize_dynamic."""
+    from backends.onnx_runtime.int8 import operators, quantized  # here, for it takes a while
+
+    spec, weights, _, _ = drawn(cell)
+    return operators(quantized(model(spec, weights, "float32")))
+
+
+@PROBES.add(
+    what="quantize_dynamic should quantize a graph's kernels, or say which it leaves; RNN and GRU nodes stay float32, "
+    "and an LSTM node is quantized.",
+    consequence="A model of GRUs is as large and as slow as before.",
+    way_out="Take an LSTM where int8 is wanted, or `birnn predict --quantize int8 --save` for the size alone.",
+    harm="surprise",
+)
+def quantize_dynamic_leaves_rnn_and_gru_in_float32(
+    operators: Callable[[Cell], list[str]] = operators_in_int8,
+) -> Observation:
+    after = {name: operators(cell) for cell, name in OPERATORS.items()}
+    kept = [name for name, operator in after.items() if operator == [name]]
+    told = ", ".join(f"{name} {'stays as it is' if name in kept else f'becomes {after[name][0]}'}" for name in after)
+    return observed(kept == ["RNN", "GRU"], not kept, told)

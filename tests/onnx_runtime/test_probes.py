@@ -42,6 +42,8 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "empty-row-ends-in-zeros": right,
     "small-states-of-an-rnn-lose-their-digits": right,
     "gru-resets-before-by-default": right,
+    "int8-lstm-reads-its-padding": right,
+    "quantize-dynamic-leaves-rnn-and-gru-in-float32": lambda cell: ["DynamicQuantized"],
     "float64-loads-and-does-not-run": right,
     "outputs-past-a-length-are-zero": repeated,
     "float16-is-computed-in-float32": lambda *arguments: "float16",

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen
+from flax import linen, nnx
 
 from backends.interface.probe import Observation, observed
 from backends.jax_flax.probes.silent import PROBES, ran
@@ -96,3 +96,22 @@ def tanh_is_several_spacings_off(tanh: Callable[[np.ndarray], Any] = jnp.tanh) -
     right = np.tanh(x.astype(np.float64))
     off = float((np.abs(np.asarray(tanh(x)) - right) / np.spacing(np.abs(right).astype(np.float32))).max())
     return observed(off > 3, off <= 2, f"up to {off:.2f} spacings of float32 off, of {x.size} numbers from −10 to 10")
+
+
+def public_names() -> list[str]:
+    """The public names of flax's two modules of layers."""
+    return [name for module in (linen, nnx) for name in dir(module) if not name.startswith("_")]
+
+
+@PROBES.add(
+    what="A trained layer ought to have a form in int8, as in torch, LiteRT and ONNX Runtime; flax has no quantized "
+    "layer.",
+    consequence="A model that is trained in flax is served in float32, or by another library.",
+    way_out="`birnn predict --quantize int8 --save` for its size; `birnn convert` to ONNX for its speed.",
+    harm="surprise",
+)
+def no_layer_is_quantized(names: Callable[[], list[str]] = public_names) -> Observation:
+    every = names()
+    quantized = [name for name in every if "quant" in name.lower() or "int8" in name.lower()]
+    evidence = f"of {len(every)} public names, {', '.join(quantized) or 'none'} speaks of int8 or quantization"
+    return observed(len(every) > 50 and not quantized, bool(quantized), evidence)

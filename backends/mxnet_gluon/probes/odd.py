@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -198,6 +199,33 @@ def unroll_in_float64_starts_in_float32(run: Callable[[Any, nd.NDArray], Any] = 
 def float16_raises_on_cpu(run: Callable[[Case, str], Arrays] = run_fused) -> Observation:
     raised = complaint(lambda: run(full(a_case("lstm")), "float16"))
     return observed("gemm" in raised, not raised, raised or "no error")
+
+
+def lstm_in_int8(x: nd.NDArray) -> gluon.Block:
+    """The block that quantize_net_v2 makes of an LSTM for an x (seq_len, batch, in)."""
+    from mxnet.contrib.quantization import quantize_net_v2  # here, for it takes a while
+
+    net = gluon.nn.HybridSequential()
+    net.add(rnn.LSTM(6, bidirectional=True, input_size=x.shape[2]))
+    net.initialize()
+    net.hybridize()
+    with warnings.catch_warnings(action="ignore"):
+        return quantize_net_v2(net, data_shapes=[mx.io.DataDesc("data", x.shape)], logger=None)
+
+
+@PROBES.add(
+    what="What quantize_net_v2 makes of an LSTM should run, or not be made; it is made, and its first call raises.",
+    consequence="Minutes of calibration end in a block that answers nothing.",
+    way_out="None with 1.9.1: `birnn convert` to ONNX, whose runtime has an int8 LSTM.",
+    harm="late",
+)
+def quantized_lstm_does_not_run(make: Callable[[nd.NDArray], gluon.Block] = lstm_in_int8) -> Observation:
+    x = tensor(a_case("lstm", SQUARE).x)
+    blocks: list[gluon.Block] = []
+    made = complaint(lambda: blocks.append(make(x)))
+    ran = made or complaint(lambda: nd.waitall() or blocks[0](x).wait_to_read())
+    told = f"making it {'raised' if made else 'passed'}, calling it {f'raised {ran}' if ran else 'passed'}"
+    return observed(not made and "non-differentiable" in ran, not ran, told)
 
 
 @PROBES.add(

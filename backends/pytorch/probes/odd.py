@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from backends.interface.probe import Observation, observed
-from backends.pytorch.probes.silent import PROBES  # so that those come first
+from backends.pytorch.probes.silent import PROBES, in_int8  # so that those come first
 from backends.pytorch.probes.subject import FAR, LENGTHS, a_layer, apart, draw
 
 
@@ -93,3 +93,18 @@ def dropout_spares_the_last_layer(build: Callable[[int], Callable[[Tensor], Tens
         dropped = (two(x) == 0).double().mean().item()
     evidence = f"two runs of one layer are {change:.2g} apart, of two {inner:.2g}; {dropped:.0%} of outputs are 0"
     return observed(change == 0 and inner > FAR and dropped == 0, change > FAR and dropped > 0.25, evidence)
+
+
+@PROBES.add(
+    what="quantize_dynamic ought to quantize what it is told to, or refuse; it leaves nn.RNN in float32, and takes "
+    "nn.GRU and nn.LSTM.",
+    consequence="A model is as large and as slow as before, and its file says nothing of why.",
+    way_out="Look at the type of each module afterwards; nn.RNNCell is quantized.",
+    harm="surprise",
+)
+def quantize_dynamic_leaves_rnn_in_float32(make: Callable[[nn.RNNBase], nn.Module] = in_int8) -> Observation:
+    kept = {}
+    for cell in (nn.RNN, nn.GRU, nn.LSTM):
+        kept[cell.__name__] = isinstance(make(a_layer(cell, dtype=torch.float32)), nn.RNNBase)
+    evidence = ", ".join(f"{name} {'stays float32' if same else 'is quantized'}" for name, same in kept.items())
+    return observed([*kept.values()] == [True, False, False], not any(kept.values()), evidence)

@@ -352,3 +352,32 @@ def onnx_reference_ignores_lengths(final_state: Callable[..., np.ndarray] = onnx
     off, moved = (float(np.abs(by_length - other).max()) for other in (np.concatenate(rows, 1), padded))
     evidence = f"h is {off:.2g} from that of each row alone, and {moved:.2g} from that without lengths"
     return observed(off > FAR and moved == 0, off < FAR, evidence)
+
+
+def in_int8(layer: nn.RNNBase) -> nn.Module:
+    """The layer that quantize_dynamic makes of another."""
+    from torch.ao.quantization import default_dynamic_qconfig  # here, for it takes a while
+
+    from backends.pytorch.int8 import quantized
+
+    return quantized(layer, default_dynamic_qconfig)
+
+
+@PROBES.add(
+    what="A row's output ought not to depend on the other rows of its batch; quantize_dynamic rounds the activations "
+    "of all rows with one scale, so that one large row coarsens every other.",
+    consequence="A sentence gets another tag when it is answered together with others, and nothing says so.",
+    way_out="Answer rows one by one, or those of like size together; or keep activations in float32, as "
+    "`birnn predict --quantize int8` does.",
+    harm="silent",
+)
+def int8_rows_depend_on_their_batch(make: Callable[[nn.RNNBase], nn.Module] = in_int8) -> Observation:
+    layer = a_layer(dtype=torch.float32)
+    x = draw(3, 5, 4, dtype=torch.float32)
+    large = x.clone()
+    large[2] *= 100
+    with torch.no_grad():
+        answer, beside_large = (make(layer)(each)[0][0] for each in (x, large))
+        off, moved = apart(answer, layer(x)[0][0]), apart(answer, beside_large)
+    evidence = f"row 0 is {off:.2g} off in int8, and {moved:.2g} away when row 2 is 100 times larger"
+    return observed(moved > FAR, moved < FAR / 100, evidence)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import keras
@@ -144,3 +145,27 @@ def tanh_is_several_spacings_off(tanh: Behaviour = tf.tanh) -> Observation:
     right = np.tanh(x.astype(np.float64))
     off = float((np.abs(np.asarray(tanh(x)) - right) / np.spacing(np.abs(right).astype(np.float32))).max())
     return observed(off > 3, off <= 2, f"up to {off:.2f} spacings of float32 off, of {x.size} numbers from −10 to 10")
+
+
+def kernels_after_quantize() -> dict[str, str]:
+    """The dtype of the first kernel of each kind of layer of a model after ``quantize("int8")``."""
+    layers = [keras.Input(X.shape[1:]), Bidirectional(LSTM(HIDDEN)), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    with warnings.catch_warnings(action="ignore"):
+        model.quantize("int8")
+    first = {layer.name.partition("_")[0]: layer.weights for layer in model.layers}
+    return {name: next(w.dtype for w in weights if w.name == "kernel") for name, weights in first.items()}
+
+
+@PROBES.add(
+    what='`model.quantize("int8")` ought to quantize a model\'s kernels; those of recurrent layers stay float32, after '
+    "a warning.",
+    consequence="A model that is mostly an LSTM hardly gets smaller, and its layers compute as before.",
+    way_out="Convert it to LiteRT with `tf.lite.Optimize.DEFAULT`, whose kernels of 1024 numbers or more are int8.",
+    harm="surprise",
+)
+def quantize_leaves_recurrent_layers_in_float32(kernels: Behaviour = kernels_after_quantize) -> Observation:
+    dtypes = kernels()
+    evidence = ", ".join(f"the kernel of {name} is {dtype}" for name, dtype in dtypes.items())
+    known = {"bidirectional": "float32", "dense": "int8"}
+    return observed(dtypes == known, set(dtypes.values()) == {"int8"}, evidence)

@@ -14,6 +14,7 @@ from flax import linen, nnx
 from backends.interface.layer import Arrays
 from backends.jax_flax.layer.layout import load_cell, nnx_denses
 from backends.jax_flax.layer.native import DIRECTIONS, NativeNnx
+from backends.jax_flax.probes import odd
 from backends.jax_flax.probes import silent as probes
 from common.specification import NUM_DIRECTIONS
 
@@ -96,6 +97,7 @@ def scaled_up_and_down(cotangents: np.ndarray) -> np.ndarray:
 
 
 STAND_INS: dict[str, Callable] = {
+    "no-layer-is-quantized": lambda: [*odd.public_names(), "QuantizedLSTMCell"],
     "length-0-runs-over-all-the-padding": empty_rows_kept,
     "length-past-the-end-rotates-reverse-time": checked,
     "nan-in-the-padding-reaches-gradients": padding_cleared,

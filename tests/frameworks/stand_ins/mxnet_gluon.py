@@ -74,7 +74,14 @@ def unroll_from_its_dtype(cells: Any, x: nd.NDArray) -> Any:
     return cells.unroll(x.shape[0], x, begin_state=states, layout="TNC", merge_outputs=True)
 
 
+def in_float32(x: nd.NDArray) -> gluon.Block:
+    layer = rnn.LSTM(6, bidirectional=True, input_size=x.shape[2])
+    layer.initialize()
+    return layer
+
+
 STAND_INS: dict[str, Callable[..., Any]] = {
+    "quantized-lstm-does-not-run": in_float32,
     "sequence-length-ignored-on-cpu": lambda case: run_reference(case, np.float32),
     "lower-gradients-wrong-unless-data-has-one": silent.gradients_with_data,
     "inner-rnn-gradient-wrong-in-float64": lambda case: {

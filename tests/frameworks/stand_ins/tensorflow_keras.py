@@ -124,6 +124,7 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "xla-joins-products-wrongly": joined,
     "gru-bias-moves-twice-as-far": partial(GRU, reset_after=False),
     "importing-writes-into-home": lambda home: {"HOME": str(home), "KERAS_HOME": str(home.parent / "keras")},
+    "quantize-leaves-recurrent-layers-in-float32": lambda: {"bidirectional": "int8", "dense": "int8"},
     "tanh-is-several-spacings-off": np.tanh,
     "subnormal-gradients-are-flushed-to-0": scaled_up_and_down,
 }
