@@ -102,6 +102,16 @@ def of_direction(
     return DirectionWeights(weight_ih, weight_hh, bias_ih, bias_hh)
 
 
+def with_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under names that begin with ``prefix``."""
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+def without_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The values whose names begin with ``prefix``, under the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
 # One layer of a stack at a time, for dropout between layers.
 
 

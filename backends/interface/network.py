@@ -18,10 +18,10 @@ from common.answers.beam import DecoderStep, beam_search
 from common.judging.precision import has_finite_padding
 from common.models.batch import Batch, check_batch, padding_mask, repeated, sizes
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, rnn_prefix, rnn_weights, with_prefix
+from common.models.specification import Model, rnn_prefix, rnn_weights
 from common.models.trace import Step
 from common.specification import GATES, Specification
-from common.weights import join_layers, one_layer, split_layers, weight_name
+from common.weights import join_layers, one_layer, split_layers, weight_name, with_prefix
 
 
 class Network(ABC):

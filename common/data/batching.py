@@ -15,7 +15,7 @@ import numpy as np
 from common.data.examples import Example, PairExample, SequenceExample
 from common.data.vocabulary import MASK, UNKNOWN
 from common.errors import InputError
-from common.models.batch import dropout_factors
+from common.models.batch import decoder_dropout_factors, dropout_factors, sizes
 from common.models.specification import Arrays, Model
 
 EVALUATION = 2**32 - 1
@@ -29,6 +29,7 @@ class Draw(IntEnum):
     DROPOUT = 2
     MASK = 3
     FORCED = 4
+    DECODER_DROPOUT = 5
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def batches(spec: Model, examples: Sequence[Example], batching: Batching, seed: 
         if "targets" in batch:
             draws = _rng(Draw.FORCED, epoch, number, seed).random(batch["targets"].shape[1])
             batch["forced"] = np.less(draws, batching.forcing)
-        shape = (batch["x"] if "x" in batch else batch["tokens"]).shape
-        yield batch | dropout_factors(spec, shape[0], shape[1], _rng(Draw.DROPOUT, epoch, number, seed))
+            rng = _rng(Draw.DECODER_DROPOUT, epoch, number, seed)
+            batch |= decoder_dropout_factors(spec, len(rows), batch["targets"].shape[1], rng)
+        yield batch | dropout_factors(spec, *sizes(batch), _rng(Draw.DROPOUT, epoch, number, seed))
 
 
 def evaluation_batches(

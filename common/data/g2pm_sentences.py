@@ -18,8 +18,9 @@ from common import weights
 from common.data.files import lines
 from common.data.vocabulary import Labels
 from common.models.small_cases import ModelCase
-from common.models.specification import Arrays, SequenceModel, with_prefix
+from common.models.specification import Arrays, SequenceModel
 from common.specification import Specification
+from common.weights import with_prefix
 
 SENTENCES_FILE = Path(__file__).with_name("g2pm_sentences.txt")
 """The file with the sentences."""

@@ -13,7 +13,8 @@ fills the batch up); ``forced`` (target_len,) bool: whether step u is given the 
 own best one (step 0 is given the start token in any case).
 
 Both, in training with dropout: ``dropout.{l}`` (batch, seq_len, output_size) float64 for every layer l but the top:
-factors 0 or 1 / (1 − dropout) on the layer's merged output.
+factors 0 or 1 / (1 − dropout) on the layer's merged output. With dropout in the decoder: ``dropout.decoder.{l}``
+(batch, target_len, state_size) float64 for every layer l of it, on its states on their way up.
 """
 
 from __future__ import annotations
@@ -24,23 +25,30 @@ import numpy as np
 
 from common.errors import InputError, shown
 from common.models.crf.scores import ALLOWED, possible_lengths
-from common.models.specification import PADDING, Arrays, Model, SequenceModel
+from common.models.specification import PADDING, Arrays, Model, SequenceModel, Shapes
 from common.reference import step_mask
 
 Batch = Mapping[str, np.ndarray]
 """A batch by array name."""
 KINDS = {"i": np.int64, "f": np.float64, "b": np.bool_}
 """The dtype of each kind of array."""
+DROPOUT = "dropout."
+"""What the names of all dropout's factors begin with."""
 
 
 def dropout_name(layer: int) -> str:
     """The name of the factors on the output of an rnn layer."""
-    return f"dropout.{layer}"
+    return f"{DROPOUT}{layer}"
+
+
+def decoder_dropout_name(layer: int) -> str:
+    """The name of the factors on the output of a decoder layer."""
+    return f"{DROPOUT}decoder.{layer}"
 
 
 def has_dropout(batch: Batch) -> bool:
     """Whether the batch holds dropout's factors, and so is for training."""
-    return dropout_name(0) in batch
+    return any(name.startswith(DROPOUT) for name in batch)
 
 
 def sizes(batch: Batch) -> tuple[int, int]:
@@ -68,13 +76,31 @@ def labels(spec: Model, batch: Batch) -> np.ndarray:
 
 def dropout_factors(spec: Model, rows: int, steps: int, rng: np.random.Generator) -> Arrays:
     """Factors for one batch, drawn for every layer but the top; none for a model without dropout."""
-    if not spec.dropout:
+    return _drawn(_factor_shapes(spec, rows, steps), spec.dropout, rng)
+
+
+def decoder_dropout_factors(spec: Model, rows: int, target_len: int, rng: np.random.Generator) -> Arrays:
+    """Factors for one batch, drawn for every layer of the decoder; none for a model without dropout in one."""
+    return _drawn(_decoder_factor_shapes(spec, rows, target_len), spec.decoder_dropout, rng)
+
+
+def _drawn(shapes: Shapes, share: float, rng: np.random.Generator) -> Arrays:
+    """Factors of these shapes: 0 for a share of them, and what makes up for that for the others."""
+    return {name: (rng.random(shape) >= share) / (1 - share) for name, shape in shapes.items()}
+
+
+def _factor_shapes(spec: Model, rows: int, steps: int) -> Shapes:
+    """Name and shape of the factors on all layers of the rnn but the top; none for one without dropout."""
+    layers = range(spec.recurrent.num_layers - 1) if spec.dropout else ()
+    return {dropout_name(layer): (rows, steps, spec.recurrent.output_size) for layer in layers}
+
+
+def _decoder_factor_shapes(spec: Model, rows: int, target_len: int) -> Shapes:
+    """Name and shape of the factors on all layers of the decoder; none for one without dropout."""
+    if isinstance(spec, SequenceModel) or not spec.decoder_dropout:
         return {}
-    shape = (rows, steps, spec.recurrent.output_size)
-    return {
-        dropout_name(layer): (rng.random(shape) >= spec.dropout) / (1 - spec.dropout)
-        for layer in range(spec.recurrent.num_layers - 1)
-    }
+    layers = range(spec.encoder.num_layers)
+    return {decoder_dropout_name(layer): (rows, target_len, spec.state_size) for layer in layers}
 
 
 def repeated(batch: Batch, times: int) -> Arrays:
@@ -118,13 +144,13 @@ def _expected(spec: Model, batch: Batch, source: str, labelled: bool) -> dict[st
     expected[source] = ("i", (rows, steps)) if source == "tokens" else ("f", (rows, steps, spec.recurrent.input_size))
     if not labelled:
         return expected | ({ALLOWED: ("b", (spec.num_answers + 2, spec.num_answers))} if spec.head == "crf" else {})
-    if spec.dropout and has_dropout(batch):
-        for layer in range(spec.recurrent.num_layers - 1):
-            expected[dropout_name(layer)] = ("f", (rows, steps, spec.recurrent.output_size))
+    target_len = batch["targets"].shape[-1] if "targets" in batch else 0
+    if has_dropout(batch):
+        factors = _factor_shapes(spec, rows, steps) | _decoder_factor_shapes(spec, rows, target_len)
+        expected |= {name: ("f", shape) for name, shape in factors.items()}
     if isinstance(spec, SequenceModel):
         shape = (rows, steps) if spec.readout == "steps" else (rows,)
         return expected | {"labels": ("i", shape), "counted": ("b", shape)}
-    target_len = batch["targets"].shape[-1] if "targets" in batch else 0
     targets = {"targets": ("i", (rows, target_len)), "target_lengths": ("i", (rows,)), "forced": ("b", (target_len,))}
     return expected | targets
 

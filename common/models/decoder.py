@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from common.cells import GRUResetAfter, State, tanh_slope
 from common.models.layers import Arithmetic, linear_gradients
-from common.models.specification import Arrays, Seq2Seq, decoder_shapes, without_prefix
-from common.weights import KINDS, DirectionWeights, weight_name
+from common.models.specification import Arrays, Seq2Seq, decoder_shapes
+from common.weights import KINDS, DirectionWeights, weight_name, without_prefix
 
 
 class Bridge:
@@ -81,11 +81,14 @@ class Decoder:
             )
             for place in self._places
         }
-        self._kept: list[dict[tuple[int, int], Any]] = []
+        self._kept: list[tuple[dict[tuple[int, int], Any], Sequence[np.ndarray]]] = []
         self._totals = {name: np.zeros_like(canonical[name]) for name in self._names}
 
-    def step(self, x: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """The states after a step with the input x (batch, in)."""
+    def step(self, x: np.ndarray, states: np.ndarray, factors: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """The states after a step with the input x (batch, in).
+
+        ``factors`` (batch, state_size) multiply what each layer hands to the next one, or are empty.
+        """
         after = np.empty_like(states)
         kept = {}
         for layer in range(len(states)):
@@ -93,16 +96,17 @@ class Decoder:
                 state = State(states[layer, direction], np.zeros_like(states[layer, direction]))
                 new, kept[layer, direction] = self._cells[layer, direction].forward(x, state)
                 after[layer, direction] = new.h
-            x = top(after[layer])
-        self._kept.append(kept)
+            x = top(after[layer]) * factors[layer] if factors else top(after[layer])
+        self._kept.append((kept, factors))
         return after
 
     def back_step(self, d_states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The gradients of x and of the states before, for the last step that has not gone back yet."""
-        kept = self._kept.pop()
+        kept, factors = self._kept.pop()
         before = np.empty_like(d_states)
         d_above = np.zeros_like(top(d_states[-1]))  # what the layer above sends into this one's states
         for layer in reversed(range(len(d_states))):
+            d_above = d_above * factors[layer] if factors else d_above
             d_into = d_states[layer] + split_top(d_above, d_states.shape[1])
             d_above = np.zeros((), d_states.dtype)
             for direction in range(d_states.shape[1]):

@@ -9,11 +9,12 @@ import numpy as np
 from common.answers.beam import DecoderStep
 from common.models import batch as batches
 from common.models.attention import Attention
-from common.models.batch import Batch, dropout_name, has_dropout, sizes
+from common.models.batch import Batch, decoder_dropout_name, dropout_name, sizes
 from common.models.decoder import Bridge, Decoder, split_top, top
 from common.models.layers import Arithmetic, Head, Loss, Stack, best, cross_entropy, embedding_gradient
-from common.models.specification import END, PADDING, START, Arrays, Seq2Seq, rnn_weights, with_prefix
+from common.models.specification import END, PADDING, START, Arrays, Seq2Seq, rnn_weights
 from common.reference import step_mask
+from common.weights import with_prefix
 
 
 class Seq2SeqReference:
@@ -48,8 +49,13 @@ class Seq2SeqReference:
 
     def factors(self, batch: Batch) -> list[np.ndarray]:
         """Dropout's factors on the outputs of all encoder layers but the top; none in evaluation."""
-        layers = range(self.spec.encoder.num_layers - 1) if has_dropout(batch) else ()
-        return [batch[dropout_name(layer)] for layer in layers]
+        names = [dropout_name(layer) for layer in range(self.spec.encoder.num_layers - 1)]
+        return [batch[name] for name in names if name in batch]
+
+    def decoder_factors(self, batch: Batch) -> list[np.ndarray]:
+        """Dropout's factors on the outputs of all decoder layers, at every step; none in evaluation."""
+        names = [decoder_dropout_name(layer) for layer in range(self.spec.encoder.num_layers)]
+        return [batch[name] for name in names if name in batch]
 
     def attended(self, batch: Batch) -> np.ndarray:
         """(batch, seq_len) bool: the steps that attention may look at."""
@@ -83,17 +89,20 @@ class Seq2SeqReference:
         if self.spec.attention:
             self._attention = Attention(self.weights, self.arithmetic, memory, self.attended(batch))
         self._decoder = Decoder(self.spec, self.weights, self.arithmetic)
+        self._factors: list[np.ndarray] = []
         self._tokens: list[np.ndarray] = []
         self._readouts: list[np.ndarray] = []
         return self.bridge.forward(h_n)
 
     def step(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The logits (batch, target_size) and the states after a step that is given the tokens (batch,)."""
+        factors = [each[:, len(self._tokens)] for each in self._factors]
         self._tokens.append(tokens)
         embedded = self.weights["target_embedding"][tokens]
         context = [] if self._attention is None else [self._attention.step(top(states[-1]))]
-        states = self._decoder.step(np.concatenate([embedded, *context], axis=-1), states)
-        self._readouts.append(np.concatenate([top(states[-1]), *context], axis=-1))
+        states = self._decoder.step(np.concatenate([embedded, *context], axis=-1), states, factors)
+        output = top(states[-1]) * factors[-1] if factors else top(states[-1])
+        self._readouts.append(np.concatenate([output, *context], axis=-1))
         return self.head.forward(self._readouts[-1])[-1], states
 
     def forward(self, batch: Batch) -> Arrays:
@@ -102,6 +111,7 @@ class Seq2SeqReference:
         """
         self._batch = batch
         states = self.encode(batch)
+        self._factors = [each.astype(self.arithmetic.dtype) for each in self.decoder_factors(batch)]
         steps: list[np.ndarray] = []
         for _ in range(batch["targets"].shape[1]):
             of_step, states = self.step(self.given(batch, steps), states)
@@ -146,6 +156,7 @@ class Seq2SeqReference:
         d_inputs = np.zeros((*d_readouts.shape[:2], spec.embedding_size), self.arithmetic.dtype)
         for u in reversed(range(d_readouts.shape[1])):
             d_top, d_context = np.split(d_readouts[:, u], [spec.state_size], axis=-1)
+            d_top = d_top * self._factors[-1][:, u] if self._factors else d_top
             d_states[-1] = d_states[-1] + split_top(d_top, spec.decoder_directions)
             d_x, d_states = self._decoder.back_step(d_states)
             d_inputs[:, u], d_read = np.split(d_x, [spec.embedding_size], axis=-1)

@@ -11,8 +11,9 @@ from common.models.crf.likelihood import CRF
 from common.models.crf.scores import ALLOWED, restricted
 from common.models.crf.viterbi import best_paths
 from common.models.layers import Arithmetic, Head, Loss, Stack, best, cross_entropy, embedding_gradient
-from common.models.specification import Arrays, SequenceModel, rnn_weights, with_prefix
+from common.models.specification import Arrays, SequenceModel, rnn_weights
 from common.reference import step_mask
+from common.weights import with_prefix
 
 
 class SequenceReference:

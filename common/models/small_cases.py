@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.cases.builtin import CELLS, FORWARD
-from common.models.batch import Batch, dropout_factors
+from common.models.batch import Batch, decoder_dropout_factors, dropout_factors
 from common.models.crf.scores import PREFIX
 from common.models.specification import (
     END,
@@ -71,7 +71,10 @@ def random_batch(
         if spec.head == "crf":  # whole rows
             return batch | {"counted": real & _some_of(np.ones(shape.rows, bool), rng)[:, None]}
         return batch | {"counted": _some_of(positions, rng)}
-    return batch | _random_targets(spec, shape, rng)
+    batch |= _random_targets(spec, shape, rng)
+    if training:
+        batch |= decoder_dropout_factors(spec, shape.rows, shape.target_len, rng)
+    return batch
 
 
 def _some_of(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -146,12 +149,12 @@ def model_cases() -> list[ModelCase]:
         _case("tagger-forward", _sequence("lstm", 4, num_embeddings=11, num_layers=2, dropout=0.4, **FORWARD), tokens),
         _case("classifier-forward", _sequence("gru", 3, readout="final", num_layers=2, **FORWARD), features),
         _case("translator-forward", _seq2seq(num_layers=2, attention_size=6, **FORWARD), pairs),
-        _case("translator", _seq2seq(num_layers=2), pairs),
+        _case("translator", _seq2seq(num_layers=2, decoder_dropout=0.4), pairs),
         _case("translator-attention", _seq2seq(num_layers=3, attention_size=6, dropout=0.4), pairs),
         _case("translator-bidirectional", _seq2seq(decoder="bidirectional"), pairs),
         _case(
             "translator-bidirectional-attention",
-            _seq2seq(num_layers=2, decoder="bidirectional", attention_size=6),
+            _seq2seq(num_layers=2, decoder="bidirectional", attention_size=6, decoder_dropout=0.4),
             pairs,
         ),
     ]

@@ -76,6 +76,8 @@ class SequenceModel(BaseModel):
         The vocabulary of its input, where that is words.
     decodes
         Whether it answers with tokens that it chooses one after another; a batch of it always has lengths.
+    decoder_dropout
+        As in ``Seq2Seq``; there is no decoder here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,6 +87,7 @@ class SequenceModel(BaseModel):
     right: ClassVar[str] = "labels"
     vocabulary: ClassVar[str] = "words"
     decodes: ClassVar[bool] = False
+    decoder_dropout: ClassVar[float] = 0.0
 
     kind: Literal["sequence"] = "sequence"
     rnn: Specification
@@ -178,6 +181,9 @@ class Seq2Seq(BaseModel):
         time, both directions' states carried on.
     dropout
         As in ``SequenceModel``, for the encoder.
+    decoder_dropout
+        Share of each decoder layer's output that is set to 0 in training, on its way to the next layer or the head and
+        not to the next step (Zaremba et al. 2014, arXiv:1409.2329). In JSON it is there where it is not 0.
 
     Attributes
     ----------
@@ -203,6 +209,11 @@ class Seq2Seq(BaseModel):
     attention_size: Size | None = None
     decoder: Literal["gru", "bidirectional"] = "gru"
     dropout: Share = 0.0
+    decoder_dropout: Share = 0.0
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if (name, value) != ("decoder_dropout", 0.0)}
 
     @model_validator(mode="after")
     def _fits(self) -> Seq2Seq:
@@ -322,9 +333,7 @@ def model_from_json(content: Mapping[str, Any], what: str = "model") -> Model:
 
 def model_as_json(spec: Model) -> dict[str, Any]:
     """The specification as its JSON object, which ``model_from_json`` reads."""
-    content = spec.model_dump(mode="json")
-    name = spec.rnn_name
-    return content | {name: spec.recurrent.as_json()}
+    return spec.model_dump(mode="json") | {spec.rnn_name: spec.recurrent.as_json()}
 
 
 def rnn_prefix(spec: Model) -> str:
@@ -385,16 +394,6 @@ def initialise(spec: Model, rng: np.random.Generator) -> Arrays:
     return arrays
 
 
-def with_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under names that begin with ``prefix``."""
-    return {prefix + name: value for name, value in arrays.items()}
-
-
-def without_prefix(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The values whose names begin with ``prefix``, under the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-
-
 def rnn_weights(spec: Model, arrays: Mapping[str, np.ndarray]) -> Arrays:
     """The bidirectional RNN's weights of a model's, by their canonical names."""
-    return cast("Arrays", without_prefix(rnn_prefix(spec), arrays))
+    return cast("Arrays", weights.without_prefix(rnn_prefix(spec), arrays))

@@ -64,6 +64,10 @@ def build_task(name: str, options: Options) -> Task:
         raise InputError(f"--column and --scheme must be left out for {name}, which reads no tags; got {given}")
     if not options.constraints and options.head != "crf":
         raise InputError("--no-constraints must stand with --head crf, which has them; got --head softmax")
+    if name != "seq2seq" and options.decoder_dropout:
+        raise InputError(
+            f"--decoder-dropout must be left out for {name}, which has no decoder; got {options.decoder_dropout}"
+        )
     task = BUILDERS[name](options)
     return task.with_validation() if options.validation else task
 
@@ -221,6 +225,7 @@ def seq2seq_task(options: Options) -> Task:
             "attention": options.attention,
             "attention_size": options.hidden_size if options.attention else None,
             "decoder": options.decoder,
+            "decoder_dropout": options.decoder_dropout,
             "dropout": options.dropout,
         }
     )

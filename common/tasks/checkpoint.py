@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.data.text import TOKEN_UNITS, TokenUnit
 from common.data.vocabulary import labels_from_json, vocabulary_from_json
 from common.errors import InputError, from_validation, shown
-from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters, without_prefix
+from common.models.specification import Arrays, Model, Seq2Seq, model_from_json, parameters
 from common.tasks.stopping import best_epoch
 from common.tasks.task import LANGUAGE, NAMES
 from common.tensorfile import as_bytes, json_metadata, read, write_bytes
+from common.weights import without_prefix
 
 METADATA_KEY = "birnn.checkpoint"
 """The key of a checkpoint's header in its file's metadata."""
@@ -31,7 +32,7 @@ QUANTIZED_KEY = "birnn.quantized"
 WITH_CRF = 4
 """The first version that has a CRF and entities."""
 VERSION = WITH_VALIDATION = 5
-"""The version of the format, and the first that has validation losses."""
+"""The version of the format, and the first that has validation losses, or dropout in a decoder."""
 STATE = "optimizer."
 """The prefix of the optimizer's arrays in the file."""
 LAST = "last."
@@ -129,7 +130,7 @@ def checked_checkpoint(path: Path, content: Any, tensors: Mapping[str, np.ndarra
         if least == WITH_CRF:
             what = "a CRF" if spec.head == "crf" else "entities"
         if least == WITH_VALIDATION:
-            what = "validation losses"
+            what = "validation losses" if header.validation_losses else "decoder_dropout"
         raise InputError(f"{path}: must have version {least} for {what}; got {header.version}")
     state, last = (without_prefix(prefix, tensors) for prefix in (STATE, LAST))
     weights = {name: value for name, value in tensors.items() if not name.startswith((STATE, LAST))}
@@ -146,7 +147,7 @@ def version_of(
     spec: Model, task: str = "", entities: Sequence[tuple[int, int, int]] = (), validation_losses: Sequence[float] = ()
 ) -> int:
     """The first version that can hold a model of a task, and the entities and validation losses of its header."""
-    if validation_losses:
+    if validation_losses or spec.decoder_dropout:
         return WITH_VALIDATION
     if spec.head == "crf" or entities:
         return WITH_CRF

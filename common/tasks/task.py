@@ -67,6 +67,7 @@ class Options:
     dropout: float | None = None
     attention: bool = True
     decoder: str = "gru"
+    decoder_dropout: float = 0.0
     forcing: float = 1.0
     unit: TokenUnit | None = None
     batch_size: int | None = None

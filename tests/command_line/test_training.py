@@ -279,6 +279,11 @@ def test_verify_models_holds_every_model_against_the_reference(tmp_path: Path) -
         ("train pipeline --warm-up nan", "the optimizer: warm_up should be a finite number; got nan"),
         ("train pipeline --patience 0", "'--patience': Input should be greater than or equal to 1"),
         ("train pipeline --patience 2 --limit 1", "--patience needs two training examples at least, to hold some out"),
+        (
+            "train pipeline --decoder-dropout 0.5",
+            "--decoder-dropout must be left out for pipeline, which has no decoder; got 0.5",
+        ),
+        ("train seq2seq --decoder-dropout 1", "'--decoder-dropout': Input should be less than or equal to 0.9"),
         ("train pipeline --dropout 0.5", "dropout 0 where the rnn has one layer"),
         ("train pipeline --directions 1 --merge sum", "--merge must be left out with --directions 1"),
         ("train pipeline --directions 3", "'--directions': Input should be less than or equal to 2"),

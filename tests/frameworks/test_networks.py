@@ -270,7 +270,7 @@ class Course:
         self.batches = [batches[i % len(batches)] for i in range(num_steps)]
         for batch in batches:
             check_batch(self.spec, batch)
-            assert has_dropout(batch) == bool(self.spec.dropout)
+            assert has_dropout(batch) == bool(self.spec.dropout or self.spec.decoder_dropout)
 
     def reference(self, optimizer: OptimizerSettings) -> ReferenceTrainer:
         return ReferenceTrainer(self.spec, self.weights, optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from backends.jax_flax.layer.scratch import step as gru_step
 from backends.jax_flax.models.network import JaxNetwork, Program, array, best, head, linear, lookup, run_rnn, wide
 from common.answers.beam import DecoderStep
 from common.errors import InputError
-from common.models.batch import Batch, check_batch
+from common.models.batch import Batch, check_batch, decoder_dropout_name
 from common.models.specification import END, PADDING, START, Seq2Seq
 from common.weights import KINDS, weight_name
 
@@ -44,17 +45,21 @@ class Seq2SeqNetwork(JaxNetwork):
         targets = batch["labels"].T  # (batch, target_len) to (target_len, batch)
         start = jnp.full_like(targets[0], START)
         right = jnp.concatenate([start[None], targets[:-1]])
+        names = [decoder_dropout_name(layer) for layer in range(program.spec.encoder.num_layers)]
+        # (batch, target_len, state_size) to (target_len, batch, state_size)
+        factors = [batch[name].swapaxes(0, 1) for name in names if name in batch]
 
         def body(
-            carry: tuple[Layers, jax.Array], at_u: tuple[jax.Array, jax.Array]
+            carry: tuple[Layers, jax.Array], at_u: tuple[jax.Array, jax.Array, list[jax.Array]]
         ) -> tuple[tuple[Layers, jax.Array], tuple[jax.Array, list[jax.Array]]]:
             states, chosen = carry
-            forced, given = at_u
-            logits, states, attention = _step(program, parameters, memory, jnp.where(forced, given, chosen), states)
+            forced, given, of_step = at_u
+            tokens = jnp.where(forced, given, chosen)
+            logits, states, attention = _step(program, parameters, memory, tokens, states, of_step)
             return (states, best(logits)), (logits, attention)
 
         # Step 0 is given the start token in any case, which is what the carry begins with.
-        _, (logits, attention) = jax.lax.scan(body, (states, start), (batch["forced"], right))
+        _, (logits, attention) = jax.lax.scan(body, (states, start), (batch["forced"], right, factors))
         real = batch["counted"][..., None]
 
         def laid_out(steps: jax.Array) -> jax.Array:
@@ -108,10 +113,15 @@ def _encode(program: Program, parameters: Tree, batch: Results) -> tuple[Memory,
 
 
 def _step(
-    program: Program, parameters: Tree, memory: Memory, tokens: jax.Array, states: Layers
+    program: Program,
+    parameters: Tree,
+    memory: Memory,
+    tokens: jax.Array,
+    states: Layers,
+    factors: Sequence[jax.Array] = (),
 ) -> tuple[jax.Array, Layers, list[jax.Array]]:
     """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
-    attention, its weights.
+    attention, its weights; dropout's factors multiply what each layer hands up.
     """
     embedded = lookup(parameters["target_embedding"], tokens)
     s = jnp.concatenate(states[-1], axis=-1)
@@ -125,7 +135,7 @@ def _step(
             w = [parameters[f"decoder.{weight_name(kind, layer, direction)}"] for kind in KINDS]
             halves += gru_step(program.spec.decoder_rnn, w, x, (state,))
         after.append(halves)
-        x = jnp.concatenate(halves, axis=-1)
+        x = jnp.concatenate(halves, axis=-1) * factors[layer] if factors else jnp.concatenate(halves, axis=-1)
     return head(parameters, jnp.concatenate([x, *context], axis=-1)), after, attention
 
 

@@ -16,7 +16,7 @@ from backends.mxnet_gluon.layer.implementation import DEVICES, Graph, MXNetImple
 from backends.mxnet_gluon.layer.lengths import Tensor
 from backends.mxnet_gluon.layer.scratch import affine
 from backends.mxnet_gluon.models.optimizers import Optimizer
-from common.models.batch import Batch, check_batch, counted, dropout_name, labels, sizes
+from common.models.batch import DROPOUT, Batch, check_batch, counted, dropout_name, labels, sizes
 from common.models.crf.scores import ALLOWED
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, Seq2Seq, parameters
@@ -138,7 +138,7 @@ class MXNetNetwork(TrainedNetwork[Optimizer]):
         """
         rows, steps = sizes(batch)
         given = ("x", ALLOWED)
-        arrays = {name: value for name, value in batch.items() if name in given or name.startswith("dropout.")}
+        arrays = {name: value for name, value in batch.items() if name in given or name.startswith(DROPOUT)}
         lengths = self._rnn[0].given_lengths(batch.get("lengths"), rows, steps)
         if lengths is not None:
             arrays["lengths"] = lengths

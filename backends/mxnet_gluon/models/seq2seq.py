@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -13,7 +14,7 @@ from backends.mxnet_gluon.layer.scratch import affine, step
 from backends.mxnet_gluon.models.network import MXNetNetwork, Tensors, array
 from common.answers.beam import DecoderStep
 from common.errors import InputError
-from common.models.batch import Batch, check_batch
+from common.models.batch import Batch, check_batch, decoder_dropout_name
 from common.models.specification import END, PADDING, START, Seq2Seq
 from common.specification import NUM_DIRECTIONS
 from common.weights import KINDS, weight_name
@@ -34,13 +35,16 @@ class Seq2SeqNetwork(MXNetNetwork):
         memory, states = self._encode(F, parameters, batch)
         right = unstack(F, F.transpose(batch["labels"]), self._target_len)  # (batch, target_len) to (batch,) each
         forced = unstack(F, batch["forced"], self._target_len - 1) if self._target_len > 1 else []
+        names = [decoder_dropout_name(layer) for layer in range(self.spec.encoder.num_layers)]
+        factors = [unstack(F, batch[name], self._target_len) for name in names if name in batch]
         tokens = START * F.ones_like(right[0])
         steps: list[Tensor] = []
         every_attention: list[Tensor] = []
         for u in range(self._target_len):
             if u > 0:
                 tokens = F.where(forced[u - 1], right[u - 1], self.best(F, steps[-1]))
-            logits, states, attention = self._step(F, parameters, memory, tokens, states)
+            of_step = [each[u] for each in factors]
+            logits, states, attention = self._step(F, parameters, memory, tokens, states, of_step)
             steps.append(logits)
             every_attention += attention
 
@@ -86,7 +90,7 @@ class Seq2SeqNetwork(MXNetNetwork):
 
     def moved(self, batch: Batch) -> dict[str, nd.NDArray]:
         """The batch as it was; of a labelled one with ``target_lengths`` and, for each step but the first, ``forced``
-        (target_len − 1, batch).
+        (target_len − 1, batch), and dropout's factors on the decoder's layers (target_len, batch, state_size).
         """
         moved = super().moved(batch)
         if "targets" in batch:
@@ -94,6 +98,9 @@ class Seq2SeqNetwork(MXNetNetwork):
             moved["target_lengths"] = self.tensor(batch["target_lengths"])
             if self._target_len > 1:
                 moved["forced"] = self.tensor(np.repeat(batch["forced"][1:, None], rows, axis=1))
+        for name in [decoder_dropout_name(layer) for layer in range(self.spec.encoder.num_layers)]:
+            if name in moved:
+                moved[name] = nd.swapaxes(moved[name], dim1=0, dim2=1)
         return moved
 
     def _given(self, batch: Batch) -> dict[str, nd.NDArray]:
@@ -129,10 +136,16 @@ class Seq2SeqNetwork(MXNetNetwork):
         return memory, states
 
     def _step(
-        self, F: ModuleType, parameters: Tensors, memory: Tensors, tokens: Tensor, states: Layers
+        self,
+        F: ModuleType,
+        parameters: Tensors,
+        memory: Tensors,
+        tokens: Tensor,
+        states: Layers,
+        factors: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Layers, list[Tensor]]:
         """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
-        attention, its weights.
+        attention, its weights; dropout's factors multiply what each layer hands up.
         """
         embedded = self.lookup(F, parameters, tokens, "target_embedding")
         attention = [self._attend(F, parameters, memory, _joined(F, states[-1]))] if self.spec.attention else []
@@ -146,7 +159,7 @@ class Seq2SeqNetwork(MXNetNetwork):
                 w = [parameters[f"decoder.{weight_name(kind, layer, direction)}"] for kind in KINDS]
                 halves += step(F, self.spec.decoder_rnn, affine, w, x, [state])
             after.append(halves)
-            x = _joined(F, halves)
+            x = _joined(F, halves) * factors[layer] if factors else _joined(F, halves)
         return self.head(F, parameters, _joined(F, [x, *context])), after, attention
 
     def _attend(self, F: ModuleType, parameters: Tensors, memory: Tensors, s: Tensor) -> Tensor:

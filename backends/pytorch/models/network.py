@@ -14,7 +14,7 @@ from backends.interface.network import TrainedNetwork
 from backends.pytorch.layer.implementation import DEVICES, DTYPES, TorchImplementation
 from backends.pytorch.layer.training import IGNORED
 from backends.pytorch.models.optimizers import Optimizer
-from common.models.batch import Batch, check_batch, counted, dropout_name, has_dropout, labels
+from common.models.batch import Batch, check_batch, counted, dropout_name, labels
 from common.models.optimizers import OptimizerSettings
 from common.models.specification import Model, parameters
 from common.models.trace import Step
@@ -121,7 +121,7 @@ class TorchNetwork(TrainedNetwork[Optimizer]):
             results = layer.run(x, lengths, (zeros, zeros) if rnn.cell == "lstm" else (zeros,))
             states.append(results["h_n"])
             x = results["output"]
-            if has_dropout(batch) and i < rnn.num_layers - 1:
+            if dropout_name(i) in batch:
                 x = x * self.tensor(batch[dropout_name(i)])
         return x, torch.cat(states)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -11,7 +13,7 @@ from backends.pytorch.layer.lengths import step_mask
 from backends.pytorch.models.network import TorchNetwork, array, best, wide
 from common.answers.beam import DecoderStep
 from common.errors import InputError
-from common.models.batch import Batch, check_batch
+from common.models.batch import Batch, check_batch, decoder_dropout_name
 from common.models.specification import END, PADDING, START, Seq2Seq
 from common.weights import KINDS, weight_name
 
@@ -28,12 +30,14 @@ class Seq2SeqNetwork(TorchNetwork):
         targets = self.tensor(batch["targets"])  # (batch, target_len)
         states = self._encode(batch)
         tokens = torch.full_like(targets[:, 0], START)
+        names = [decoder_dropout_name(layer) for layer in range(self.spec.encoder.num_layers)]
+        factors = [self.tensor(batch[name]) for name in names if name in batch]  # (batch, target_len, state_size)
         steps: list[torch.Tensor] = []
         every_attention: list[torch.Tensor] = []
         for u in range(targets.shape[1]):
             if u > 0:
                 tokens = targets[:, u - 1] if batch["forced"][u] else best(steps[-1])
-            logits, states, attention = self._step(tokens, states)
+            logits, states, attention = self._step(tokens, states, [each[:, u] for each in factors])
             steps.append(logits)
             every_attention += attention
         real = step_mask(self.tensor(batch["target_lengths"]), targets.shape[1])
@@ -91,9 +95,11 @@ class Seq2SeqNetwork(TorchNetwork):
             states.append(list(first.chunk(self.spec.decoder_directions, dim=-1)))
         return states
 
-    def _step(self, tokens: torch.Tensor, states: Layers) -> tuple[torch.Tensor, Layers, list[torch.Tensor]]:
+    def _step(
+        self, tokens: torch.Tensor, states: Layers, factors: Sequence[torch.Tensor] = ()
+    ) -> tuple[torch.Tensor, Layers, list[torch.Tensor]]:
         """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
-        attention, its weights.
+        attention, its weights; dropout's factors multiply what each layer hands up.
         """
         embedded = functional.embedding(tokens, self.parameters["target_embedding"])
         attention = [self._attend(torch.cat(states[-1], dim=-1))] if self.spec.attention else []
@@ -102,7 +108,7 @@ class Seq2SeqNetwork(TorchNetwork):
         after = []
         for layer, before in enumerate(states):
             after.append([self._cell(x, state, layer, direction) for direction, state in enumerate(before)])
-            x = torch.cat(after[-1], dim=-1)
+            x = torch.cat(after[-1], dim=-1) * factors[layer] if factors else torch.cat(after[-1], dim=-1)
         return self.head(torch.cat([x, *context], dim=-1)), after, attention
 
     def _cell(self, x: torch.Tensor, state: torch.Tensor, layer: int, direction: int) -> torch.Tensor:

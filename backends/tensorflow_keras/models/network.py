@@ -23,8 +23,9 @@ from backends.tensorflow_keras.layer.implementation import (
 from backends.tensorflow_keras.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, parameters, with_prefix, without_prefix
+from common.models.specification import Model, parameters
 from common.models.trace import Step
+from common.weights import with_prefix, without_prefix
 
 LAID_OUT = ("rnn.", "encoder.", "decoder.")
 """What the canonical names of parameters begin with that may lie otherwise in the variables."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -16,8 +16,9 @@ from backends.tensorflow_keras.layer.lengths import step_mask
 from backends.tensorflow_keras.models.network import TensorFlowNetwork, Tensors, array, best, linear, wide
 from common.answers.beam import DecoderStep
 from common.errors import InputError
-from common.models.batch import Batch, check_batch
-from common.models.specification import END, PADDING, START, Seq2Seq, decoder_shapes, without_prefix
+from common.models.batch import Batch, check_batch, decoder_dropout_name
+from common.models.specification import END, PADDING, START, Seq2Seq, decoder_shapes
+from common.weights import without_prefix
 
 Layers = list[list[tf.Tensor]]
 """A decoder's states, by layer and direction, (batch, hidden_size) each."""
@@ -45,9 +46,12 @@ class Seq2SeqNetwork(TensorFlowNetwork):
         target_len = targets.shape[1]
         encoded, states = self._encode(parameters, batch)
         forced = tf.concat([batch["forced"][1:], [True]], axis=0)  # the step after each one
+        names = [decoder_dropout_name(layer) for layer in range(self.spec.encoder.num_layers)]
+        factors = [batch[name] for name in names if name in batch]  # (batch, target_len, state_size)
 
         def body(u: tf.Tensor, tokens: tf.Tensor, states: Layers, steps: Steps) -> tuple:
-            logits, states, attention = self._step(parameters, encoded, tokens, states)
+            of_step = [each[:, u] for each in factors]
+            logits, states, attention = self._step(parameters, encoded, tokens, states, of_step)
             tokens = tf.where(forced[u], targets[:, u], best(logits))
             written = [each.write(u, of_u) for each, of_u in zip(steps, [logits, *attention], strict=True)]
             return u + 1, tokens, states, written
@@ -161,10 +165,15 @@ class Seq2SeqNetwork(TensorFlowNetwork):
         return Encoded(memory, keys, padding), states
 
     def _step(
-        self, parameters: Parameters, encoded: Encoded, tokens: tf.Tensor, states: Layers
+        self,
+        parameters: Parameters,
+        encoded: Encoded,
+        tokens: tf.Tensor,
+        states: Layers,
+        factors: Sequence[tf.Tensor] = (),
     ) -> tuple[tf.Tensor, Layers, list[tf.Tensor]]:
         """The logits (batch, target_size) and the states after a step that is given the tokens (batch,), and, with
-        attention, its weights.
+        attention, its weights; dropout's factors multiply what each layer hands up.
         """
         embedded = tf.nn.embedding_lookup(parameters["target_embedding"], tokens)
         attention = [self._attend(parameters, encoded, tf.concat(states[-1], axis=-1))] if self.spec.attention else []
@@ -173,7 +182,7 @@ class Seq2SeqNetwork(TensorFlowNetwork):
         after = []
         for layer, before in enumerate(states):
             after.append([self._cell(parameters, x, state, layer, direction) for direction, state in enumerate(before)])
-            x = tf.concat(after[-1], axis=-1)
+            x = tf.concat(after[-1], axis=-1) * factors[layer] if factors else tf.concat(after[-1], axis=-1)
         return self.head(parameters, tf.concat([x, *context], axis=-1)), after, attention
 
     def _cell(self, parameters: Parameters, x: tf.Tensor, state: tf.Tensor, layer: int, direction: int) -> tf.Tensor:

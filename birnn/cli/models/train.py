@@ -70,6 +70,9 @@ def train_command(
     decoder: Annotated[
         str, typer.Option("--decoder", help="seq2seq: gru, or bidirectional, fed one step at a time.")
     ] = "gru",
+    decoder_dropout: Annotated[
+        float, typer.Option("--decoder-dropout", min=0, max=0.9, help="seq2seq: on the output of each decoder layer.")
+    ] = 0.0,
     forcing: Annotated[float, typer.Option("--forcing", min=0, max=1, help="seq2seq: share of teacher forcing.")] = 1.0,
     units: Annotated[
         str | None,
@@ -132,6 +135,7 @@ def train_command(
         dropout=dropout,
         attention=attention,
         decoder=decoder,
+        decoder_dropout=decoder_dropout,
         forcing=forcing,
         unit=units,  # type: ignore[arg-type]
         head=head,

@@ -167,6 +167,22 @@ def test_targets_end_with_the_end_token_and_are_forced_at_the_ratio() -> None:
     assert not any(batch["forced"].any() for batch in epoch(pairs(), replace(BATCHING, forcing=0.0), PAIRS))
 
 
+def test_dropout_in_the_decoder_zeroes_its_share_of_every_layer_and_nothing_else_changes() -> None:
+    spec = PAIRS.model_copy(update={"decoder_dropout": 0.25})
+    dropped, others = (epoch(pairs() * 20, spec=each) for each in (spec, PAIRS))
+    names = {f"dropout.decoder.{layer}" for layer in range(spec.encoder.num_layers)}
+    for batch, other in zip(dropped, others, strict=True):
+        assert set(batch) - set(other) == names
+        assert all(np.array_equal(batch[name], other[name]) for name in other)
+        assert {batch[name].shape for name in names} == {(*batch["targets"].shape, spec.state_size)}
+        assert not np.array_equal(*(batch[name] for name in sorted(names)[:2]))
+    zeros = np.concatenate([(batch[name] == 0).ravel() for batch in dropped for name in names])
+    assert zeros.mean() == pytest.approx(0.25, abs=0.02)
+    values = np.unique(np.concatenate([batch[name].ravel() for batch in dropped for name in names]))
+    assert values.tolist() == [0, 1 / 0.75]
+    assert not any("dropout" in name for batch in evaluation_batches(pairs(), BATCHING) for name in batch)
+
+
 def test_forcing_and_dropout_have_streams_of_their_own() -> None:
     drawn = epoch(pairs() * 20, replace(BATCHING, forcing=PAIRS.dropout), PAIRS)
     dropped = [batch["dropout.0"].ravel()[: len(batch["forced"])] == 0 for batch in drawn]

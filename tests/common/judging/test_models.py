@@ -15,7 +15,7 @@ from common.judging.yardstick import truth_dtype
 from common.models import layers
 from common.models.attention import Attention
 from common.models.batch import Batch, sizes
-from common.models.decoder import Bridge
+from common.models.decoder import Bridge, split_top
 from common.models.layers import Arithmetic
 from common.models.reference import all_results, reference_of, run
 from common.models.seq2seq import Seq2SeqReference
@@ -84,6 +84,30 @@ class StatesOfTheFirstLayer(SequenceReference):
 class EncoderWithoutDropout(Seq2SeqReference):
     def factors(self, batch: Batch) -> list[np.ndarray]:
         return []
+
+
+class DecoderWithoutDropout(Seq2SeqReference):
+    def decoder_factors(self, batch: Batch) -> list[np.ndarray]:
+        return []
+
+
+class DecoderWithOtherLayersDropout(Seq2SeqReference):
+    def decoder_factors(self, batch: Batch) -> list[np.ndarray]:
+        return super().decoder_factors(batch)[::-1]
+
+
+class DecoderWithTheStepBeforesDropout(Seq2SeqReference):
+    def decoder_factors(self, batch: Batch) -> list[np.ndarray]:
+        return [np.roll(each, 1, axis=1) for each in super().decoder_factors(batch)]
+
+
+class StateDropped(Seq2SeqReference):
+    """On the way to the next step, too."""
+
+    def step(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        factors = [each[:, len(self._tokens)] for each in self._factors]
+        logits, states = super().step(tokens, states)
+        return logits, states * np.stack([split_top(each, states.shape[1]) for each in factors])
 
 
 class PaddingAttended(Seq2SeqReference):
@@ -224,6 +248,12 @@ MISTAKES = {
     "gates of the encoder swapped": Mistake("translator", change=gates_swapped("encoder.")),
     "directions of the decoder swapped": Mistake("translator-bidirectional", change=decoder_directions_swapped),
     "dropout of the encoder ignored": Mistake("translator-attention", EncoderWithoutDropout),
+    "dropout of the decoder ignored": Mistake("translator", DecoderWithoutDropout),
+    "dropout of the decoder's layers swapped": Mistake("translator", DecoderWithOtherLayersDropout),
+    "dropout of the decoder a step late": Mistake(
+        "translator-bidirectional-attention", DecoderWithTheStepBeforesDropout
+    ),
+    "dropout on the decoder's state": Mistake("translator-bidirectional-attention", StateDropped),
     "padding attended": Mistake("translator-attention", PaddingAttended),
     "padding attended, two directions": Mistake("translator-bidirectional-attention", PaddingAttended),
     "attention's state detached": Mistake("translator-attention", StateDetached),

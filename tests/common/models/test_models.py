@@ -289,6 +289,16 @@ BAD_BATCHES: dict[str, tuple[str, Callable[[Arrays], Arrays], str]] = {
     "unknown": ("tagger", lambda batch: {**batch, "forced": batch["lengths"]}, "must have no 'forced' here"),
     "dropout without": ("g2pm", lambda batch: {**batch, "dropout.0": batch["lengths"]}, "no 'dropout.0' here"),
     "dropout of a layer": ("tagger", with_array("dropout.0", lambda v: v[:, :2]), "dropout.0 must have shape"),
+    "a decoder's dropout without": (
+        "translator-attention",
+        lambda batch: {**batch, "dropout.decoder.0": batch["lengths"]},
+        "no 'dropout.decoder.0' here",
+    ),
+    "a decoder layer without its dropout": (
+        "translator",
+        without("dropout.decoder.1"),
+        "a batch must have dropout.decoder.1; it is missing",
+    ),
     "float tokens": ("tagger", with_array("tokens", lambda v: v * 1.0), "tokens must be int64; got float64"),
     "unknown token": ("tagger", with_array("tokens", lambda v: v + 8), "tokens must lie between 0 and 10"),
     "empty row": ("tagger", with_array("lengths", lambda v: v * 0), "lengths must lie between 1 and 7; got 0"),
@@ -326,6 +336,7 @@ BAD_SPECIFICATIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "attention": ("translator", {"attention": True}, "attention_size where attention is true, and there alone"),
     "embedding": ("translator", {"embedding_size": 3}, "must have an encoder of input_size 3"),
     "encoder": ("translator", {"encoder": model_as_json(CASES["tagger"].spec)["rnn"]}, "must have a reset-after gru"),
+    "decoder's dropout": ("translator", {"decoder_dropout": 1.0}, "decoder_dropout should be less than 1; got 1.0"),
     "target": ("translator", {"target_size": 2}, "target_size"),
 }
 

@@ -12,7 +12,8 @@ import pytest
 from common.errors import InputError
 from common.models.optimizers import OptimizerSettings
 from common.models.pipeline_data import pipeline_data, pipeline_model
-from common.models.specification import initialise, model_as_json
+from common.models.small_cases import model_cases
+from common.models.specification import initialise, model_as_json, model_from_json
 from common.models.trace import ReferenceTrainer
 from common.tasks.checkpoint import Checkpoint, CheckpointHeader, read_checkpoint, version_of, write_checkpoint
 from common.tensorfile import read
@@ -110,6 +111,16 @@ def test_a_crf_and_entities_need_version_4(tmp_path: Path) -> None:
             read_checkpoint(path)
     write_checkpoint(replace(plain, header=tagged.model_copy(update={"version": 4})), path)
     assert read_checkpoint(path).header.entities == [(1, 2, 3)]
+
+
+def test_dropout_in_a_decoder_needs_version_5() -> None:
+    """Older readers do not know the key; a model without it has none in its JSON."""
+    dropped = next(case.spec for case in model_cases() if case.name == "translator")
+    plain = dropped.model_copy(update={"decoder_dropout": 0.0})
+    assert (version_of(dropped), version_of(plain)) == (5, 1)
+    assert model_as_json(dropped)["decoder_dropout"] == dropped.decoder_dropout > 0
+    assert "decoder_dropout" not in model_as_json(plain)
+    assert model_from_json(model_as_json(dropped)) == dropped
 
 
 def test_weights_and_model_of_other_directions_are_refused(tmp_path: Path) -> None:
