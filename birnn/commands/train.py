@@ -307,11 +307,13 @@ def perplexity_explained(task: Task) -> str:
 
 def by_epoch(done: Sequence[Trained], most: int) -> Table:
     """Mean loss, mean training accuracy and held-out accuracy of each implementation after each epoch, or after the
-    first, the last and some between them where there are more than ``most``; nothing after the last one that an
-    implementation has been trained.
+    first, the last, those that are kept and some between them where there are more than ``most``; nothing after the
+    last one that an implementation has been trained.
     """
     epochs = max((each.epochs for each in done), default=0)
-    shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, most))})
+    kept = {each.best for each in done} - {epochs}
+    others = max(2, most - len(kept)) if epochs > most else epochs
+    shown = sorted({round(number) for number in np.linspace(1, epochs, min(epochs, others))} | kept)
     table = close_table("after each epoch")
     table.add_column("implementation", overflow="fold")
     table.add_column("", overflow="fold")

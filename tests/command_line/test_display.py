@@ -254,6 +254,17 @@ def test_training_on_80_columns_keeps_its_numbers_whole(
     assert "…" not in row
 
 
+def test_an_epoch_that_is_kept_is_among_those_shown() -> None:
+    losses = [1.0] * 13 + [0.5] + [1.0] * 6
+    trained = Trained("torch/native", steps=[Step(1.0, 0.5, 1.0)] * 20, accuracies=[0.5] * 20, validation_losses=losses)
+    for most in MOST_EPOCHS_SHOWN:
+        heads = [column.header for column in by_epoch([trained], most).columns[2:]]
+        assert (heads[0], "14" in heads, heads[-1]) == ("1", True, "20")
+        assert most - 1 <= len(heads) <= most
+    plain = replace(trained, validation_losses=[])
+    assert [column.header for column in by_epoch([plain], 3).columns[2:]] == ["1", "10", "20"]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_curves_draw_an_exact_0_as_0_and_every_implementation_in_a_style_of_its_own(dtype: str) -> None:
     if find_spec("matplotlib") is None:  # importing it here would write into the user's home
