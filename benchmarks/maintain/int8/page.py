@@ -31,7 +31,7 @@ def answers_table(answered: Sequence[Answered]) -> str:
             trained = way == TRAINED
             size = of[0].float32_bytes if trained else of[0].int8_bytes
             less = "–" if trained else f"{of[0].float32_bytes / size:.2f}"
-            lost = "–" if trained else f"{100 * (whole - accuracy):.2f}"
+            lost = "–" if trained else f"{100 * (whole - accuracy):.2f}".replace("-0.00", "0.00")
             lines.append(
                 f"| {task} | {way} | {size:,} | {less} | {accuracy:.4f} | {lost} | {same:.2%} "
                 f"| {f'{_mean(known):.3f}' if known else '–'} |"
