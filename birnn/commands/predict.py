@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +15,32 @@ from backends.studies.generation import prompt_batch
 from birnn import exit_codes
 from birnn.commands.answers.asking import Chosen, with_network
 from birnn.commands.answers.attention import attention_of, check_attention, write_attention
-from birnn.commands.answers.labelled import ARRAYS, Questions, labelled_arrays, labelled_texts, right_among, rows
+from birnn.commands.answers.labelled import ARRAYS, Questions, labelled_arrays, labelled_texts, rows
 from birnn.commands.answers.likeliest import Answered, answered, best_tokens, check_k, places_asked, written_answers
 from birnn.commands.answers.prompt import Prompt, check_prompt, prompted, written
-from birnn.commands.answers.quantizing import Quantizing, check_quantizing, quantized
+from birnn.commands.answers.quantizing import Quantizing, check_quantizing, quantized, say_accuracy
 from birnn.commands.answers.showing import check_out, show_answers
 from birnn.commands.answers.stages import print_stages
 from birnn.commands.answers.trained import G2PM, SPLIT, TrainedModel, trained_model
-from birnn.display import say, say_written, stderr, stdout
+from birnn.display import say, say_written, stdout
 from birnn.options import one_of
 from common.data.text import read_texts
 from common.data.vocabulary import MASK
 from common.errors import InputError, shown
 from common.models.batch import sizes
+from common.models.layers import Arithmetic
+from common.models.reference import ModelReference, reference_of
 from common.models.specification import END, Arrays, SequenceModel
 from common.models.streaming import Streaming, check_streamed
+from common.quantization.dynamic import answer_of, dynamic_reference
 from common.tasks.building import LENGTHS
 from common.tasks.checkpoint import unit_of
 from common.tasks.language import spelled
 from common.tasks.task import LANGUAGE, NAMES
 from common.tensorfile import read
 
+FRAMEWORK = "torch/manual"
+"""What answers where nothing else is said."""
 TEXTS_AT_ONCE = 64
 """How many texts are answered at once: the logits of a masked model are as many as its words at every step."""
 
@@ -48,7 +53,7 @@ class Asked:
     texts: tuple[str, ...]
     data: Path | None
     checkpoint: Path | None
-    framework: str
+    framework: str | None
     dtype: str
     device: str
     max_steps: int
@@ -89,6 +94,8 @@ def predict(asked: Asked) -> int:
     if asked.out is not None:
         check_out(asked.out)
     check_quantizing(asked.quantizing, asked.model)
+    if asked.quantizing.is_dynamic:
+        _check_by_reference(asked)
     if asked.saves_alone:
         quantized(trained_model(asked.model, asked.checkpoint), asked.quantizing)
         return exit_codes.AGREED
@@ -112,14 +119,14 @@ def predict(asked: Asked) -> int:
     model = quantized(trained, asked.quantizing)
     given, before = Given(), Given()
 
-    def use(network: RemoteNetwork) -> None:
+    def take(answer_to: Callable[[Arrays], Arrays]) -> None:
         for part, batch in parts:
-            if asked.model == LANGUAGE:
-                answer = written(network, batch, asked.max_steps, asked.prompt)
-            else:
-                answer = _answer(network, asked, trained, batch)
+            answer = answer_to(batch)
             given.rows += rows(batch, answer)
             given.add(asked, model, part, batch, model.with_marginals(batch, answer))
+
+    def use(network: RemoteNetwork) -> None:
+        take(partial(_answer, network, asked, trained))
         if asked.attention is not None:
             tokens = best_tokens(given.first)[0]
             given.attention = tokens, attention_of(network, parts[0][1], tokens)
@@ -129,38 +136,36 @@ def predict(asked: Asked) -> int:
             before.rows += rows(batch, _answer(network, asked, trained, batch))
 
     compared = model is not trained and right is not None
-    then = (trained.weights, use_as_trained) if compared else None
-    chosen = Chosen(asked.framework, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
-    code, name = with_network(chosen, trained.spec, model.weights, largest, use, then)
-    if code != exit_codes.AGREED:
-        return code
+    if asked.quantizing.is_dynamic:
+        name = "numpy/reference"
+        take(partial(_by_reference, asked, dynamic_reference(trained.spec, trained.weights, asked.dtype)))
+        if compared:
+            exact = reference_of(trained.spec, trained.weights, Arithmetic(np.dtype(asked.dtype)))
+            before.rows = [row for _, batch in parts for row in rows(batch, _by_reference(asked, exact, batch))]
+    else:
+        then = (trained.weights, use_as_trained) if compared else None
+        chosen = Chosen(asked.framework or FRAMEWORK, asked.dtype, asked.device, asked.threads, asked.timeout_seconds)
+        code, name = with_network(chosen, trained.spec, model.weights, largest, use, then)
+        if code != exit_codes.AGREED:
+            return code
     _show(asked, model, words, parts[0][1], given, name)
     if right is not None:
-        _say_accuracy(asked.quantizing, right, given.rows, before.rows)
+        say_accuracy(trained, asked.quantizing, right, given.rows, before.rows)
     return exit_codes.AGREED
 
 
 def _answer(network: RemoteNetwork, asked: Asked, trained: TrainedModel, batch: Arrays) -> Arrays:
-    """The answer of a model that writes no text to a batch."""
+    """The answer of a network to a batch."""
+    if asked.model == LANGUAGE:
+        return written(network, batch, asked.max_steps, asked.prompt)
     width = asked.width if trained.spec.decodes else None
     (answer,) = network.answers(trained.spec.question, [batch], asked.max_steps, asked.streaming, width)
     return answer
 
 
-def _say_accuracy(
-    quantizing: Quantizing,
-    answers: Sequence[np.ndarray],
-    given: Sequence[np.ndarray],
-    before: Sequence[np.ndarray],
-) -> None:
-    """Say on stderr how many answers are right; ``before`` are those of the model as it was trained, if any."""
-    text = f"accuracy {right_among(given, answers)}"
-    if before:
-        same = right_among(given, before).share
-        text = f"accuracy as trained {right_among(before, answers)}, in {quantizing.kind} {right_among(given, answers)}"
-        text = f"{text}; {same:.2%} of the answers are the same"
-    sys.stdout.flush()
-    stderr().print(f"birnn: {text}", markup=False)
+def _by_reference(asked: Asked, reference: ModelReference, batch: Arrays) -> Arrays:
+    """The answer of a reference to a batch."""
+    return answer_of(reference, batch, asked.max_steps, asked.width if reference.spec.decodes else None)
 
 
 def _show(
@@ -265,6 +270,21 @@ def _right_of_arrays(asked: Asked, trained: TrainedModel) -> list[np.ndarray] | 
     assert asked.data is not None
     steps = isinstance(trained.spec, SequenceModel) and trained.spec.readout == "steps"
     return labelled_arrays(asked.data, trained.spec.num_answers, steps)
+
+
+def _check_by_reference(asked: Asked) -> None:
+    """Raise an ``InputError`` for an option of what no framework is asked."""
+    got = {
+        "--framework": asked.framework,
+        "--chunk": asked.streaming and asked.streaming.chunk,
+        "--attention": asked.attention,
+        "--prompt": asked.prompt.text,
+        "--device": None if asked.device == DEVICES[0] else asked.device,
+    }
+    for option, value in got.items():
+        if value is not None:
+            what = f"--quantize {asked.quantizing.kind}, which the NumPy reference answers"
+            raise InputError(f"{option} must be left out with {what}; got {shown(str(value))}")
 
 
 def _check_probabilities(asked: Asked, trained: TrainedModel, words: Sequence[Sequence[str]]) -> None:

@@ -19,11 +19,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from common.answers.beam import beam_search
 from common.cells import Product
 from common.errors import InputError
+from common.models.batch import Batch, check_batch, repeated
 from common.models.layers import Arithmetic
 from common.models.reference import ModelReference, reference_of
-from common.models.specification import Model
+from common.models.sequence import SequenceReference
+from common.models.specification import Arrays, Model
 from common.quantization.kernels import LARGEST, QuantizedKernel, quantize, rounded
 from common.reference import Reference
 
@@ -68,6 +71,22 @@ class DynamicReference(Reference):
             return dynamic_product(a, kernels[where][1]).astype(self.dtype)
 
         return product
+
+
+def answer_of(reference: ModelReference, batch: Batch, max_steps: int, width: int | None) -> Arrays:
+    """The answer of a reference to an unlabelled batch: labels, or a decoder's tokens, greedy or by a beam of a width.
+
+    Raises
+    ------
+    InputError
+        If the batch does not fit the model, or an activation cannot be quantized.
+    """
+    check_batch(reference.spec, batch, labelled=False)
+    if isinstance(reference, SequenceReference):
+        return reference.predict(batch)
+    if width is None:
+        return {"tokens": reference.decode(batch, max_steps)}
+    return beam_search(reference.stepper(repeated(batch, width)), len(batch["tokens"]), width, max_steps)
 
 
 def dynamic_reference(

@@ -18,7 +18,7 @@ import numpy as np
 
 from common.errors import InputError, shown
 from common.models.specification import Arrays
-from common.quantization.kernels import INT8, KINDS, LARGEST, QuantizedKernel, dequantize, is_kernel, quantized_kernels
+from common.quantization.kernels import INT8, LARGEST, QuantizedKernel, dequantize, is_kernel, quantized_kernels
 from common.tasks.checkpoint import (
     QUANTIZED_KEY,
     Checkpoint,
@@ -79,8 +79,8 @@ def read_trained(path: Path) -> Stored:
     if content["version"] != VERSION:
         got = shown(content["version"])
         raise InputError(f"{path}: {QUANTIZED_KEY} must have version {VERSION}; got {got}: upgrade birnn")
-    if content["kind"] not in KINDS:
-        raise InputError(f"{path}: {QUANTIZED_KEY} must be of kind {', '.join(KINDS)}; got {shown(content['kind'])}")
+    if content["kind"] != INT8:
+        raise InputError(f"{path}: {QUANTIZED_KEY} must be of kind {INT8}; got {shown(content['kind'])}")
     checkpoint = checked_checkpoint(path, content["checkpoint"], _dequantized(path, tensors))
     return Stored(checkpoint, content["kind"])
 

@@ -24,10 +24,10 @@ import numpy as np
 from common.errors import InputError
 from common.models.specification import Arrays
 
-INT8 = "int8"
-"""The kind of quantization of this module."""
-KINDS = (INT8,)
-"""The kinds that there are."""
+INT8, INT8_DYNAMIC = "int8", "int8-dynamic"
+"""Kernels alone in int8, and activations rounded besides (``common.quantization.dynamic``)."""
+KINDS = (INT8, INT8_DYNAMIC)
+"""The kinds of quantization; a file has the first, as the kernels of both are the same."""
 LARGEST = 127
 """The largest whole number of a kernel; the least is its negative."""
 MOST = 1e38

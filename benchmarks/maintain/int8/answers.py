@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.claims.training import DTYPE, train
 from benchmarks.claims.workshop import Workshop
 from benchmarks.maintain.int8.record import DYNAMIC, KERNELS, TRAINED, WAYS, Answered
-from common.models.specification import Arrays, Seq2Seq, parameters
-from common.quantization.dynamic import dynamic_reference
+from common.models.specification import Arrays, parameters
+from common.quantization.dynamic import answer_of, dynamic_reference
 from common.quantization.kernels import rounded, sizes
 from common.tasks.building import build_task
 from common.tasks.language import cross_entropy, perplexity
@@ -90,11 +90,8 @@ def by_worker(workshop: Workshop, name: str, task: Task, weights: Arrays) -> lis
 def by_reference(task: Task, weights: Arrays) -> list[Arrays]:
     """The answers of the reference with dynamic products to the held-out examples, batch by batch."""
     reference = dynamic_reference(task.spec, weights)
-    asked = [unlabelled(batch) for batch in task.evaluation()]
-    if isinstance(task.spec, Seq2Seq):
-        most = task.max_steps()
-        return [{"tokens": reference.decode(batch, most)} for batch in asked]  # type: ignore[union-attr]
-    return [reference.predict(batch) for batch in asked]  # type: ignore[union-attr]
+    most = task.max_steps() if task.spec.decodes else 0
+    return [answer_of(reference, unlabelled(batch), most, None) for batch in task.evaluation()]
 
 
 def same_answers(

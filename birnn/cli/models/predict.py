@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birnn.options import LARGEST_SEED, Checkpoint, Device, Framework, Threads, Timeout, WithoutPlugin
+from birnn.options import LARGEST_SEED, Checkpoint, Device, Threads, Timeout, WithoutPlugin
 
 
 def predict_command(
@@ -18,7 +18,10 @@ def predict_command(
         list[str] | None, typer.Argument(metavar="[TEXT...]", help="Sentences, or words for seq2seq.")
     ] = None,
     checkpoint: Checkpoint = None,
-    framework: Framework = "torch/manual",
+    framework: Annotated[
+        str | None,
+        typer.Option("--framework", "-f", help="Any framework, or framework/implementation. Default: torch/manual."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -91,7 +94,9 @@ def predict_command(
     ] = True,
     quantize: Annotated[
         str | None,
-        typer.Option("--quantize", metavar="KIND", help="int8: round its kernels to 8 bits, a scale for each row."),
+        typer.Option(
+            "--quantize", metavar="KIND", help="int8: kernels of 8 bits; int8-dynamic: products, too, in NumPy."
+        ),
     ] = None,
     save: Annotated[
         Path | None,

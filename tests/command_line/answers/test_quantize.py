@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from common.answers.probabilities import softmax
 from common.models.reference import predict
 from common.models.specification import SequenceModel, parameters
+from common.quantization.dynamic import answer_of, dynamic_reference
 from common.quantization.kernels import rounded, sizes
 from common.tasks.checkpoint import read_checkpoint
 from tests.command_line.answers.checkpoints import write_drawn
@@ -19,7 +21,7 @@ from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import assert_one_sentence
 
 LOOP = ("-f", "numpy/loop", "--dtype", "float64")
-INT8 = ("--quantize", "int8")
+INT8, DYNAMIC = ("--quantize", "int8"), ("--quantize", "int8-dynamic")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,6 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def labelled(folder: Path, checkpoint: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     """A file of arrays of unequal lengths whose labels are the trained model's own, and those of int8's."""
-    from safetensors.numpy import save_file
-
     read = read_checkpoint(checkpoint)
     assert isinstance(read.spec, SequenceModel)
     x, lengths = np.random.default_rng(0).normal(size=(300, 10, 8)), np.arange(300) % 10 + 1
@@ -92,6 +92,36 @@ def test_a_saved_model_answers_the_same_and_is_not_quantized_again(pipeline: Pat
     assert saved.read_bytes() == content
 
 
+def test_dynamic_products_are_the_references(pipeline: Path, tmp_path: Path) -> None:
+    """Of a checkpoint and of the model saved of it, whose kernels are the same; neither is anything's framework."""
+    data, before, _ = labelled(tmp_path, pipeline)
+    saved = tmp_path / "small.safetensors"
+    assert birnn("predict", "pipeline", "--checkpoint", pipeline, *INT8, "--save", saved).returncode == 0
+    read, tensors = read_checkpoint(pipeline), load_file(data)
+    batch = {"x": tensors["x"], "lengths": tensors["lengths"]}
+    reference = dynamic_reference(read.spec, read.weights)
+    expected = answer_of(reference, batch, 0, None)["labels"][np.arange(10) < tensors["lengths"][:, None]]
+    same = int((expected == before).sum())
+    assert same < len(before)
+    for checkpoint, first in ((pipeline, "as trained 1.0000"), (saved, "in int8 0.")):
+        done = birnn("predict", "pipeline", "--checkpoint", checkpoint, "--data", data, "--dtype", "float64", *DYNAMIC)
+        assert done.returncode == 0, done.stderr
+        assert [int(label) for label in done.stdout.split()] == expected.tolist()
+        assert f"accuracy {first}" in done.stderr
+        assert f", in int8-dynamic {same / len(before):.4f} ({same} of {len(before)})" in done.stderr
+        assert "answered by the NumPy reference" in done.stderr
+
+
+def test_a_word_is_written_with_dynamic_products_by_a_beam(tmp_path: Path) -> None:
+    checkpoint = write_drawn("seq2seq", tmp_path, 4.0)
+    command = ("predict", "seq2seq", "pig", "--checkpoint", checkpoint, "--max-steps", 3, *DYNAMIC, "--json")
+    answers = [birnn(*command, "--dtype", "float64", "--beam", width) for width in (1, 3)]
+    assert [each.returncode for each in answers] == [0, 0], answers[0].stderr
+    shares = [json.loads(each.stdout)["texts"][0]["places"][0]["answers"][0]["probability"] for each in answers]
+    assert shares[1] >= shares[0] > 0
+    assert json.loads(answers[0].stdout)["implementation"] == "numpy/reference"
+
+
 def test_a_taggers_accuracy_is_by_the_tags_of_its_file(tagger: Path) -> None:
     data = tagger.parent / "tagged.conllu"
     done = birnn("predict", "tagger", "--checkpoint", tagger, "--data", data, *LOOP)
@@ -112,11 +142,12 @@ def test_a_word_and_its_symbols_are_told_right_place_by_place(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--quantize int4", "--quantize must be one of int8; got 'int4'"),
+        ("--quantize int4", "--quantize must be one of int8, int8-dynamic; got 'int4'"),
         ("--save a.safetensors", "--save must stand with --quantize, whose model it writes"),
         ("--quantize int8 --save a.pt", "--save must name a file that ends in .safetensors"),
         ("--quantize int8 --save {checkpoint}", "--save must not name a checkpoint of birnn train"),
         ("--quantize int8 --save /dev/null/a.safetensors", "--save"),
+        ("--quantize int8-dynamic", "--framework must be left out with --quantize int8-dynamic"),
         ("--quantize int8", "there must be a text or --data; got neither"),
         ("--quantize int8 --save a.safetensors --data {nowhere}", "must be"),
     ],
@@ -132,8 +163,6 @@ def test_what_cannot_be_quantized_is_one_sentence(
 
 
 def test_labels_that_are_no_classes_are_one_sentence(pipeline: Path, tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
     path = tmp_path / "x.safetensors"
     save_file({"x": np.ones((2, 3, 8)), "labels": np.full((2, 3), 5)}, path)
     done = birnn("predict", "pipeline", "--checkpoint", pipeline, "--data", path, *LOOP)
