@@ -37,6 +37,8 @@ TRACES = ROOT / "docs" / "traces.md"
 """The page on traces."""
 PICTURES = ROOT / "docs" / "traces"
 """The folder of the pictures of traces."""
+STOPPED = ("--epochs", "30", "--schedule", "cosine", "--warm-up", "0.1", "--patience", "3")
+"""A schedule, and when to stop before its end."""
 FLIPPED = "flipped"
 """Is in the twin's name."""
 ONE_DIRECTION_BY = "torch/manual"
@@ -66,6 +68,7 @@ def commands(treebank: Sequence[Path | None] = (), entities: Sequence[Path | Non
     return {
         "pipeline-float64": ["train", "pipeline", "--dtype", "float64"],
         "pipeline-rnn": ["train", "pipeline", "--cell", "rnn_tanh"],
+        "pipeline-stopped": ["train", "pipeline", *STOPPED],
         "tagger": ["train", "tagger", *files],
         "tagger-crf": ["train", "tagger", "--head", "crf", *files],
         "entities": ["train", "tagger", *columns],
