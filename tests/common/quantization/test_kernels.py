@@ -35,7 +35,7 @@ kernels = strategies.tuples(strategies.integers(1, 4), strategies.integers(1, 5)
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(kernels)
 def test_every_number_is_at_most_half_a_scale_away_and_zeros_stay(values: np.ndarray) -> None:
     kernel = quantize(values)
@@ -49,7 +49,7 @@ def test_every_number_is_at_most_half_a_scale_away_and_zeros_stay(values: np.nda
     assert (scales[:, 0] <= np.abs(values).max(axis=1) / LARGEST * (1 + 1e-7) + TINY).all()
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(kernels, strategies.randoms(use_true_random=False))
 def test_rows_are_quantized_by_themselves_and_a_second_time_changes_nothing(values: np.ndarray, random: Random) -> None:
     order = random.sample(range(len(values)), len(values))
