@@ -45,8 +45,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "pipeline": Recipe("gru", UNITS, OPTIMIZER, EPOCHS, batch_size=BATCH),
         "tagger": Recipe("lstm", 64, adam(0.01, weight_decay=0.1), 6, embedding_size=64),
-        "entities": Recipe("lstm", 64, adam(0.02), 11, embedding_size=64),
-        "digits": Recipe("gru", 32, adam(0.01), 8),
+        "entities": Recipe("lstm", 64, adam(0.005), 12, embedding_size=64),
+        "digits": Recipe("gru", 32, adam(0.01), 13),
         "texts": Recipe("gru", 64, adam(0.002), 5, embedding_size=64),
         "seq2seq": Recipe("gru", 64, adam(0.004), 5, batch_size=64, embedding_size=32),
         "masked": Recipe("gru", 64, adam(0.01), 9, embedding_size=64),

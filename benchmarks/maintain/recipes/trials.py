@@ -77,7 +77,7 @@ WIDE: dict[str, Any] = {"hidden_size": 128, "embedding_size": 128}
 DEEP: dict[str, Any] = {"num_layers": 2, "dropout": 0.3}
 """A second layer, with dropout below it."""
 KINDS: dict[str, Kind] = {
-    "pipeline": Kind("pipeline", 20, varied("gru", 10, None, 20, rates(0.005, 0.01, 0.02))),
+    "pipeline": Kind("pipeline", 20, varied("gru", 10, None, 20, rates(0.005, 0.01))),
     "tagger": Kind(
         "tagger",
         20,
@@ -104,7 +104,7 @@ KINDS: dict[str, Kind] = {
             64,
             64,
             32,
-            [*rates(0.005, 0.01, 0.02), {"learning_rate": 0.01, **WIDE}, {"learning_rate": 0.01, **DEEP}],
+            [*rates(0.005, 0.01), {"learning_rate": 0.01, **WIDE}, {"learning_rate": 0.01, **DEEP}],
         ),
         COLUMNS,
         {"head": "crf", "scheme": "iob1"},
@@ -113,7 +113,7 @@ KINDS: dict[str, Kind] = {
     "digits": Kind(
         "classifier",
         15,
-        varied("gru", 32, None, 32, [*rates(0.005, 0.01, 0.02), {"learning_rate": 0.01, "hidden_size": 64}]),
+        varied("gru", 32, None, 32, [*rates(0.005, 0.01), {"learning_rate": 0.01, "hidden_size": 64}]),
     ),
     "texts": Kind(
         "classifier",
