@@ -91,7 +91,7 @@ def one_direction() -> str:
     )
     return (
         f"{WORTH} the same network (rnn_tanh, by the NumPy reference) gets {both:.4f} of the "
-        f"held-out answers right after the same five epochs, {forward:.4f} when its head hears the forward direction "
+        f"held-out answers right after five epochs, {forward:.4f} when its head hears the forward direction "
         f"alone and {reverse:.4f} with the reverse alone."
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from common.models.optimizers import OptimizerSettings, ScheduleName
-from common.models.pipeline_data import BATCH, EPOCHS, OPTIMIZER, UNITS
+from common.models.pipeline_data import BATCH, UNITS
 from common.specification import Cell
 from common.tasks.task import Options
 
@@ -43,11 +43,11 @@ def adam(
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "pipeline": Recipe("gru", UNITS, OPTIMIZER, EPOCHS, batch_size=BATCH),
+        "pipeline": Recipe("gru", UNITS, adam(0.005), 20, batch_size=BATCH),
         "tagger": Recipe("lstm", 64, adam(0.01, weight_decay=0.1), 6, embedding_size=64),
         "entities": Recipe("lstm", 64, adam(0.005), 12, embedding_size=64),
         "digits": Recipe("gru", 32, adam(0.01), 13),
-        "texts": Recipe("gru", 64, adam(0.002), 5, embedding_size=64),
+        "texts": Recipe("gru", 64, adam(0.005), 3, embedding_size=64),
         "seq2seq": Recipe("gru", 64, adam(0.004), 5, batch_size=64, embedding_size=32),
         "masked": Recipe("gru", 64, adam(0.01), 9, embedding_size=64),
         "language of words": Recipe("gru", 64, adam(0.005), 5, embedding_size=64),

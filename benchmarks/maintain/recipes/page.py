@@ -35,7 +35,7 @@ def as_markdown(tried: Tried) -> str:
         "",
         f"Written by `{COMMAND}` from results/recipes.json; do not edit. A recipe is what a task",
         "has where its user says nothing else: the network's sizes, Adam's learning rate, the gradients clipped at a",
-        "norm of 5 (the pipeline's are not), and the epochs. What each comes to, in every framework:",
+        "norm of 5, and the epochs. What each comes to, in every framework:",
         "[traces.md](traces.md).",
         "",
         *recipes_table(RECIPES),
