@@ -26,7 +26,7 @@ from common.errors import from_validation
 from common.models.optimizers import OptimizerSettings, ScheduleName
 from common.specification import CELLS, MERGES
 from common.tasks.building import build_task
-from common.tasks.parting import TOO_FAST, Parting, compare, gaps
+from common.tasks.parting import TOO_FAST, Parting, compare, compare_stopped, gaps
 from common.tasks.task import NAMES, Options, Task
 from common.tensorfile import write_bytes
 
@@ -175,7 +175,11 @@ def part(trainings: Sequence[Trained], dtype: str) -> dict[str, Parting]:
     first = twin and next((each for each in done if not each.twin and each.implementation == twin.implementation), None)
     if twin is None or first is None:
         return {}
-    return {each.name: compare(first.steps, each.steps, twin.steps, dtype) for each in done if each is not first}
+    others = [each for each in done if each is not first]
+    if first.validation_losses:
+        one, other = ((each.steps, each.validation_losses) for each in (first, twin))
+        return {each.name: compare_stopped(one, (each.steps, each.validation_losses), other, dtype) for each in others}
+    return {each.name: compare(first.steps, each.steps, twin.steps, dtype) for each in others}
 
 
 def print_training(

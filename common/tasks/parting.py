@@ -8,7 +8,7 @@ same implementation trained again with the last bit of one number of its input f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,8 @@ PARTED = 1e-3
 EXPLAINED = 100.0
 """A gap is explained when it is at most so many times the twin's largest so far: a twin starts with one wrong bit, two
 frameworks with rounding errors in every number."""
+Stopped = tuple[Sequence[Step], Sequence[float]]
+"""A trace, and the validation loss after each of its epochs."""
 AGREES, PARTS, TOO_FAST = "agrees", "parts as chaos does", "parts faster than chaos explains"
 """The verdicts on two traces."""
 
@@ -58,6 +60,30 @@ def compare(a: Sequence[Step], b: Sequence[Step], twin: Sequence[Step], dtype: s
     step, unexplained = _first(apart > PARTED), _first(apart > allowed)
     verdict = TOO_FAST if unexplained is not None else AGREES if step is None else PARTS
     return Parting(step, float(apart.max(initial=0.0)), unexplained, verdict)
+
+
+def compare_stopped(a: Stopped, b: Stopped, twin: Stopped, dtype: str) -> Parting:
+    """How a trace with validation losses parts from another one: its validation losses are held against the other's,
+    too, each as if it were a step behind the last one of its epoch, whose number it has.
+
+    Where one has been stopped before the other, what they have in common is compared.
+    """
+    per_epoch = len(a[0]) // len(a[1])
+    first, other, flipped = (_interleaved(*trace, per_epoch) for trace in (a, b, twin))
+    parting = compare(first, other, flipped, dtype)
+    step, unexplained = (
+        None if where is None else where // (per_epoch + 1) * per_epoch + min(where % (per_epoch + 1), per_epoch - 1)
+        for where in (parting.step, parting.unexplained)
+    )
+    return replace(parting, step=step, unexplained=unexplained)
+
+
+def _interleaved(steps: Sequence[Step], validation_losses: Sequence[float], per_epoch: int) -> list[Step]:
+    """The steps, behind those of each epoch its validation loss."""
+    trace: list[Step] = []
+    for epoch, loss in enumerate(validation_losses):
+        trace += [*steps[epoch * per_epoch : (epoch + 1) * per_epoch], Step(loss, 0.0, 0.0)]
+    return trace
 
 
 def _first(where: np.ndarray) -> int | None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import pytest
 from backends.studies.training import Course, Trained
 from birnn.commands.answers.trained import TrainedModel as Model
 from birnn.commands.predict import readable
-from birnn.commands.train import part, print_training
+from birnn.commands.train import exit_code, part, print_training
 from birnn.display import stdout
 from birnn.options import alone_in
 from common.data.examples import token_examples
@@ -29,6 +29,7 @@ from common.models.specification import END, PADDING, START
 from common.models.trace import Step
 from common.tasks.building import build_task
 from common.tasks.checkpoint import read_checkpoint
+from common.tasks.parting import AGREES, TOO_FAST
 from common.tasks.task import Options
 from tests.command_line.running import birnn
 from tests.command_line.test_bad_input import assert_one_sentence
@@ -100,8 +101,21 @@ def test_without_the_first_implementation_nothing_is_held_against_it() -> None:
     assert part([Trained("numpy/loop", status="failed"), twin, Trained("numpy/other", steps=[step])], "float64") == {}
 
 
+def test_another_validation_loss_is_no_agreement() -> None:
+    """Of a trace that is the same: it would stop training elsewhere."""
+    steps = [Step(loss, 0.5, 1.0) for loss in (2.0, 1.5)]
+    first, other = (
+        Trained(name, steps=steps, accuracies=[0.5] * 2, validation_losses=[1.75, loss])
+        for name, loss in (("numpy/loop", 1.25), ("numpy/other", 1.26))
+    )
+    partings = part([first, replace(first, twin=True), other], "float64")
+    assert [each.verdict for each in partings.values()] == [AGREES, TOO_FAST]
+    assert exit_code([first, other], partings, broken=False) == 1
+
+
 def test_training_that_was_killed_goes_on_with_the_same_trace(tagged: Path, tmp_path: Path) -> None:
     command = ["train", "tagger", *NUMPY, "--data", str(tagged), "--epochs", "30", "--dtype", "float64"]
+    command += ["--schedule", "cosine", "--warm-up", "0.2", "--patience", "30"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert birnn(*command, "--out", whole).returncode == 0
     child = subprocess.Popen([sys.executable, "-m", "birnn", *command, "--out", str(broken)], stdout=subprocess.DEVNULL)
@@ -115,6 +129,8 @@ def test_training_that_was_killed_goes_on_with_the_same_trace(tagged: Path, tmp_
     assert birnn(*command, "--out", broken).returncode == 0
     first, second = (read_checkpoint(folder / "numpy-loop.safetensors") for folder in (whole, broken))
     assert first.header.trace == second.header.trace
+    assert first.header.validation_losses == second.header.validation_losses
+    assert len(first.header.validation_losses) == 30
     assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 

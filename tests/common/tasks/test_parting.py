@@ -14,7 +14,7 @@ from common.models.optimizers import Optimizer
 from common.models.pipeline_data import OPTIMIZER, pipeline_data, pipeline_model
 from common.models.specification import Arrays, initialise
 from common.models.trace import ReferenceTrainer, Step
-from common.tasks.parting import AGREES, EXPLAINED, PARTED, PARTS, TOO_FAST, Parting, compare, gaps
+from common.tasks.parting import AGREES, EXPLAINED, PARTED, PARTS, TOO_FAST, Parting, compare, compare_stopped, gaps
 
 LOSS = 2.0
 CHAOS = 1e-6
@@ -57,6 +57,30 @@ def test_the_verdict_on_gaps(
     parted = parting(gaps, chaos)
     assert (parted.verdict, parted.step, parted.unexplained) == (verdict, step, unexplained)
     assert parted.largest == pytest.approx(np.inf if np.isnan(gaps).any() else max(gaps), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("of_steps", "of_validation", "verdict", "step", "unexplained"),
+    [
+        ([0] * 6, [0, 0, 0], AGREES, None, None),
+        ([0] * 6, [0, 0.01, 0], TOO_FAST, 3, 3),  # the second epoch's last step
+        ([0] * 5 + [0.01], [0, 0, 0], TOO_FAST, 5, 5),
+        ([0, 0, 0.01, 0, 0, 0], [0, 0, 0], TOO_FAST, 2, 2),
+        ([0] * 6, [0.01, 0, 0], TOO_FAST, 1, 1),
+        ([0] * 4, [0, 0], AGREES, None, None),  # stopped before the other
+        ([0] * 4, [0, 0.01], TOO_FAST, 3, 3),
+        ([0, 0, CHAOS, 0, 0, 0], [0, 50 * CHAOS, 0], AGREES, None, None),
+    ],
+)
+def test_a_validation_loss_counts_as_its_epochs_last_step(
+    of_steps: list[float], of_validation: list[float], verdict: str, step: int | None, unexplained: int | None
+) -> None:
+    """Of three epochs of two steps; the twin's first gap is in the second one."""
+    first, twin = (trace([0] * 6), [LOSS] * 3), (trace([0, 0, CHAOS, 0, 0, 0]), [LOSS] * 3)
+    other = trace(of_steps), [LOSS * (1 + gap) for gap in of_validation]
+    parted = compare_stopped(first, other, twin, "float64")
+    assert (parted.verdict, parted.step, parted.unexplained) == (verdict, step, unexplained)
+    assert parted.largest == pytest.approx(max(of_steps + of_validation), rel=1e-9)
 
 
 def test_rounding_alone_is_explained_where_the_twin_has_not_parted_yet() -> None:
