@@ -53,6 +53,14 @@ def sigmoid_by_tanh(a: np.ndarray, tanh: Elementwise = np.tanh) -> np.ndarray:
     return (1 + tanh(a / 2)) / 2
 
 
+def gates(a: np.ndarray, count: int) -> list[np.ndarray]:
+    """The parts of ``a``, (batch, count·hidden_size), that each gate has, (batch, hidden_size); np.split does the same
+    in thirty times the time, which was a fifth of the reference's.
+    """
+    width = a.shape[1] // count
+    return [a[:, gate * width : (gate + 1) * width] for gate in range(count)]
+
+
 def relu(a: np.ndarray) -> np.ndarray:
     """The larger of a and 0, decided by the real part so that a complex step passes through."""
     return np.where(a.real > 0, a, np.zeros_like(a))
@@ -154,8 +162,8 @@ class GRUResetAfter(Cell):
     """The cell h' = (1 − z)·n + z·h with n = tanh(W_n x + b_in + r·(R_n h + b_hn)) (torch.nn.GRU; cuDNN)."""
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
-        x_r, x_z, x_n = np.split(self._input_sums(x), 3, axis=1)
-        h_r, h_z, h_n = np.split(self._state_sums(state.h), 3, axis=1)
+        x_r, x_z, x_n = gates(self._input_sums(x), 3)
+        h_r, h_z, h_n = gates(self._state_sums(state.h), 3)
         r = self.sigmoid(x_r + h_r)
         z = self.sigmoid(x_z + h_z)
         n = self.tanh(x_n + r * h_n)
@@ -179,8 +187,8 @@ class GRUResetBefore(Cell):
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
         hidden_size = state.h.shape[1]
-        x_r, x_z, x_n = np.split(self._input_sums(x), 3, axis=1)
-        h_r, h_z, _ = np.split(self._state_sums(state.h), 3, axis=1)
+        x_r, x_z, x_n = gates(self._input_sums(x), 3)
+        h_r, h_z, _ = gates(self._state_sums(state.h), 3)
         r = self.sigmoid(x_r + h_r)
         z = self.sigmoid(x_z + h_z)
         kernel_n, bias_n = self.weights.weight_hh[2 * hidden_size :], self.weights.bias_hh[2 * hidden_size :]
@@ -214,7 +222,7 @@ class LSTM(Cell):
     """
 
     def forward(self, x: np.ndarray, state: State) -> tuple[State, Any]:
-        a_i, a_f, a_g, a_o = np.split(self._input_sums(x) + self._state_sums(state.h), 4, axis=1)
+        a_i, a_f, a_g, a_o = gates(self._input_sums(x) + self._state_sums(state.h), 4)
         i, f, g, o = self.sigmoid(a_i), self.sigmoid(a_f), self.tanh(a_g), self.sigmoid(a_o)
         c = f * state.c + i * g
         tanh_c = self.tanh(c)

@@ -56,6 +56,7 @@ class Pass:
     def __init__(self, cell: Cell, mask: np.ndarray) -> None:
         self.cell = cell
         self.mask = mask
+        self._is_whole = mask.all(axis=0).tolist()  # the steps that are real in every row: nothing is kept still there
         self._kept: list = []
 
     def forward(self, x: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -64,9 +65,12 @@ class Pass:
         self._kept.clear()
         x = np.where(self.mask[..., None], x, np.zeros((), x.dtype))  # padding may be NaN, and 0·NaN is no 0
         for t in range(x.shape[1]):
-            real = self.mask[:, t, None]
             after, kept = self.cell.forward(x[:, t], state)
             self._kept.append(kept)
+            if self._is_whole[t]:
+                output[:, t], state = after.h, after
+                continue
+            real = self.mask[:, t, None]
             output[:, t] = np.where(real, after.h, output[:, t])
             state = State(np.where(real, after.h, state.h), np.where(real, after.c, state.c))
         return output, state
@@ -78,10 +82,11 @@ class Pass:
         d_x = np.zeros((*d_output.shape[:2], weights.weight_ih.shape[1]), d_output.dtype)
         for t in reversed(range(d_output.shape[1])):
             real = self.mask[:, t, None]
-            zero = np.zeros_like(d_state.h)
-            into_step = State(np.where(real, d_state.h + d_output[:, t], zero), np.where(real, d_state.c, zero))
+            into_step = State(d_state.h + d_output[:, t], d_state.c)
+            if not self._is_whole[t]:
+                into_step = State(*(np.where(real, each, np.zeros_like(each)) for each in into_step))
             gradients = self.cell.backward(into_step, self._kept[t])
-            d_x[:, t] = np.where(real, gradients.x, d_x[:, t])
+            d_x[:, t] = gradients.x if self._is_whole[t] else np.where(real, gradients.x, d_x[:, t])
             d_state = self.before_step(t, real, gradients.state, d_state)
             totals = [total + getattr(gradients.weights, kind) for total, kind in zip(totals, KINDS, strict=True)]
         return d_x, d_state, DirectionWeights(*totals)
