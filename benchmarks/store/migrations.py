@@ -92,6 +92,14 @@ def connect(path: Path, write: bool) -> Any:
     return connection
 
 
+def connect_to_read(path: Path) -> Any:
+    """A connection as ``connect`` makes it, to the store at ``path``, which must be there."""
+    if is_new(path):
+        got = "got an empty file, in which nothing has been measured" if path.exists() else "there is no such file"
+        raise InputError(f"{path}: must be a store; {got}")
+    return connect(path, write=False)
+
+
 def workbench() -> Any:
     """A DuckDB connection to which files are attached; ``seal`` it before anything in them is used."""
     return duckdb_module().connect(":memory:", config=dict(_SETTINGS))
@@ -116,9 +124,6 @@ def readable(path: Path) -> Iterator[tuple[Path, int]]:
     """The file to read a store from and the version that was found: the store, or a temporary migrated copy of an
     older one. Raises ``InputError`` as ``Store.open`` does; whoever opens the file calls ``accept``.
     """
-    if is_new(path):
-        got = "got an empty file, in which nothing has been measured" if path.exists() else "there is no such file"
-        raise InputError(f"{path}: must be a store; {got}")
     with tempfile.TemporaryDirectory(prefix="birnn-store-") as folder:
         file = path
         with refusing(path):
@@ -131,7 +136,7 @@ def readable(path: Path) -> Iterator[tuple[Path, int]]:
 
 def _version_at(path: Path) -> int:
     """The schema version of a store."""
-    connection = connect(path, write=False)
+    connection = connect_to_read(path)
     try:
         return version_of(connection, path, KEPT, oldest_version())
     finally:

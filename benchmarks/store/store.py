@@ -10,7 +10,15 @@ from typing import Any, Self
 
 from benchmarks.analysis.noise import Floor
 from benchmarks.store.intake import KEPT, accept, require_tables, require_tables_alone, tables_of, version_of
-from benchmarks.store.migrations import connect, duckdb_module, migrate_in_place, oldest_version, readable, refusing
+from benchmarks.store.migrations import (
+    connect,
+    connect_to_read,
+    duckdb_module,
+    migrate_in_place,
+    oldest_version,
+    readable,
+    refusing,
+)
 from benchmarks.store.placing import identity, is_new, make_new
 from benchmarks.store.records import Block, Ceiling, Environment, Key, Look, Process, Row, Run
 from benchmarks.store.schema import (
@@ -72,13 +80,18 @@ class Store:
     @classmethod
     def _opened_to_read(cls, path: Path) -> Self:
         """The store, for reading; an older version is read by way of a copy."""
+        connection, note = connect_to_read(path), ""
         with contextlib.ExitStack() as stack:
-            file, version = stack.enter_context(readable(path))
-            connection = connect(file, write=False)
             stack.callback(connection.close)
+            version = version_of(connection, path, KEPT, oldest_version())
+            if version < SCHEMA_VERSION:
+                stack.close()
+                file, version = stack.enter_context(readable(path))
+                connection = connect(file, write=False)
+                stack.callback(connection.close)
+                note = "" if file == path else f"{path}: read through a migrated copy; {_steps(version)}"
             accept(connection, path, KEPT)
             connection.execute(f"USE {KEPT}")
-            note = "" if file == path else f"{path}: read through a migrated copy; {_steps(version)}"
             return cls(path, connection, note, stack.pop_all())
 
     @classmethod
