@@ -56,7 +56,8 @@ class Pass:
     def __init__(self, cell: Cell, mask: np.ndarray) -> None:
         self.cell = cell
         self.mask = mask
-        self._is_whole = mask.all(axis=0).tolist()  # the steps that are real in every row: nothing is kept still there
+        # The steps that are real in every row: nothing is kept still there.
+        self._is_whole = np.logical_and.reduce(mask, axis=0)
         self._kept: list = []
 
     def forward(self, x: np.ndarray, state: State) -> tuple[np.ndarray, State]:
