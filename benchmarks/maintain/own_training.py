@@ -76,6 +76,7 @@ def commands(treebank: Sequence[Path | None] = (), entities: Sequence[Path | Non
         "classifier": ["train", "classifier"],
         "classifier-genres": ["train", "classifier", *files],
         "seq2seq": ["train", "seq2seq", "--limit", "6000"],
+        "seq2seq-decoder-dropout": ["train", "seq2seq", "--limit", "6000", "--decoder-dropout", "0.2"],
         "seq2seq-without-attention": ["train", "seq2seq", "--limit", "6000", "--no-attention"],
         "seq2seq-bidirectional-decoder": ["train", "seq2seq", "--limit", "6000", "--decoder", "bidirectional"],
         "masked": ["train", "masked", *files],
