@@ -79,24 +79,24 @@ def how_to_create(backend: Backend) -> str:
     return f"create it with: tox run -e {backend.environment} --notest, in {where}"
 
 
-NOTHING_KEPT = {"JAX_ENABLE_COMPILATION_CACHE": "0", "BIRNN_TENSORFLOW_PROGRAMS": ""}
+NOTHING_KEPT = {"JAX_ENABLE_COMPILATION_CACHE": "0", "BIRNN_JAX_PROGRAMS": "", "BIRNN_TENSORFLOW_PROGRAMS": ""}
 """Variables with which workers neither take nor leave programs of other processes."""
 
 
 def compilation_cache(backend: Backend) -> dict[str, str]:
-    """Variables that make JAX keep its compiled programs, and TensorFlow its traced ones, inside a tox environment, so
-    that they go when it goes.
+    """Variables that make JAX keep its compiled programs, and TensorFlow its optimized ones, inside a tox environment,
+    so that they go when it goes.
 
-    Compiling the built-in cases' programs takes 120 CPU seconds, loading them 19 (jax 0.10.2, 2 cores). The key of an
-    entry holds the program, jaxlib's version and XLA's flags. JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
-    TensorFlow's traced ones are kept by us (backends/tensorflow_keras/layer/programs.py). ``NOTHING_KEPT`` turns both
-    off.
+    JAX's cache spares the compiler, and what is kept by us (layer/programs.py in both folders) spares tracing and
+    lowering, or tracing and optimizing. The key of an entry holds the program, or what it follows from, versions and
+    switches. JAX_ENABLE_COMPILATION_CACHE=0 turns both of JAX's off, and ``NOTHING_KEPT`` everything.
     """
     if backend.environment is None or override_variable(backend) in os.environ:
         return {}
     folder = tox_folder() / backend.environment
     return {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax-cache"),
+        "BIRNN_JAX_PROGRAMS": str(folder / "jax-programs"),
         "BIRNN_TENSORFLOW_PROGRAMS": str(folder / "tensorflow-programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -29,8 +29,8 @@ FRAMEWORKS = {
     "mxnet_gluon": {"mxnet"},
 }
 OF_SOME = {"layer/tuned.py", "layer/fused.py", "layer/programs.py"}
-"""Where nothing faster was found there is no tuned.py; a long one may have a second file; only what is slow to trace is
-kept in programs."""
+"""Where nothing faster was found there is no tuned.py; a long one may have a second file; only what is slow to trace
+or to compile is kept in programs."""
 INTERFACE = (
     "load_weights",
     "move_inputs",

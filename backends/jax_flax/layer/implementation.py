@@ -17,12 +17,15 @@ import numpy as np
 
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import MOST_TEXTS, added_up, most_important
+from backends.jax_flax.layer import programs
 from backends.jax_flax.layer.lengths import Results, States, Tree
 from backends.jax_flax.layer.training import LayerTrainer, train_step
 from common.specification import Specification
 from common.training import trained_kernels
 from common.weights import shapes
 
+OURS = __name__.partition(".layer.")[0]
+"""The package whose files the keys of kept programs are made from: a class from elsewhere is always traced."""
 DTYPES = {
     "float16": jnp.float16,
     "bfloat16": jnp.bfloat16,
@@ -40,6 +43,7 @@ class JaxImplementation(Implementation):
 
     parameters: Tree
     """The arrays that gradients are taken by, in the layout that ``run`` reads."""
+    _reuses_programs = False
 
     def __init__(self, spec: Specification, dtype: str, device: str) -> None:
         super().__init__(spec, dtype, device)
@@ -78,15 +82,27 @@ class JaxImplementation(Implementation):
         self._forward_has_room = False
         self._cotangents = {name: self.array(value) for name, value in inputs.cotangents.items()}
 
+    def reuse_programs(self) -> None:
+        self._reuses_programs = type(self).__module__.startswith(OURS)
+
     def forward(self) -> None:
         if not self._forward_has_room:  # a program besides that of forward_backward
             make_room((*self._key, "forward"))
             self._forward_has_room = True
-        self._results = (_forward(type(self), self._program, self.parameters, *self._inputs), None, None)
+        self._results = (self._call("forward", self.parameters, *self._inputs), None, None)
 
     def forward_backward(self) -> None:
-        results = _forward_backward(type(self), self._program, self.parameters, *self._inputs, self._cotangents)
+        results = self._call("forward_backward", self.parameters, *self._inputs, self._cotangents)
         self._results = (*results, None)
+
+    def _call(self, work: str, *arguments: Any) -> Any:
+        """The result of a compiled pass."""
+        function = {"forward": _forward, "forward_backward": _forward_backward}[work]
+        kept = None
+        if self._reuses_programs:
+            what = [type(self).__qualname__, self._program.as_json(), self.dtype, self.device, work]
+            kept = programs.program(lambda: function.lower(type(self), self._program, *arguments), what, arguments)
+        return function(type(self), self._program, *arguments) if kept is None else kept(*arguments)
 
     def load_training(self, training: Training) -> None:
         self._trainer = LayerTrainer(training, self)
@@ -176,6 +192,7 @@ def make_room(key: tuple) -> None:
     """Drop all compiled programs when ``key`` would be one too many; those still wanted are compiled again."""
     if key not in _kept and len(_kept) >= PROGRAMS_KEPT:
         jax.clear_caches()
+        programs.forget()
         _kept.clear()
     _kept.add(key)
 

@@ -1,15 +1,21 @@
-"""Traced programs kept on disk: what a tf.function traced once, later processes run without tracing it again.
+"""Programs kept on disk: what TensorFlow traced and optimized once, later processes run without doing so again.
 
 A program is kept as what TensorFlow itself made of it: the definition of its function and of those that it calls, which
-are handed to TensorFlow's runtime as they are. It is the same program, bit for bit, and grappler and XLA work on it as
-they do on a traced one; only the call goes past tf.function, so nothing is timed this way. Tracing is two fifths of
-what `birnn verify` needs of a processor in TensorFlow 2.21.
+are handed to TensorFlow's runtime as they are, and the graph that grappler made of them at the first call, which the
+runtime takes in place of optimizing anew. It is the same program, bit for bit, and XLA works on it as on a traced one;
+only the call goes past tf.function, so nothing is timed this way. In TensorFlow 2.21 tracing is half of what `birnn
+verify` would need of a processor, and optimizing two thirds of the rest.
+
+The runtime has a cache of its own for optimized graphs, in the folder that TF_GRAPH_CACHING names: it takes what lies
+there under a function's name, and writes what took it more than three seconds. Names alone are no key, so the folder is
+named only while a kept program is called for the first time, and holds that program's graph alone.
 
 XLA's own cache of what it compiles is left off: a file in it that is damaged or cannot be written makes the call fail
 (TensorFlow 2.21, --tf_xla_persistent_cache_directory).
 
-The key of a program holds what tracing reads: the implementation and its specification, the arguments' names, shapes
-and dtypes, our sources, the files of Keras and TensorFlow that trace, versions, devices and switches.
+The key of a program holds what tracing and optimizing read: the implementation and its specification, the arguments'
+names, shapes and dtypes, our sources, the files of Keras and TensorFlow that trace, versions, devices, the processor,
+and switches.
 """
 
 from __future__ import annotations
@@ -17,10 +23,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +36,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from tensorflow.core.framework.optimized_function_graph_pb2 import OptimizedFunctionGraph
 from tensorflow.python.eager import context  # not public: nothing that is registers a function by its definition
 
 FOLDER = "BIRNN_TENSORFLOW_PROGRAMS"
@@ -37,6 +45,10 @@ AT_ONCE = 128
 """Programs of one process before the one unused for longest is dropped; a traced one holds some 20 MB."""
 MOST = 4096
 """Programs that a process leaves in the folder when it starts; one takes some 20 kB."""
+GRAPHS = "TF_GRAPH_CACHING"
+"""TensorFlow's environment variable for the folder of optimized graphs."""
+SWITCHES = ("TF_", "XLA_", "DNNL_", "ONEDNN_", "OMP_", "MKL_")
+"""How the names of environment variables begin that TensorFlow and its libraries read."""
 SOURCES = ("backends/interface", "backends/tensorflow_keras", "backends/tensorflow_keras/layer", "common")
 """Folders of ours whose files tracing may read."""
 
@@ -46,7 +58,7 @@ _KNOWN: dict[str, Function] = {}
 """The programs of this process by key."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Program:
     """A program that TensorFlow's runtime knows by name.
 
@@ -58,17 +70,43 @@ class Program:
         How many tensors it gives.
     structure
         Names of tensors in the shape in which the function gives them: dictionaries, and tuples of them.
+    size
+        The number of the function's nodes.
+    optimized
+        What the runtime has made of it, an ``OptimizedFunctionGraph``, to be offered with the first call; or nothing.
     """
 
     functions: Sequence[bytes]
     outputs: int
     structure: Any
+    size: int
+    optimized: bytes = b""
 
     def __call__(self, *arguments: Any) -> Any:
         """Run it on what the tf.function takes."""
         inputs = [tensor for _, tensor in _leaves(arguments)]
-        outputs = context.context().call_function(self.functions[-1], inputs, self.outputs)
+        optimized, self.optimized = self.optimized, b""
+        with offered(optimized, self.functions[-1].decode(), self.size):
+            outputs = context.context().call_function(self.functions[-1], inputs, self.outputs)
         return tf.nest.pack_sequence_as(self.structure, outputs)
+
+
+@contextmanager
+def offered(optimized: bytes, name: str, size: int) -> Iterator[None]:
+    """While it is entered, the runtime finds the optimized graph, if any, of the function of that name and number of
+    nodes: under the job's name and number, which outside of clusters are nothing and -1, and the function's name up to
+    its last underscore.
+    """
+    if not optimized:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        Path(aside, f"_-1_{name.rpartition('_')[0]}_{size}").write_bytes(optimized)
+        os.environ[GRAPHS] = aside
+        try:
+            yield
+        finally:
+            del os.environ[GRAPHS]
 
 
 def folder() -> Path | None:
@@ -96,12 +134,17 @@ def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any
     key = hashlib.sha256(json.dumps([what, signature, surroundings()], sort_keys=True).encode()).hexdigest()[:32]
     kept = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, where / key)
     _KNOWN[key] = kept  # the one used last stands last
-    if len(_KNOWN) > AT_ONCE:
+    forget(AT_ONCE)
+    return kept
+
+
+def forget(left: int) -> None:
+    """Drop the programs of this process that were unused for longest, so that so many are left."""
+    while len(_KNOWN) > left:
         forgotten = _KNOWN.pop(next(iter(_KNOWN)))
         if isinstance(forgotten, Program):
             for name in forgotten.functions:
                 context.context().remove_function(name)
-    return kept
 
 
 def surroundings() -> dict[str, Any]:
@@ -110,6 +153,9 @@ def surroundings() -> dict[str, Any]:
         "sources": _sources(),
         "versions": [tf.__version__, tf.version.GIT_VERSION, keras.__version__],
         "files": _files_of_tensorflow(),
+        "processor": _processor(),
+        "switches": {name: value for name, value in os.environ.items() if name.startswith(SWITCHES)},
+        "optimizers": tf.config.optimizer.get_experimental_options(),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
     }
@@ -121,6 +167,15 @@ def _sources() -> str:
     root = Path(__file__).resolve().parents[3]
     files = sorted(file for each in SOURCES for file in (root / each).glob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@cache
+def _processor() -> list[Any]:
+    """The number of processors, their name and what they can do, on which optimizations depend."""
+    with suppress(OSError):
+        lines = {line for line in Path("/proc/cpuinfo").read_text().splitlines() if line[:5] in ("model", "flags")}
+        return [os.cpu_count(), *sorted(lines)]
+    return [os.cpu_count(), platform.processor()]
 
 
 @cache
@@ -152,20 +207,27 @@ def _read(path: Path) -> Program | None:
     try:
         head, _, body = zlib.decompress(path.read_bytes()).partition(b"\n")
         texts = json.loads(head)
-        library = tf.compat.v1.GraphDef.FromString(body).library
-        names = [function.signature.name.encode() for function in library.function]
-        kept = Program(names, texts["outputs"], texts["structure"])
+        library = tf.compat.v1.GraphDef.FromString(body[: texts["library"]]).library
+        kept = _register(library, texts["outputs"], texts["structure"], body[texts["library"] :])
     except (OSError, ValueError, KeyError, zlib.error, DecodeError):
         return None
-    for function in library.function:
-        context.context().add_function_def(function)
     with suppress(OSError):
         path.touch()  # used just now
     return kept
 
 
+def _register(library: Any, outputs: int, structure: Any, optimized: bytes = b"") -> Program:
+    """The program that is a library's last function, handed to TensorFlow with the others."""
+    for function in library.function:
+        context.context().add_function_def(function)
+    names = [function.signature.name.encode() for function in library.function]
+    return Program(names, outputs, structure, len(library.function[-1].node_def), optimized)
+
+
 def _keep(traced: Any, arguments: tuple[Any, ...], path: Path) -> Function:
-    """The tf.function, traced for these arguments and, where it reads nothing else, written into a file."""
+    """The program that a tf.function is for these arguments, run once, and written into a file; where it reads anything
+    else, the tf.function.
+    """
     concrete = traced.get_concrete_function(*arguments)
     structure = tf.nest.map_structure(lambda spec: "", concrete.structured_outputs)
     if concrete.captured_inputs or len(concrete.outputs) != len(tf.nest.flatten(structure)):
@@ -173,22 +235,48 @@ def _keep(traced: Any, arguments: tuple[Any, ...], path: Path) -> Function:
     library = tf.compat.v1.GraphDef(library=concrete.graph.as_graph_def().library)
     library.library.function.append(concrete.function_def)
     _rename(library.library.function, path.name)
-    texts = {"outputs": len(concrete.outputs), "structure": structure}
+    kept = _register(library.library, len(concrete.outputs), structure)
+    optimized = _optimized(kept, arguments, library.library.function[-1])
+    content = library.SerializeToString()
+    texts = {"outputs": len(concrete.outputs), "structure": structure, "library": len(content)}
     with suppress(OSError):  # a full disk, or a folder that only others may write: nothing is kept
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as aside:
             whole = Path(aside, path.name)
-            whole.write_bytes(zlib.compress(json.dumps(texts).encode() + b"\n" + library.SerializeToString(), 1))
+            whole.write_bytes(zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1))
             whole.replace(path)
-    return traced
+    return kept
+
+
+def _optimized(kept: Program, arguments: tuple[Any, ...], function: Any) -> bytes:
+    """What the runtime makes of a program before it runs it, an ``OptimizedFunctionGraph``; nothing where it cannot be
+    told, or runs for more than what it gives.
+    """
+    context.context().enable_graph_collection()
+    try:
+        kept(*arguments)
+        graphs = context.context().export_run_metadata().function_graphs
+    finally:
+        context.context().disable_graph_collection()
+    if len(graphs) != 1 or function.control_ret:
+        return b""
+    return OptimizedFunctionGraph(
+        name=function.signature.name,
+        function_graph=graphs[0].post_optimization_graph,
+        ret_types=[output.type for output in function.signature.output_arg],
+        num_return_nodes=len(function.signature.output_arg),
+        source=OptimizedFunctionGraph.JIT,
+        optimization_time_usecs=0,
+    ).SerializeToString()
 
 
 def _rename(functions: Sequence[Any], key: str) -> None:
     """Give functions names that no program of another process has, wherever they are called.
 
-    TensorFlow numbers functions by process; two with one name in one process would be an error.
+    TensorFlow numbers functions by process; two with one name in one process would be an error. Its cache of optimized
+    graphs knows a function by what stands before the last underscore.
     """
-    names = {each.signature.name: f"{key}_{number}" for number, each in enumerate(functions)}
+    names = {each.signature.name: f"{key}-{number}_" for number, each in enumerate(functions)}
     for function in functions:
         function.signature.name = names[function.signature.name]
         for node in function.node_def:

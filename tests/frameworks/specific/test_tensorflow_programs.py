@@ -1,10 +1,11 @@
-"""TensorFlow's traced programs on disk: the same bits without tracing, and a program of anything else is never run."""
+"""TensorFlow's programs on disk: the same bits without tracing and optimizing, and never a program of anything else."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tests.frameworks.conftest import only_with
 TENSORFLOW = only_with("tensorflow")
 
 import tensorflow as tf  # noqa: E402 (where it is missing, the file has been skipped)
+from tensorflow.core.framework.optimized_function_graph_pb2 import OptimizedFunctionGraph  # noqa: E402
 
 from backends.tensorflow_keras.layer import implementation, programs  # noqa: E402
 
@@ -48,18 +50,52 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(name: str = "scratch", case: Case = CASE) -> dict[str, np.ndarray]:
     """What an implementation gives, in a process that may have forgotten the programs it knew."""
-    programs._KNOWN.clear()
+    programs.forget(0)
     return execute(TENSORFLOW, case, name, "float32", "cpu").tensors
 
 
 @pytest.mark.parametrize("name", TENSORFLOW.implementations)
-def test_a_kept_program_gives_the_same_bits_untraced(folder: Path, traced: list[str], name: str) -> None:
-    first = run(name)
-    assert traced == ["forward_backward"]
-    again = run(name)
-    assert traced == ["forward_backward"]
-    assert first.keys() == again.keys()
-    assert all(first[each].tobytes() == again[each].tobytes() for each in first)
+def test_a_kept_program_gives_the_same_bits_untraced(
+    folder: Path, traced: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv(programs.FOLDER, "")
+        as_users_have_it = run(name)
+    kept, loaded = run(name), run(name)
+    assert traced == ["forward_backward"] * 2
+    for other in (kept, loaded):
+        assert as_users_have_it.keys() == other.keys()
+        assert all(as_users_have_it[each].tobytes() == other[each].tobytes() for each in other)
+
+
+def test_a_kept_program_is_not_optimized_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs is the graph in the file: with one operation changed there, and only there, it is another result."""
+    optimized = programs._optimized
+
+    def changed(*arguments: Any) -> bytes:
+        graph = OptimizedFunctionGraph.FromString(optimized(*arguments))
+        for node in graph.function_graph.node:
+            node.op = {"Sigmoid": "Tanh"}.get(node.op, node.op)
+        return graph.SerializeToString()
+
+    monkeypatch.setattr(programs, "_optimized", changed)
+    first, loaded = run(), run()
+    assert np.abs(first["output"] - loaded["output"]).max() > 0.01
+    assert programs.GRAPHS not in os.environ
+
+
+def test_a_graph_that_the_runtime_cannot_read_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_optimized", lambda *arguments: b"\x12\xff")
+    first, loaded = run(), run()
+    assert all(first[each].tobytes() == loaded[each].tobytes() for each in first)
+
+
+def test_no_two_functions_of_a_program_share_a_name_of_the_runtimes_cache(folder: Path) -> None:
+    """It knows a function by its name up to the last underscore, and by the number of its nodes."""
+    run("tuned")
+    (program,) = programs._KNOWN.values()
+    assert isinstance(program, programs.Program)
+    assert len({name.rpartition(b"_")[0] for name in program.functions}) == len(program.functions) > 3
 
 
 def test_other_shapes_lengths_and_surroundings_are_other_programs(

@@ -1,0 +1,225 @@
+"""Programs kept on disk: what JAX traced, lowered and compiled once, later processes load without doing so again.
+
+JAX's own cache spares the compiler alone: its key is the lowered program, so every process traces and lowers all of its
+programs anew, which takes three fourths of what `birnn verify` needs of a processor in JAX 0.10.2. Here it is kept
+which entry of that cache a program is, with what JAX knows of its arguments and results, as
+``jax.experimental.serialize_executable`` writes it. It is the same machine code; only the call goes past jax.jit, so
+nothing is timed this way. (What was loaded from the cache cannot be serialized a second time in jaxlib 0.10.2, and an
+entry is the same for many of our keys, so the machine code stays there.)
+
+The key of a program holds what tracing and lowering read: the implementation and its specification, the arguments'
+structure, shapes and dtypes, our sources, the files of JAX and Flax, versions, devices, and switches. A file begins
+with a hash of the rest of it, for what follows is a pickle; like JAX's cache, the folder is for those who may write it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+from jax._src import compilation_cache  # not public: nothing that is tells which entry of its cache a program is
+from jax._src.lib import _jax
+from jax.experimental import serialize_executable
+
+FOLDER = "BIRNN_JAX_PROGRAMS"
+"""The environment variable that names the folder of programs; where it is not set or empty, none are kept."""
+MOST = 8192
+"""Programs that a process leaves in the folder when it starts; one takes some 10 kB."""
+SOURCES = ("backends/interface", "backends/jax_flax", "backends/jax_flax/layer", "common")
+"""Folders of ours whose files tracing may read."""
+SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_disable_jit")
+"""JAX's settings that a program follows from."""
+SWITCHES = ("JAX_", "XLA_", "LIBTPU_", "NPROC")
+"""How the names of environment variables begin that JAX reads."""
+ENTRY = "entry of JAX's cache"
+"""What stands in a file for the machine code, with the entry's key."""
+DIGEST = hashlib.sha256().digest_size
+"""Bytes of the hash that a file begins with."""
+
+Function = Callable[..., Any]
+"""A function that is compiled."""
+_KNOWN: dict[str, Function] = {}
+"""The programs of this process by key."""
+
+
+class NotThere(Exception):
+    """JAX's cache has no entry, or no longer, for a program."""
+
+
+class Pickler(serialize_executable._JaxPjrtPickler):
+    """Writes a program, with the key of its entry in JAX's cache for its machine code."""
+
+    def __init__(self, file: io.BytesIO, entry: str) -> None:
+        super().__init__(file)
+        self._entry = entry
+
+    def persistent_id(self, obj: Any) -> Any:
+        """What stands for an object that cannot be pickled."""
+        if isinstance(obj, _jax.LoadedExecutable | _jax.Executable):
+            return ENTRY, self._entry
+        return super().persistent_id(obj)
+
+
+class Unpickler(serialize_executable._JaxPjrtUnpickler):
+    """Reads what ``Pickler`` writes; raises ``NotThere``."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The object that ``pid`` stands for."""
+        if pid[0] != ENTRY:
+            return super().persistent_load(pid)
+        entries = compilation_cache._get_cache(self.backend)
+        content = None if entries is None else entries.get(pid[1])
+        if content is None:
+            raise NotThere
+        code, _ = compilation_cache.extract_executable_and_time(compilation_cache.decompress_executable(content))
+        return self.backend.deserialize_executable(code, executable_devices=self.execution_devices)
+
+
+def folder() -> Path | None:
+    """Where programs are kept, or None: also where JAX has no cache for their machine code."""
+    named = os.environ.get(FOLDER)
+    return Path(named) if named and compilation_cache.is_persistent_cache_enabled() else None
+
+
+def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any, ...]) -> Function | None:
+    """A pass for these arguments: from the folder where it is there, else ``traced()`` compiled, which is then kept
+    there; None where none are kept.
+
+    Parameters
+    ----------
+    traced
+        Gives the ``jax.stages.Lowered``.
+    what
+        All that the program follows from but its arguments and ``surroundings``, for JSON.
+    arguments
+        What it is going to be called with.
+    """
+    where = folder()
+    if where is None:
+        return None
+    leaves, structure = jax.tree.flatten(arguments)
+    signature = [str(structure), *([leaf.shape, leaf.dtype.name, leaf.weak_type] for leaf in leaves)]
+    key = hashlib.sha256(json.dumps([what, signature, surroundings()], sort_keys=True).encode()).hexdigest()[:32]
+    if key not in _KNOWN:
+        _KNOWN[key] = _read(where / key, arguments) or _keep(traced(), where / key)
+    return _KNOWN[key]
+
+
+def forget() -> None:
+    """Drop the programs of this process."""
+    _KNOWN.clear()
+
+
+def surroundings() -> dict[str, Any]:
+    """What tracing and lowering may read that no argument says."""
+    return {
+        "sources": _sources(),
+        "versions": [jax.__version__, jaxlib.__version__, flax.__version__, jax.devices()[0].client.platform_version],
+        "files": _files_of_jax(),
+        "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
+        "settings": {name: str(getattr(jax.config, name)) for name in SETTINGS},
+        "switches": {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(SWITCHES) and name != "JAX_COMPILATION_CACHE_DIR"
+        },
+    }
+
+
+@cache
+def _sources() -> str:
+    """A hash of our own files that tracing may read."""
+    root = Path(__file__).resolve().parents[3]
+    files = sorted(file for each in SOURCES for file in (root / each).glob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@cache
+def _files_of_jax() -> str:
+    """A hash of the names, sizes and times of the files of JAX and Flax: whoever changes one traces anew."""
+    roots = [Path(module.__path__[0]) for module in (jax, jaxlib, flax)]
+    files = [(file, file.stat()) for root in roots for file in sorted(root.rglob("*.py"))]
+    listed = [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _read(path: Path, arguments: tuple[Any, ...]) -> Function | None:
+    """The program in a file, loaded; None where there is none, not a whole one, or no machine code any more."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+        return None
+    devices = jax.tree.leaves(arguments)[0].devices()
+    client = next(iter(devices)).client
+    try:
+        unloaded, told, no_kwargs, out_tree = Unpickler(io.BytesIO(content[DIGEST:]), client, list(devices)).load()
+        loaded = unloaded.load()
+    except (
+        Exception
+    ):  # whatever a damaged or another version's entry of JAX's cache makes of it: JAX warns and compiles
+        return None
+    with suppress(OSError):
+        path.touch()  # used just now
+    in_tree = jax.tree.structure((arguments, {}))
+    return jax.stages.Compiled(loaded, [], in_tree.unflatten(told), out_tree, no_kwargs=no_kwargs)
+
+
+def _keep(lowered: jax.stages.Lowered, path: Path) -> Function:
+    """The compiled program; which entry of JAX's cache it is, is written into a file."""
+    with noted_entries() as entries:
+        compiled = lowered.compile()
+    executable = compiled._executable
+    if len(entries) != 1 or compiled._params.const_args or not hasattr(executable, "_unloaded_executable"):
+        return compiled
+    file = io.BytesIO()
+    told = jax.tree.leaves(compiled.args_info)
+    Pickler(file, entries[0]).dump((executable._unloaded_executable, told, compiled._no_kwargs, compiled.out_tree))
+    body = file.getvalue()
+    with suppress(OSError):  # a full disk, or a folder that only others may write: nothing is kept
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+            whole = Path(aside, path.name)
+            whole.write_bytes(hashlib.sha256(body).digest() + body)
+            whole.replace(path)
+    return compiled
+
+
+@contextmanager
+def noted_entries() -> Iterator[list[str]]:
+    """The keys under which JAX's cache is asked for programs while it is entered."""
+    own = compilation_cache.get_cache_key
+    keys: list[str] = []
+
+    def get_cache_key(*arguments: Any, **options: Any) -> str:
+        keys.append(own(*arguments, **options))
+        return keys[-1]
+
+    compilation_cache.get_cache_key = get_cache_key
+    try:
+        yield keys
+    finally:
+        compilation_cache.get_cache_key = own
+
+
+def make_room() -> None:
+    """Remove the programs unused for longest, so that ``MOST`` are left."""
+    where = folder()
+    if where is None:
+        return
+    with suppress(OSError):  # another process may do the same
+        files = [(file.stat().st_mtime, file) for file in where.iterdir() if file.is_file()]
+        for _, file in sorted(files)[: max(0, len(files) - MOST)]:
+            file.unlink(missing_ok=True)

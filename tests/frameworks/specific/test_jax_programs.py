@@ -1,0 +1,213 @@
+"""JAX's programs on disk: the same bits without tracing and lowering, and a program of anything else is never run."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.interface.layer import inputs_of
+from backends.worker.execution import execute
+from common.case import Case
+from tests.cases import a_case
+from tests.frameworks.conftest import only_with
+
+JAX = only_with("jax")
+
+import jax  # noqa: E402 (where it is missing, the file has been skipped)
+from jax._src import compilation_cache  # noqa: E402
+
+from backends.jax_flax.layer import implementation, programs  # noqa: E402
+
+CASE = a_case("rnn_tanh", lengths=(5, 0, 1), with_cotangents=False)
+SETTINGS = {
+    "jax_enable_compilation_cache": True,
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+"""What workers set in their environment, so that JAX keeps everything."""
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for JAX's cache, so that each program is compiled once."""
+    return tmp_path_factory.mktemp("jax-cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, entries: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder for programs, in a process that knows none."""
+    settings = {**SETTINGS, "jax_compilation_cache_dir": str(entries)}
+    before = {name: getattr(jax.config, name) for name in settings}
+    monkeypatch.setenv(programs.FOLDER, str(tmp_path / "programs"))
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    programs.forget()
+    compilation_cache.reset_cache()
+    yield tmp_path / "programs"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    programs.forget()
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The implementations that are traced, as they come."""
+    names: list[str] = []
+    kinds: Any = JAX.implementations
+    for name, kind in kinds.items():
+
+        def noted(cls: type, *arguments: object, name: str = name, run: Callable = kind.run.__func__) -> object:
+            names.append(name)
+            return run(cls, *arguments)
+
+        monkeypatch.setattr(kind, "run", classmethod(noted))
+    return names
+
+
+def run(name: str = "scratch", case: Case = CASE) -> dict[str, np.ndarray]:
+    """What an implementation gives, in a process that has forgotten the programs it knew."""
+    jax.clear_caches()
+    programs.forget()
+    return execute(JAX, case, name, "float32", "cpu").tensors
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    """Whether two results have the same tensors, to the last bit."""
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+@pytest.mark.parametrize(("name", "with_cotangents"), [("native-linen", False), ("native-nnx", False), ("tuned", True)])
+def test_a_kept_program_gives_the_same_bits_untraced(
+    folder: Path, traced: list[str], name: str, with_cotangents: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = a_case("rnn_tanh", lengths=(5, 2, 1), with_cotangents=with_cotangents)  # which Flax does, too
+    with monkeypatch.context() as patch:
+        patch.setenv(programs.FOLDER, "")
+        as_users_have_it = run(name, case)
+    kept = run(name, case)
+    assert traced == [name] * 2
+    assert same(as_users_have_it, kept)
+    assert same(as_users_have_it, run(name, case))
+    assert traced == [name] * 2
+
+
+def test_other_shapes_lengths_and_surroundings_are_other_programs(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    for other in (
+        replace(CASE, spec=CASE.spec.model_copy(update={"cell": "rnn_relu"})),
+        replace(CASE, x=CASE.x[:, :4], lengths=np.array([4, 0, 1])),
+        replace(CASE, lengths=None),
+    ):
+        run(case=other)
+    for name in ("_sources", "_files_of_jax"):
+        monkeypatch.setattr(programs, name, lambda: "changed")
+        run()
+    with jax.default_matmul_precision("default"):
+        run()
+    assert len(traced) == len(list(folder.iterdir())) == 7
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"\x00" * 64])
+def test_a_damaged_program_is_traced_and_kept_anew(
+    folder: Path, traced: list[str], damage: Callable[[bytes], bytes]
+) -> None:
+    first = run()
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert same(first, run())
+    assert len(traced) == 2
+    assert file.read_bytes() == whole
+    run()
+    assert len(traced) == 2
+
+
+class Planted:
+    """What touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_a_pickle_that_is_not_the_one_written_is_not_read(folder: Path, traced: list[str], tmp_path: Path) -> None:
+    run()
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[: programs.DIGEST] + pickle.dumps(Planted(tmp_path / "touched")))
+    run()
+    assert len(traced) == 2
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache entry")
+def test_machine_code_that_is_damaged_or_gone_is_compiled_anew(folder: Path, entries: Path, traced: list[str]) -> None:
+    first = run()
+    for damage in (lambda entry: entry.write_bytes(entry.read_bytes()[:99]), lambda entry: entry.unlink()):
+        for entry in entries.glob("jit__forward-*-cache"):
+            damage(entry)
+        assert same(first, run())
+    assert len(traced) == 3
+
+
+def test_a_class_from_elsewhere_is_always_traced(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is in no key."""
+    theirs = type("Scratch", (JAX.implementations["scratch"],), {"__module__": "theirs"})
+    monkeypatch.setattr(JAX, "implementations", {"scratch": theirs})
+    run()
+    run()
+    assert len(traced) == 2
+    assert not folder.exists()
+
+
+def test_nothing_is_kept_where_no_folder_is_named_or_jax_has_no_cache(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv(programs.FOLDER, "")
+        run()
+    jax.config.update("jax_enable_compilation_cache", False)
+    run()
+    assert len(traced) == 2
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
+    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.touch()
+    assert same(run(), run())
+    assert len(traced) == 2
+    assert folder.read_bytes() == b""
+
+
+def test_programs_are_forgotten_with_jaxs_own(folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds memory mappings, of which Linux allows a process only so many."""
+    monkeypatch.setattr(implementation, "PROGRAMS_KEPT", 2)
+    monkeypatch.setattr(implementation, "_kept", set())
+    for steps in (4, 5, 3):
+        execute(JAX, replace(CASE, x=CASE.x[:, :steps], lengths=None), "scratch", "float32", "cpu")
+    assert len(programs._KNOWN) == 1
+
+
+def test_what_is_timed_is_the_jitted_function(folder: Path, traced: list[str]) -> None:
+    """A kept program is called past jax.jit, whose own time is part of what users wait for."""
+    network = JAX.implementations["scratch"](CASE.spec, "float32", "cpu")
+    network.load_weights(CASE.weights)
+    network.move_inputs(inputs_of(CASE))
+    jax.clear_caches()
+    network.forward()
+    assert traced == ["scratch"]
+    assert not folder.exists()
