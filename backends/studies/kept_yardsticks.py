@@ -23,7 +23,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from backends.pool.environments import ROOT, THREAD_VARIABLES, tox_folder
+from backends.pool.environments import ROOT, tox_folder
 from common.case import Case
 from common.errors import InputError
 from common.judging.precision import DTYPES, numpy_dtype, rounded_case
@@ -35,6 +35,8 @@ FOLDER = "yardsticks"
 """The folder's name among tox's environments, so that it goes when these go."""
 MOST_BYTES = 2**28
 """Bytes that are left in the folder when one is written; the built-in cases' take a fourth of it."""
+BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
+"""The environment variables by which a BLAS shares out and orders its sums."""
 PARTS = ("truth", "plain", "spread", "ambiguity")
 """The groups of tensors that a yardstick consists of, besides its case."""
 DIGEST = hashlib.sha256().digest_size
@@ -92,7 +94,7 @@ def surroundings() -> dict[str, Any]:
         "versions": [sys.version, np.__version__, ml_dtypes.__version__],
         "numpy": _numpy_build(),
         "processor": [platform.machine(), *_processor_names()],
-        "variables": {name: os.environ.get(name) for name in (*THREAD_VARIABLES, "OPENBLAS_CORETYPE")},
+        "variables": {name: os.environ.get(name) for name in BLAS_VARIABLES},
     }
 
 
