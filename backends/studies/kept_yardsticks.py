@@ -34,7 +34,7 @@ from common.tensorfile import write_bytes
 FOLDER = "yardsticks"
 """The folder's name among tox's environments, so that it goes when these go."""
 MOST_BYTES = 2**28
-"""Bytes that are left in the folder when one is written; the built-in cases' take a fourth of it."""
+"""Bytes that are left in the folder when one is written; the built-in cases' take two fifths of it."""
 BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 """The environment variables by which a BLAS shares out and orders its sums."""
 PARTS = ("truth", "plain", "spread", "ambiguity")
