@@ -52,6 +52,9 @@ SWITCHES = ("TF_", "XLA_", "DNNL_", "ONEDNN_", "OMP_", "MKL_")
 SOURCES = ("backends/interface", "backends/tensorflow_keras", "backends/tensorflow_keras/layer", "common")
 """Folders of ours whose files tracing may read."""
 
+DIGEST = hashlib.sha256().digest_size
+"""Bytes of the hash that a file begins with."""
+
 Function = Callable[..., Any]
 """A function that is traced."""
 _KNOWN: dict[str, Function] = {}
@@ -205,7 +208,10 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, tf.Tensor]]:
 def _read(path: Path) -> Program | None:
     """The program in a file, handed to TensorFlow; None where there is none, or not a whole one."""
     try:
-        head, _, body = zlib.decompress(path.read_bytes()).partition(b"\n")
+        content = path.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            return None  # the runtime takes whatever it is offered
+        head, _, body = zlib.decompress(content[DIGEST:]).partition(b"\n")
         texts = json.loads(head)
         library = tf.compat.v1.GraphDef.FromString(body[: texts["library"]]).library
         kept = _register(library, texts["outputs"], texts["structure"], body[texts["library"] :])
@@ -243,7 +249,8 @@ def _keep(traced: Any, arguments: tuple[Any, ...], path: Path) -> Function:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as aside:
             whole = Path(aside, path.name)
-            whole.write_bytes(zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1))
+            body = zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1)
+            whole.write_bytes(hashlib.sha256(body).digest() + body)
             whole.replace(path)
     return kept
 
