@@ -82,6 +82,7 @@ def commands(treebank: Sequence[Path | None] = (), entities: Sequence[Path | Non
         "masked": ["train", "masked", *files],
         "language-one-direction": ["train", "language", "--directions", "1"],
         "language-two-directions": ["train", "language", "--directions", "2"],
+        "language-characters": ["train", "language", "--units", "characters", "--directions", "1"],
     }
 
 
