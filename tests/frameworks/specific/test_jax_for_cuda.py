@@ -124,6 +124,7 @@ def test_every_program_of_a_network_is_made_for_cuda(programs: dict[str, list[st
         network.set_optimizer(OptimizerSettings(name="adam", learning_rate=0.01, clip_norm=1.0))
         network.results(case.batch)
         network.train([case.batch])
+        network.loss(case.batch)
         if case.spec.kind == "seq2seq":
             network.decode(unlabelled(case.batch), 3)
             network.beam(unlabelled(case.batch), 3, 2)
