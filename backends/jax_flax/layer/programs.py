@@ -167,9 +167,7 @@ def _read(path: Path, arguments: tuple[Any, ...]) -> Function | None:
     try:
         unloaded, told, no_kwargs, out_tree = Unpickler(io.BytesIO(content[DIGEST:]), client, list(devices)).load()
         loaded = unloaded.load()
-    except (
-        Exception
-    ):  # whatever a damaged or another version's entry of JAX's cache makes of it: JAX warns and compiles
+    except Exception:  # whatever a damaged or another version's entry of JAX's cache makes of it: it is compiled
         return None
     with suppress(OSError):
         path.touch()  # used just now
