@@ -1,11 +1,13 @@
-"""Hypothesis keeps what it notes in a temporary folder, to the end: in its own, it would lie in the working folder."""
+"""Hypothesis keeps what it notes in a temporary folder: in its own, it would lie in the working folder.
+
+It notes the first things when all tests have been collected, which is before any fixture.
+"""
 
 from __future__ import annotations
 
-import pytest
+import tempfile
+
 from hypothesis.configuration import set_hypothesis_home_dir
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
+_FOLDER = tempfile.TemporaryDirectory(prefix="hypothesis-")
+set_hypothesis_home_dir(_FOLDER.name)
