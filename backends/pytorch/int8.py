@@ -56,8 +56,12 @@ def quantized(module: nn.RNNBase, qconfig: Any) -> nn.Module:
 
 def int8_layers(spec: Specification) -> Int8Offer:
     """The dynamic kernels of a layer."""
-    if spec.cell not in ("lstm", "gru") or not spec.reset_after or not spec.keeps_directions or not spec.bias:
+    if spec.cell not in ("lstm", "gru"):
         return Refusal("torch.ao.quantization.quantize_dynamic (torch 2.13) takes LSTM and GRU; RNN stays float32")
+    if not spec.bias:
+        return Refusal("torch.ao.quantization.quantize_dynamic (torch 2.13) takes layers with biases")
+    if not spec.reset_after or not spec.keeps_directions:
+        return Refusal("torch.nn's layers reset after the product, and keep their directions side by side")
     if spec.hidden_size_reverse is not None:
         return Refusal("torch.nn's layers have directions of one size")
     return {

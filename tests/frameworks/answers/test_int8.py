@@ -65,3 +65,19 @@ def test_what_has_no_kernels_of_int8_is_declared(framework: Framework, tmp_path:
         with pytest.raises(Unsupported, match=re.escape(offer.reason)):
             time_int8(framework, request)
         assert not request.result.exists()
+
+
+def test_what_torch_refuses_is_said_by_its_reason() -> None:
+    pytest.importorskip("torch")
+    from backends.pytorch.int8 import int8_layers
+
+    layer = {"cell": "gru", "input_size": 2, "hidden_size": 3, "num_layers": 1}
+    for told, reason in (
+        ({"bias": False}, "takes layers with biases"),
+        ({"reset_after": False}, "reset after the product"),
+        ({"merge": "sum"}, "keep their directions side by side"),
+        ({"hidden_size_reverse": 4}, "directions of one size"),
+    ):
+        offer = int8_layers(Specification.model_validate({**layer, "bias": True, "merge": "concat", **told}))
+        assert isinstance(offer, Refusal)
+        assert reason in offer.reason
