@@ -15,13 +15,14 @@ import numpy as np
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
 from backends.interface.int8 import Int8Offer
+from backends.interface.kept_files import make_room
 from backends.interface.network import Network
 from backends.interface.probe import Probes
 from backends.jax_flax.gaps import GAPS
+from backends.jax_flax.layer import programs
 from backends.jax_flax.layer.implementation import DTYPES, JaxImplementation
 from backends.jax_flax.layer.manual import Manual
 from backends.jax_flax.layer.native import NativeLinen, NativeNnx
-from backends.jax_flax.layer.programs import make_room
 from backends.jax_flax.layer.scratch import Scratch
 from backends.jax_flax.layer.tuned import Tuned
 from backends.jax_flax.models.seq2seq import Seq2SeqNetwork
@@ -49,7 +50,8 @@ class Jax(Framework):
     def __init__(self) -> None:
         jax.config.update("jax_enable_x64", True)  # without it every float64 array is made float32
         self.use_lane("exact")
-        make_room()
+        if (kept := programs.folder()) is not None:
+            make_room(kept, programs.MOST_BYTES)
 
     def versions(self) -> dict[str, str]:
         versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}

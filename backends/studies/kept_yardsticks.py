@@ -1,8 +1,8 @@
 """Yardsticks kept on disk: the reference and its plain loops are run once for a case, not once for every command.
 
 They follow from the case, the precision and the sources of ``common`` alone, which no framework is a part of; so the
-key of a file is a hash of these, of what NumPy computes with, and of the machine. A file says what it is of, and holds
-a hash of all that is in it: one that is damaged, or of anything else, is computed and written anew.
+key of a file is a hash of these, of what NumPy computes with, and of the machine. A file says what it is of: one
+that is damaged, or of anything else, is computed and written anew.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from backends.interface.kept_files import keep, make_room, read_kept
 from backends.pool.environments import ROOT, tox_folder
 from common.case import Case
-from common.errors import InputError
 from common.judging.precision import DTYPES, numpy_dtype, rounded_case
 from common.judging.yardstick import Yardstick, yardstick
 from common.reference import Arrays
-from common.tensorfile import write_bytes
 
 FOLDER = "yardsticks"
 """The folder's name among tox's environments, so that it goes when these go."""
@@ -39,8 +38,6 @@ BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 """The environment variables by which a BLAS shares out and orders its sums."""
 PARTS = ("truth", "plain", "spread", "ambiguity")
 """The groups of tensors that a yardstick consists of, besides its case."""
-DIGEST = hashlib.sha256().digest_size
-"""Bytes of the hash that a file begins with."""
 
 
 def kept_folder() -> Path | None:
@@ -73,7 +70,7 @@ class KeptYardsticks:
         if groups is not None:
             return Yardstick(rounded_case(case, dtype), dtype, **groups)
         yard = self._compute(timeout_seconds, function, *arguments)
-        keep(path, key, yard)
+        write_yardstick(path, key, yard)
         return yard
 
 
@@ -126,38 +123,29 @@ def _processor_names() -> list[str]:
     return []
 
 
-def keep(path: Path, key: str, yard: Yardstick) -> None:
-    """Write a yardstick's tensors, whole or not at all: a full disk, or a folder that only others may write, costs no
-    more than the next computation.
-    """
+def write_yardstick(path: Path, key: str, yard: Yardstick) -> None:
+    """Keep a yardstick's tensors, in the place of those unused for longest where there is no room."""
     groups = {part: getattr(yard, part) for part in PARTS}
     arrays = [(part, name, value) for part, group in groups.items() for name, value in group.items()]
     listed = [[part, name, value.dtype.name, value.shape] for part, name, value in arrays]
     head = json.dumps({"key": key, "arrays": listed}).encode()
     body = b"\n".join([head, b"".join(value.tobytes() for _, _, value in arrays)])
-    with contextlib.suppress(InputError, OSError):
-        make_room(path.parent, len(body))
-        write_bytes(path, hashlib.sha256(body).digest() + body, durable=False)
+    make_room(path.parent, MOST_BYTES - len(body))
+    keep(path, body)
 
 
 def read_groups(path: Path, key: str) -> dict[str, Arrays] | None:
     """The groups of tensors in a file; None where there is none, or not a whole one of this key."""
-    try:
-        content = path.read_bytes()
-    except OSError:
+    content = read_kept(path)
+    if content is None:
         return None
-    body = memoryview(content)[DIGEST:]
-    if hashlib.sha256(body).digest() != content[:DIGEST]:
-        return None
-    end = content.index(b"\n", DIGEST)
-    head = json.loads(content[DIGEST:end])
+    end = content.index(b"\n")
+    head = json.loads(content[:end])
     if head["key"] != key:
         return None
     groups: dict[str, Arrays] = {part: {} for part in PARTS}
     for part, name, value in _arrays(head["arrays"], content, end + 1):
         groups[part][name] = value
-    with contextlib.suppress(OSError):
-        path.touch()  # used just now
     return groups
 
 
@@ -169,21 +157,3 @@ def _arrays(listed: list[Any], content: bytes, start: int) -> Iterator[tuple[str
         flat = np.frombuffer(content, dtype, count, start).copy()  # aligned, and free to be written
         yield part, name, flat.reshape(shape)
         start += count * dtype.itemsize
-
-
-def make_room(folder: Path, size: int) -> None:
-    """Remove the files unused for longest, so that one of ``size`` bytes finds room; one too large for that leaves the
-    folder empty but for itself.
-    """
-    if not folder.is_dir():
-        return
-    files = []
-    for file in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process may do the same
-            files.append((file.stat().st_mtime, file.stat().st_size, file))
-    left = sum(bytes_ for _, bytes_, _ in files)
-    for _, bytes_, file in sorted(files):
-        if left + size <= MOST_BYTES:
-            return
-        file.unlink(missing_ok=True)
-        left -= bytes_

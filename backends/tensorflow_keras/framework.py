@@ -14,13 +14,14 @@ import tensorflow as tf
 from backends.interface.checkpoint import LoadedCheckpoint
 from backends.interface.framework import Framework, check_lane
 from backends.interface.int8 import Int8Offer
+from backends.interface.kept_files import make_room
 from backends.interface.network import Network
 from backends.interface.probe import Probes
 from backends.tensorflow_keras.gaps import GAPS
+from backends.tensorflow_keras.layer import programs
 from backends.tensorflow_keras.layer.implementation import DEVICES, DTYPES, TensorFlowImplementation
 from backends.tensorflow_keras.layer.manual import Manual
 from backends.tensorflow_keras.layer.native import Native
-from backends.tensorflow_keras.layer.programs import make_room
 from backends.tensorflow_keras.layer.scratch import Scratch
 from backends.tensorflow_keras.layer.tuned import Tuned
 from backends.tensorflow_keras.models.seq2seq import Seq2SeqNetwork
@@ -46,7 +47,8 @@ class TensorFlow(Framework):
         if keras.config.backend() != "tensorflow":
             raise RuntimeError(f"keras must run on tensorflow; it was imported earlier with {keras.config.backend()}")
         self.use_lane("exact")
-        make_room()
+        if (kept := programs.folder()) is not None:
+            make_room(kept, programs.MOST_BYTES)
 
     def versions(self) -> dict[str, str]:
         versions = {"tensorflow": tf.__version__, "keras": keras.__version__}

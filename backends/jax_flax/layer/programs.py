@@ -8,8 +8,8 @@ nothing is timed this way. (What was loaded from the cache cannot be serialized 
 entry is the same for many of our keys, so the machine code stays there.)
 
 The key of a program holds what tracing and lowering read: the implementation and its specification, the arguments'
-structure, shapes and dtypes, our sources, the files of JAX and Flax, versions, devices, and switches. A file begins
-with a hash of the rest of it, for what follows is a pickle; like JAX's cache, the folder is for those who may write it.
+structure, shapes and dtypes, our sources, the files of JAX and Flax, versions, devices, and switches. A file holds a
+pickle, and only a whole one is read; like JAX's cache, the folder is for those who may write it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,12 @@ from jax._src import compilation_cache  # not public: nothing that is tells whic
 from jax._src.lib import _jax
 from jax.experimental import serialize_executable
 
+from backends.interface.kept_files import keep, read_kept
+
 FOLDER = "BIRNN_JAX_PROGRAMS"
 """The environment variable that names the folder of programs; where it is not set or empty, none are kept."""
-MOST = 8192
-"""Programs that a process leaves in the folder when it starts; one takes some 10 kB."""
+MOST_BYTES = 2**27
+"""Bytes that a process leaves in the folder when it starts; a program takes some 10 kB."""
 SOURCES = ("backends/interface", "backends/jax_flax", "backends/jax_flax/layer", "common")
 """Folders of ours whose files tracing may read."""
 SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_disable_jit")
@@ -44,8 +45,6 @@ SWITCHES = ("JAX_", "XLA_", "LIBTPU_", "NPROC")
 """How the names of environment variables begin that JAX reads."""
 ENTRY = "entry of JAX's cache"
 """What stands in a file for the machine code, with the entry's key."""
-DIGEST = hashlib.sha256().digest_size
-"""Bytes of the hash that a file begins with."""
 
 Function = Callable[..., Any]
 """A function that is compiled."""
@@ -156,21 +155,16 @@ def _files_of_jax() -> str:
 
 def _read(path: Path, arguments: tuple[Any, ...]) -> Function | None:
     """The program in a file, loaded; None where there is none, not a whole one, or no machine code any more."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+    content = read_kept(path)
+    if content is None:
         return None
     devices = jax.tree.leaves(arguments)[0].devices()
     client = next(iter(devices)).client
     try:
-        unloaded, told, no_kwargs, out_tree = Unpickler(io.BytesIO(content[DIGEST:]), client, list(devices)).load()
+        unloaded, told, no_kwargs, out_tree = Unpickler(io.BytesIO(content), client, list(devices)).load()
         loaded = unloaded.load()
     except Exception:  # whatever a damaged or another version's entry of JAX's cache makes of it: it is compiled
         return None
-    with suppress(OSError):
-        path.touch()  # used just now
     in_tree = jax.tree.structure((arguments, {}))
     return jax.stages.Compiled(loaded, [], in_tree.unflatten(told), out_tree, no_kwargs=no_kwargs)
 
@@ -185,13 +179,7 @@ def _keep(lowered: jax.stages.Lowered, path: Path) -> Function:
     file = io.BytesIO()
     told = jax.tree.leaves(compiled.args_info)
     Pickler(file, entries[0]).dump((executable._unloaded_executable, told, compiled._no_kwargs, compiled.out_tree))
-    body = file.getvalue()
-    with suppress(OSError):  # a full disk, or a folder that only others may write: nothing is kept
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-            whole = Path(aside, path.name)
-            whole.write_bytes(hashlib.sha256(body).digest() + body)
-            whole.replace(path)
+    keep(path, file.getvalue())
     return compiled
 
 
@@ -210,14 +198,3 @@ def noted_entries() -> Iterator[list[str]]:
         yield keys
     finally:
         compilation_cache.get_cache_key = own
-
-
-def make_room() -> None:
-    """Remove the programs unused for longest, so that ``MOST`` are left."""
-    where = folder()
-    if where is None:
-        return
-    with suppress(OSError):  # another process may do the same
-        files = [(file.stat().st_mtime, file) for file in where.iterdir() if file.is_file()]
-        for _, file in sorted(files)[: max(0, len(files) - MOST)]:
-            file.unlink(missing_ok=True)

@@ -39,21 +39,20 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tensorflow.core.framework.optimized_function_graph_pb2 import OptimizedFunctionGraph
 from tensorflow.python.eager import context  # not public: nothing that is registers a function by its definition
 
+from backends.interface.kept_files import keep, read_kept
+
 FOLDER = "BIRNN_TENSORFLOW_PROGRAMS"
 """The environment variable that names the folder of programs; where it is not set or empty, none are kept."""
 AT_ONCE = 128
 """Programs of one process before the one unused for longest is dropped; a traced one holds some 20 MB."""
-MOST = 4096
-"""Programs that a process leaves in the folder when it starts; one takes some 20 kB."""
+MOST_BYTES = 2**27
+"""Bytes that a process leaves in the folder when it starts; a program takes some 20 kB."""
 GRAPHS = "TF_GRAPH_CACHING"
 """TensorFlow's environment variable for the folder of optimized graphs."""
 SWITCHES = ("TF_", "XLA_", "DNNL_", "ONEDNN_", "OMP_", "MKL_")
 """How the names of environment variables begin that TensorFlow and its libraries read."""
 SOURCES = ("backends/interface", "backends/tensorflow_keras", "backends/tensorflow_keras/layer", "common")
 """Folders of ours whose files tracing may read."""
-
-DIGEST = hashlib.sha256().digest_size
-"""Bytes of the hash that a file begins with."""
 
 Function = Callable[..., Any]
 """A function that is traced."""
@@ -207,19 +206,16 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, tf.Tensor]]:
 
 def _read(path: Path) -> Program | None:
     """The program in a file, handed to TensorFlow; None where there is none, or not a whole one."""
+    content = read_kept(path)  # a whole one: the runtime takes whatever it is offered
+    if content is None:
+        return None
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-            return None  # the runtime takes whatever it is offered
-        head, _, body = zlib.decompress(content[DIGEST:]).partition(b"\n")
+        head, _, body = zlib.decompress(content).partition(b"\n")
         texts = json.loads(head)
         library = tf.compat.v1.GraphDef.FromString(body[: texts["library"]]).library
-        kept = _register(library, texts["outputs"], texts["structure"], body[texts["library"] :])
-    except (OSError, ValueError, KeyError, zlib.error, DecodeError):
+        return _register(library, texts["outputs"], texts["structure"], body[texts["library"] :])
+    except (ValueError, KeyError, zlib.error, DecodeError):
         return None
-    with suppress(OSError):
-        path.touch()  # used just now
-    return kept
 
 
 def _register(library: Any, outputs: int, structure: Any, optimized: bytes = b"") -> Program:
@@ -245,13 +241,7 @@ def _keep(traced: Any, arguments: tuple[Any, ...], path: Path) -> Function:
     optimized = _optimized(kept, arguments, library.library.function[-1])
     content = library.SerializeToString()
     texts = {"outputs": len(concrete.outputs), "structure": structure, "library": len(content)}
-    with suppress(OSError):  # a full disk, or a folder that only others may write: nothing is kept
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-            whole = Path(aside, path.name)
-            body = zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1)
-            whole.write_bytes(hashlib.sha256(body).digest() + body)
-            whole.replace(path)
+    keep(path, zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1))
     return kept
 
 
@@ -292,14 +282,3 @@ def _rename(functions: Sequence[Any], key: str) -> None:
                 for called in [value.func, *value.list.func]:
                     if called.name:
                         called.name = names.get(called.name, called.name)
-
-
-def make_room() -> None:
-    """Remove the programs unused for longest, so that ``MOST`` are left."""
-    where = folder()
-    if where is None:
-        return
-    with suppress(OSError):  # another process may do the same
-        files = [(file.stat().st_mtime, file) for file in where.iterdir() if file.is_file()]
-        for _, file in sorted(files)[: max(0, len(files) - MOST)]:
-            file.unlink(missing_ok=True)

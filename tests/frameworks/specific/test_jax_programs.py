@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.interface.kept_files import DIGEST
 from backends.interface.layer import inputs_of
 from backends.worker.execution import execute
 from common.case import Case
@@ -144,7 +146,7 @@ class Planted:
 def test_a_pickle_that_is_not_the_one_written_is_not_read(folder: Path, traced: list[str], tmp_path: Path) -> None:
     run()
     (file,) = folder.iterdir()
-    file.write_bytes(file.read_bytes()[: programs.DIGEST] + pickle.dumps(Planted(tmp_path / "touched")))
+    file.write_bytes(file.read_bytes()[:DIGEST] + pickle.dumps(Planted(tmp_path / "touched")))
     run()
     assert len(traced) == 2
     assert not (tmp_path / "touched").exists()
@@ -191,6 +193,17 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
     assert same(run(), run())
     assert len(traced) == 2
     assert folder.read_bytes() == b""
+
+
+def test_programs_unused_for_longest_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a process starts."""
+    monkeypatch.setattr(programs, "MOST_BYTES", 10)
+    folder.mkdir()
+    for number in range(2):
+        (folder / str(number)).write_bytes(bytes(10))
+        os.utime(folder / str(number), (9 - number, 9 - number))
+    type(JAX)()
+    assert [*folder.iterdir()] == [folder / "0"]
 
 
 def test_programs_are_forgotten_with_jaxs_own(folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.interface.kept_files import DIGEST
 from backends.interface.layer import inputs_of
 from backends.worker.execution import execute
 from common.case import Case
@@ -112,9 +113,7 @@ def test_other_shapes_lengths_and_surroundings_are_other_programs(
     [
         lambda content: content[: len(content) // 2],
         lambda content: b"\x00" * 64,
-        lambda content: (
-            content[: programs.DIGEST] + zlib.compress(zlib.decompress(content[programs.DIGEST :])[:-99], 1)
-        ),
+        lambda content: content[:DIGEST] + zlib.compress(zlib.decompress(content[DIGEST:])[:-99], 1),
     ],
 )
 def test_a_damaged_program_is_traced_and_kept_anew(
@@ -168,13 +167,13 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
 
 
 def test_programs_unused_for_longest_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "MOST", 4)
-    files = [folder / str(number) for number in range(6)]
-    for number, file in enumerate(files):
-        file.touch()
-        os.utime(file, (9 - number, 9 - number))
-    programs.make_room()
-    assert [file.exists() for file in files] == [True, True, True, True, False, False]
+    """When a process starts."""
+    monkeypatch.setattr(programs, "MOST_BYTES", 10)
+    for number in range(2):
+        (folder / str(number)).write_bytes(bytes(10))
+        os.utime(folder / str(number), (9 - number, 9 - number))
+    type(TENSORFLOW)()
+    assert [*folder.iterdir()] == [folder / "0"]
 
 
 def test_what_is_timed_is_the_traced_function(folder: Path, traced: list[str]) -> None:

@@ -146,14 +146,17 @@ def test_what_is_no_yardstick_is_computed(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_files_unused_for_longest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_yardsticks, "MOST_BYTES", 40)
-    files = [tmp_path / str(number) for number in range(5)]
-    for number, file in enumerate(files):
-        file.write_bytes(bytes(10))
-        os.utime(file, (9 - number, 9 - number))
-    kept_yardsticks.make_room(tmp_path, 15)
-    assert [file.exists() for file in files] == [True, True, False, False, False]
+def test_a_yardstick_takes_the_place_of_those_unused_for_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing = Computing(tmp_path)
+    computing(dtype="float64")
+    (first,) = tmp_path.iterdir()
+    os.utime(first, (9, 9))
+    monkeypatch.setattr(kept_yardsticks, "MOST_BYTES", first.stat().st_size + 99)
+    computing(dtype="float32")
+    (second,) = tmp_path.iterdir()
+    assert second != first
 
 
 def test_a_study_takes_them_from_beside_toxs_environments(
