@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import matplotlib as mpl
-
 from benchmarks.claims.claim import Point
 
 INK = "#808890"
@@ -35,6 +33,7 @@ def curves(
     ``across``, which is a place's size or another number; with a dotted line at ``level``. Equal points give equal
     bytes.
     """
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "birnn", "svg.fonttype": "none", "font.size": 10, "text.color": INK}):

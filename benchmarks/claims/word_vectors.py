@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from scipy.sparse import coo_matrix
-from scipy.sparse.linalg import svds
 
 from common.data.vocabulary import NUM_SPECIAL, UNKNOWN, Vocabulary, build_vocabulary
 from common.errors import InputError
 from common.tasks.building import read_words
 from common.tensorfile import write_bytes
+
+if TYPE_CHECKING:
+    from scipy.sparse import coo_matrix
 
 CONTEXT_POWER = 0.75
 """What the counts of a context word are raised to, so that rare ones count for more than they are."""
@@ -30,6 +31,8 @@ CONTEXT_POWER = 0.75
 
 def cooccurrences(rows: Sequence[np.ndarray], size: int, window: int) -> coo_matrix:
     """How often two ids stand within ``window`` places of each other, (size, size); what is ``UNKNOWN`` is left out."""
+    from scipy.sparse import coo_matrix  # dear to import, for one command of the whole program
+
     pairs = []
     for row in rows:
         for distance in range(1, min(window, len(row) - 1) + 1):
@@ -46,6 +49,8 @@ def positive_information(counts: coo_matrix) -> coo_matrix:
     """Positive pointwise mutual information: max(0, ln(p(word, context) / (p(word)·p(context)))), where p(context) is
     of counts to the power ``CONTEXT_POWER``.
     """
+    from scipy.sparse import coo_matrix
+
     words = np.asarray(counts.sum(axis=1)).ravel()
     contexts = np.asarray(counts.sum(axis=0)).ravel() ** CONTEXT_POWER
     ratio = counts.data * contexts.sum() / (words[counts.row] * contexts[counts.col])
@@ -60,6 +65,8 @@ def make_vectors(sentences: Sequence[Sequence[str]], words: Vocabulary, size: in
     InputError
         If the vocabulary has too few words for such wide vectors.
     """
+    from scipy.sparse.linalg import svds
+
     if size >= len(words.words):
         raise InputError(f"--size must be below the number of different words, {len(words.words)}; got {size}")
     counts = cooccurrences([words.ids(sentence) for sentence in sentences], len(words), window)

@@ -11,7 +11,6 @@ import io
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib as mpl
 import typer
 
 from backends.pool.environments import ROOT
@@ -57,6 +56,7 @@ def main(
 
 def drawn(rows: list[tuple[Any, ...]]) -> bytes:
     """The picture as SVG, without a date or a random id, so that equal rows give equal bytes."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "birnn", "svg.fonttype": "none", "font.size": 10, "text.color": INK}):

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from backends.pool.pool import Pool
 from backends.pool.selection import select
@@ -106,6 +105,8 @@ def smallest_cover(
     covers: Mapping[str, set[Hashable]], programs: Mapping[str, Hashable], sizes: Mapping[str, int]
 ) -> list[str]:
     """The names whose sets cover all that any covers, in their order, at the least cost."""
+    from scipy.optimize import Bounds, LinearConstraint, milp  # dear to import, and only this needs it
+
     names, groups = list(covers), sorted(set(programs.values()), key=repr)
     elements = sorted(set().union(*covers.values()), key=repr)
     # One variable a case, then one a program, which each of its cases needs.

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 
 from backends.pool.pool import Pool
 from backends.pool.selection import select
@@ -55,8 +54,11 @@ def test_a_run_is_repeated_from_its_seed_and_another_seed_draws_others() -> None
     assert first.shapes != other.shapes
 
 
+@pytest.mark.usefixtures("hypothesis_folder")
 @pytest.mark.parametrize("directions", [(1,), (2,), (1, 2)])
 def test_what_is_drawn_has_as_many_directions_as_were_asked_for(directions: tuple[int, ...]) -> None:
+    from hypothesis import HealthCheck, given, settings
+
     drawn: set[Draw] = set()
 
     @settings(max_examples=30, database=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies
 
 from common.errors import InputError
 from common.models.small_cases import model_cases
@@ -24,40 +24,62 @@ from common.quantization.kernels import (
 
 TINY = float(np.finfo(np.float32).smallest_subnormal)
 
-magnitudes = strategies.one_of(
-    strategies.floats(-3, 3),
-    strategies.sampled_from([0.0, -0.0, TINY, 190 * TINY, 5e-324, 1e-310, MOST, -MOST, 0.5 * MOST]),
-)
-kernels = strategies.tuples(strategies.integers(1, 4), strategies.integers(1, 5)).flatmap(
-    lambda shape: strategies.lists(
-        strategies.lists(magnitudes, min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
-    ).map(np.array)
-)
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, database=None)
-@given(kernels)
-def test_every_number_is_at_most_half_a_scale_away_and_zeros_stay(values: np.ndarray) -> None:
-    kernel = quantize(values)
-    after = dequantize(kernel)
-    scales = kernel.scales.astype(np.float64)[:, None]
-    assert (str(kernel.numbers.dtype), str(kernel.scales.dtype)) == ("int8", "float32")
-    assert np.abs(kernel.numbers.astype(int)).max() <= LARGEST
-    assert (np.abs(after - values) <= scales / 2).all()
-    assert (after[values == 0] == 0).all()
-    # No scale is larger than it need be: to float32's rounding, and near 0 to its spacing there.
-    assert (scales[:, 0] <= np.abs(values).max(axis=1) / LARGEST * (1 + 1e-7) + TINY).all()
+def kernels() -> SearchStrategy[np.ndarray]:
+    """Kernels of all sizes of numbers. Hypothesis is imported and looks through every module only where it draws: with
+    ``@given`` on a test it does so in each process that collects tests.
+    """
+    from hypothesis import strategies
+
+    magnitudes = strategies.one_of(
+        strategies.floats(-3, 3),
+        strategies.sampled_from([0.0, -0.0, TINY, 190 * TINY, 5e-324, 1e-310, MOST, -MOST, 0.5 * MOST]),
+    )
+    return strategies.tuples(strategies.integers(1, 4), strategies.integers(1, 5)).flatmap(
+        lambda shape: strategies.lists(
+            strategies.lists(magnitudes, min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
+        ).map(np.array)
+    )
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, database=None)
-@given(kernels, strategies.randoms(use_true_random=False))
-def test_rows_are_quantized_by_themselves_and_a_second_time_changes_nothing(values: np.ndarray, random: Random) -> None:
-    order = random.sample(range(len(values)), len(values))
-    kernel, moved = quantize(values), quantize(values[order])
-    assert np.array_equal(kernel.numbers[order], moved.numbers)
-    assert np.array_equal(kernel.scales[order], moved.scales)
-    again = quantize(dequantize(kernel))
-    assert np.array_equal(dequantize(again), dequantize(kernel))
+@pytest.mark.usefixtures("hypothesis_folder")
+def test_every_number_is_at_most_half_a_scale_away_and_zeros_stay() -> None:
+    from hypothesis import given, settings
+
+    @settings(max_examples=80, deadline=None, derandomize=True, database=None)
+    @given(kernels())
+    def holds(values: np.ndarray) -> None:
+        kernel = quantize(values)
+        after = dequantize(kernel)
+        scales = kernel.scales.astype(np.float64)[:, None]
+        assert (str(kernel.numbers.dtype), str(kernel.scales.dtype)) == ("int8", "float32")
+        assert np.abs(kernel.numbers.astype(int)).max() <= LARGEST
+        assert (np.abs(after - values) <= scales / 2).all()
+        assert (after[values == 0] == 0).all()
+        # No scale is larger than it need be: to float32's rounding, and near 0 to its spacing there.
+        assert (scales[:, 0] <= np.abs(values).max(axis=1) / LARGEST * (1 + 1e-7) + TINY).all()
+
+    holds()
+
+
+@pytest.mark.usefixtures("hypothesis_folder")
+def test_rows_are_quantized_by_themselves_and_a_second_time_changes_nothing() -> None:
+    from hypothesis import given, settings, strategies
+
+    @settings(max_examples=30, deadline=None, derandomize=True, database=None)
+    @given(kernels(), strategies.randoms(use_true_random=False))
+    def holds(values: np.ndarray, random: Random) -> None:
+        order = random.sample(range(len(values)), len(values))
+        kernel, moved = quantize(values), quantize(values[order])
+        assert np.array_equal(kernel.numbers[order], moved.numbers)
+        assert np.array_equal(kernel.scales[order], moved.scales)
+        again = quantize(dequantize(kernel))
+        assert np.array_equal(dequantize(again), dequantize(kernel))
+
+    holds()
 
 
 def test_by_hand() -> None:
