@@ -69,6 +69,11 @@ class Network(ABC):
         not move it) and ``bias_ih`` the rest.
         """
 
+    def reuse_programs(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Allow it to run programs that an earlier process made, where these are the very same; for numbers that are
+        wanted and not their times.
+        """
+
     @abstractmethod
     def results(self, batch: Batch) -> Arrays:
         """Loss, right answers, logits, vectors, attention and raw gradients for a labelled batch; nothing is moved.

@@ -39,6 +39,7 @@ class Networks:
         if declined is not None:
             raise Unsupported(declined)
         network = self.framework.network(spec, name, dtype, device)
+        network.reuse_programs()
         network.load_weights(read(request.weights)[0])
         if request.optimizer is not None:
             network.set_optimizer(request.optimizer)

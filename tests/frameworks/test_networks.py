@@ -75,7 +75,9 @@ def network_of(framework: Framework, name: str, dtype: str = "float64", implemen
     """A case's network, the same one in every test that does not train: what it has compiled is kept."""
     case = CASES[name]
     implementation = implementation or capable(framework, case.spec, [case.batch], dtype)[0]
-    return framework.network(case.spec, implementation, dtype, "cpu")
+    network = framework.network(case.spec, implementation, dtype, "cpu")
+    network.reuse_programs()
+    return network
 
 
 def disagreement(network: Network, case: ModelCase, batch: Batch, dtype: str = "float64") -> list[str]:
@@ -280,6 +282,7 @@ class Course:
         names = capable(framework, self.spec, self.batches, "float64")
         name = names[list(RATES).index(optimizer.name) % len(names)]
         network = framework.network(self.spec, name, "float64", "cpu")
+        network.reuse_programs()
         network.load_weights(self.weights)
         network.set_optimizer(optimizer)
         return network

@@ -100,7 +100,7 @@ class JaxImplementation(Implementation):
         function = {"forward": _forward, "forward_backward": _forward_backward}[work]
         kept = None
         if self._reuses_programs:
-            what = [type(self).__qualname__, self._program.as_json(), self.dtype, self.device, work]
+            what = (type(self).__qualname__, self._program, self.dtype, self.device, work)
             kept = programs.program(lambda: function.lower(type(self), self._program, *arguments), what, arguments)
         return function(type(self), self._program, *arguments) if kept is None else kept(*arguments)
 

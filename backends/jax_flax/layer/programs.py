@@ -4,11 +4,12 @@ JAX's own cache spares the compiler alone: its key is the lowered program, so ev
 programs anew, which takes three fourths of what `birnn verify` needs of a processor in JAX 0.10.2. Here it is kept
 which entry of that cache a program is, with what JAX knows of its arguments and results, as
 ``jax.experimental.serialize_executable`` writes it. It is the same machine code; only the call goes past jax.jit, so
-nothing is timed this way. (What was loaded from the cache cannot be serialized a second time in jaxlib 0.10.2, and an
-entry is the same for many of our keys, so the machine code stays there.)
+no benchmark is timed this way. (What was loaded from the cache cannot be serialized a second time in jaxlib 0.10.2, and
+an entry is the same for many of our keys, so the machine code stays there.)
 
-The key of a program holds what tracing and lowering read: the implementation and its specification, the arguments'
-structure, shapes and dtypes, our sources, the files of JAX and Flax, versions, devices, and switches. A file holds a
+The key of a program holds what tracing and lowering read: the implementation and its specification, or the model's,
+the arguments' structure, shapes and dtypes, our sources, the files of JAX, Flax and optax, versions, devices, and
+switches. A file holds a
 pickle, and only a whole one is read; like JAX's cache, the folder is for those who may write it.
 """
 
@@ -18,7 +19,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -27,9 +28,11 @@ from typing import Any
 import flax
 import jax
 import jaxlib
+import optax
 from jax._src import compilation_cache  # not public: nothing that is tells which entry of its cache a program is
 from jax._src.lib import _jax
 from jax.experimental import serialize_executable
+from pydantic import BaseModel
 
 from backends.interface.kept_files import keep, read_kept
 
@@ -37,7 +40,15 @@ FOLDER = "BIRNN_JAX_PROGRAMS"
 """The environment variable that names the folder of programs; where it is not set or empty, none are kept."""
 MOST_BYTES = 2**27
 """Bytes that a process leaves in the folder when it starts; a program takes some 10 kB."""
-SOURCES = ("backends/interface", "backends/jax_flax", "backends/jax_flax/layer", "common")
+SOURCES = (
+    "backends/interface",
+    "backends/jax_flax",
+    "backends/jax_flax/layer",
+    "backends/jax_flax/models",
+    "common",
+    "common/models",
+    "common/models/crf",
+)
 """Folders of ours whose files tracing may read."""
 SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_disable_jit")
 """JAX's settings that a program follows from."""
@@ -48,8 +59,8 @@ ENTRY = "entry of JAX's cache"
 
 Function = Callable[..., Any]
 """A function that is compiled."""
-_KNOWN: dict[str, Function] = {}
-"""The programs of this process by key."""
+_KNOWN: dict[Hashable, Function] = {}
+"""The programs of this process, by what of their keys can change while it lasts."""
 
 
 class NotThere(Exception):
@@ -91,8 +102,8 @@ def folder() -> Path | None:
     return Path(named) if named and compilation_cache.is_persistent_cache_enabled() else None
 
 
-def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any, ...]) -> Function | None:
-    """A pass for these arguments: from the folder where it is there, else ``traced()`` compiled, which is then kept
+def program(traced: Callable[[], Any], what: tuple[Hashable, ...], arguments: tuple[Any, ...]) -> Function | None:
+    """A program for these arguments: from the folder where it is there, else ``traced()`` compiled, which is then kept
     there; None where none are kept.
 
     Parameters
@@ -100,7 +111,7 @@ def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any
     traced
         Gives the ``jax.stages.Lowered``.
     what
-        All that the program follows from but its arguments and ``surroundings``, for JSON.
+        All that the program follows from but its arguments and ``surroundings``: what JSON has, and specifications.
     arguments
         What it is going to be called with.
     """
@@ -108,11 +119,13 @@ def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any
     if where is None:
         return None
     leaves, structure = jax.tree.flatten(arguments)
-    signature = [str(structure), *([leaf.shape, leaf.dtype.name, leaf.weak_type] for leaf in leaves)]
-    key = hashlib.sha256(json.dumps([what, signature, surroundings()], sort_keys=True).encode()).hexdigest()[:32]
-    if key not in _KNOWN:
-        _KNOWN[key] = _read(where / key, arguments) or _keep(traced(), where / key)
-    return _KNOWN[key]
+    known = (what, structure, tuple(leaf.aval for leaf in leaves), *_settings().values())
+    if known not in _KNOWN:
+        signature = [str(structure), *([leaf.shape, leaf.dtype.name, leaf.weak_type] for leaf in leaves)]
+        content = json.dumps([what, signature, surroundings()], sort_keys=True, default=_as_json)
+        path = where / hashlib.sha256(content.encode()).hexdigest()[:32]
+        _KNOWN[known] = _read(path, arguments) or _keep(traced(), path)
+    return _KNOWN[known]
 
 
 def forget() -> None:
@@ -124,16 +137,29 @@ def surroundings() -> dict[str, Any]:
     """What tracing and lowering may read that no argument says."""
     return {
         "sources": _sources(),
-        "versions": [jax.__version__, jaxlib.__version__, flax.__version__, jax.devices()[0].client.platform_version],
+        "versions": [
+            *(module.__version__ for module in (jax, jaxlib, flax, optax)),
+            jax.devices()[0].client.platform_version,
+        ],
         "files": _files_of_jax(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
-        "settings": {name: str(getattr(jax.config, name)) for name in SETTINGS},
+        "settings": _settings(),
         "switches": {
             name: value
             for name, value in os.environ.items()
             if name.startswith(SWITCHES) and name != "JAX_COMPILATION_CACHE_DIR"
         },
     }
+
+
+def _settings() -> dict[str, str]:
+    """What ``SETTINGS`` are."""
+    return {name: str(getattr(jax.config, name)) for name in SETTINGS}
+
+
+def _as_json(specification: BaseModel) -> dict[str, Any]:
+    """What stands for a specification of a layer or a model."""
+    return specification.model_dump(mode="json")
 
 
 @cache
@@ -146,8 +172,8 @@ def _sources() -> str:
 
 @cache
 def _files_of_jax() -> str:
-    """A hash of the names, sizes and times of the files of JAX and Flax: whoever changes one traces anew."""
-    roots = [Path(module.__path__[0]) for module in (jax, jaxlib, flax)]
+    """A hash of the names, sizes and times of the files of JAX, Flax and optax: whoever changes one traces anew."""
+    roots = [Path(module.__path__[0]) for module in (jax, jaxlib, flax, optax)]
     files = [(file, file.stat()) for root in roots for file in sorted(root.rglob("*.py"))]
     listed = [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in files]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()

@@ -14,7 +14,8 @@ import optax
 
 from backends.interface.layer import Arrays
 from backends.interface.network import TrainedNetwork, stages
-from backends.jax_flax.layer.implementation import DTYPES, JaxImplementation, make_room
+from backends.jax_flax.layer import programs
+from backends.jax_flax.layer.implementation import DTYPES, OURS, JaxImplementation, make_room
 from backends.jax_flax.layer.lengths import Results, Tree
 from backends.jax_flax.models.optimizers import Numbers, Optimizer, move
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
@@ -56,6 +57,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
     parameters by canonical name."""
     fixed: Results
     """A frozen embedding."""
+    _reuses_programs = False
 
     def __init__(
         self, spec: Model, implementation: str, dtype: str, device: str, kind: type[JaxImplementation]
@@ -100,11 +102,14 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
             weights[name.replace("bias_hh", "bias_ih")] -= np.where(summed, weights[name], 0)
         return weights
 
+    def reuse_programs(self) -> None:
+        self._reuses_programs = all(kind.__module__.startswith(OURS) for kind in self._program[:2])
+
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
         arrays = self.moved(batch)
         self.make_room("results", arrays)
-        loss, correct, passed, gradients = _results(self._program, self.parameters, self.fixed, arrays)
+        loss, correct, passed, gradients = self.call(_results, self.parameters, self.fixed, arrays)
         results = {"loss": loss, "correct": correct} | passed
         results |= {f"grad.{name}": value for name, value in self.canonical(gradients).items()}
         return {name: array(value) for name, value in results.items()}
@@ -113,7 +118,7 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         check_batch(self.spec, batch)
         arrays = self.moved(batch)
         self.make_room("loss", arrays)
-        return float(_loss(self._program, self.parameters, self.fixed, arrays))
+        return float(self.call(_loss, self.parameters, self.fixed, arrays))
 
     def set_optimizer(self, settings: OptimizerSettings) -> None:
         self._optimizer = Optimizer(settings, self)
@@ -130,15 +135,15 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         """The loss, the number of right answers and the gradients' norm, which need not be there yet."""
         optimizer, arrays = self.optimizer, self.moved(batch)
         self.make_room(optimizer.settings.name, arrays)
-        *numbers, self.parameters, kept = _train_step(
-            self._program,
-            optimizer.settings.name,
+        *numbers, self.parameters, kept = self.call(
+            _train_step,
             self.parameters,
             optimizer.kept,
             self.fixed,
             optimizer.numbers,
             optimizer.masks,
             arrays,
+            static=(optimizer.settings.name,),
         )
         optimizer.moved(kept)
         return tuple(numbers)
@@ -168,6 +173,17 @@ class JaxNetwork(TrainedNetwork[Optimizer]):
         """Call it before a program that may have to be compiled."""
         shapes = tuple((name, value.shape) for name, value in sorted(batch.items()))
         make_room((self._program, work, self.dtype, self.device, shapes))
+
+    def call(self, function: Any, *arguments: Any, static: tuple[str | int, ...] = ()) -> Any:
+        """The result of a compiled function of these modules; ``static`` are its arguments that are no arrays, which
+        come between the program and the arrays.
+        """
+        kept = None
+        if self._reuses_programs:
+            kinds = (kind.__qualname__ for kind in self._program[:2])
+            what = (function.__name__, *kinds, self.spec, self.dtype, self.device, *static)
+            kept = programs.program(lambda: function.lower(self._program, *static, *arguments), what, arguments)
+        return function(self._program, *static, *arguments) if kept is None else kept(*arguments)
 
     def tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
         """Arrays by canonical name in the layout of ``parameters``, in the run's dtype on its device."""

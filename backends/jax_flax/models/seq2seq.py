@@ -78,18 +78,18 @@ class Seq2SeqNetwork(JaxNetwork):
         check_batch(self.spec, batch, labelled=False)
         arrays = self.moved(batch)
         self.make_room(f"decode {max_steps}", arrays)
-        return array(_decode(self._program, max_steps, self.parameters, arrays))
+        return array(self.call(_decode, self.parameters, arrays, static=(max_steps,)))
 
     def stepper(self, batch: Batch) -> DecoderStep:
         check_batch(self.spec, batch, labelled=False)
         arrays = self.moved(batch)
         self.make_room("stepper", arrays)
-        memory, states = _begin(self._program, self.parameters, arrays)
+        memory, states = self.call(_begin, self.parameters, arrays)
 
         def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
             nonlocal states
             given = jax.device_put([each.astype(np.int32) for each in (tokens, parents)], self.device_used)
-            logits, states = _go_on(self._program, self.parameters, memory, *given, states)
+            logits, states = self.call(_go_on, self.parameters, memory, *given, states)
             return array(logits)
 
         return step

@@ -54,7 +54,7 @@ class SequenceNetwork(JaxNetwork):
         check_batch(self.spec, batch, labelled=False)
         arrays = self.moved(batch)
         self.make_room("predict", arrays)
-        answers = _predict(self._program, self.parameters | self.fixed, arrays)
+        answers = self.call(_predict, self.parameters | self.fixed, arrays)
         return {name: array(value) for name, value in answers.items()}
 
     def decode(self, batch: Batch, max_steps: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 
 from backends.interface.kept_files import DIGEST
 from backends.interface.layer import inputs_of
+from backends.interface.network import Network
 from backends.worker.execution import execute
 from common.case import Case
+from common.models.optimizers import OptimizerSettings
+from common.models.small_cases import model_cases
+from common.tasks.task import unlabelled
 from tests.cases import a_case
 from tests.frameworks.conftest import only_with
 
@@ -27,6 +32,14 @@ from jax._src import compilation_cache  # noqa: E402
 from backends.jax_flax.layer import implementation, programs  # noqa: E402
 
 CASE = a_case("rnn_tanh", lengths=(5, 0, 1), with_cotangents=False)
+BY_NAME = {case.name: case for case in model_cases()}
+ROOT = Path(programs.__file__).parents[3]
+MODELS = {"tagger": BY_NAME["tagger-crf"], "translator": BY_NAME["translator-bidirectional"]}
+"""Models of one layer that need all programs together."""
+OTHER = MODELS["tagger"].spec.model_copy(update={"dropout": 0.5})
+"""A model of the tagger's parameters that differs from it where no program shows it."""
+CALLERS = ("tests/", "common/answers/")
+"""Where programs are called from; a location tells of the callers, too."""
 SETTINGS = {
     "jax_enable_compilation_cache": True,
     "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -56,6 +69,18 @@ def folder(tmp_path: Path, entries: Path, monkeypatch: pytest.MonkeyPatch) -> It
         jax.config.update(name, value)
     programs.forget()
     compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def of_models(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Likewise, beside the cache that this process has, if any: models' programs take long to compile."""
+    if not compilation_cache.is_persistent_cache_enabled():
+        yield request.getfixturevalue("folder")
+        return
+    monkeypatch.setenv(programs.FOLDER, str(tmp_path / "programs"))
+    programs.forget()
+    yield tmp_path / "programs"
+    programs.forget()
 
 
 @pytest.fixture
@@ -98,6 +123,81 @@ def test_a_kept_program_gives_the_same_bits_untraced(
     assert same(as_users_have_it, kept)
     assert same(as_users_have_it, run(name, case))
     assert traced == [name] * 2
+
+
+def opened(name: str) -> Network:
+    """A model as workers open it, in a process that has forgotten the programs it knew."""
+    jax.clear_caches()
+    programs.forget()
+    network = JAX.network(MODELS[name].spec, "scratch", "float32", "cpu")
+    network.reuse_programs()
+    network.load_weights(MODELS[name].weights)
+    network.set_optimizer(OptimizerSettings(name="adam", learning_rate=0.01, clip_norm=1.0))
+    return network
+
+
+def given_by(name: str) -> dict[str, np.ndarray]:
+    """What a model gives by each of its programs: of a tagger two steps of training, results and predictions, of a
+    translator its loss, greedy answers of two lengths, and answers by two beams.
+    """
+    network, batch = opened(name), MODELS[name].batch
+    asked = unlabelled(batch)
+    if name == "translator":
+        greedy = {f"{steps} steps": network.decode(asked, steps) for steps in (3, 4)}
+        return greedy | network.beam(asked, 3, 2) | {"loss": np.array(network.loss(batch))}
+    steps = [(step.loss, step.accuracy, step.gradient_norm) for step in network.train([batch] * 2)]
+    given = {"steps": np.array(steps)} | network.weights() | network.optimizer_state()
+    allowed = MODELS[name].allowed()
+    assert allowed is not None
+    given |= {f"predicted {key}": value for key, value in network.predict(asked | {"allowed": allowed}).items()}
+    return given | network.results(batch)
+
+
+@pytest.mark.parametrize(("name", "count"), [("tagger", 3), ("translator", 5)])
+def test_kept_programs_of_a_model_give_the_same_bits_untraced(
+    of_models: Path, traced: list[str], name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the files of ours that gave operations are in the key."""
+    texts: list[str] = []
+    keep = programs._keep
+
+    def noted(lowered: jax.stages.Lowered, path: Path) -> Callable[..., Any]:
+        texts.append(lowered.as_text(debug_info=True))
+        return keep(lowered, path)
+
+    monkeypatch.setattr(programs, "_keep", noted)
+    with monkeypatch.context() as patch:
+        patch.setenv(programs.FOLDER, "")
+        as_it_is_timed = given_by(name)
+    assert texts == []
+    kept = given_by(name)
+    assert len(texts) == len(list(of_models.iterdir())) == count
+    traced.clear()
+    assert same(as_it_is_timed, kept)
+    assert same(as_it_is_timed, given_by(name))
+    assert traced == []
+    files = {file for text in texts for file in re.findall(rf'loc\("{ROOT}/(\S+?)"', text)}
+    folders = {file.rpartition("/")[0] for file in files if not file.startswith(CALLERS)}
+    assert {"backends/jax_flax/layer", "backends/jax_flax/models"} <= folders <= set(programs.SOURCES)
+
+
+def test_other_models_and_optimizers_are_other_programs(of_models: Path, traced: list[str]) -> None:
+    """Other numbers of an optimizer, which are arguments, are not."""
+    tagger, other = opened("tagger"), JAX.network(OTHER, "scratch", "float32", "cpu")
+    batch = MODELS["tagger"].batch
+    for settings in (
+        {"name": "sgd", "learning_rate": 0.1},
+        {"name": "sgd", "learning_rate": 0.2, "weight_decay": 0.1},
+        {"name": "momentum", "learning_rate": 0.1},
+    ):
+        tagger.set_optimizer(OptimizerSettings.model_validate(settings))
+        tagger.train([batch])
+    assert len(traced) == len(list(of_models.iterdir())) == 2
+    other.reuse_programs()
+    for network in (tagger, other):
+        network.load_weights(MODELS["tagger"].weights)
+        network.loss(batch)
+    assert len(traced) == len(list(of_models.iterdir())) == 4
 
 
 def test_other_shapes_lengths_and_surroundings_are_other_programs(
@@ -170,7 +270,11 @@ def test_a_class_from_elsewhere_is_always_traced(
     monkeypatch.setattr(JAX, "implementations", {"scratch": theirs})
     run()
     run()
-    assert len(traced) == 2
+    network = JAX.network(MODELS["tagger"].spec, "scratch", "float32", "cpu")
+    network.reuse_programs()
+    network.load_weights(MODELS["tagger"].weights)
+    network.loss(MODELS["tagger"].batch)
+    assert len(traced) == 3
     assert not folder.exists()
 
 
@@ -222,5 +326,8 @@ def test_what_is_timed_is_the_jitted_function(folder: Path, traced: list[str]) -
     network.move_inputs(inputs_of(CASE))
     jax.clear_caches()
     network.forward()
-    assert traced == ["scratch"]
+    model = JAX.network(MODELS["tagger"].spec, "scratch", "float32", "cpu")
+    model.load_weights(MODELS["tagger"].weights)
+    model.loss(MODELS["tagger"].batch)
+    assert traced == ["scratch"] * 2
     assert not folder.exists()
