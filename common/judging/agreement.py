@@ -165,6 +165,13 @@ class Units:
 
 
 def units(name: str, yard: Yardstick) -> Units:
+    """The units of one tensor's error, computed once for each yardstick."""
+    if name not in yard.units:
+        yard.units[name] = _computed_units(name, yard)
+    return yard.units[name]
+
+
+def _computed_units(name: str, yard: Yardstick) -> Units:
     """The units of one tensor's error."""
     truth, plain_error = yard.truth[name], yard.allowance(name)
     spacing = epsilon(yard.dtype)

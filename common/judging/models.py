@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -64,6 +64,8 @@ class ModelYardstick:
     correct: int
     spread: Arrays = field(default_factory=dict)
     ambiguity: Arrays = field(default_factory=dict)
+    units: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What ``common.judging.agreement.units`` has computed of each tensor: every result needs it anew."""
 
     def allowance(self, name: str) -> np.ndarray:
         """The largest absolute error that the plain loops make in one tensor, elementwise, with the ambiguity added."""

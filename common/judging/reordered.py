@@ -68,7 +68,9 @@ def reordered(kind: type[Reference], number: int) -> type[Reference]:
                 a, b = a[..., orders[terms]], b[..., orders[terms], :]  # (…, n, terms), (…, terms, m)
                 if not in_order or a.shape[-2] * terms * b.shape[-1] > MOST_PRODUCTS:
                     return multiply(a, b)
-                first, *others = (multiply(a[..., i : i + 1], b[..., i : i + 1, :]) for i in range(terms))
+                # (…, terms, n, 1) times (…, terms, 1, m): each term's product, in one call.
+                products = multiply(a.swapaxes(-1, -2)[..., None], b[..., None, :])
+                first, *others = (products[..., i, :, :] for i in range(terms))
                 return sum(others, first)
 
             return multiply_reordered

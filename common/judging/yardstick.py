@@ -50,6 +50,8 @@ class Yardstick:
     plain: Arrays
     spread: Arrays = field(default_factory=dict)
     ambiguity: Arrays = field(default_factory=dict)
+    units: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What ``common.judging.agreement.units`` has computed of each tensor: every result needs it anew."""
 
     def allowance(self, name: str) -> np.ndarray:
         """The largest absolute error that the plain loops make in one tensor, elementwise, with the ambiguity added."""

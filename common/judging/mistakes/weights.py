@@ -72,10 +72,11 @@ def _gate_order(order: tuple[int, ...]) -> Change:
     """The change that puts the gates' blocks, of which the rows are made, into another order."""
 
     def change(spec: Specification, weights: Weights) -> Weights:
-        return {
-            name: value if name.startswith("merge") else np.concatenate([np.split(value, len(order))[i] for i in order])
-            for name, value in weights.items()
-        }
+        def reordered(value: np.ndarray) -> np.ndarray:
+            gates = np.split(value, len(order))
+            return np.concatenate([gates[i] for i in order])
+
+        return {name: value if name.startswith("merge") else reordered(value) for name, value in weights.items()}
 
     return change
 

@@ -4,6 +4,7 @@ cause."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from common.judging.agreement import judge
 from common.judging.explanation import Explainer, Explanation
 from common.judging.mistakes.every import mistakes
 from common.judging.mistakes.mistake import Mistake
-from common.judging.yardstick import Yardstick, yardstick
+from common.judging.precision import rounded_case
+from common.judging.yardstick import Yardstick, run_reference, truth_dtype, yardstick
 from common.reference import Arrays
 from common.specification import Specification
 from tests.cases import a_case
@@ -40,20 +42,29 @@ def cell_mistakes() -> list[tuple[str, Mistake]]:
     return [(cell, mistake) for cell, change in CELLS.items() for mistake in mistakes(Specification(**SIZES, **change))]
 
 
-@pytest.fixture(scope="module")
-def yards() -> list[Yardstick]:
-    return [yardstick(case, dtype) for dtype in LANES for case in small_cases() if case.seq_len < 100]
+@cache
+def cases_of(cell: str, dtype: str) -> list[Case]:
+    """The built-in cases of a cell, rounded."""
+    return [rounded_case(case, dtype) for case in small_cases() if case.seq_len < 100 and is_cell(case, cell)]
+
+
+@cache
+def yards_of(cell: str, dtype: str) -> dict[str, Yardstick]:
+    """The yardsticks of a cell's quick cases by their names; a process that is given one cell's mistakes needs no
+    other's.
+    """
+    return {case.name: yardstick(case, dtype) for case in cases_of(cell, dtype) if case.name in QUICK}
 
 
 @pytest.mark.parametrize(("cell", "mistake"), cell_mistakes(), ids=lambda part: getattr(part, "name", part))
-def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]) -> None:
+def test_builtin_cases_catch(cell: str, mistake: Mistake) -> None:
     """Each lane in which the mistake can be made must see it, on at least one of the cases of ``verify --quick``, which
     benchmarks/maintain/quick_set.py finds.
     """
     if cell != "lstm" and mistake.name in OF_AN_LSTM:
-        assert not any(mistake.applies(yard.case, yard.dtype) for yard in yards if is_cell(yard.case, cell))
+        assert not any(mistake.applies(case, dtype) for dtype in LANES for case in cases_of(cell, dtype))
         return
-    lanes = {num_directions: lanes_that_catch(cell, mistake, num_directions, yards) for num_directions in (1, 2)}
+    lanes = {num_directions: lanes_that_catch(cell, mistake, num_directions) for num_directions in (1, 2)}
     every = 1 if mistake.arithmetic else 2
     if mistake.name == BACKWARDS:
         assert lanes == {1: every, 2: 0}
@@ -62,30 +73,29 @@ def test_builtin_cases_catch(cell: str, mistake: Mistake, yards: list[Yardstick]
     assert lanes[1] == (0 if mistake.name in OF_TWO_DIRECTIONS else every)
 
 
-def lanes_that_catch(cell: str, mistake: Mistake, num_directions: int, yards: list[Yardstick]) -> int:
+def lanes_that_catch(cell: str, mistake: Mistake, num_directions: int) -> int:
     """In how many lanes the mistake can be made in networks of so many directions; each of them must catch it."""
     lanes = 0
     for dtype in LANES:
         concerned = [
-            yard
-            for yard in yards
-            if yard.dtype == dtype
-            and is_cell(yard.case, cell)
-            and yard.case.spec.num_directions == num_directions
-            and mistake.applies(yard.case, dtype)
+            case
+            for case in cases_of(cell, dtype)
+            if case.spec.num_directions == num_directions and mistake.applies(case, dtype)
         ]
         lanes += bool(concerned)
-        quick = [yard for yard in concerned if yard.case.name in QUICK]
+        quick = [yards_of(cell, dtype)[case.name] for case in concerned if case.name in QUICK]
         caught = any(not judge(mistake.results(yard.case, dtype), yard).agrees for yard in quick)
         assert not concerned or caught, f"no case of {len(quick)} of {num_directions} directions catches it in {dtype}"
     return lanes
 
 
 @pytest.mark.parametrize("name", OF_SOME_MERGES)
-def test_builtin_cases_of_some_cell_can_have_a_mistake_of_a_merge(name: str, yards: list[Yardstick]) -> None:
+def test_builtin_cases_of_some_cell_can_have_a_mistake_of_a_merge(name: str) -> None:
     """A mistake that applies nowhere would be caught nowhere."""
-    pairs = [(yard, mistake) for yard in yards for mistake in mistakes(yard.case.spec) if mistake.name == name]
-    assert {yard.dtype for yard, mistake in pairs if mistake.applies(yard.case, yard.dtype)} == set(LANES)
+    for dtype in LANES:
+        cases = [case for cell in CELLS for case in cases_of(cell, dtype)]
+        pairs = [(case, mistake) for case in cases for mistake in mistakes(case.spec) if mistake.name == name]
+        assert any(mistake.applies(case, dtype) for case, mistake in pairs)
 
 
 def is_cell(case: Case, cell: str) -> bool:
@@ -310,7 +320,7 @@ def with_wrong_states(case: Case, dtype: str) -> dict[str, Arrays]:
     assert lengths is not None
 
     def right(case: Case) -> Arrays:
-        return yardstick(replace(case, cotangents={}), dtype).truth
+        return run_reference(rounded_case(replace(case, cotangents={}), dtype), truth_dtype(dtype))
 
     def last_outputs(result: Arrays, step: Any) -> Arrays:
         """Of the layers below, whose outputs are no result, from a network that ends with them."""
@@ -345,10 +355,10 @@ def with_wrong_states(case: Case, dtype: str) -> dict[str, Arrays]:
 def test_wrong_states_beside_a_right_output_are_not_confused(cell: str, dtype: str) -> None:
     """Each is given its own name alone; an order's own inverse is the order where there are two layers."""
     case = a_case(cell, num_layers=2)
-    yard = yardstick(replace(case, cotangents={}), dtype)
+    yard, explainer = yardstick(replace(case, cotangents={}), dtype), Explainer()
     for name, result in with_wrong_states(yard.case, dtype).items():
         assert not judge(result, yard).agrees
-        assert Explainer().explain(result, yard).matches == name
+        assert explainer.explain(result, yard).matches == name
 
 
 @pytest.mark.parametrize("name", ["flipped over the padding", "lengths ignored in the reverse direction"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,22 @@ from common.specification import GATES
 CASES = {case.name: case for case in model_cases()}
 
 
+@cache
+def yard_of(name: str, dtype: str) -> ModelYardstick:
+    case = CASES[name]
+    return model_yardstick(case.spec, case.weights, case.batch, dtype)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
 def test_the_plain_loop_agrees(name: str, dtype: str) -> None:
-    case = CASES[name]
-    yard = model_yardstick(case.spec, case.weights, case.batch, dtype)
+    yard = yard_of(name, dtype)
     assert judge_model(yard.plain | {"correct": np.array(yard.correct)}, yard).agrees
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_float32_in_a_float64_lane_is_caught(name: str) -> None:
-    case = CASES[name]
-    yard = model_yardstick(case.spec, case.weights, case.batch, "float64")
+    case, yard = CASES[name], yard_of(name, "float64")
     assert not judge_model(run(case.spec, case.weights, case.batch, np.float32), yard).agrees
 
 
@@ -269,15 +274,13 @@ MISTAKES = {
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_caught(mistake: str, dtype: str) -> None:
-    case = CASES[MISTAKES[mistake].case]
-    yard = model_yardstick(case.spec, case.weights, case.batch, dtype)
+    yard = yard_of(MISTAKES[mistake].case, dtype)
     assert not judge_model(MISTAKES[mistake].results(yard), yard).agrees
 
 
 def test_a_gradient_that_keeps_one_of_a_tokens_places_is_caught() -> None:
     """As table.grad[tokens] = gradient does, where the places of a token must be added up."""
-    case = CASES["tagger"]
-    yard = model_yardstick(case.spec, case.weights, case.batch, "float32")
+    case, yard = CASES["tagger"], yard_of("tagger", "float32")
     results = yard.plain | {"correct": np.array(yard.correct)}
     assert judge_model(results, yard).agrees
     twice = np.flatnonzero(np.bincount(case.batch["tokens"].ravel()) > 1)[0]
@@ -288,8 +291,7 @@ def test_a_gradient_that_keeps_one_of_a_tokens_places_is_caught() -> None:
 
 @pytest.mark.parametrize("name", ["tagger", "translator"])
 def test_wrong_counts_and_missing_tensors_disagree(name: str) -> None:
-    case = CASES[name]
-    yard = model_yardstick(case.spec, case.weights, case.batch, "float64")
+    yard = yard_of(name, "float64")
     right = yard.plain | {"correct": np.array(yard.correct)}
     assert judge_model(yard.plain, yard).reasons == ["the result must have correct; it is missing"]
     off = judge_model(right | {"correct": np.array(yard.correct + 1)}, yard)
