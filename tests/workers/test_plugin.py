@@ -32,6 +32,7 @@ def test_the_plugin_is_verified_like_any_other(tmp_path: Path) -> None:
         "verify",
         "-i",
         "numpy/*",
+        "--quick",
         "--dtype",
         "float32",
         "--dtype",

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from backends.interface.layer import Arrays, Inputs
 from backends.interface.network import Network
 from backends.registry import Backend
 from backends.worker import timing
-from backends.worker.capacity import BUSY_SIZE
+from backends.worker.capacity import BUSY_SIZE, LONG_ENOUGH
 from backends.worker.memory import TRIALS
 from common.models.batch import Batch
 from common.models.specification import Model
@@ -30,6 +31,8 @@ BACKEND = Backend(name="paced", load="tests.benchmarks.measure.paced:load")
 OTHER = Backend(name="other", load="tests.benchmarks.measure.paced:load_other")
 STOPPING = Backend(name="stopping", load="tests.benchmarks.measure.paced:load_stopping")
 SECONDS = 0.002
+BUSY = 0.002
+"""Seconds of a core that a product takes while threads are counted."""
 BULK = 64 * 2**20
 """Bytes."""
 
@@ -301,18 +304,13 @@ class Paced(Framework):
         return PacedNetwork(spec, implementation, dtype, device)
 
     def product(self, size: int, dtype: str, device: str) -> Callable[[], None]:
-        a, b = np.ones((2, size, size), dtype)
-        out = np.empty_like(a)
-        return lambda: _nothing(np.matmul(a, b, out=out))
+        """One that takes as long as it must and no core; for the count of threads, a short one that takes a core."""
+        return partial(spin, BUSY) if size == BUSY_SIZE else partial(time.sleep, LONG_ENOUGH)
 
     def copy(self, num_bytes: int, device: str) -> Callable[[], None]:
         a = np.ones(num_bytes, np.uint8)
         b = np.empty_like(a)
         return lambda: np.copyto(b, a)
-
-
-def _nothing(array: np.ndarray) -> None:
-    """Drop what was computed."""
 
 
 class Other(Paced):
