@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from common.data.batching import Batching, evaluation_batches
+from common.data.batching import Batching
 from common.data.conllu import read_conllu, read_genres
 from common.data.digits import CLASSES as DIGITS
 from common.data.digits import PIXELS, read_digits
@@ -29,12 +27,13 @@ from common.entities.schemes import allowed
 from common.errors import InputError
 from common.models.pipeline_data import CLASSES as PIPELINE_CLASSES
 from common.models.pipeline_data import FEATURES, pipeline_data
-from common.models.specification import Model, Seq2Seq, SequenceModel
+from common.models.specification import Seq2Seq, SequenceModel
+from common.tasks.commonest import most_common
 from common.tasks.language import MULTIPLES, frequency_perplexity, read_language
 from common.tasks.recipes import RECIPES, filled_in
 from common.tasks.starting import coverage, drawn_weights, rnn_of_options, with_embedding, words_for
 from common.tasks.tagging import read_tagged, tag_of_each_word
-from common.tasks.task import LANGUAGE, Baseline, Options, Task, right_answers
+from common.tasks.task import LANGUAGE, Options, Task
 
 HELD_OUT = 0.2
 """The share of examples that is held out where a task brings its own data."""
@@ -86,7 +85,7 @@ def pipeline_task(options: Options) -> Task:
         head=options.head,  # type: ignore[arg-type]  # checked here
     )
     batching = Batching(options.batch_size or recipe.batch_size, ragged=False)
-    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
+    baseline = most_common(spec, training, held_out, batching, options.seed, "the most common class")
     return Task(
         "pipeline",
         spec,
@@ -152,7 +151,7 @@ def classifier_task(options: Options) -> Task:
     held_out = classified_examples(second, words, classes, "the held-out data")
     spec, weights, known = with_embedding(options, words, len(classes), "final")
     batching = Batching(options.batch_size or recipe.batch_size, by_length=True, length_multiple=MULTIPLES[unit])
-    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common class")
+    baseline = most_common(spec, training, held_out, batching, options.seed, "the most common class")
     vocabularies = {unit: words.as_json(), "labels": classes.as_json()}
     covered = coverage(options, known, training, held_out)
     return Task(
@@ -183,7 +182,7 @@ def _digits_task(options: Options) -> Task:
         dropout=options.dropout or 0.0,
     )
     batching = Batching(options.batch_size or recipe.batch_size)
-    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common digit")
+    baseline = most_common(spec, training, held_out, batching, options.seed, "the most common digit")
     labels = {"labels": {"names": [str(digit) for digit in range(DIGITS)]}}
     return Task(
         "classifier",
@@ -234,7 +233,7 @@ def seq2seq_task(options: Options) -> Task:
     )
     unit = "symbol" if options.data else "phoneme"
     what = f"the most common {unit} at each place"
-    baseline = _most_common(spec, training, held_out, batching, options.seed, what)
+    baseline = most_common(spec, training, held_out, batching, options.seed, what)
     vocabularies = {"source": source.as_json(), "target": target.as_json()}
     return Task(
         "seq2seq",
@@ -264,7 +263,7 @@ def masked_task(options: Options) -> Task:
     batching = Batching(
         options.batch_size or recipe.batch_size, by_length=True, length_multiple=LENGTHS, masked_share=0.15
     )
-    baseline = _most_common(spec, training, held_out, batching, options.seed, "the most common word")
+    baseline = most_common(spec, training, held_out, batching, options.seed, "the most common word")
     vocabularies = {"words": words.as_json()}
     covered = coverage(options, known, training, held_out)
     return Task(
@@ -304,7 +303,7 @@ def language_task(options: Options) -> Task:
     batching = Batching(
         options.batch_size or recipe.batch_size, by_length=True, length_multiple=MULTIPLES[unit], known_alone=True
     )
-    baseline = _most_common(spec, training, held_out, batching, options.seed, f"the most common {unit[:-1]}")
+    baseline = most_common(spec, training, held_out, batching, options.seed, f"the most common {unit[:-1]}")
     return Task(
         LANGUAGE,
         spec,
@@ -375,34 +374,3 @@ def _no_vectors(task: str, options: Options) -> None:
         raise InputError(f"--embeddings must be left out for {task}, which has no words; got {options.embeddings}")
     if options.start is not None:
         raise InputError(f"--from must be left out for {task}, which has no words; got {options.start.where}")
-
-
-def _most_common(
-    spec: Model, training: Sequence, held_out: Sequence, batching: Batching, seed: int, what: str
-) -> Baseline:
-    """The most common answer of the training data, at each place of a target or in all."""
-    from common.models.batch import counted, labels
-
-    answered: list[np.ndarray] = []
-    for batch in evaluation_batches(training, batching, seed):
-        answers, where = labels(spec, batch), counted(spec, batch)
-        places = np.broadcast_to(np.arange(answers.shape[-1]) if spec.decodes else 0, answers.shape)
-        answered.append(np.stack([places[where], answers[where]]))
-    common = _commonest(*np.concatenate(answered, axis=1))
-    right = total = 0
-    for batch in evaluation_batches(held_out, batching, seed):
-        shape = labels(spec, batch).shape
-        places = np.broadcast_to(np.arange(shape[-1]) if spec.decodes else 0, shape)
-        answer = np.vectorize(lambda place: common.get(int(place), 0))(places)
-        counts_of_batch = right_answers(spec, batch, answer)
-        right, total = right + counts_of_batch[0], total + counts_of_batch[1]
-    return Baseline(right / max(total, 1), what)
-
-
-def _commonest(places: np.ndarray, answers: np.ndarray) -> dict[int, int]:
-    """The most common answer of each place; of several the one that comes first."""
-    common: dict[int, int] = {}
-    for place in np.unique(places):
-        there, first, counts = np.unique(answers[places == place], return_index=True, return_counts=True)
-        common[int(place)] = int(there[np.lexsort((first, -counts))[0]])
-    return common
