@@ -54,7 +54,7 @@ MEASURED = (
     "it, by the recipes of that commit ([recipes.md](recipes.md)). DEV.conllu and TEST.conllu are UD_English- "
     "EWT's dev and test files, DEV.conll and TEST.conll WNUT 2017's. One direction: the same command with "
     "`--directions 1`, by torch/manual. Seconds are of processor time, in the order of the frameworks: all steps "
-    "with what is compiled for them, without evaluation; the machine had other work beside them."
+    "with what had to be compiled for them, without evaluation; the machine had other work beside them."
 )
 """What both pages say of their numbers."""
 

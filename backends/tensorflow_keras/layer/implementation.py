@@ -15,7 +15,7 @@ import tensorflow as tf
 from backends.interface.layer import Arrays, Implementation, Inputs, Training
 from backends.interface.profile import added_up, most_important
 from backends.tensorflow_keras.layer.lengths import States
-from backends.tensorflow_keras.layer.programs import program
+from backends.tensorflow_keras.layer.programs import OURS, program
 from backends.tensorflow_keras.layer.training import LayerTrainer, train_step
 from common.specification import Specification
 from common.training import trained_kernels
@@ -29,8 +29,6 @@ DTYPES = {
 """TensorFlow's dtype for each of the suite's."""
 GRAPHS_KEPT = 128
 """Graphs of one process before the one unused for longest is dropped; each holds some 20 MB."""
-OURS = __name__.partition(".layer.")[0]
-"""The package whose files the keys of kept programs are made from: a class from elsewhere is always traced."""
 DEVICES = {"cpu": "/CPU:0", "gpu": "/GPU:0"}
 """TensorFlow's name of each of the suite's devices."""
 Parameters = Mapping[str, tf.Tensor]
@@ -104,11 +102,11 @@ class TensorFlowImplementation(Implementation):
         self.parameters = self._trainer.variables
 
     def train_step(self) -> None:
-        graph = _graph(type(self), self.spec, self.dtype, self.device, "train_step")
         trainer = self._trainer
         fixed = (self._x, self._lengths, self._states, trainer.head, trainer.labels, trainer.learning_rate)
+        arguments = trainer.variables, *fixed
         with tf.device(DEVICES[self.device]):
-            loss = graph(trainer.variables, *fixed)
+            loss = self._program("train_step", arguments)(*arguments)
         self._results = {"loss": loss}, {}, {}, trainer.variables
 
     def synchronise(self) -> None:

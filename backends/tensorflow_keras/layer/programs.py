@@ -6,6 +6,9 @@ runtime takes in place of optimizing anew. It is the same program, bit for bit, 
 only the call goes past tf.function, so nothing is timed this way. In TensorFlow 2.21 tracing is half of what `birnn
 verify` would need of a processor, and optimizing two thirds of the rest.
 
+What a function reads beside its arguments, as a train step does its variables and its optimizer's, comes behind them:
+whoever runs it names all that may be, and kept is which of these it reads.
+
 The runtime has a cache of its own for optimized graphs, in the folder that TF_GRAPH_CACHING names: it takes what lies
 there under a function's name, and writes what took it more than three seconds. Names alone are no key, so the folder is
 named only while a kept program is called for the first time, and holds that program's graph alone.
@@ -13,9 +16,9 @@ named only while a kept program is called for the first time, and holds that pro
 XLA's own cache of what it compiles is left off: a file in it that is damaged or cannot be written makes the call fail
 (TensorFlow 2.21, --tf_xla_persistent_cache_directory).
 
-The key of a program holds what tracing and optimizing read: the implementation and its specification, the arguments'
-names, shapes and dtypes, our sources, the files of Keras and TensorFlow that trace, versions, devices, the processor,
-and switches.
+The key of a program holds what tracing and optimizing read: the implementation and its specification, or the model's,
+the arguments' names, shapes and dtypes, our sources, the files of Keras and TensorFlow that trace, versions, devices,
+the processor, and switches.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ import json
 import os
 import platform
 import tempfile
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +56,9 @@ GRAPHS = "TF_GRAPH_CACHING"
 SWITCHES = ("TF_", "XLA_", "DNNL_", "ONEDNN_", "OMP_", "MKL_")
 """How the names of environment variables begin that TensorFlow and its libraries read."""
 SOURCES = ("backends/interface", "backends/tensorflow_keras", "backends/tensorflow_keras/layer", "common")
-"""Folders of ours whose files tracing may read."""
+"""Folders of ours whose files tracing a layer may read."""
+OURS = "backends.tensorflow_keras"
+"""The package whose files the keys of kept programs are made from: a class from elsewhere is always traced."""
 
 Function = Callable[..., Any]
 """A function that is traced."""
@@ -60,9 +66,9 @@ _KNOWN: dict[str, Function] = {}
 """The programs of this process by key."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Program:
-    """A program that TensorFlow's runtime knows by name.
+    """A program that TensorFlow's runtime knows by name, as long as there is this object.
 
     Parameters
     ----------
@@ -71,26 +77,62 @@ class Program:
     outputs
         How many tensors it gives.
     structure
-        Names of tensors in the shape in which the function gives them: dictionaries, and tuples of them.
+        Names of tensors in the shape in which the function gives them: dictionaries, and tuples of them; None where it
+        gives None.
     size
         The number of the function's nodes.
+    reads
+        Which tensors it reads behind its arguments, by their numbers among all that it is given.
     optimized
         What the runtime has made of it, an ``OptimizedFunctionGraph``, to be offered with the first call; or nothing.
+    to_keep
+        What is done with the graphs that the runtime makes of it in the first call, where that is not known yet.
     """
 
     functions: Sequence[bytes]
     outputs: int
     structure: Any
     size: int
+    reads: Sequence[int] = ()
     optimized: bytes = b""
+    to_keep: Callable[[Sequence[Any]], None] | None = None
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Run it on what the tf.function takes."""
-        inputs = [tensor for _, tensor in _leaves(arguments)]
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _remove, self.functions).atexit = False
+
+    def __call__(self, *arguments: Any, beside: Sequence[tf.Tensor] = ()) -> Any:
+        """Run it on what the tf.function takes, and on what of ``beside`` it reads."""
+        inputs = [_input(value) for _, value in _leaves(arguments)] + [beside[number] for number in self.reads]
         optimized, self.optimized = self.optimized, b""
-        with offered(optimized, self.functions[-1].decode(), self.size):
-            outputs = context.context().call_function(self.functions[-1], inputs, self.outputs)
-        return tf.nest.pack_sequence_as(self.structure, outputs)
+        to_keep, self.to_keep = self.to_keep, None
+        if to_keep is not None:
+            outputs, graphs = _collected(lambda: self._run(inputs))
+            to_keep(graphs)
+        else:
+            with offered(optimized, self.functions[-1].decode(), self.size):
+                outputs = self._run(inputs)
+        given = iter(outputs)
+        flat = [None if leaf is None else next(given) for leaf in tf.nest.flatten(self.structure)]
+        return tf.nest.pack_sequence_as(self.structure, flat)
+
+    def _run(self, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The tensors that it gives for its inputs."""
+        return context.context().call_function(self.functions[-1], inputs, self.outputs)
+
+
+def _remove(functions: Sequence[bytes]) -> None:
+    """Have the runtime forget functions; it counts how often each was handed to it."""
+    for name in functions:
+        context.context().remove_function(name)
+
+
+def _collected(run: Callable[[], Any]) -> tuple[Any, Sequence[Any]]:
+    """What ``run`` gives, and the graphs that the runtime made meanwhile."""
+    context.context().enable_graph_collection()
+    try:
+        return run(), context.context().export_run_metadata().function_graphs
+    finally:
+        context.context().disable_graph_collection()
 
 
 @contextmanager
@@ -117,7 +159,13 @@ def folder() -> Path | None:
     return Path(named) if named and not tf.config.functions_run_eagerly() else None
 
 
-def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any, ...]) -> Function:
+def program(
+    traced: Callable[[], Any],
+    what: Sequence[Any],
+    arguments: tuple[Any, ...],
+    beside: Sequence[tf.Tensor] = (),
+    sources: tuple[str, ...] = SOURCES,
+) -> Function:
     """A pass for these arguments: from the folder where it is there, else ``traced()``, which is then kept there.
 
     Parameters
@@ -128,31 +176,33 @@ def program(traced: Callable[[], Any], what: Sequence[Any], arguments: tuple[Any
         All that the program follows from but its arguments and ``surroundings``, for JSON.
     arguments
         What it is going to be called with.
+    beside
+        What it may read beside them, in an order that follows from ``what``.
+    sources
+        Folders of ours whose files tracing may read.
     """
     where = folder()
     if where is None:
         return traced()
-    signature = [(path, value.shape.as_list(), value.dtype.name) for path, value in _leaves(arguments)]
-    key = hashlib.sha256(json.dumps([what, signature, surroundings()], sort_keys=True).encode()).hexdigest()[:32]
-    kept = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, where / key)
-    _KNOWN[key] = kept  # the one used last stands last
-    forget(AT_ONCE)
-    return kept
+    signature = [(path, value.shape.as_list(), value.dtype.name) for path, value in _leaves((arguments, beside))]
+    key = hashlib.sha256(json.dumps([what, signature, surroundings(sources)], sort_keys=True).encode()).hexdigest()[:32]
+    kept = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, beside, where / key)
+    if isinstance(kept, Program) or not beside:  # a tf.function that reads anything beside is that of one network
+        _KNOWN[key] = kept  # the one used last stands last
+        forget(AT_ONCE)
+    return partial(kept, beside=beside) if isinstance(kept, Program) else kept
 
 
 def forget(left: int) -> None:
     """Drop the programs of this process that were unused for longest, so that so many are left."""
     while len(_KNOWN) > left:
-        forgotten = _KNOWN.pop(next(iter(_KNOWN)))
-        if isinstance(forgotten, Program):
-            for name in forgotten.functions:
-                context.context().remove_function(name)
+        del _KNOWN[next(iter(_KNOWN))]
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings(sources: tuple[str, ...] = SOURCES) -> dict[str, Any]:
     """What tracing may read that no argument says."""
     return {
-        "sources": _sources(),
+        "sources": _sources(sources),
         "versions": [tf.__version__, tf.version.GIT_VERSION, keras.__version__],
         "files": _files_of_tensorflow(),
         "processor": _processor(),
@@ -164,10 +214,10 @@ def surroundings() -> dict[str, Any]:
 
 
 @cache
-def _sources() -> str:
+def _sources(folders: tuple[str, ...]) -> str:
     """A hash of our own files that tracing may read."""
     root = Path(__file__).resolve().parents[3]
-    files = sorted(file for each in SOURCES for file in (root / each).glob("*.py"))
+    files = sorted(file for each in folders for file in (root / each).glob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -192,8 +242,10 @@ def _files_of_tensorflow() -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, tf.Tensor]]:
-    """Each tensor among arguments with where it stands, in the order of a function's inputs: dictionaries by key."""
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, tf.Tensor | tf.Variable]]:
+    """Each tensor or variable among arguments with where it stands, in the order of a function's inputs: dictionaries
+    by key.
+    """
     if isinstance(value, Mapping):
         for name in sorted(value):
             yield from _leaves(value[name], f"{path}/{name}")
@@ -202,6 +254,11 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, tf.Tensor]]:
             yield from _leaves(each, f"{path}/{index}")
     elif value is not None:
         yield path, value
+
+
+def _input(value: tf.Tensor | tf.Variable) -> tf.Tensor:
+    """What a function is given: a tensor, or of a variable its handle."""
+    return value.handle if isinstance(value, tf.Variable) else value
 
 
 def _read(path: Path) -> Program | None:
@@ -213,53 +270,54 @@ def _read(path: Path) -> Program | None:
         head, _, body = zlib.decompress(content).partition(b"\n")
         texts = json.loads(head)
         library = tf.compat.v1.GraphDef.FromString(body[: texts["library"]]).library
-        return _register(library, texts["outputs"], texts["structure"], body[texts["library"] :])
+        optimized = body[texts["library"] :]
+        return _register(library, texts["outputs"], texts["structure"], texts["reads"], optimized=optimized)
     except (ValueError, KeyError, zlib.error, DecodeError):
         return None
 
 
-def _register(library: Any, outputs: int, structure: Any, optimized: bytes = b"") -> Program:
+def _register(library: Any, outputs: int, structure: Any, reads: Sequence[int], **first: Any) -> Program:
     """The program that is a library's last function, handed to TensorFlow with the others."""
     for function in library.function:
         context.context().add_function_def(function)
     names = [function.signature.name.encode() for function in library.function]
-    return Program(names, outputs, structure, len(library.function[-1].node_def), optimized)
+    return Program(names, outputs, structure, len(library.function[-1].node_def), reads, **first)
 
 
-def _keep(traced: Any, arguments: tuple[Any, ...], path: Path) -> Function:
-    """The program that a tf.function is for these arguments, run once, and written into a file; where it reads anything
-    else, the tf.function.
+def _keep(traced: Any, arguments: tuple[Any, ...], beside: Sequence[tf.Tensor], path: Path) -> Function:
+    """The program that a tf.function is for these arguments, which its first call writes into a file; where it reads
+    anything else, the tf.function.
     """
     concrete = traced.get_concrete_function(*arguments)
-    structure = tf.nest.map_structure(lambda spec: "", concrete.structured_outputs)
-    if concrete.captured_inputs or len(concrete.outputs) != len(tf.nest.flatten(structure)):
+    structure = tf.nest.map_structure(lambda spec: None if spec is None else "", concrete.structured_outputs)
+    numbers = {id(tensor): number for number, tensor in enumerate(beside)}
+    reads = [numbers[id(tensor)] for tensor in concrete.captured_inputs if id(tensor) in numbers]
+    given = sum(leaf is not None for leaf in tf.nest.flatten(structure))
+    if len(reads) != len(concrete.captured_inputs) or len(concrete.outputs) != given:
         return traced
     library = tf.compat.v1.GraphDef(library=concrete.graph.as_graph_def().library)
     library.library.function.append(concrete.function_def)
     _rename(library.library.function, path.name)
-    kept = _register(library.library, len(concrete.outputs), structure)
-    optimized = _optimized(kept, arguments, library.library.function[-1])
-    content = library.SerializeToString()
-    texts = {"outputs": len(concrete.outputs), "structure": structure, "library": len(content)}
-    keep(path, zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1))
-    return kept
+
+    def to_keep(graphs: Sequence[Any]) -> None:
+        optimized = _optimized(graphs, library.library.function[-1])
+        content = library.SerializeToString()
+        texts = {"outputs": len(concrete.outputs), "structure": structure, "reads": reads, "library": len(content)}
+        keep(path, zlib.compress(json.dumps(texts).encode() + b"\n" + content + optimized, 1))
+
+    return _register(library.library, len(concrete.outputs), structure, reads, to_keep=to_keep)
 
 
-def _optimized(kept: Program, arguments: tuple[Any, ...], function: Any) -> bytes:
-    """What the runtime makes of a program before it runs it, an ``OptimizedFunctionGraph``; nothing where it cannot be
-    told, or runs for more than what it gives.
+def _optimized(graphs: Sequence[Any], function: Any) -> bytes:
+    """What the runtime makes of a function before it runs it, an ``OptimizedFunctionGraph``, by the graphs of its first
+    call; nothing where it cannot be told.
     """
-    context.context().enable_graph_collection()
-    try:
-        kept(*arguments)
-        graphs = context.context().export_run_metadata().function_graphs
-    finally:
-        context.context().disable_graph_collection()
-    if len(graphs) != 1 or function.control_ret:
+    if len(graphs) != 1:
         return b""
     return OptimizedFunctionGraph(
         name=function.signature.name,
         function_graph=graphs[0].post_optimization_graph,
+        node_name_to_control_ret={node: name for name, node in function.control_ret.items()},
         ret_types=[output.type for output in function.signature.output_arg],
         num_return_nodes=len(function.signature.output_arg),
         source=OptimizedFunctionGraph.JIT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from backends.tensorflow_keras.layer.implementation import (
     Results,
     TensorFlowImplementation,
 )
+from backends.tensorflow_keras.layer.programs import OURS, SOURCES, program
 from backends.tensorflow_keras.models.optimizers import Optimizer
 from common.models.batch import Batch, check_batch, counted, dropout_name, labels
 from common.models.optimizers import OptimizerSettings
-from common.models.specification import Model, parameters
+from common.models.specification import Model, model_as_json, parameters
 from common.models.trace import Step
 from common.weights import with_prefix, without_prefix
 
@@ -33,6 +34,8 @@ Tensors = Mapping[str, tf.Tensor]
 """A batch on the device, with ``labels`` and ``counted`` for any model where it is labelled."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 """The names and shapes of a batch's arrays."""
+OF_MODELS = (*SOURCES, "backends/tensorflow_keras/models", "common/answers", "common/models", "common/models/crf")
+"""Folders of ours whose files tracing a model may read."""
 
 
 class TensorFlowNetwork(TrainedNetwork[Optimizer]):
@@ -53,6 +56,7 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
 
     variables: dict[str, tf.Variable]
     """By canonical name; but those of the implementation for stage i as it names them, behind ``stage.{i}.``."""
+    _reuses_programs = False
 
     def __init__(
         self, spec: Model, implementation: str, dtype: str, device: str, kind: type[TensorFlowImplementation]
@@ -104,6 +108,9 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             canonical[name.replace("bias_hh", "bias_ih")] -= np.where(summed, canonical[name], 0)
         return {name: canonical[name] for name in parameters(self.spec)}
 
+    def reuse_programs(self) -> None:
+        self._reuses_programs = all(kind.__module__.startswith(OURS) for kind in (type(self), self._kind))
+
     def results(self, batch: Batch) -> Arrays:
         check_batch(self.spec, batch)
         loss, correct, passed, gradients = self.run_graph("judge", self.tensors(batch, labelled=True))
@@ -131,10 +138,11 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
             check_batch(self.spec, batch)
             tensors = self.tensors(batch, labelled=True)
             shapes = _shapes(tensors)
-            if shapes not in self._steps:
-                self._steps[shapes] = tf.function(self._train_step, autograph=False)
             with tf.device(DEVICES[self.device]):
-                loss, correct, norm = self._steps[shapes](tensors, self.optimizer.next_rate())
+                arguments = tensors, self.optimizer.next_rate()
+                if shapes not in self._steps:
+                    self._steps[shapes] = self._step_program(arguments)
+                loss, correct, norm = self._steps[shapes](*arguments)
             steps.append((loss, correct, norm, max(int(counted(self.spec, batch).sum()), 1)))
         # Only now are numbers asked for: until then a GPU need not be waited for.
         return [
@@ -175,7 +183,12 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
     def run_graph(self, work: str, tensors: Tensors, *rest: Any) -> Any:
         """What a method that takes ``parameters`` gives for a batch."""
         with tf.device(DEVICES[self.device]):
-            return self._graph(work, tensors)(self.values(), tensors, *rest)
+            arguments = self.values(), tensors, *rest
+            if not self._reuses_programs:
+                return self._graph(work, tensors)(*arguments)
+            return program(lambda: self._graph(work, tensors), self._what(work), arguments, sources=OF_MODELS)(
+                *arguments
+            )
 
     def run_rnn(self, parameters: Parameters, x: tf.Tensor, batch: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
         """The top layer's output (batch, seq_len, output_size) and h_n (num_layers·2, batch, hidden_size) from zero
@@ -230,6 +243,20 @@ class TensorFlowNetwork(TrainedNetwork[Optimizer]):
         """The loss, the number of right answers, and the norm of the gradients by which the variables are moved."""
         loss, correct, _, gradients = self._graph("judge", tensors)(self.values(), tensors)
         return loss, correct, self.optimizer.step(gradients, rate)
+
+    def _step_program(self, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        """A train step for these arguments."""
+        traced = partial(tf.function, self._train_step, autograph=False)
+        if not self._reuses_programs:
+            return traced()
+        what = [*self._what("train_step"), self.optimizer.settings.model_dump(mode="json")]
+        beside = [variable.handle for variable in self.variables.values()] + self.optimizer.beside()
+        return program(traced, what, arguments, beside, OF_MODELS)
+
+    def _what(self, work: str) -> list[Any]:
+        """What a kept program of a method follows from beside its arguments, for JSON."""
+        kinds = type(self).__qualname__, self._kind.__qualname__
+        return [*kinds, model_as_json(self.spec), self.implementation, self.dtype, self.device, work]
 
     def _graph(self, work: str, tensors: Tensors) -> Callable[..., Any]:
         """The shared graph of a method that takes ``parameters``."""

@@ -128,6 +128,12 @@ class Optimizer:
         own = tf.cast(tf.sqrt(own_second) / own_first, tf.float64)
         self._rate.assign(tf.cast(rate * tf.sqrt(second) / first / own, self._dtype))
 
+    def beside(self) -> list[tf.Tensor]:
+        """What a traced ``step`` may read beside its arguments and the trained variables."""
+        own = [self._rate, *([self._optimizer.epsilon] if self.settings.name == "adam" else [])]
+        kept = [variable.value for variable in self._optimizer.variables]
+        return [variable.handle for variable in (*kept, *own)] + list(self._masks.values())
+
     def reset(self) -> None:
         """Start anew, as before the first step."""
         self.count = 0

@@ -78,7 +78,8 @@ class Seq2SeqNetwork(TensorFlowNetwork):
 
     def stepper(self, batch: Batch) -> DecoderStep:
         check_batch(self.spec, batch, labelled=False)
-        encoded, states = self.run_graph("begin", self.tensors(batch, labelled=False))
+        begun, states = self.run_graph("begin", self.tensors(batch, labelled=False))
+        encoded = Encoded(*begun)  # a kept program gives a list
 
         def step(tokens: np.ndarray, parents: np.ndarray) -> np.ndarray:
             nonlocal states

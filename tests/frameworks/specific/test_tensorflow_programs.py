@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,14 @@ import pytest
 
 from backends.interface.kept_files import DIGEST
 from backends.interface.layer import inputs_of
+from backends.interface.network import Network
 from backends.worker.execution import execute
 from common.case import Case
+from common.models.batch import Batch
+from common.models.optimizers import OptimizerSettings
+from common.models.small_cases import ModelCase, model_cases
+from common.models.specification import SequenceModel, initialise
+from common.models.trace import Step
 from tests.cases import a_case
 from tests.frameworks.conftest import only_with
 
@@ -24,8 +32,12 @@ import tensorflow as tf  # noqa: E402 (where it is missing, the file has been sk
 from tensorflow.core.framework.optimized_function_graph_pb2 import OptimizedFunctionGraph  # noqa: E402
 
 from backends.tensorflow_keras.layer import implementation, programs  # noqa: E402
+from backends.tensorflow_keras.models import network as models  # noqa: E402
+from backends.tensorflow_keras.models.sequence_model import SequenceNetwork  # noqa: E402
 
 CASE = a_case("gru", lengths=(5, 0, 1))
+MODELS = {case.name: case for case in model_cases()}
+ADAM = OptimizerSettings(name="adam", learning_rate=0.02, epsilon=1e-3, weight_decay=0.1, clip_norm=0.5)
 
 
 @pytest.fixture
@@ -41,13 +53,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The passes that are traced, as they come."""
     passes: list[str] = []
-    graph = implementation._graph
+    graph, step = implementation._graph, models.TensorFlowNetwork._train_step
+    of_model = models.TensorFlowNetwork._graph
 
     def noted(*arguments: object) -> Callable:
         passes.append(str(arguments[-1]))
         return graph(*arguments)
 
+    def noted_of_model(network: models.TensorFlowNetwork, work: str, tensors: Any) -> Callable:
+        passes.append(work)
+        return of_model(network, work, tensors)
+
+    def noted_step(*arguments: Any) -> Any:
+        passes.append("train_step")
+        return step(*arguments)
+
     monkeypatch.setattr(implementation, "_graph", noted)
+    monkeypatch.setattr(models.TensorFlowNetwork, "_graph", noted_of_model)
+    monkeypatch.setattr(models.TensorFlowNetwork, "_train_step", noted_step)
     return passes
 
 
@@ -103,7 +126,7 @@ def test_other_shapes_lengths_and_surroundings_are_other_programs(
     run(case=a_case("gru", lengths=None))
     run(case=a_case("gru", lengths=(5, 0, 1), bias=False))
     for name in ("_sources", "_files_of_tensorflow"):
-        monkeypatch.setattr(programs, name, lambda: "changed")
+        monkeypatch.setattr(programs, name, lambda *_: "changed")
         run()
     assert len(traced) == len(list(folder.iterdir())) == 6
 
@@ -185,3 +208,116 @@ def test_what_is_timed_is_the_traced_function(folder: Path, traced: list[str]) -
         network.forward()
     assert traced == ["forward", "forward"]
     assert not list(folder.iterdir())
+
+
+# Models.
+
+
+def opened(case: ModelCase, implementation: str = "scratch", settings: OptimizerSettings = ADAM) -> Network:
+    """A case's network as a worker opens it for a training, in a process that may have forgotten its programs."""
+    network = TENSORFLOW.network(case.spec, implementation, "float32", "cpu")
+    network.reuse_programs()
+    network.load_weights(case.weights)
+    network.set_optimizer(settings)
+    return network
+
+
+def trained(network: Network, batch: Batch) -> list[Any]:
+    """What a model gives before and after two steps of training."""
+    given = [*network.results(batch).values(), network.loss(batch)]
+    given += [astuple(step) for step in network.train([batch] * 2)]
+    given += [*network.weights().values(), *network.optimizer_state().values()]
+    return [*given, *network.predict({"x": batch["x"]}).values()]
+
+
+def decoded(network: Network, batch: Batch) -> list[Any]:
+    """A beam search's answers, for which each step of a decoder is run by itself."""
+    return [*network.beam({name: batch[name] for name in ("tokens", "lengths")}, 3, 2).values()]
+
+
+@pytest.mark.parametrize(
+    ("work", "name", "rnn", "passes"),
+    [
+        (trained, "pipeline-crf", "tuned", {"judge", "judge_alone", "train_step", "answered"}),
+        (decoded, "translator-bidirectional", "scratch", {"begin", "go_on"}),
+    ],
+)
+def test_a_models_kept_programs_give_the_same_bits_untraced(
+    folder: Path,
+    traced: list[str],
+    work: Callable[[Network, Batch], list[Any]],
+    name: str,
+    rnn: str,
+    passes: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results, of_each = [], []
+    for kept in ("", str(folder), str(folder)):
+        monkeypatch.setenv(programs.FOLDER, kept)
+        programs.forget(0)
+        traced.clear()
+        results.append([np.asarray(value).tobytes() for value in work(opened(MODELS[name], rnn), MODELS[name].batch)])
+        of_each.append(set(traced))
+    assert results[0] == results[1] == results[2]
+    assert of_each == [passes, passes, set()]
+
+
+def test_networks_that_share_a_train_step_move_their_own_variables(folder: Path, traced: list[str]) -> None:
+    """And go on with it when other programs have taken its place in memory. A GRU's mask of the biases that are trained
+    is read like the variables where it is larger than TensorFlow writes into a program.
+    """
+    case = MODELS["language"]
+    assert isinstance(case.spec, SequenceModel)
+    spec = case.spec.model_copy(update={"rnn": case.spec.rnn.model_copy(update={"hidden_size": 50})})
+    case = replace(case, spec=spec, weights=initialise(spec, np.random.default_rng(1)))
+    opened(case).train([case.batch])
+    traced.clear()
+    cases = [case, replace(case, weights={name: value / 2 for name, value in case.weights.items()})]
+    expected = [opened(each).train([case.batch] * 3) for each in cases]
+    assert expected[0] != expected[1]
+    networks = [opened(each) for each in cases]
+    taken: list[list[Step]] = [[], []]
+    for _ in range(3):
+        for network, steps in zip(networks, taken, strict=True):
+            steps += network.train([case.batch])
+            programs.forget(0)
+    assert taken == expected
+    assert traced == []
+
+
+def test_another_optimizer_is_another_train_step_and_one_that_is_timed_is_traced(
+    folder: Path, traced: list[str]
+) -> None:
+    case = MODELS["pipeline"]
+    for rate in (0.1, 0.2):
+        opened(case, settings=OptimizerSettings(name="sgd", learning_rate=rate)).train([case.batch])
+    timed = TENSORFLOW.network(case.spec, "scratch", "float32", "cpu")
+    timed.load_weights(case.weights)
+    timed.set_optimizer(OptimizerSettings(name="sgd", learning_rate=0.1))
+    timed.train([case.batch])
+    assert traced == ["train_step", "judge"] * 3
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_tracing_a_model_enters_no_file_of_ours_that_is_in_no_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: set[str] = set()
+    before, root = sys.getprofile(), Path(models.__file__).parents[3]
+    for work in ("forward", "total_loss"):
+        method = getattr(SequenceNetwork, work)
+
+        def noted(*arguments: Any, method: Callable = method) -> Any:
+            sys.setprofile(lambda frame, *_: entered.add(frame.f_code.co_filename))
+            try:
+                return method(*arguments)
+            finally:
+                sys.setprofile(before)
+
+        monkeypatch.setattr(SequenceNetwork, work, noted)
+    models._graph.cache_clear()
+    case = MODELS["tagger-crf"]
+    opened(case, "native").loss(case.batch)
+    ours = {str(Path(file).relative_to(root).parent) for file in entered if Path(file).is_relative_to(root)}
+    ours = {folder for folder in ours if not folder.startswith((".", "tests"))}
+    assert {"backends/tensorflow_keras/models", "common/models/crf"} <= ours <= set(models.OF_MODELS)
