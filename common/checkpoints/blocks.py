@@ -50,7 +50,7 @@ def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:
         return a is b
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    if a.strides == b.strides and a.ctypes.data == b.ctypes.data:
+    if a.strides == b.strides and a.__array_interface__["data"] == b.__array_interface__["data"]:
         return True  # the same memory: a layout that changes nothing, or two transposes
     if a.ndim == 0 or not a.size:
         return a.tobytes() == b.tobytes()

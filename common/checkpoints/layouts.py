@@ -40,8 +40,12 @@ def reordered(array: np.ndarray, before: str, after: str) -> np.ndarray:
 
 def gates_in_order(array: np.ndarray, before: str, after: str) -> list[np.ndarray]:
     """The gates, (units, …) each, of an array (G·units, …) with the order ``before``, in the order ``after``."""
-    gates = dict(zip(before, np.split(array, len(before)), strict=True))
-    return [gates[gate] for gate in after]
+    units, rest = divmod(len(array), len(before))
+    if rest:
+        raise ValueError(f"{len(array)} rows are not {len(before)} gates of equal size")
+    # np.split takes ten times as long.
+    places = {gate: slice(i * units, (i + 1) * units) for i, gate in enumerate(before)}
+    return [array[places[gate]] for gate in after]
 
 
 def gates_of(recurrent: np.ndarray, units_axis: int, what: str) -> Gates:

@@ -56,7 +56,7 @@ def format_of(path: Path) -> str:
         return "keras" if "config.json" in names else "torch"
     if first == SIGNATURE:
         with one_sentence(path, "an HDF5 file of Keras"):
-            file = Hdf5(content, str(path))
+            file = Hdf5(content, str(path), root_alone=True)
         root = file.attributes[""]
         old = "model_weights" in file.attributes or any(re.fullmatch(r"layer_names0?", name) for name in root)
         return "keras2" if old else "keras-weights"

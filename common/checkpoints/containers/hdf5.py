@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from common.checkpoints.blocks import contiguous, row_blocks
+from common.checkpoints.blocks import BLOCK, contiguous, row_blocks
 from common.checkpoints.contents import Arrays
 from common.checkpoints.limits import (
     DEEPEST,
@@ -36,16 +36,22 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class Hdf5:
-    """What an HDF5 file holds: ``arrays`` by path, ``attributes`` of each group by its path, both without the ``/``."""
+    """What an HDF5 file holds: ``arrays`` by path, ``attributes`` of each group by its path, both without the ``/``.
 
-    def __init__(self, content: np.ndarray, what: str) -> None:
+    With ``root_alone``, which tells what kind of file it is, what is in the root, and of the groups in it their
+    attributes.
+    """
+
+    def __init__(self, content: np.ndarray, what: str, root_alone: bool = False) -> None:
         h5py = needed("h5py", what)
+        content = content.view(np.ndarray)  # a view of a part of a memmap takes five times as long
         if bytes(content[:8]) != SIGNATURE:
             raise InputError(f"{what}: must be an HDF5 file; its first bytes are not those of one")
         self.arrays: Arrays = {}
         self.attributes: dict[str, dict[str, Any]] = {}
         self._content, self._what, self._h5py = content, what, h5py
         self._groups: set[Any] = set()
+        self._root_alone = root_alone
         try:
             with h5py.File(_Window(content), "r") as file:
                 self._group(file, "", 0)
@@ -60,9 +66,11 @@ class Hdf5:
             raise InputError(f"{self._what}: groups must be a tree of at most {DEEPEST} levels; got {shown(path)}")
         self._groups.add(address)
         self.attributes[path] = {name: self._attribute(group, name) for name in group.attrs}
+        if self._root_alone and depth:
+            return
         for name in group:
             inner = f"{path}/{checked_name(name, self._what)}" if path else checked_name(name, self._what)
-            if type(group.get(name, getlink=True)) is not self._h5py.HardLink:
+            if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != self._h5py.h5l.TYPE_HARD:
                 raise InputError(f"{self._what}: must hold its data itself; got the link {shown(inner)} to elsewhere")
             entry = group[name]
             if isinstance(entry, self._h5py.Group):
@@ -129,7 +137,7 @@ class _Window(io.RawIOBase):
 
     def __init__(self, content: np.ndarray) -> None:
         super().__init__()
-        self._content, self._place = content, 0
+        self._content, self._place = content.data, 0
 
     def readable(self) -> bool:
         return True
@@ -138,7 +146,7 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + (0, self._place, self._content.size)[whence]
+        self._place = offset + (0, self._place, self._content.nbytes)[whence]
         return self._place
 
     def tell(self) -> int:
@@ -146,9 +154,9 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         part = self._content[self._place : self._place + len(buffer)]
-        buffer[: part.size] = part.tobytes()
-        self._place += part.size
-        return part.size
+        buffer[: part.nbytes] = part
+        self._place += part.nbytes
+        return part.nbytes
 
 
 def write_hdf5(file: BinaryIO, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -159,12 +167,16 @@ def write_hdf5(file: BinaryIO, arrays: Mapping[str, np.ndarray], attributes: Map
             group = target.require_group(path) if path else target
             for name, value in named.items():
                 group.attrs[name] = np.array([each.encode() for each in value]) if isinstance(value, list) else value
+        groups = {"": target}
         for path, value in arrays.items():
+            outer, _, name = path.rpartition("/")
+            if outer not in groups:
+                groups[outer] = target.require_group(outer)
             if value.dtype.name not in DTYPES or value.dtype.name == "bfloat16":
                 raise InputError(f"{path} must have a dtype that HDF5 has; got {value.dtype}")
-            if value.flags.c_contiguous or value.ndim != 2:
-                target.create_dataset(path, data=contiguous(value))
+            if value.flags.c_contiguous or value.ndim != 2 or value.nbytes <= BLOCK:
+                groups[outer].create_dataset(name, data=contiguous(value))
                 continue
-            dataset = target.create_dataset(path, value.shape, value.dtype)
+            dataset = groups[outer].create_dataset(name, value.shape, value.dtype)
             for rows, part in row_blocks(value):
                 dataset[rows] = part
