@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.forked_starts import Nursery, Process
 
-FORKED = ("api", "benchmarks", "command_line", "workers")
+FORKED = ("api", "attacks", "benchmarks", "command_line", "workers")
 """The rooms whose tests fork their workers and calculators."""
 STARTED = ("tests/workers/test_pool.py",)
 """Tests in these rooms that are about starts and ends."""

@@ -1,8 +1,8 @@
 """Workers and calculators of tests: the real programs, forked from a process that has imported the suite.
 
 Four hundred of them start in the tests, and each would spend a third of a second on importing the same modules. What is
-about their starts and their ends (``tests/attacks``, ``tests/workers/test_pool.py``, whatever runs ``birnn`` in a
-process) starts them as users do.
+about their starts and their ends (``tests/workers/test_pool.py``, whatever runs ``birnn`` in a process) starts them as
+users do.
 """
 
 from __future__ import annotations
