@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from benchmarks.machine.company import Company
 from benchmarks.store.records import MEASURED, Block, Ceiling, Environment, Key, Process, Row, Run
+from benchmarks.store.schema import TABLE_OF, AnyRecord, line_of
+from benchmarks.store.store import Store
 
 START = datetime(2026, 11, 20, 13, 15, 1, tzinfo=UTC)
 NATIVE = Key("torch/native", "gru-100-64-123-320", "forward_backward", "float32", "cpu", "exact", 2)
@@ -46,6 +49,14 @@ def stand_still(patch: pytest.MonkeyPatch, *company: Company) -> None:
         "benchmarks.machine.company.Watch.company",
         lambda _: neighbours.pop(0) if len(neighbours) > 1 else neighbours[0],
     )
+
+
+def put_all(store: Store, records: Sequence[AnyRecord]) -> None:
+    """Put new records of one kind into a store by one statement: one for each takes twenty times as long."""
+    if records:
+        lines = [line_of(record) for record in records]
+        table = TABLE_OF[type(records[0])]
+        store.execute(f"INSERT INTO {table} BY NAME SELECT unnest($lines, max_depth := 2)", {"lines": lines})
 
 
 def a_process(run: str, environment: Environment, ordinal: int = 0) -> Process:

@@ -20,6 +20,7 @@ from benchmarks.report.content import Content
 from benchmarks.store.records import CRASHED, Environment, Run
 from benchmarks.store.schema import SCHEMA_VERSION, TABLES
 from benchmarks.store.store import Store
+from tests.benchmarks.made_up import put_all
 from tests.benchmarks.made_up_run import made_up_content
 from tests.command_line.running import birnn, birnn_alone
 from tests.command_line.test_bad_input import assert_one_sentence
@@ -57,10 +58,16 @@ def put_run(store: Store, run: Run, slowed: float = 1.0, newer: bool = False) ->
         packages = each.packages | {"torch": "2.14.0"}
         changed = Environment(ids.get(each.environment, ""), "torch", {"torch": "2.14.0"}, packages)
         store.add_environment(changed if each.environment in ids else each)
-    for process in content.processes:
-        store.add_process(replace(process, run=run.run, environment=ids.get(process.environment, process.environment)))
+    put_all(
+        store,
+        [
+            replace(process, run=run.run, environment=ids.get(process.environment, process.environment))
+            for process in content.processes
+        ],
+    )
     for ceiling in content.ceilings:
         store.add_ceiling(replace(ceiling, run=run.run))
+    rows, blocks = [], []
     for row in content.rows:
         factor = slowed if row.key.implementation == SLOWED else 1.0
         times: dict[str, Any] = {
@@ -71,12 +78,14 @@ def put_run(store: Store, run: Run, slowed: float = 1.0, newer: bool = False) ->
         if newer and row.key.implementation == "jax/tuned":
             times = {"median_seconds": None, "status": CRASHED, "reason": "signal 11"}
         environment = ids.get(row.environment, row.environment)
-        store.put_row(replace(row, run=run.run, environment=environment, **times))
+        rows.append(replace(row, run=run.run, environment=environment, **times))
     for block in content.blocks:
         factor = slowed if block.key.implementation == SLOWED else 1.0
         if not (newer and block.key.implementation == "jax/tuned"):
             samples = tuple(factor * sample for sample in block.samples)
-            store.add_block(replace(block, run=run.run, samples=samples))
+            blocks.append(replace(block, run=run.run, samples=samples))
+    put_all(store, rows)
+    put_all(store, blocks)
 
 
 def changed(store: Path, folder: Path, *statements: str) -> Path:

@@ -13,7 +13,7 @@ from benchmarks.store import store as stores
 from benchmarks.store.store import Store
 from benchmarks.store.transfer import merge
 from common.errors import InputError
-from tests.benchmarks.made_up import START, a_block, a_run
+from tests.benchmarks.made_up import START, a_block, a_run, put_all
 from tests.benchmarks.store.test_store import child
 
 RUN = a_run().run
@@ -173,8 +173,8 @@ def test_a_disk_that_is_full_when_stores_are_merged_leaves_nothing_behind(tmp_pa
     source, out = a_store(tmp_path / "in.duckdb", RUN), tmp_path / "out.duckdb"
     Store.open(out, write=True).close()
     with Store.open(source, write=True) as store, store.transaction():
-        for cycle in range(200):
-            store.add_block(a_block(RUN, cycle=cycle + 1, samples=tuple(0.1 / (i + cycle + 1) for i in range(500))))
+        samples = [tuple(0.1 / (i + cycle + 1) for i in range(500)) for cycle in range(200)]
+        put_all(store, [a_block(RUN, cycle=cycle + 1, samples=each) for cycle, each in enumerate(samples)])
     limit = out.stat().st_size + 4096
     out.unlink()
     assert source.stat().st_size > 2 * limit, "the attack is void"

@@ -19,7 +19,19 @@ from benchmarks.analysis.statistics import AMBIGUOUS, FASTER, SAME_SPEED, SLOWER
 from benchmarks.store.records import CRASHED, Environment, Key, Row
 from benchmarks.store.store import Store
 from common.errors import InputError
-from tests.benchmarks.made_up import JAX, LINEN, NATIVE, START, TORCH, a_block, a_ceiling, a_process, a_row, a_run
+from tests.benchmarks.made_up import (
+    JAX,
+    LINEN,
+    NATIVE,
+    START,
+    TORCH,
+    a_block,
+    a_ceiling,
+    a_process,
+    a_row,
+    a_run,
+    put_all,
+)
 
 FIRST, SECOND = "20261120-131501", "20261121-090000"
 KEYS = [replace(NATIVE, case=f"case-{number}") for number in range(10)]
@@ -65,8 +77,9 @@ def measure(
                     for twin in (0, 1) if twins else (0,):
                         samples = tuple((drifted * (1 + off * twin) * rng.lognormal(0, NOISE, SAMPLES)).tolist())
                         blocks.append(a_block(run, key, samples, process=process, cycle=cycle, twin=twin))
-                        store.add_block(blocks[-1])
-            store.put_row(a_row(run, key, median_seconds=median, environment=of[key.framework].environment))
+        put_all(store, blocks)
+        ids = {key: of[key.framework].environment for key in seconds}
+        put_all(store, [a_row(run, key, median_seconds=seconds[key], environment=ids[key]) for key in seconds])
         store.add_ceiling(a_ceiling(run, 1e11 * speed))
     store.finish_run(run, START + timedelta(hours=1), floors_of(blocks).of_run)
     return run

@@ -35,6 +35,7 @@ from tests.benchmarks.made_up import (
     a_process,
     a_row,
     a_run,
+    put_all,
     stand_still,
 )
 from tests.benchmarks.made_up_run import made_up_content
@@ -189,8 +190,7 @@ def test_compare_cannot_tell_what_was_measured_under_load(store: Store) -> None:
     store.add_run(a_run())
     for row in rows:
         store.put_row(row)
-    for block in [*blocks, *(replace(each, twin=1) for each in blocks)]:
-        store.add_block(block)
+    put_all(store, [*blocks, *(replace(each, twin=1) for each in blocks)])
     (each,) = compare(store, "torch/native", "jax/native-linen").compared
     assert (each.verdict, each.slower_by_more_than(0.05)) == (UNDER_LOAD, False)
     store.put_row(replace(rows[1], under_load=False))

@@ -24,7 +24,7 @@ from benchmarks.report.table import as_markdown, cell_text, grids, in_order, mil
 from benchmarks.store.records import MEASURED, NEVER_STEADY, TIMED, Block, Key, Row
 from benchmarks.store.store import Store
 from common.specification import Specification
-from tests.benchmarks.made_up import a_block, a_row
+from tests.benchmarks.made_up import a_block, a_row, put_all
 from tests.benchmarks.made_up_run import made_up_content
 
 SPEC = Specification(cell="gru", input_size=3, hidden_size=4, num_layers=2, bias=True, merge="concat")
@@ -198,8 +198,7 @@ def test_the_readme_and_the_page_count_the_same_combinations(tmp_path: Path) -> 
     run = replace(content.run, machine=content.run.machine | {"usable_cores": 2})
     with Store.open(tmp_path / "store.duckdb", write=True) as store, store.transaction():
         store.add_run(run)
-        for row in content.rows:
-            store.put_row(row)
+        put_all(store, content.rows)
         text = table(store, run)
     counted = f"{sum(row.median_seconds is not None for row in content.rows)} of {len(content.rows)} combinations have"
     assert counted in text

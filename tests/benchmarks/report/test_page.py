@@ -8,7 +8,7 @@ import hashlib
 import html
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from benchmarks.store.store import Store
 from birnn.__main__ import main
 from common.errors import InputError
 from common.judging.agreement import worst_calibrated
-from tests.benchmarks.made_up import LINEN, NATIVE, START, a_block, a_row
+from tests.benchmarks.made_up import LINEN, NATIVE, START, a_block, a_row, put_all
 from tests.benchmarks.made_up_run import HOSTILE, RUN, SPEEDS, made_up_content
 
 PLOTLY_4_1_1 = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
@@ -226,16 +226,8 @@ def test_several_runs_stay_apart_and_share_environments(content: Content) -> Non
 def put(store: Path, content: Content) -> None:
     with Store.open(store, write=True) as opened, opened.transaction():
         opened.add_run(content.run)
-        adding: Sequence[tuple[Callable[[Any], None], Sequence[Any]]] = (
-            (opened.add_environment, content.environments),
-            (opened.add_process, content.processes),
-            (opened.add_ceiling, content.ceilings),
-            (opened.put_row, content.rows),
-            (opened.add_block, content.blocks),
-        )
-        for add, records in adding:
-            for record in records:
-                add(record)
+        for records in (content.environments, content.processes, content.ceilings, content.rows, content.blocks):
+            put_all(opened, records)
 
 
 def report(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
