@@ -162,6 +162,7 @@ def test_forward_alone_gives_the_same_outputs(framework: Framework, implementati
 
 def built(framework: Framework, implementation: str, case: Case, dtype: str) -> Implementation:
     layer = framework.implementations[implementation](case.spec, dtype, "cpu")
+    layer.reuse_programs()
     case = rounded_case(case, dtype)
     layer.load_weights(case.weights)
     layer.move_inputs(inputs_of(case))

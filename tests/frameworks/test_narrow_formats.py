@@ -67,6 +67,7 @@ def test_attention_and_loss_of_a_translator_are_wide(framework: Framework) -> No
     if not able:
         pytest.skip(f"no implementation takes bfloat16: {set(reasons.values())}")
     network = framework.network(TRANSLATOR, able[0], "bfloat16", "cpu")
+    network.reuse_programs()
     network.load_weights(alike_at_every_step())
     results = network.results(batch)
     losses = cross_entropies(results["logits"], labels(TRANSLATOR, batch))

@@ -52,6 +52,7 @@ def a_network(framework: Framework, settings: OptimizerSettings, batch: Arrays, 
         name for name in framework.implementations if framework.model_refusal(name, MODEL, batch, dtype, "cpu") is None
     )
     network = framework.network(MODEL, name, dtype, "cpu")
+    network.reuse_programs()
     network.load_weights(initialise(MODEL, np.random.default_rng(0)))
     network.set_optimizer(settings)
     return network

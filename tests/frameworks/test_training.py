@@ -42,6 +42,7 @@ def loaded(framework: Framework, implementation: str, case: Case, training: Trai
     if declined is not None:
         pytest.skip(f"{declined.status}: {declined.reason}")
     layer = framework.implementations[implementation](case.spec, dtype, "cpu")
+    layer.reuse_programs()
     case = rounded_case(case, dtype)
     layer.load_weights(case.weights)
     layer.move_inputs(inputs_of(case))

@@ -89,27 +89,29 @@ class JaxImplementation(Implementation):
         if not self._forward_has_room:  # a program besides that of forward_backward
             make_room((*self._key, "forward"))
             self._forward_has_room = True
-        self._results = (self._call("forward", self.parameters, *self._inputs), None, None)
+        self._results = (self._call(_forward, self.parameters, *self._inputs), None, None)
 
     def forward_backward(self) -> None:
-        results = self._call("forward_backward", self.parameters, *self._inputs, self._cotangents)
+        results = self._call(_forward_backward, self.parameters, *self._inputs, self._cotangents)
         self._results = (*results, None)
 
-    def _call(self, work: str, *arguments: Any) -> Any:
-        """The result of a compiled pass."""
-        function = {"forward": _forward, "forward_backward": _forward_backward}[work]
-        kept = None
+    def _call(self, function: Any, *arguments: Any, static: tuple[bool, ...] = ()) -> Any:
+        """The result of a compiled pass or step; ``static`` are its arguments that are no arrays, which come between
+        the program and the arrays.
+        """
+        kept, program = None, (type(self), self._program, *static)
         if self._reuses_programs:
-            what = (type(self).__qualname__, self._program, self.dtype, self.device, work)
-            kept = programs.program(lambda: function.lower(type(self), self._program, *arguments), what, arguments)
-        return function(type(self), self._program, *arguments) if kept is None else kept(*arguments)
+            what = (function.__name__, type(self).__qualname__, self._program, self.dtype, self.device, *static)
+            kept = programs.program(lambda: function.lower(*program, *arguments), what, arguments)
+        return function(*program, *arguments) if kept is None else kept(*arguments)
 
     def load_training(self, training: Training) -> None:
         self._trainer = LayerTrainer(training, self)
         make_room((*self._key, training.weight.shape))
 
     def train_step(self) -> None:
-        loss, self.parameters, self._trainer.head = train_step(*self._step_arguments())
+        _, _, has_biases, *arguments = self._step_arguments()
+        loss, self.parameters, self._trainer.head = self._call(train_step, *arguments, static=(has_biases,))
         self._results = ({"loss": loss, "trained.head.weight": self._trainer.head["weight"]}, None, self.parameters)
 
     def _step_arguments(self) -> tuple[Any, ...]:

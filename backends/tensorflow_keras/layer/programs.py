@@ -184,7 +184,10 @@ def program(
     where = folder()
     if where is None:
         return traced()
-    signature = [(path, value.shape.as_list(), value.dtype.name) for path, value in _leaves((arguments, beside))]
+    signature = [
+        (path, value.shape.as_list(), value.dtype.name, isinstance(value, tf.Variable))
+        for path, value in _leaves((arguments, beside))
+    ]
     key = hashlib.sha256(json.dumps([what, signature, surroundings(sources)], sort_keys=True).encode()).hexdigest()[:32]
     kept = _KNOWN.pop(key, None) or _read(where / key) or _keep(traced(), arguments, beside, where / key)
     if isinstance(kept, Program) or not beside:  # a tf.function that reads anything beside is that of one network

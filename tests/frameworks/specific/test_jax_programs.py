@@ -21,7 +21,7 @@ from common.case import Case
 from common.models.optimizers import OptimizerSettings
 from common.models.small_cases import model_cases
 from common.tasks.task import unlabelled
-from tests.cases import a_case
+from tests.cases import a_case, a_training
 from tests.frameworks.conftest import only_with
 
 JAX = only_with("jax")
@@ -48,35 +48,27 @@ SETTINGS = {
 """What workers set in their environment, so that JAX keeps everything."""
 
 
-@pytest.fixture(scope="module")
-def entries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for JAX's cache, so that each program is compiled once."""
-    return tmp_path_factory.mktemp("jax-cache")
-
-
 @pytest.fixture
-def folder(tmp_path: Path, entries: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder for programs, in a process that knows none."""
-    settings = {**SETTINGS, "jax_compilation_cache_dir": str(entries)}
+def entries(tmp_path: Path) -> Iterator[Path]:
+    """A folder for JAX's cache, an empty one."""
+    settings = {**SETTINGS, "jax_compilation_cache_dir": str(tmp_path / "jax-cache")}
     before = {name: getattr(jax.config, name) for name in settings}
-    monkeypatch.setenv(programs.FOLDER, str(tmp_path / "programs"))
     for name, value in settings.items():
         jax.config.update(name, value)
-    programs.forget()
     compilation_cache.reset_cache()
-    yield tmp_path / "programs"
+    yield tmp_path / "jax-cache"
     for name, value in before.items():
         jax.config.update(name, value)
-    programs.forget()
     compilation_cache.reset_cache()
 
 
 @pytest.fixture
-def of_models(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Likewise, beside the cache that this process has, if any: models' programs take long to compile."""
+def folder(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder for programs, in a process that knows none; beside the cache that JAX has here, so that little
+    is compiled, or beside a new one where it has none.
+    """
     if not compilation_cache.is_persistent_cache_enabled():
-        yield request.getfixturevalue("folder")
-        return
+        request.getfixturevalue("entries")
     monkeypatch.setenv(programs.FOLDER, str(tmp_path / "programs"))
     programs.forget()
     yield tmp_path / "programs"
@@ -125,6 +117,32 @@ def test_a_kept_program_gives_the_same_bits_untraced(
     assert traced == [name] * 2
 
 
+def test_a_kept_train_step_gives_the_same_bits_untraced(folder: Path, traced: list[str]) -> None:
+    """With biases, and with zeros in their place that stay."""
+
+    def trained(bias: bool, reused: bool) -> dict[str, np.ndarray]:
+        jax.clear_caches()
+        programs.forget()
+        case = a_case("rnn_tanh", bias=bias, lengths=None)
+        network = JAX.implementations["scratch"](case.spec, "float32", "cpu")
+        network.load_weights(case.weights)
+        network.move_inputs(inputs_of(case))
+        network.load_training(a_training(case, learning_rate=0.5))
+        if reused:
+            network.reuse_programs()
+        network.train_step()
+        network.train_step()
+        return network.extract()
+
+    for number, bias in enumerate((True, False), start=1):
+        as_it_is_timed, kept = trained(bias, reused=False), trained(bias, reused=True)
+        assert len(list(folder.iterdir())) == number
+        traced.clear()
+        assert same(as_it_is_timed, kept)
+        assert same(as_it_is_timed, trained(bias, reused=True))
+        assert traced == []
+
+
 def opened(name: str) -> Network:
     """A model as workers open it, in a process that has forgotten the programs it knew."""
     jax.clear_caches()
@@ -155,7 +173,7 @@ def given_by(name: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("name", "count"), [("tagger", 3), ("translator", 5)])
 def test_kept_programs_of_a_model_give_the_same_bits_untraced(
-    of_models: Path, traced: list[str], name: str, count: int, monkeypatch: pytest.MonkeyPatch
+    folder: Path, traced: list[str], name: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the files of ours that gave operations are in the key."""
     texts: list[str] = []
@@ -171,7 +189,7 @@ def test_kept_programs_of_a_model_give_the_same_bits_untraced(
         as_it_is_timed = given_by(name)
     assert texts == []
     kept = given_by(name)
-    assert len(texts) == len(list(of_models.iterdir())) == count
+    assert len(texts) == len(list(folder.iterdir())) == count
     traced.clear()
     assert same(as_it_is_timed, kept)
     assert same(as_it_is_timed, given_by(name))
@@ -181,7 +199,7 @@ def test_kept_programs_of_a_model_give_the_same_bits_untraced(
     assert {"backends/jax_flax/layer", "backends/jax_flax/models"} <= folders <= set(programs.SOURCES)
 
 
-def test_other_models_and_optimizers_are_other_programs(of_models: Path, traced: list[str]) -> None:
+def test_other_models_and_optimizers_are_other_programs(folder: Path, traced: list[str]) -> None:
     """Other numbers of an optimizer, which are arguments, are not."""
     tagger, other = opened("tagger"), JAX.network(OTHER, "scratch", "float32", "cpu")
     batch = MODELS["tagger"].batch
@@ -192,12 +210,12 @@ def test_other_models_and_optimizers_are_other_programs(of_models: Path, traced:
     ):
         tagger.set_optimizer(OptimizerSettings.model_validate(settings))
         tagger.train([batch])
-    assert len(traced) == len(list(of_models.iterdir())) == 2
+    assert len(traced) == len(list(folder.iterdir())) == 2
     other.reuse_programs()
     for network in (tagger, other):
         network.load_weights(MODELS["tagger"].weights)
         network.loss(batch)
-    assert len(traced) == len(list(of_models.iterdir())) == 4
+    assert len(traced) == len(list(folder.iterdir())) == 4
 
 
 def test_other_shapes_lengths_and_surroundings_are_other_programs(
@@ -253,7 +271,7 @@ def test_a_pickle_that_is_not_the_one_written_is_not_read(folder: Path, traced: 
 
 
 @pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache entry")
-def test_machine_code_that_is_damaged_or_gone_is_compiled_anew(folder: Path, entries: Path, traced: list[str]) -> None:
+def test_machine_code_that_is_damaged_or_gone_is_compiled_anew(entries: Path, folder: Path, traced: list[str]) -> None:
     first = run()
     for damage in (lambda entry: entry.write_bytes(entry.read_bytes()[:99]), lambda entry: entry.unlink()):
         for entry in entries.glob("jit__forward-*-cache"):
@@ -279,7 +297,7 @@ def test_a_class_from_elsewhere_is_always_traced(
 
 
 def test_nothing_is_kept_where_no_folder_is_named_or_jax_has_no_cache(
-    folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
+    entries: Path, folder: Path, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv(programs.FOLDER, "")
