@@ -12,10 +12,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.analysis.statistics import COVERAGE
+from benchmarks.analysis.statistics import COVERAGE, KEPT, medians, middle, table_of
 from benchmarks.analysis.summary import Job, by_place
 from benchmarks.store.records import Block, Key
 
@@ -69,7 +71,7 @@ def floors_of(blocks: Iterable[Block]) -> Floors:
     seconds: dict[Job, list[float]] = defaultdict(list)
     pairs: list[Pair] = []
     for key, mine in by_key.items():
-        seconds[key.job].append(float(np.median([sample for block in mine for sample in block.samples])))
+        seconds[key.job].append(middle([sample for block in mine for sample in block.samples]))
         if pair := _pair(key.job, mine):
             pairs.append(pair)
     if not pairs:
@@ -100,31 +102,50 @@ def _pair(job: Job, blocks: Sequence[Block]) -> Pair | None:
     first, second = by_place(blocks), by_place(blocks, twin=1)
     processes: dict[int, list[float]] = defaultdict(list)
     for place in first.keys() & second.keys():
-        a, b = np.median(first[place]), np.median(second[place])
+        a, b = middle(first[place]), middle(second[place])
         if a > 0 and b > 0:  # a clock that does not go on says nothing
             processes[place[0]].append(math.log(b / a))
     if sum(map(len, processes.values())) < FEWEST_CYCLES:
         return None
     groups = [np.sort(processes[name]) for name in sorted(processes)]
-    counts = np.array([len(group) for group in groups])
-    table = np.zeros((len(groups), counts.max()))
-    for line, group in zip(table, groups, strict=True):
-        line[: len(group)] = group
+    table, draws = table_of(groups), _draws(tuple(map(len, groups)))
+    once = np.abs(medians(table[draws.process, draws.cycle].reshape(DRAWS, -1)))
+    outer = table[draws.outer_process, draws.outer_cycle]
+    inner = outer[np.arange(OUTER)[:, None, None, None], draws.inner_process, draws.inner_cycle]
+    return Pair(job, once, np.abs(medians(inner.reshape(OUTER, INNER, -1))))
+
+
+class Draws(NamedTuple):
+    """Which processes, with replacement, and which cycles of each the resamples have: DRAWS of them, and INNER of each
+    of OUTER.
+    """
+
+    process: np.ndarray
+    cycle: np.ndarray
+    outer_process: np.ndarray
+    outer_cycle: np.ndarray
+    inner_process: np.ndarray
+    inner_cycle: np.ndarray
+
+
+@lru_cache(KEPT)
+def _draws(sizes: tuple[int, ...]) -> Draws:
+    """What is drawn of processes with so many cycles each; most pairs of a run have the same."""
+    counts = np.array(sizes)
     rng = np.random.default_rng(0)
-    number, drawn = len(groups), min(DRAWN, math.ceil(counts.mean()))
+    number, drawn = len(counts), min(DRAWN, math.ceil(counts.mean()))
 
-    def resampled(resamples: int) -> np.ndarray:
-        """(resamples, number, drawn) log ratios: processes with replacement, then cycles of each."""
+    def resampled(resamples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Processes (resamples, number, 1) and cycles (resamples, number, drawn)."""
         process = rng.integers(number, size=(resamples, number, 1))
-        cycle = (rng.random((resamples, number, drawn)) * counts[process]).astype(int)
-        return table[process, cycle]
+        return process, (rng.random((resamples, number, drawn)) * counts[process]).astype(int)
 
-    draws = np.abs(np.median(resampled(DRAWS).reshape(DRAWS, -1), axis=1))
-    outer = resampled(OUTER)
-    process = rng.integers(number, size=(OUTER, INNER, number, 1))
-    cycle = rng.integers(drawn, size=(OUTER, INNER, number, drawn))
-    inner = outer[np.arange(OUTER)[:, None, None, None], process, cycle]
-    return Pair(job, draws, np.abs(np.median(inner.reshape(OUTER, INNER, -1), axis=2)))
+    return Draws(
+        *resampled(DRAWS),
+        *resampled(OUTER),
+        rng.integers(number, size=(OUTER, INNER, number, 1)),
+        rng.integers(drawn, size=(OUTER, INNER, number, drawn)),
+    )
 
 
 def _floor(pairs: Sequence[Pair]) -> Floor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ FEWEST = 3
 """Samples in all below which there is no interval: it is infinitely wide."""
 DRAWN = 200
 """Samples at most that are drawn from a process in one resample."""
+KEPT = 4
+"""How many shapes of samples have their random numbers kept, some megabytes each at most."""
 SAME = 0.05
 """Ratios within this of 1 are the same for practical purposes, when the noise floor is below half of it."""
 GAP = 5.0
@@ -62,16 +65,16 @@ def median_interval(samples: Groups, seed: int = 0) -> Interval:
     median = float(np.median(np.concatenate(_arrays(samples))))
     if _too_few(samples):
         return Interval(median, 0.0, np.inf)
-    return _interval(median, _resampled_medians(samples, np.random.default_rng(seed)))
+    (drawn,) = _resampled_medians([samples], seed)
+    return _interval(median, drawn)
 
 
 def ratio_interval(a: Groups, b: Groups, seed: int = 0) -> Interval:
     """B's median over a's, when the two were measured apart; each a sequence of samples for each process."""
     if _too_few(a) or _too_few(b):
         return Interval(_ratio(a, b), 0.0, np.inf)
-    rng = np.random.default_rng(seed)
-    drawn = _resampled_medians(b, rng) / _resampled_medians(a, rng)
-    return _interval(_ratio(a, b), drawn)
+    of_b, of_a = _resampled_medians([b, a], seed)
+    return _interval(_ratio(a, b), of_b / of_a)
 
 
 def paired_ratio_interval(
@@ -93,7 +96,7 @@ def _levelled(
     levelled: tuple[dict[int, list[float]], dict[int, list[float]]] = ({}, {})
     for place in a:
         if place in b:
-            level = np.sqrt(np.median(a[place]) * np.median(b[place]))
+            level = np.sqrt(middle(a[place]) * middle(b[place]))
             for groups, samples in zip(levelled, (a[place], b[place]), strict=True):
                 groups.setdefault(place[0], []).extend(sample / level for sample in samples)
     if not levelled[0]:
@@ -176,18 +179,50 @@ def is_bimodal(samples: Sequence[float]) -> bool:
     return bool(distance > GAP * spread and distance > GAP_OVER_MEDIAN * np.median(ordered) and gap > distance / 4)
 
 
-def _resampled_medians(samples: Groups, rng: np.random.Generator) -> np.ndarray:
-    """(RESAMPLES,) medians of two-level resamples."""
-    arrays = _arrays(samples)
-    counts = np.array([len(array) for array in arrays])
-    table = np.zeros((len(arrays), counts.max()))
+def _resampled_medians(of: Sequence[Groups], seed: int) -> list[np.ndarray]:
+    """(RESAMPLES,) medians of two-level resamples of each of several groups."""
+    arrays = [_arrays(samples) for samples in of]
+    draws = _draws(tuple(tuple(map(len, each)) for each in arrays), seed)
+    tables = map(table_of, arrays)
+    return [medians(table[drawn].reshape(RESAMPLES, -1)) for table, drawn in zip(tables, draws, strict=True)]
+
+
+def medians(samples: np.ndarray) -> np.ndarray:
+    """The medians of the last axis, which is sorted in place, as NumPy has them but for NaN: its partition takes five
+    times as long as its sort (NumPy 2.4, AMD EPYC).
+    """
+    samples.sort(axis=-1)
+    half = samples.shape[-1] // 2
+    return samples[..., half] if samples.shape[-1] % 2 else (samples[..., half - 1] + samples[..., half]) / 2
+
+
+@lru_cache(KEPT)
+def _draws(counts_of: tuple[tuple[int, ...], ...], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which processes (RESAMPLES, processes, 1) and samples (RESAMPLES, processes, drawn) of them the resamples have,
+    for each of several groups by the numbers of their samples: most rows of a run have the same.
+    """
+    rng = np.random.default_rng(seed)
+    draws = []
+    for counts in map(np.array, counts_of):
+        process = rng.integers(len(counts), size=(RESAMPLES, len(counts), 1))
+        drawn = min(DRAWN, int(np.ceil(counts.mean())))
+        uniform = rng.random((RESAMPLES, len(counts), drawn))
+        draws.append((process, (uniform * counts[process]).astype(int)))
+    return draws
+
+
+def table_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays, one a row, with zeros behind the shorter ones."""
+    table = np.zeros((len(arrays), max(map(len, arrays))))
     for row, array in zip(table, arrays, strict=True):
         row[: len(array)] = array
-    process = rng.integers(len(arrays), size=(RESAMPLES, len(arrays), 1))
-    drawn = min(DRAWN, int(np.ceil(counts.mean())))
-    uniform = rng.random((RESAMPLES, len(arrays), drawn))
-    index = (uniform * counts[process]).astype(int)
-    return np.median(table[process, index].reshape(RESAMPLES, -1), axis=1)
+    return table
+
+
+def middle(samples: Sequence[float]) -> float:
+    """The median of a few samples, as NumPy has it but for NaN: that takes 30 µs for four."""
+    ordered, half = sorted(samples), len(samples) // 2
+    return ordered[half] if len(samples) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _interval(median: float, drawn: np.ndarray) -> Interval:
