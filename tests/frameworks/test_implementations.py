@@ -286,12 +286,14 @@ def drawn_cases() -> Iterator[tuple[Case, str]]:
 
 
 def gap_cases() -> list[Case]:
-    """Cases to look for a gap's failure in: the built-in ones, and deeper and longer ones."""
+    """Cases to look for a gap's failure in: the built-in ones, and deeper and longer ones; first the long ones, in
+    which what a narrow format adds up shows soonest.
+    """
     deep = [a_case(cell, lengths=None, num_layers=3) for cell in CELLS]
     ragged = [CASES[f"{cell}-ragged"].with_nonfinite_padding(np.random.default_rng(9), 3.0) for cell in CELLS]
     long = [a_case(cell, seq_len=40, lengths=(40, 31, 7)) for cell in CELLS]
     short = [case for case in CASES.values() if case.seq_len < 100]
-    return [*short, *ragged, *deep, *long]
+    return [*long, *short, *ragged, *deep]
 
 
 def test_every_gap_is_real(framework: Framework) -> None:
