@@ -27,6 +27,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import tempfile
 import weakref
 import zlib
@@ -300,7 +301,7 @@ def _keep(traced: Any, arguments: tuple[Any, ...], beside: Sequence[tf.Tensor], 
         return traced
     library = tf.compat.v1.GraphDef(library=concrete.graph.as_graph_def().library)
     library.library.function.append(concrete.function_def)
-    _rename(library.library.function, path.name)
+    _rename(library.library.function, f"{path.name}-{secrets.token_hex(8)}")
 
     def to_keep(graphs: Sequence[Any]) -> None:
         optimized = _optimized(graphs, library.library.function[-1])
@@ -328,13 +329,14 @@ def _optimized(graphs: Sequence[Any], function: Any) -> bytes:
     ).SerializeToString()
 
 
-def _rename(functions: Sequence[Any], key: str) -> None:
-    """Give functions names that no program of another process has, wherever they are called.
+def _rename(functions: Sequence[Any], beginning: str) -> None:
+    """Give functions names that none of another trace has, wherever they are called.
 
-    TensorFlow numbers functions by process; two with one name in one process would be an error. Its cache of optimized
+    TensorFlow numbers functions by process; two that differ with one name in one process would be an error, also where
+    a program was read, is still held by a network, and is traced anew, for its file is gone. Its cache of optimized
     graphs knows a function by what stands before the last underscore.
     """
-    names = {each.signature.name: f"{key}-{number}_" for number, each in enumerate(functions)}
+    names = {each.signature.name: f"{beginning}-{number}_" for number, each in enumerate(functions)}
     for function in functions:
         function.signature.name = names[function.signature.name]
         for node in function.node_def:

@@ -23,7 +23,7 @@ from common.models.optimizers import OptimizerSettings
 from common.models.small_cases import ModelCase, model_cases
 from common.models.specification import SequenceModel, initialise
 from common.models.trace import Step
-from tests.cases import a_case
+from tests.cases import a_case, a_training
 from tests.frameworks.conftest import only_with
 
 TENSORFLOW = only_with("tensorflow")
@@ -92,6 +92,26 @@ def test_a_kept_program_gives_the_same_bits_untraced(
     for other in (kept, loaded):
         assert as_users_have_it.keys() == other.keys()
         assert all(as_users_have_it[each].tobytes() == other[each].tobytes() for each in other)
+
+
+@pytest.mark.parametrize("name", ["native", "tuned"])
+def test_a_kept_train_step_moves_the_variables_that_it_is_given(
+    folder: Path, traced: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+    for kept in ("", str(folder), str(folder)):
+        monkeypatch.setenv(programs.FOLDER, kept)
+        programs.forget(0)
+        layer = TENSORFLOW.implementations[name](CASE.spec, "float32", "cpu")
+        layer.reuse_programs()
+        layer.load_weights(CASE.weights)
+        layer.move_inputs(inputs_of(CASE))
+        layer.load_training(a_training(CASE))
+        for _ in range(2):
+            layer.train_step()
+        results.append({key: value.tobytes() for key, value in layer.extract().items()})
+    assert results[0] == results[1] == results[2]
+    assert traced == ["train_step"] * 3  # without a folder, for each call
 
 
 def test_a_kept_program_is_not_optimized_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,8 +283,8 @@ def test_a_models_kept_programs_give_the_same_bits_untraced(
 
 
 def test_networks_that_share_a_train_step_move_their_own_variables(folder: Path, traced: list[str]) -> None:
-    """And go on with it when other programs have taken its place in memory. A GRU's mask of the biases that are trained
-    is read like the variables where it is larger than TensorFlow writes into a program.
+    """And go on with it when other programs have taken its place in memory, and when its file is gone. A GRU's mask of
+    the biases that are trained is read like the variables where it is larger than TensorFlow writes into a program.
     """
     case = MODELS["language"]
     assert isinstance(case.spec, SequenceModel)
@@ -283,6 +303,10 @@ def test_networks_that_share_a_train_step_move_their_own_variables(folder: Path,
             programs.forget(0)
     assert taken == expected
     assert traced == []
+    for file in folder.iterdir():
+        file.unlink()
+    assert opened(case).train([case.batch] * 3) == expected[0]
+    assert traced == ["train_step", "judge"]
 
 
 def test_another_optimizer_is_another_train_step_and_one_that_is_timed_is_traced(
