@@ -47,12 +47,16 @@ def assert_near(moved: Arrays, expected: Arrays) -> None:
     assert parts.max() < WORST
 
 
-def a_network(framework: Framework, settings: OptimizerSettings, batch: Arrays, dtype: str = "float32") -> Network:
+def a_network(
+    framework: Framework, settings: OptimizerSettings, batch: Arrays, dtype: str = "float32", timed: bool = False
+) -> Network:
+    """A network before its first step, with programs of its own if it is ``timed``."""
     name = next(
         name for name in framework.implementations if framework.model_refusal(name, MODEL, batch, dtype, "cpu") is None
     )
     network = framework.network(MODEL, name, dtype, "cpu")
-    network.reuse_programs()
+    if not timed:
+        network.reuse_programs()
     network.load_weights(initialise(MODEL, np.random.default_rng(0)))
     network.set_optimizer(settings)
     return network
@@ -110,7 +114,7 @@ def test_a_scheduled_trace_is_the_references_and_goes_on_in_the_middle(
     )
     rng = np.random.default_rng(2)
     batches = [dict(random_batch(MODEL, BatchShape(6, 5, ragged=False), rng)) for _ in range(SCHEDULED)]
-    network = a_network(framework, settings, batches[0], "float64")
+    network = a_network(framework, settings, batches[0], "float64", timed=True)
     reference = ReferenceTrainer(MODEL, network.weights(), settings)
     expected = [list(vars(step).values()) for step in reference.train(batches)]
     trace, made = [], []

@@ -36,13 +36,18 @@ NO_BIASES: dict[str, Any] = {"cell": "rnn_tanh", "lengths": None, "bias": False,
 PLAIN = a_case(**NO_BIASES)
 
 
-def loaded(framework: Framework, implementation: str, case: Case, training: Training, dtype: str) -> Implementation:
-    """An implementation that is ready to train, or a skip with the declared reason."""
+def loaded(
+    framework: Framework, implementation: str, case: Case, training: Training, dtype: str, timed: bool = False
+) -> Implementation:
+    """An implementation that is ready to train, or a skip with the declared reason; with programs of its own if it is
+    ``timed``.
+    """
     declined = framework.refusal(implementation, request_of(case, dtype, "cpu"))
     if declined is not None:
         pytest.skip(f"{declined.status}: {declined.reason}")
     layer = framework.implementations[implementation](case.spec, dtype, "cpu")
-    layer.reuse_programs()
+    if not timed:
+        layer.reuse_programs()
     case = rounded_case(case, dtype)
     layer.load_weights(case.weights)
     layer.move_inputs(inputs_of(case))
@@ -167,7 +172,8 @@ def test_two_networks_at_once_do_not_disturb_each_other(framework: Framework, im
     """Compilations are shared between networks of a shape; weights, labels and learning rates must not be."""
     cases = [a_case(**NO_BIASES, seed=seed) for seed in (1, 2)]
     trainings = [a_training(case, seed=seed) for seed, case in enumerate(cases)]
-    networks = [loaded(framework, implementation, *each, "float64") for each in zip(cases, trainings, strict=True)]
+    pairs = zip(cases, trainings, strict=True)
+    networks = [loaded(framework, implementation, *each, "float64", timed=True) for each in pairs]
     for network in networks:
         network.train_step()
     for case, training, network in zip(cases, trainings, networks, strict=True):

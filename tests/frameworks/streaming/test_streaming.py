@@ -20,6 +20,7 @@ def test_a_look_ahead_over_the_row_gives_what_the_whole_sequence_gives(framework
     spec = a_tagger(num_layers=2, input_size=7, hidden_size_reverse=3)
     weights, batch = weights_and_batch(spec)
     network = framework.network(spec, "manual", "float64", "cpu")
+    network.reuse_programs()
     network.load_weights(weights)
     whole = network.predict(batch)
     np.testing.assert_allclose(whole["logits"], predict(spec, weights, batch)["logits"], rtol=0, atol=CLOSE)
