@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.store.intake import accept, require_nothing_else
+from benchmarks.store.intake import Brought, accept, brought_by, require_nothing_else
 from benchmarks.store.migrations import duckdb_module, readable, refusing, seal, workbench
 from benchmarks.store.placing import UNFINISHED, folder_beside, identity, is_new, log_of, put_in_place
 from benchmarks.store.schema import TABLES, literal, quoted
@@ -70,10 +70,11 @@ def merge(target: Path, sources: Sequence[Path]) -> list[str]:
         with refusing(target):
             connection.execute("USE merged")
             create_tables(connection)
+            brought = brought_by(connection)
         require_nothing_else(connection, target, "previous")
-        _take(Store(target, connection), target, "previous")
+        _take(Store(target, connection), target, "previous", brought)
         for source in sources:  # each time a store of the source's name, so that complaints are about that file
-            done += _take(Store(source, connection), source, names[identity(read[source][0])])
+            done += _take(Store(source, connection), source, names[identity(read[source][0])], brought)
         with refusing(target):
             connection.execute("CHECKPOINT merged")  # leaves no log of changes beside it
             connection.execute("USE memory")
@@ -126,10 +127,10 @@ def _remove_if_empty(place: Path) -> None:
             log_of(place).unlink(missing_ok=True)
 
 
-def _take(store: Store, path: Path, source: str) -> list[str]:
+def _take(store: Store, path: Path, source: str, brought: Brought) -> list[str]:
     """Put the runs of an attached store into this one; what was done with each."""
     done = []
-    accept(store, path, source)
+    accept(store, path, source, brought)
     try:
         done += _take_runs(store, path, source)
     except duckdb_module().ConstraintException as error:

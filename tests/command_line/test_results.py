@@ -20,7 +20,7 @@ from benchmarks.report.content import Content
 from benchmarks.store.records import CRASHED, Environment, Run
 from benchmarks.store.schema import SCHEMA_VERSION, TABLES
 from benchmarks.store.store import Store
-from tests.benchmarks.made_up import put_all
+from tests.benchmarks.made_up import an_empty_store, put_all
 from tests.benchmarks.made_up_run import made_up_content
 from tests.command_line.running import birnn, birnn_alone
 from tests.command_line.test_bad_input import assert_one_sentence
@@ -321,9 +321,11 @@ def run_in(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], part: str) -> None:
     (tmp_path / "text").write_text("text")
     (tmp_path / "folder").mkdir()
-    Store.open(tmp_path / "empty.duckdb", write=True).close()
-    with Store.open(tmp_path / "newer.duckdb", write=True) as opened:
-        opened.execute("UPDATE store SET schema_version = 99")
+    if "@empty.duckdb" in arguments:
+        an_empty_store(tmp_path / "empty.duckdb")
+    if "@newer.duckdb" in arguments:
+        with Store.open(an_empty_store(tmp_path / "newer.duckdb"), write=True) as opened:
+            opened.execute("UPDATE store SET schema_version = 99")
     before = sorted(tmp_path.iterdir())
     assert_one_sentence(run_in(tmp_path, *arguments), part)
     assert sorted(tmp_path.iterdir()) == before

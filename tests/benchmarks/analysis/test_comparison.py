@@ -30,6 +30,7 @@ from tests.benchmarks.made_up import (
     a_process,
     a_row,
     a_run,
+    an_empty_store,
     put_all,
 )
 
@@ -42,7 +43,7 @@ NOISE, BETWEEN_PROCESSES = 0.01, 0.003
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterable[Store]:
-    with Store.open(tmp_path / "results.duckdb", write=True) as opened:
+    with Store.open(an_empty_store(tmp_path / "results.duckdb"), write=True) as opened:
         yield opened
 
 

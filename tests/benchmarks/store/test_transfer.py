@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -19,7 +22,20 @@ from benchmarks.store.schema import TABLES
 from benchmarks.store.store import Store
 from benchmarks.store.transfer import EXPORTED_OF_THE_RUN, export, merge
 from common.errors import InputError
-from tests.benchmarks.made_up import JAX, LINEN, NATIVE, START, TORCH, a_block, a_ceiling, a_process, a_row, a_run
+from tests.benchmarks.made_up import (
+    JAX,
+    LINEN,
+    NATIVE,
+    START,
+    TORCH,
+    a_block,
+    a_ceiling,
+    a_process,
+    a_row,
+    a_run,
+    an_empty_store,
+    put_all,
+)
 
 FIRST, SECOND = "20261120-131501", "20261121-090000"
 PUBLIC = (
@@ -30,18 +46,33 @@ PUBLIC = (
 
 def a_store(path: Path, *runs: str, blocks: int = 2, finished: bool = True, **changes: Any) -> Path:
     """A store with these runs, each with a process, ``blocks`` blocks, a ceiling and a row."""
-    with Store.open(path, write=True) as store:
+    if path.exists():
+        add_runs(path, runs, blocks, finished, changes)
+    else:
+        path.write_bytes(stored(runs, blocks, finished, tuple(changes.items())))
+    return path
+
+
+@cache
+def stored(runs: tuple[str, ...], blocks: int, finished: bool, changes: tuple[tuple[str, Any], ...]) -> bytes:
+    """The file of such a store, which most tests have the same of, made once in a process."""
+    with TemporaryDirectory() as folder:
+        path = an_empty_store(Path(folder) / "store.duckdb")
+        add_runs(path, runs, blocks, finished, dict(changes))
+        return path.read_bytes()
+
+
+def add_runs(path: Path, runs: Sequence[str], blocks: int, finished: bool, changes: dict[str, Any]) -> None:
+    with Store.open(path, write=True) as store, store.transaction():
         for run in runs:
             store.add_environment(TORCH)
             store.add_run(a_run(run, **changes))
             store.add_process(a_process(run, TORCH))
-            for cycle in range(blocks):
-                store.add_block(a_block(run, cycle=cycle))
+            put_all(store, [a_block(run, cycle=cycle) for cycle in range(blocks)])
             store.add_ceiling(a_ceiling(run))
-            store.put_row(a_row(run, samples=3 * blocks))
+            put_all(store, [a_row(run, samples=3 * blocks)])
             if finished:
                 store.finish_run(run, START + timedelta(minutes=blocks), Floor(0.01, 0.005, 0.02, 1))
-    return path
 
 
 def content(path: Path) -> dict[str, list[Any]]:
@@ -149,6 +180,24 @@ def test_merge_refuses_what_is_no_store_and_leaves_the_target(tmp_path: Path) ->
         merge(tmp_path / "text", [out])
     assert out.read_bytes() == before
     assert sorted(only(out)) == ["out.duckdb", "text"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("CREATE VIEW mine AS SELECT 1", "two.duckdb: must hold tables alone, .* got the view 'mine'"),
+        ("CREATE MACRO count(a) AS 0", "two.duckdb: must hold tables alone, .* got the macro 'count'"),
+    ],
+)
+def test_nothing_that_a_merged_store_brings_is_run(tmp_path: Path, statement: str, sentence: str) -> None:
+    """Also not of the second of two: what all of them bring is asked for once."""
+    out, one = tmp_path / "out.duckdb", a_store(tmp_path / "one.duckdb", FIRST)
+    two = a_store(tmp_path / "two.duckdb", SECOND, fingerprint="g")
+    with duckdb.connect(str(two)) as connection:
+        connection.execute(statement)
+    with pytest.raises(InputError, match=sentence):
+        merge(out, [one, two])
+    assert sorted(only(out)) == ["one.duckdb", "two.duckdb"]
 
 
 def test_an_older_store_is_merged_through_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
