@@ -82,7 +82,7 @@ def require_tables(connection: Any, path: Path, catalog: str) -> None:
     """See that every table and column is there, of its type, and none NULL that must not be; an ``InputError`` names
     the first that is not.
     """
-    there = {line[:2]: line[2:] for line in connection.execute(_COLUMNS, [catalog]).fetchall()}
+    there = _columns_of(connection, catalog)
     for table, columns in TABLES.items():
         unchecked = []
         for column, kind in columns.items():
@@ -98,6 +98,19 @@ def require_tables(connection: Any, path: Path, catalog: str) -> None:
             query = f"SELECT 1 FROM {quoted(catalog)}.main.{quoted(table)} WHERE {quoted(column)} IS NULL LIMIT 1"
             if connection.execute(query).fetchone():
                 raise InputError(f"{path}: {table}.{column} must have a value in every line; got NULL")
+
+
+def _columns_of(connection: Any, catalog: str) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Type and whether NULL may be in it of every column of a store's tables, by table and column; DuckDB's list of all
+    columns, those of its own views among them, takes 6 ms more. A file that has views is refused before.
+    """
+    tables = sorted(tables_of(connection, catalog) & TABLES.keys())
+    infos = (
+        f"SELECT '{table}', name, type, NOT \"notnull\" FROM system.main.pragma_table_info('{catalog}.main.{table}')"
+        for table in tables
+    )
+    lines = connection.execute(" UNION ALL ".join(infos)).fetchall() if tables else []
+    return {(table, column): (kind, nullable) for table, column, kind, nullable in lines}
 
 
 def require_nothing_else(connection: Any, path: Path, catalog: str) -> None:
