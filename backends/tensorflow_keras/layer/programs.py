@@ -51,7 +51,7 @@ FOLDER = "BIRNN_TENSORFLOW_PROGRAMS"
 AT_ONCE = 128
 """Programs of one process before the one unused for longest is dropped; a traced one holds some 20 MB."""
 MOST_BYTES = 2**27
-"""Bytes that a process leaves in the folder when it starts; a program takes some 20 kB."""
+"""Bytes that a process leaves in the folder when it starts; a layer's program takes some 20 kB, a model's some 100."""
 GRAPHS = "TF_GRAPH_CACHING"
 """TensorFlow's environment variable for the folder of optimized graphs."""
 SWITCHES = ("TF_", "XLA_", "DNNL_", "ONEDNN_", "OMP_", "MKL_")
