@@ -137,7 +137,7 @@ KINDS: dict[str, Kind] = {
     ),
     "language of characters": Kind(
         "language",
-        6,
+        15,
         varied("gru", 64, 64, 32, rates(0.005, 0.01)),
         options={"directions": 1, "unit": "characters"},
         judged="perplexity",
