@@ -48,7 +48,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "entities": Recipe("lstm", 64, adam(0.005), 12, embedding_size=64),
         "digits": Recipe("gru", 32, adam(0.01), 13),
         "texts": Recipe("gru", 64, adam(0.005), 3, embedding_size=64),
-        "seq2seq": Recipe("gru", 64, adam(0.004), 7, batch_size=64, embedding_size=32),
+        "seq2seq": Recipe("gru", 64, adam(0.008, schedule="linear"), 7, batch_size=64, embedding_size=32),
         "masked": Recipe("gru", 64, adam(0.01), 9, embedding_size=64),
         "language of words": Recipe("gru", 64, adam(0.005, weight_decay=0.1), 9, embedding_size=64),
         "language of characters": Recipe("gru", 64, adam(0.005), 14, embedding_size=64),

@@ -121,7 +121,22 @@ KINDS: dict[str, Kind] = {
         varied("gru", 64, 64, 32, [*rates(0.002, 0.005, 0.01), {"learning_rate": 0.005, "weight_decay": 0.1}]),
         TREEBANK,
     ),
-    "seq2seq": Kind("seq2seq", 8, varied("gru", 64, 32, 64, rates(0.004, 0.008)), options={"limit": 6000}),
+    "seq2seq": Kind(
+        "seq2seq",
+        8,
+        varied(
+            "gru",
+            64,
+            32,
+            64,
+            [
+                *rates(0.004, 0.008),
+                {"learning_rate": 0.004, "schedule": "linear", "epochs": 7},
+                {"learning_rate": 0.008, "schedule": "linear", "epochs": 7},
+            ],
+        ),
+        options={"limit": 6000},
+    ),
     "masked": Kind(
         "masked",
         12,
