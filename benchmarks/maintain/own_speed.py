@@ -1,10 +1,10 @@
 """Measure how fast the suite itself is; put the figures, the table of agreement and the worst findings into the README.
 
-    python -m benchmarks.maintain.own_speed [--cold | --table-only | --first-only | --against COMMIT]
+    python -m benchmarks.maintain.own_speed [--cold | --table-only | --first-only | --against COMMIT [--cold]]
 
 needs the environments in place; ``--cold`` also times the README's first command from a fresh clone with empty caches;
-without it the figure that the README has for that is kept. ``--against`` times an older commit and this one in turn,
-and puts both into docs/measured.md.
+without it the figure that the README has for that is kept. ``--against`` times ``birnn verify`` of an older commit and
+of this one in turn, and puts both into docs/measured.md; with ``--cold`` the README's first command of both instead.
 """
 
 from __future__ import annotations
@@ -129,23 +129,35 @@ def verify_in_turn(commit: str) -> tuple[list[float], list[float]]:
     return sorted(old[1:]), sorted(new[1:])
 
 
-def against_table(commit: str, cold: bool) -> str:
-    """An older commit beside this one: ``birnn verify``, and with ``cold`` the README's first command."""
+def against_table(commit: str) -> str:
+    """``birnn verify`` of an older commit beside this one's."""
     old, new = verify_in_turn(commit)
+    return in_turn(
+        f"`birnn verify`, median of {TURNS} runs in turn (least to most)",
+        commit,
+        (spread(old), spread(new)),
+        statistics.median(old) / statistics.median(new),
+        "",
+    )
+
+
+def first_against_table(commit: str, seconds: tuple[float, float]) -> str:
+    """The README's first command at an older commit beside this one's."""
+    what = "`tox run -m study`, fresh clone, cold caches, one after the other"
+    told = (f"{seconds[0]:.0f} s", f"{seconds[1]:.0f} s")
+    return in_turn(what, commit, told, seconds[0] / seconds[1], " --cold")
+
+
+def in_turn(what: str, commit: str, told: tuple[str, str], times_as_fast: float, option: str) -> str:
+    """A table of one row: what was timed at an older commit and at this one."""
     rows = [
         f"| what | {commit} | this commit | times as fast |",
         "|---|---|---|---|",
-        f"| `birnn verify`, median of {TURNS} runs in turn (least to most) | {spread(old)} | {spread(new)} "
-        f"| {statistics.median(old) / statistics.median(new):.2f} |",
+        f"| {what} | {' | '.join(told)} | {times_as_fast:.2f} |",
+        "",
+        f"Measured by `python -m benchmarks.maintain.own_speed --against {commit}{option}` on {machine()}.",
     ]
-    option = ""
-    if cold:
-        before, after = cold_study(commit)[0], cold_study()[0]
-        ratio = before / after
-        rows += [f"| `tox run -m study`, fresh clone, cold caches | {before:.0f} s | {after:.0f} s | {ratio:.2f} |"]
-        option = " --cold"
-    told = f"Measured by `python -m benchmarks.maintain.own_speed --against {commit}{option}` on {machine()}."
-    return "\n".join([*rows, "", told])
+    return "\n".join(rows)
 
 
 def spread(seconds: list[float]) -> str:
@@ -202,8 +214,14 @@ def main(
     first_only: Annotated[bool, typer.Option(help="Time a fresh clone, and write what it takes alone.")] = False,
 ) -> None:
     """Measure, and write the README's figures."""
+    if against and cold:
+        before, (after, size) = cold_study(against)[0], cold_study()
+        text = first_against_table(against, (before, after))
+        write_bytes(MEASURED, replaced(MEASURED, {"first-against": text}).encode())
+        write_bytes(README, replaced(README, {"first": first_sentence(after, size)}).encode())
+        return
     if against:
-        write_bytes(MEASURED, replaced(MEASURED, {"against": against_table(against, cold)}).encode())
+        write_bytes(MEASURED, replaced(MEASURED, {"against": against_table(against)}).encode())
         return
     if first_only:
         write_bytes(README, replaced(README, {"first": first_sentence(*cold_study())}).encode())
