@@ -9,8 +9,8 @@ an entry is the same for many of our keys, so the machine code stays there.)
 
 The key of a program holds what tracing and lowering read: the implementation and its specification, or the model's,
 the arguments' structure, shapes and dtypes, our sources, the files of JAX, Flax and optax, versions, devices, and
-switches. A file holds a
-pickle, and only a whole one is read; like JAX's cache, the folder is for those who may write it.
+switches. A file holds a pickle, and only a whole one is read; like JAX's cache, the folder is for those who may write
+it.
 """
 
 from __future__ import annotations
