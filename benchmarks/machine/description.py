@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def fingerprint() -> dict[str, Any]:
             "gpu_cache_bytes": nvidia.gpu_cache_bytes(),
         }
     return content
+
+
+def cores_told(machine: Mapping[str, Any]) -> str:
+    """How many cores a ``fingerprint`` has, of which processor, as pages tell it: ``2 cores of AMD EPYC``."""
+    count = machine["usable_cores"]
+    return f"{count} core{'' if count == 1 else 's'} of {machine['processor']}"
 
 
 def read(path: Path) -> str | None:

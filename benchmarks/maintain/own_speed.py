@@ -28,6 +28,7 @@ from backends.pool.pool import Pool
 from backends.registry import BUILT_IN
 from backends.studies.probes import read_record, worst
 from backends.worker.messages import Ping
+from benchmarks.machine import description
 from benchmarks.maintain.marked_pages import replaced
 from common.tensorfile import write_bytes
 
@@ -178,11 +179,10 @@ def worst_findings() -> str:
 
 def machine() -> str:
     """Processor, cores, interpreter, commit and day of the measurement."""
-    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    cores = description.cores_told(description.fingerprint())
     commit = timed(["git", "rev-parse", "--short", "HEAD"])[1].strip()
     day = datetime.now(UTC).date().isoformat()
-    processor = model[1] if model else platform.machine()
-    return f"{os.cpu_count()} cores of {processor}, Python {platform.python_version()}, commit {commit}, {day}"
+    return f"{cores}, Python {platform.python_version()}, commit {commit}, {day}"
 
 
 def kept_cold_figure(text: str) -> str:

@@ -236,7 +236,7 @@ def main(
         one = with_one_direction(arguments, out / f"{name}-with-one-direction")
         shown = " ".join(files.get(each, each) for each in arguments)
         new_row = row(name, shown, trace, one, f"{commit}, {day}")
-        measured = f"On {machine['usable_cores']} cores of {machine['processor']}, commit {commit}, {day}."
+        measured = f"On {description.cores_told(machine)}, commit {commit}, {day}."
         heading = f"## `birnn {shown}`\n\n![curves](traces/{name}.svg)"
         block = f"{heading}\n\n{summary(new_row)}\n\n{measured}\n\n```text\n{printed}\n```"
         write_pages({name: new_row}, {name: block})

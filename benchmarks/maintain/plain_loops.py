@@ -123,7 +123,7 @@ def main() -> None:
         "",
         f"Medians over {TURNS} fresh processes each, in turn, of the median call, with the least and the largest of "
         f"them; forward_backward, float32. Measured by `python -m benchmarks.maintain.plain_loops` on "
-        f"{machine['usable_cores']} cores of {machine['processor']}, commit {commit_of_suite()}, {day}.",
+        f"{description.cores_told(machine)}, commit {commit_of_suite()}, {day}.",
     ]
     write_bytes(PAGE, replaced(PAGE, {"hand loop": "\n".join(lines)}).encode())
 

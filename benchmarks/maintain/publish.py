@@ -22,6 +22,7 @@ import typer
 from backends.pool.environments import ROOT
 from benchmarks.analysis.noise import floors_of, noise_sentence
 from benchmarks.machine.company import unfit
+from benchmarks.machine.description import cores_told
 from benchmarks.maintain.marked_pages import replaced
 from benchmarks.report.content import read_contents
 from benchmarks.report.data import data_in, data_of
@@ -80,8 +81,8 @@ def table(store: Store, run: Run) -> str:
     )
     machine = run.machine
     lines.append(
-        f"{timed} of {len(rows)} combinations have a time, measured by `{run.command}` on {machine['usable_cores']} "
-        f"cores of {machine['processor']}, Python {machine['python']}, {versions}, commit {run.commit}, "
+        f"{timed} of {len(rows)} combinations have a time, measured by `{run.command}` on "
+        f"{cores_told(machine)}, Python {machine['python']}, {versions}, commit {run.commit}, "
         f"{run.started.date().isoformat()}. {noise_sentence(floors)}"
     )
     if warning := unfit(rows, store.processes(run.run), store.looks(run.run)):

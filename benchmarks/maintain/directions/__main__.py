@@ -47,8 +47,7 @@ LONGEST_REST = 60.0
 
 def taken() -> Taken:
     """The machine, commit and day of now."""
-    known = description.fingerprint()
-    machine = f"{known['usable_cores']} cores of {known['processor']}"
+    machine = description.cores_told(description.fingerprint())
     day = datetime.now(UTC).date().isoformat()
     return Taken(machine=machine, commit=commit_of_suite(but=WRITTEN), day=day)
 

@@ -61,7 +61,7 @@ def try_missing(
     tried: Tried, names: list[str], training: dict[str, Path | None], implementation: str, file: Path, timeout: float
 ) -> None:
     """Try what is missing, kind by kind, and keep each."""
-    known = description.fingerprint()
+    machine = description.cores_told(description.fingerprint())
     now = {"day": datetime.now(UTC).date().isoformat()}
     with Pool.open(1) as pool:
         selection: Selection | None = None
@@ -72,7 +72,7 @@ def try_missing(
                 trial = try_recipe(pool, selection, name, called, seed, training.get(KINDS[name].files), timeout)
                 tried.trials.append(trial.model_copy(update=now))
                 tried.implementation = implementation
-                tried.machine = f"{known['usable_cores']} cores of {known['processor']}"
+                tried.machine = machine
                 write_measured(tried, file)
                 typer.echo(f"{name}: {called}, seed {seed}: {max(trial.scores):.4f}", err=True)
 

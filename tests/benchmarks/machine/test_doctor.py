@@ -20,7 +20,7 @@ import pytest
 from backends.pool.pool import Pool
 from backends.pool.selection import Selection, select
 from benchmarks.machine import ceilings, doctor
-from benchmarks.machine.description import fingerprint
+from benchmarks.machine.description import cores_told, fingerprint
 from benchmarks.machine.doctor import (
     Check,
     busiest,
@@ -206,3 +206,8 @@ def test_the_fingerprint_is_the_same_each_time_and_names_no_host_user_or_folder(
     text = json.dumps(machine)
     for private in (platform.node(), getpass.getuser(), str(Path.home()), str(Path.cwd())):
         assert private not in text or len(private) < 3
+
+
+def test_one_core_is_told_as_one() -> None:
+    told = [cores_told({"usable_cores": count, "processor": "AMD EPYC"}) for count in (1, 2)]
+    assert told == ["1 core of AMD EPYC", "2 cores of AMD EPYC"]
